@@ -1,0 +1,19 @@
+/*
+ * documents.h
+ *	  The operations on one document.
+ */
+#ifndef DOCUMENTS_H
+#define DOCUMENTS_H
+
+#include "request.h"
+#include "store.h"
+
+extern void document_create(Request *request);
+extern void document_get(Request *request);
+extern void document_put(Request *request);
+extern void document_patch(Request *request);
+extern void document_delete(Request *request);
+
+extern bool document_update(Document *document, const JsonNode *update, bool partial);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * options.h
+ *	  What the server was told, on the command line or by /_control/config.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum Contract
+{
+	CONTRACT_2025_09 = 1, CONTRACT_2026_02 = 2
+} Contract;
+
+typedef enum EnrichMode
+{
+	ENRICH_NOW, ENRICH_NEVER, ENRICH_LATER
+} EnrichMode;
+
+typedef struct Names
+{
+	const char **items;
+	int			count;
+} Names;
+
+typedef struct Options
+{
+	int			port;
+	const char *port_file;
+	Contract	contract;
+	Names		api_keys;
+	Names		namespaces;		/* none: any */
+	Names		collections;	/* none: any */
+	const char *tls_cert;
+	const char *tls_key;
+	double		rate;			/* requests a minute and key; 0: no limit */
+	double		burst;			/* 0: a third of the rate */
+	long		concurrency;	/* requests at once and key; 0: no limit */
+	EnrichMode	enrich;
+	double		enrich_delay;	/* seconds, for ENRICH_LATER */
+	long		latency;		/* ms */
+	const char *journal;
+	bool		filter_off;
+	bool		error_form;		/* 422s as ErrorResponse, not as detail[] */
+	bool		record;
+	uint64_t	seed;
+} Options;
+
+extern Options options;
+
+extern void options_parse(int argc, char **argv);
+extern bool options_set_enrich(const char *text);
+extern bool names_contain(const Names *names, const char *name);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * render.h
+ *	  A stored document as the contract's DocumentResponse.
+ */
+#ifndef RENDER_H
+#define RENDER_H
+
+#include "store.h"
+
+typedef struct RenderOptions
+{
+	bool		url;			/* with presigned URLs */
+	bool		vectors;
+} RenderOptions;
+
+extern void render_document(Buffer *into, const Document *document, const JsonNode *root,
+							RenderOptions with);
+extern void render_stored(Buffer *into, const Document *document);
+
+#endif

@@ -1,0 +1,358 @@
+/*
+ * store.c
+ *	  The documents, in memory.  Every change is in the journal, if there is
+ *	  one, before the function that made it returns.
+ */
+#include "store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "journal.h"
+#include "options.h"
+#include "timer.h"
+
+StoreTotals store_totals;
+
+static Collection *collections;
+static uint64_t next_sequence = 1;
+static uint64_t id_state[2];
+static JsonDocument scratch;
+
+static uint64_t
+splitmix(uint64_t *state)
+{
+	uint64_t	z = (*state += 0x9E3779B97F4A7C15ULL);
+
+	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+	z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+	return z ^ (z >> 31);
+}
+
+/* FNV-1a over the bytes with ASCII letters folded, as filters compare. */
+static uint64_t
+hash_folded(const char *bytes, size_t length)
+{
+	uint64_t	hash = 0xCBF29CE484222325ULL;
+
+	for (size_t i = 0; i < length; i++)
+	{
+		unsigned char c = bytes[i];
+
+		hash = (hash ^ (c >= 'A' && c <= 'Z' ? c + 32 : c)) * 0x100000001B3ULL;
+	}
+	return hash ^ hash >> 29;
+}
+
+static Link *
+link_of(const Index *index, Document *document)
+{
+	return (Link *) ((char *) document + index->link_offset);
+}
+
+static void
+index_grow(Index *index)
+{
+	size_t		old = index->buckets ? index->mask + 1 : 0;
+	size_t		size = old ? old * 2 : 64;
+	Document  **buckets = allocate(size * sizeof(Document *));
+
+	for (size_t i = 0; i < old; i++)
+		for (Document *d = index->buckets[i], *next; d; d = next)
+		{
+			Link	   *link = link_of(index, d);
+
+			next = link->next;
+			link->next = buckets[link->hash & (size - 1)];
+			buckets[link->hash & (size - 1)] = d;
+		}
+	free(index->buckets);
+	index->buckets = buckets;
+	index->mask = size - 1;
+}
+
+static void
+index_add(Index *index, Document *document, uint64_t hash)
+{
+	Link	   *link = link_of(index, document);
+
+	if (!index->buckets || index->count > index->mask)
+		index_grow(index);
+	link->hash = hash;
+	link->next = index->buckets[hash & index->mask];
+	index->buckets[hash & index->mask] = document;
+	index->count++;
+}
+
+static void
+index_remove(Index *index, Document *document)
+{
+	Link	   *link = link_of(index, document);
+	Document  **at = &index->buckets[link->hash & index->mask];
+
+	while (*at != document)
+		at = &link_of(index, *at)->next;
+	*at = link->next;
+	index->count--;
+}
+
+/* The first document with that hash at or after one in its chain. */
+static Document *
+index_match(const Index *index, Document *document, uint64_t hash)
+{
+	while (document && link_of(index, document)->hash != hash)
+		document = link_of(index, document)->next;
+	return document;
+}
+
+/*
+ * Documents whose marker may be this one: its hash with letters folded is the
+ * same, so the caller compares.
+ */
+Document *
+store_marker_first(const Collection *collection, const char *marker, size_t length)
+{
+	const Index *index = &collection->markers;
+	uint64_t	hash = hash_folded(marker, length);
+
+	return index->buckets ? index_match(index, index->buckets[hash & index->mask], hash) : NULL;
+}
+
+Document *
+store_marker_next(const Document *document)
+{
+	return index_match(&document->collection->markers, document->by_marker.next, document->by_marker.hash);
+}
+
+/* How many documents other than this one have exactly its marker, up to 2. */
+static int
+count_twins(const Document *document)
+{
+	int			twins = 0;
+	Document   *d = store_marker_first(document->collection, document->marker, document->marker_length);
+
+	for (; d && twins < 2; d = store_marker_next(d))
+		twins += d != document && d->marker_length == document->marker_length &&
+			memcmp(d->marker, document->marker, d->marker_length) == 0;
+	return twins;
+}
+
+static void
+count_marker(const Document *document, int sign)
+{
+	int			twins = count_twins(document);
+
+	if (twins == 0)
+		store_totals.markers += sign;
+	else
+		store_totals.duplicates += twins == 1 ? 2 * sign : sign;
+}
+
+static void
+add_marker(Document *document, const JsonNode *root)
+{
+	const JsonNode *marker = json_get(json_get(root, "metadata"), MARKER_FIELD);
+	Buffer		decoded = {0};
+
+	if (!marker || marker->kind != JSON_STRING)
+		return;
+	json_decode(marker, &decoded);
+	buffer_terminate(&decoded);
+	document->marker = decoded.data;
+	document->marker_length = decoded.length;
+	index_add(&document->collection->markers, document, hash_folded(decoded.data, decoded.length));
+	count_marker(document, 1);
+}
+
+static void
+remove_marker(Document *document)
+{
+	if (!document->marker)
+		return;
+	count_marker(document, -1);
+	index_remove(&document->collection->markers, document);
+	free(document->marker);
+	document->marker = NULL;
+}
+
+/* Ids differ from those of earlier runs: the seed is the system's. */
+void
+store_start(void)
+{
+	if (getrandom(id_state, sizeof(id_state), 0) != sizeof(id_state))
+		abort();
+	if (options.journal)
+		journal_open();
+}
+
+/* The collection of that name, or NULL if it holds nothing yet. */
+Collection *
+store_collection(const char *namespace, const char *name, bool create)
+{
+	Collection *c = collections;
+
+	while (c && (strcmp(c->name, name) != 0 || strcmp(c->namespace, namespace) != 0))
+		c = c->next;
+	if (c || !create)
+		return c;
+	c = allocate(sizeof(Collection));
+	c->namespace = copy_bytes(namespace, strlen(namespace));
+	c->name = copy_bytes(name, strlen(name));
+	c->ids.link_offset = offsetof(Document, by_id);
+	c->markers.link_offset = offsetof(Document, by_marker);
+	c->next = collections;
+	collections = c;
+	return c;
+}
+
+/* The first collection of that name in whatever namespace, or NULL. */
+Collection *
+store_collection_anywhere(const char *name)
+{
+	Collection *c = collections;
+
+	while (c && strcmp(c->name, name) != 0)
+		c = c->next;
+	return c;
+}
+
+static void
+make_id(char *id)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint64_t	bits[2] = {splitmix(&id_state[0]), splitmix(&id_state[1])};
+
+	memcpy(id, "doc_", 4);
+	for (int i = 0; i < 24; i++)
+		id[4 + i] = digits[bits[i / 16] >> (i % 16 * 4) & 15];
+	id[DOCUMENT_ID_LENGTH] = '\0';
+}
+
+static void
+insert(Document *document, const JsonNode *root)
+{
+	Collection *c = document->collection;
+
+	document->sequence = next_sequence++;
+	document->previous = c->last;
+	if (c->last)
+		c->last->next = document;
+	else
+		c->first = document;
+	c->last = document;
+	c->count++;
+	store_totals.documents++;
+	index_add(&c->ids, document, hash_folded(document->id, DOCUMENT_ID_LENGTH));
+	add_marker(document, root);
+}
+
+/* Takes over the text, which root is the parsed form of. */
+Document *
+store_create(Collection *collection, char *text, size_t length, const JsonNode *root)
+{
+	Document   *document = allocate(sizeof(Document));
+
+	make_id(document->id);
+	document->collection = collection;
+	document->text = text;
+	document->length = length;
+	document->created_at = document->updated_at = clock_wall();
+	insert(document, root);
+	journal_put('C', document);
+	return document;
+}
+
+Document *
+store_find(const Collection *collection, const char *id)
+{
+	uint64_t	hash = hash_folded(id, strlen(id));
+	Document   *document;
+
+	if (!collection || !collection->ids.buckets)
+		return NULL;
+	document = collection->ids.buckets[hash & collection->ids.mask];
+	while (document && strcmp(document->id, id) != 0)
+		document = document->by_id.next;
+	return document;
+}
+
+static void
+replace(Document *document, char *text, size_t length, double updated_at)
+{
+	remove_marker(document);
+	free(document->text);
+	document->text = text;
+	document->length = length;
+	document->updated_at = updated_at;
+	add_marker(document, json_parse(&scratch, text, length));
+}
+
+/* Takes over the text, which is valid JSON. */
+void
+store_replace(Document *document, char *text, size_t length)
+{
+	replace(document, text, length, clock_wall());
+	journal_put('U', document);
+}
+
+static void
+forget(Document *document)
+{
+	Collection *c = document->collection;
+
+	remove_marker(document);
+	index_remove(&c->ids, document);
+	*(document->previous ? &document->previous->next : &c->first) = document->next;
+	*(document->next ? &document->next->previous : &c->last) = document->previous;
+	c->count--;
+	store_totals.documents--;
+	free(document->text);
+	free(document);
+}
+
+void
+store_delete(Document *document)
+{
+	journal_put('D', document);
+	forget(document);
+}
+
+/* Forgets every document; the journal starts anew. */
+void
+store_clear(void)
+{
+	for (Collection *c = collections; c; c = c->next)
+		while (c->first)
+			forget(c->first);
+	journal_clear();
+}
+
+/* A text of NULL restores a deletion. */
+void
+store_restore(Collection *collection, const char *id, char *text, size_t length,
+			  double created_at, double updated_at)
+{
+	Document   *document = store_find(collection, id);
+
+	if (!text)
+	{
+		if (document)
+			forget(document);
+		return;
+	}
+	if (document)
+	{
+		replace(document, text, length, updated_at);
+		return;
+	}
+	document = allocate(sizeof(Document));
+	snprintf(document->id, sizeof(document->id), "%s", id);
+	document->collection = collection;
+	document->text = text;
+	document->length = length;
+	document->created_at = created_at;
+	document->updated_at = updated_at;
+	insert(document, json_parse(&scratch, text, length));
+}
