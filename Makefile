@@ -1,0 +1,62 @@
+# mixpeek_docs: built with PGXS. For another PostgreSQL than the first one in
+# PATH: make PG_CONFIG=/path/to/pg_config
+#
+#   make, make install, make installcheck   as with any extension
+#   make demo                               see it work; needs nothing but Debian and leaves nothing running
+#   make test                               all tests; needs no running server and installs no extension
+
+EXTENSION = mixpeek_docs
+MODULE_big = mixpeek_docs
+DATA = $(wildcard mixpeek_docs--*.sql)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+PGFILEDESC = "mixpeek_docs - mirrors rows of tables as documents of the Mixpeek API"
+
+PG_CONFIG ?= pg_config
+CURL_CONFIG ?= curl-config
+PG_CPPFLAGS = $(shell $(CURL_CONFIG) --cflags)
+SHLIB_LINK = $(shell $(CURL_CONFIG) --libs) -Wl,--version-script=mixpeek_docs.map
+# What -Wextra adds that PostgreSQL's own headers and macros do not stand is left out.
+ifeq ($(WERROR),1)
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-clobbered -Werror
+endif
+
+# The order counts: a test may use what an earlier one has left.
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test
+# The TAP tests start servers of their own, with the extension that is installed.
+# Without what they need (test/setup installs it) installcheck leaves them out.
+ifeq ($(shell test "$$(id -u)" != 0 && perl -MIPC::Run -e 1 2>/dev/null && test -x test/api/mixpeek_server && echo yes),yes)
+TAP_TESTS = 1
+endif
+PROVE_TESTS = test/t/*.pl
+EXTRA_CLEAN = results regression.diffs regression.out
+
+.PHONY: all demo test clean-test
+all:
+
+# These two install the packages that are missing before they build anything.
+demo test:
+	@PG_CONFIG='$(PG_CONFIG)' CURL_CONFIG='$(CURL_CONFIG)' $@/run
+
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+ifneq ($(PGXS),)
+include $(PGXS)
+
+PROVE_FLAGS += -I test/perl
+
+# PGXS knows no dependencies on headers, and a whole build takes seconds.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+$(shlib): mixpeek_docs.map
+
+clean: clean-test
+clean-test:
+	@for d in test/api test/bench; do if test -f $$d/Makefile; then $(MAKE) -C $$d clean; fi; done
+else
+all install uninstall installcheck clean:
+	@echo "$(PG_CONFIG) --pgxs names no file: the server's headers are missing (Debian: postgresql-server-dev-15)." >&2; exit 1
+endif
+
+# A variable's value, for test/run.
+print-%:
+	@echo $($*)

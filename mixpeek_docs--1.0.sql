@@ -1,0 +1,291 @@
+/* mixpeek_docs--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION mixpeek_docs" to load this file. \quit
+
+GRANT USAGE ON SCHEMA mixpeek TO PUBLIC;
+
+--
+-- Server and key (src/server.c), the API as SQL functions (src/api.c)
+--
+CREATE FUNCTION mixpeek.fdw_validator(options text[], catalog oid) RETURNS void
+LANGUAGE C STRICT STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mixpeek_fdw_validator';
+COMMENT ON FUNCTION mixpeek.fdw_validator(text[], oid) IS
+    'checks the options of servers and user mappings';
+
+CREATE FOREIGN DATA WRAPPER mixpeek_docs NO HANDLER VALIDATOR mixpeek.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER mixpeek_docs IS
+    'servers of the Mixpeek API (options base_url, namespace, connect_timeout, request_timeout, max_connections, requests_per_minute, ca_file, if_unfindable) and users'' keys (api_key)';
+
+CREATE FUNCTION mixpeek.create_document(collection text, source_details jsonb DEFAULT NULL, metadata jsonb DEFAULT NULL,
+                                        features jsonb DEFAULT NULL, extra jsonb DEFAULT NULL,
+                                        server name DEFAULT 'mixpeek')
+RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_create_document';
+COMMENT ON FUNCTION mixpeek.create_document(text, jsonb, jsonb, jsonb, jsonb, name) IS
+    'creates a document and returns it as the API does; extra has further fields of the request';
+
+CREATE FUNCTION mixpeek.get_document(collection text, document_id text, return_url boolean DEFAULT false,
+                                     return_vectors boolean DEFAULT false, server name DEFAULT 'mixpeek')
+RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'mixpeek_get_document';
+COMMENT ON FUNCTION mixpeek.get_document(text, text, boolean, boolean, name) IS
+    'returns a document';
+
+CREATE FUNCTION mixpeek.update_document(collection text, document_id text, document jsonb,
+                                        server name DEFAULT 'mixpeek')
+RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_update_document';
+COMMENT ON FUNCTION mixpeek.update_document(text, text, jsonb, name) IS
+    'replaces fields of a document and returns it; vectors cannot be changed';
+
+CREATE FUNCTION mixpeek.delete_document(collection text, document_id text, server name DEFAULT 'mixpeek')
+RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_delete_document';
+COMMENT ON FUNCTION mixpeek.delete_document(text, text, name) IS
+    'deletes a document and returns the API''s answer';
+
+CREATE FUNCTION mixpeek.list_documents(collection text, filters jsonb DEFAULT NULL, sort jsonb DEFAULT NULL,
+                                       search text DEFAULT NULL, max_documents bigint DEFAULT NULL,
+                                       return_url boolean DEFAULT false, return_vectors boolean DEFAULT false,
+                                       server name DEFAULT 'mixpeek')
+RETURNS SETOF jsonb
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'mixpeek_list_documents';
+COMMENT ON FUNCTION mixpeek.list_documents(text, jsonb, jsonb, text, bigint, boolean, boolean, name) IS
+    'returns a collection''s documents, page by page; max_documents bounds them, as does LIMIT when the call stands in a select list';
+
+--
+-- State: what is still to be looked at, and what is known of each document
+--
+
+CREATE TABLE mixpeek.outbox
+(
+    relation regclass NOT NULL,
+    operation "char" NOT NULL,
+    collection text NOT NULL,
+    key text
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
+COMMENT ON TABLE mixpeek.outbox IS
+    'keys that may have changed and are still to be looked at; operation: I insert, U update, D delete, K look again, R look for enrichments, B all rows after key, T all stored documents after key';
+
+CREATE TABLE mixpeek.documents
+(
+    relation regclass NOT NULL,
+    collection text NOT NULL,
+    key text NOT NULL,
+    document_id text,
+    state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
+    enrichments jsonb,
+    content_hash bytea,
+    attempts integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz,
+    last_error text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    mirrored_at timestamptz,
+    in_doubt boolean NOT NULL DEFAULT false,
+    looks smallint NOT NULL DEFAULT 0,
+    server name NOT NULL,
+    marker text NOT NULL,
+    features_hash bytea,
+    intent_hash bytea,
+    PRIMARY KEY (relation, collection, key)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX documents_document_id_idx ON mixpeek.documents (document_id);
+CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WHERE enrichments IS NOT NULL;
+COMMENT ON TABLE mixpeek.documents IS 'one line a mirrored row: its document and what came back';
+COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost one of a partitioned table';
+COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
+COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';
+COMMENT ON COLUMN mixpeek.documents.document_id IS 'DocumentResponse.document_id; NULL while no document is known';
+COMMENT ON COLUMN mixpeek.documents.state IS 'pending (waits for its next attempt), sending, mirrored, failed (see last_error)';
+COMMENT ON COLUMN mixpeek.documents.enrichments IS 'DocumentResponse.enrichments (2025-09), or the root-level fields that the API added (2026-02)';
+COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of all but the features as the API was last told; NULL while that is not known';
+COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
+COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document is tried again, or a mirrored one asked for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
+COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
+COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
+COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent and its answer is not known: the marker is looked up before the next one';
+COMMENT ON COLUMN mixpeek.documents.looks IS 'how often a mirrored document was asked for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.server IS 'the foreign server that holds the document';
+COMMENT ON COLUMN mixpeek.documents.marker IS 'the document''s metadata.mixpeek_docs: origin:table:key';
+COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told; NULL while that is not known';
+COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create that is in doubt';
+
+CREATE TABLE mixpeek.origin
+(
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
+);
+COMMENT ON TABLE mixpeek.origin IS 'this database''s part of every marker; made by the first mirrored row, kept by pg_dump';
+
+SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
+SELECT pg_catalog.pg_extension_config_dump('mixpeek.origin', '');
+
+-- Who may read the table may read its documents, and nobody else: where the
+-- table has policies of its own for a reader, only they can say which rows.
+CREATE FUNCTION mixpeek.may_read(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(pg_catalog.has_table_privilege(relation::oid, 'SELECT'), false)
+       AND NOT pg_catalog.row_security_active(relation::oid);
+COMMENT ON FUNCTION mixpeek.may_read(regclass) IS
+    'whether the current role may read all rows of the table, and so its documents';
+
+ALTER TABLE mixpeek.outbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mixpeek.documents ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON mixpeek.outbox FOR SELECT USING (mixpeek.may_read(relation));
+CREATE POLICY readers ON mixpeek.documents FOR SELECT USING (mixpeek.may_read(relation));
+GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin TO PUBLIC;
+
+--
+-- The mirror (src/trigger.c, src/mirror.c)
+--
+
+CREATE FUNCTION mixpeek.mirror_row() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_mirror_row';
+COMMENT ON FUNCTION mixpeek.mirror_row() IS
+    'AFTER INSERT OR UPDATE OR DELETE row trigger, or AFTER TRUNCATE statement trigger, that mirrors a table; arguments: collection, then document=, server=, document_id_column=, enrichments_column=, table=';
+
+CREATE FUNCTION mixpeek.mirror(relation regclass, collection text, document jsonb DEFAULT NULL,
+                               server name DEFAULT 'mixpeek', backfill boolean DEFAULT true,
+                               document_id_column name DEFAULT NULL, enrichments_column name DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_mirror';
+COMMENT ON FUNCTION mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name) IS
+    'mirrors a table into a collection: creates or replaces its triggers and, unless backfill is false, marks all its rows to be looked at';
+
+CREATE FUNCTION mixpeek.unmirror(relation regclass, collection text DEFAULT NULL,
+                                 delete_documents boolean DEFAULT false)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_unmirror';
+COMMENT ON FUNCTION mixpeek.unmirror(regclass, text, boolean) IS
+    'drops a table''s mirror (all of them, or one collection''s) and forgets its documents; with delete_documents the API''s are deleted, too';
+
+CREATE FUNCTION mixpeek.preview(relation regclass, key text, collection text DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_preview';
+COMMENT ON FUNCTION mixpeek.preview(regclass, text, text) IS
+    'the document of a row as it would be created; sends nothing';
+
+CREATE FUNCTION mixpeek.retry(relation regclass DEFAULT NULL, collection text DEFAULT NULL, error text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_retry';
+COMMENT ON FUNCTION mixpeek.retry(regclass, text, text) IS
+    'puts failed documents back to be looked at: all that the caller owns, a table''s, or those whose last_error is LIKE error; returns how many';
+
+CREATE FUNCTION mixpeek.refresh(relation regclass, collection text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_refresh';
+COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
+    'asks the API once more for the enrichments of a table''s mirrored documents; returns how many';
+
+CREATE FUNCTION mixpeek.mirror_arguments(trigger oid, OUT collection text, OUT server name, OUT document jsonb,
+                                         OUT document_id_column name, OUT enrichments_column name,
+                                         OUT "table" text, OUT problem text)
+LANGUAGE C STABLE PARALLEL RESTRICTED STRICT AS 'MODULE_PATHNAME', 'mixpeek_mirror_arguments';
+COMMENT ON FUNCTION mixpeek.mirror_arguments(oid) IS
+    'a mirror trigger''s arguments, and what is wrong with them or NULL';
+
+CREATE VIEW mixpeek.mirrors AS
+SELECT t.tgrelid::regclass AS relation, a.collection, t.tgname AS trigger_name, a.server, a.document,
+       a.document_id_column, a.enrichments_column, t.tgenabled <> 'D' AS enabled, a.problem
+  FROM pg_catalog.pg_trigger t, LATERAL mixpeek.mirror_arguments(t.oid) a
+ WHERE t.tgfoid = 'mixpeek.mirror_row'::regproc AND t.tgparentid = 0 AND t.tgtype & 1 <> 0;
+COMMENT ON VIEW mixpeek.mirrors IS 'one line a mirror: the row triggers that execute mixpeek.mirror_row(), arguments decoded';
+GRANT SELECT ON mixpeek.mirrors TO PUBLIC;
+
+CREATE FUNCTION mixpeek.on_create_trigger() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_create_trigger';
+COMMENT ON FUNCTION mixpeek.on_create_trigger() IS 'checks a mirror''s template where the mirror is made';
+CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
+COMMENT ON FUNCTION mixpeek.on_drop() IS 'forgets the state of dropped tables and mirrors';
+REVOKE ALL ON FUNCTION mixpeek.on_create_trigger(), mixpeek.on_drop() FROM PUBLIC;
+
+CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER')
+    EXECUTE FUNCTION mixpeek.on_create_trigger();
+CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
+
+--
+-- Running it (src/worker.c)
+--
+
+CREATE PROCEDURE mixpeek.sync()
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_sync';
+COMMENT ON PROCEDURE mixpeek.sync() IS
+    'does the worker''s work in this session until nothing is left that is due within some seconds; if the worker runs, waits for it';
+
+CREATE FUNCTION mixpeek.wait(timeout interval DEFAULT NULL) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_wait';
+COMMENT ON FUNCTION mixpeek.wait(interval) IS
+    'returns true when everything committed before is mirrored or failed, false after the timeout';
+
+--
+-- What came back
+--
+
+CREATE FUNCTION mixpeek.enrichment_taxonomies(enrichments jsonb)
+RETURNS TABLE (taxonomy_id text, node_id text, path text[], label text, score double precision)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
+BEGIN ATOMIC
+    SELECT x ->> 'taxonomy_id', x ->> 'node_id',
+           CASE WHEN jsonb_typeof(x -> 'path') = 'array'
+                THEN ARRAY(SELECT jsonb_array_elements_text(x -> 'path')) END,
+           x ->> 'label',
+           CASE WHEN jsonb_typeof(x -> 'score') = 'number' THEN (x ->> 'score')::double precision END
+      FROM jsonb_array_elements(CASE WHEN jsonb_typeof(enrichments -> 'taxonomies') = 'array'
+                                     THEN enrichments -> 'taxonomies' END) x
+    UNION ALL
+    SELECT f.taxonomy, max(f.value #>> '{}') FILTER (WHERE f.field = 'node_id'),
+           (SELECT ARRAY(SELECT jsonb_array_elements_text(enrichments -> ('taxonomy_' || f.taxonomy || '_path')))
+             WHERE jsonb_typeof(enrichments -> ('taxonomy_' || f.taxonomy || '_path')) = 'array'),
+           max(f.value #>> '{}') FILTER (WHERE f.field = 'label'),
+           max((f.value #>> '{}')::double precision) FILTER (WHERE f.field = 'score' AND jsonb_typeof(f.value) = 'number')
+      FROM (SELECT m[1] AS taxonomy, m[2] AS field, e.value
+              FROM jsonb_each(CASE WHEN jsonb_typeof(enrichments) = 'object' THEN enrichments END) e,
+                   LATERAL regexp_match(e.key, '^taxonomy_(.+)_(node_id|path|label|score)$') m
+             WHERE m IS NOT NULL) f
+     GROUP BY f.taxonomy;
+END;
+COMMENT ON FUNCTION mixpeek.enrichment_taxonomies(jsonb) IS
+    'the TaxonomyAssignments of a document''s enrichments (2025-09), or its root-level fields taxonomy_<id>_* (2026-02)';
+
+CREATE FUNCTION mixpeek.enrichment_clusters(enrichments jsonb)
+RETURNS TABLE (cluster_id text, member_document_id text, distance_to_centroid double precision,
+               coordinates double precision[], source_type text, source_id text, features jsonb)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
+BEGIN ATOMIC
+    SELECT x ->> 'cluster_id', x ->> 'document_id',
+           CASE WHEN jsonb_typeof(x -> 'distance_to_centroid') = 'number'
+                THEN (x ->> 'distance_to_centroid')::double precision END,
+           CASE WHEN jsonb_typeof(x -> 'coordinates') = 'array'
+                THEN ARRAY(SELECT v::double precision FROM jsonb_array_elements_text(x -> 'coordinates') v) END,
+           x -> 'source_details' ->> 'type', x -> 'source_details' ->> 'source_id', x -> 'features'
+      FROM jsonb_array_elements(CASE WHEN jsonb_typeof(enrichments -> 'clusters') = 'array'
+                                     THEN enrichments -> 'clusters' END) x
+    UNION ALL
+    SELECT enrichments ->> 'cluster_id', NULL,
+           CASE WHEN jsonb_typeof(enrichments -> 'cluster_distance') = 'number'
+                THEN (enrichments ->> 'cluster_distance')::double precision END,
+           NULL, NULL, NULL, NULL
+     WHERE enrichments ? 'cluster_id';
+END;
+COMMENT ON FUNCTION mixpeek.enrichment_clusters(jsonb) IS
+    'the ClusterMembers of a document''s enrichments (2025-09), or its root-level fields cluster_id and cluster_distance (2026-02)';
+
+CREATE VIEW mixpeek.taxonomies WITH (security_barrier) AS
+SELECT d.relation, d.collection, d.key, d.document_id, t.taxonomy_id, t.node_id, t.path, t.label, t.score
+  FROM mixpeek.documents d, LATERAL mixpeek.enrichment_taxonomies(d.enrichments) t
+ WHERE mixpeek.may_read(d.relation);
+COMMENT ON VIEW mixpeek.taxonomies IS 'one line a taxonomy assignment of a mirrored document';
+
+CREATE VIEW mixpeek.clusters WITH (security_barrier) AS
+SELECT d.relation, d.collection, d.key, d.document_id, c.cluster_id, c.distance_to_centroid,
+       c.coordinates, c.source_type, c.source_id, c.features, c.member_document_id
+  FROM mixpeek.documents d, LATERAL mixpeek.enrichment_clusters(d.enrichments) c
+ WHERE mixpeek.may_read(d.relation);
+COMMENT ON VIEW mixpeek.clusters IS 'one line a cluster membership of a mirrored document';
+GRANT SELECT ON mixpeek.taxonomies, mixpeek.clusters TO PUBLIC;

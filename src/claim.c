@@ -1,0 +1,704 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim.c
+ *		From dirty keys to jobs with an intent on record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "catalog/pg_class.h"
+#include "common/cryptohash.h"
+#include "common/hashfn.h"
+#include "common/sha2.h"
+#include "document.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "outbox.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+/* Keys that one "look at every row" entry becomes at a time. */
+#define EXPANSION_CHUNK	1000
+
+/* Keys claimed at once at the most. */
+#define CLAIM_MAX		500
+
+/* The API's store holds up to 16 MB a document. */
+#define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
+
+/* Seconds to wait for somebody's lock on a table. */
+#define LOCK_DELAY		0.5
+
+typedef struct JobKey
+{
+	Oid			relation;
+	const char *collection;
+	const char *key;
+} JobKey;
+
+typedef struct JobEntry
+{
+	JobKey		key;
+	Job		   *job;
+} JobEntry;
+
+static uint32
+hash_job_key(const void *key, Size keysize)
+{
+	const JobKey *k = key;
+
+	return hash_combine(hash_combine(murmurhash32(k->relation), string_hash(k->collection, 256)),
+						hash_bytes((const unsigned char *) k->key, strlen(k->key)));
+}
+
+static int
+match_job_keys(const void *a, const void *b, Size keysize)
+{
+	const JobKey *x = a;
+	const JobKey *y = b;
+
+	return !(x->relation == y->relation && strcmp(x->key, y->key) == 0 &&
+			 strcmp(x->collection, y->collection) == 0);
+}
+
+static HTAB *
+jobs_table(Worker *worker)
+{
+	HASHCTL		ctl = {0};
+
+	if (worker->jobs)
+		return worker->jobs;
+	ctl.keysize = sizeof(JobKey);
+	ctl.entrysize = sizeof(JobEntry);
+	ctl.hash = hash_job_key;
+	ctl.match = match_job_keys;
+	ctl.hcxt = worker->context;
+	worker->jobs = hash_create("mixpeek jobs", 1024, &ctl,
+							   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	return worker->jobs;
+}
+
+static Job *
+find_job(Worker *worker, Oid relation, const char *collection, const char *key)
+{
+	JobKey		job_key = {relation, collection, key};
+	JobEntry   *entry = hash_search(jobs_table(worker), &job_key, HASH_FIND, NULL);
+
+	return entry ? entry->job : NULL;
+}
+
+static Job *
+create_job(Worker *worker, Target *target, const char *key)
+{
+	MemoryContext context = AllocSetContextCreate(worker->context, "mixpeek job",
+												  ALLOCSET_SMALL_SIZES);
+	Job		   *job = MemoryContextAllocZero(context, sizeof(Job));
+	JobKey		job_key;
+	JobEntry   *entry;
+
+	job->context = context;
+	job->relation = target->relation;
+	job->collection = MemoryContextStrdup(context, target->collection);
+	job->key = MemoryContextStrdup(context, key);
+	job->mirror = target->mirror;
+	job->connection = target->connection;
+	job_key.relation = job->relation;
+	job_key.collection = job->collection;
+	job_key.key = job->key;
+	entry = hash_search(jobs_table(worker), &job_key, HASH_ENTER, NULL);
+	entry->job = job;
+	worker->njobs++;
+	if (job->connection)
+		job->connection->claimed++;
+	return job;
+}
+
+void
+worker_free_job(Worker *worker, Job *job)
+{
+	JobKey		job_key = {job->relation, job->collection, job->key};
+
+	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
+	worker->njobs--;
+	worker->bytes -= job->content_len + job->features_len;
+	if (job->connection)
+		job->connection->claimed--;
+	MemoryContextDelete(job->context);
+}
+
+void
+worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
+{
+	job->outcome = outcome;
+	job->error = error ? MemoryContextStrdup(job->context, error) : NULL;
+	if (worker->nended++ == 0)
+		worker->ended_at = limits_now();
+	dlist_push_tail(&worker->ended, &job->node);
+}
+
+/*
+ * Room
+ */
+
+static int
+connection_room(Connection *connection)
+{
+	if (connection->server == NULL)
+		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
+	return limits_room(&connection->limits, limits_now(), connection->claimed);
+}
+
+/* Of the connections known, or what a claim begins with while none is. */
+static int
+widest_room(Worker *worker)
+{
+	int			room = worker->targets->connections ? 0 : CLAIM_MAX;
+	ListCell   *lc;
+
+	foreach(lc, worker->targets->connections)
+		room = Max(room, connection_room(lfirst(lc)));
+	return Min(room, CLAIM_MAX);
+}
+
+bool
+worker_has_room(Worker *worker)
+{
+	return worker->bytes < MAX_BYTES && widest_room(worker) > 0;
+}
+
+/* Mirrors whose server takes nothing now: their keys stay where they are. */
+typedef struct Exclusions
+{
+	int			n;
+	Oid		   *relations;
+	char	  **collections;
+} Exclusions;
+
+static void
+collect_exclusions(Worker *worker, Exclusions *exclusions)
+{
+	int			max = list_length(worker->targets->targets);
+	ListCell   *lc;
+
+	exclusions->n = 0;
+	exclusions->relations = palloc(sizeof(Oid) * (max + 1));
+	exclusions->collections = palloc(sizeof(char *) * (max + 1));
+	foreach(lc, worker->targets->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		if (target->connection == NULL || connection_room(target->connection) > 0)
+			continue;
+		exclusions->relations[exclusions->n] = target->relation;
+		exclusions->collections[exclusions->n++] = target->collection;
+		worker->skipped = true;
+	}
+}
+
+/*
+ * Taking keys
+ */
+
+typedef struct Claim
+{
+	Worker	   *worker;
+	List	   *jobs;			/* new ones */
+	List	   *taken;			/* outbox entries to remove */
+} Claim;
+
+/* False where the target's server is busy, down or unusable just now. */
+static bool
+has_room_for(Worker *worker, Target *target)
+{
+	return target->connection == NULL || connection_room(target->connection) > 0;
+}
+
+/*
+ * The job of a key, new if there was none.  NULL if the key must wait: it is
+ * under way, its table is locked, or its server has no room.
+ */
+static Job *
+claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
+{
+	Worker	   *worker = claim->worker;
+	Job		   *job = find_job(worker, relation, collection, key);
+	Target	   *target;
+
+	if (job)
+		return list_member_ptr(claim->jobs, job) ? job : NULL;
+	target = targets_get(worker->targets, relation, collection);
+	if (target == NULL)
+	{
+		worker->skipped_until = limits_now() + LOCK_DELAY;
+		return NULL;
+	}
+	if (!has_room_for(worker, target))
+		return NULL;
+	job = create_job(worker, target, key);
+	claim->jobs = lappend(claim->jobs, job);
+	return job;
+}
+
+/* "Look at every row": the next keys become entries, and the place moves on. */
+typedef struct Expansion
+{
+	Target	   *target;
+	const OutboxEntry *entry;
+	List	   *keys;
+} Expansion;
+
+static void
+scan_keys(void *arg)
+{
+	Expansion  *expansion = arg;
+	const OutboxEntry *entry = expansion->entry;
+
+	if (entry->operation == OUTBOX_ALL_STORED)
+		expansion->keys = document_scan_keys(entry->relation, entry->collection,
+											 entry->key, EXPANSION_CHUNK);
+	else if (expansion->target->mirror)
+		expansion->keys = mirror_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
+}
+
+static bool
+expand(Claim *claim, const OutboxEntry *entry)
+{
+	Expansion	expansion = {0};
+	char	  **keys;
+	int			n = 0;
+	ListCell   *lc;
+	Target	   *target = targets_get(claim->worker->targets, entry->relation, entry->collection);
+
+	if (target == NULL || (entry->operation == OUTBOX_ALL_ROWS && target->mirror &&
+						   target->mirror->problem))
+	{
+		claim->worker->skipped_until = limits_now() + (target ? 60 : LOCK_DELAY);
+		return false;
+	}
+	expansion.target = target;
+	expansion.entry = entry;
+	if (guard_call(scan_keys, &expansion) != NULL)
+	{
+		claim->worker->skipped_until = limits_now() + 60;
+		return false;
+	}
+	keys = palloc(sizeof(char *) * (list_length(expansion.keys) + 1));
+	foreach(lc, expansion.keys)
+		keys[n++] = lfirst(lc);
+	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n);
+	if (n == EXPANSION_CHUNK)
+		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1);
+	claim->worker->look = true;
+	return true;
+}
+
+static void
+take_entry(Claim *claim, OutboxEntry *entry)
+{
+	Job		   *job;
+
+	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
+	{
+		if (expand(claim, entry))
+			claim->taken = lappend(claim->taken, entry);
+		return;
+	}
+	job = claim_key(claim, entry->relation, entry->collection, entry->key);
+	if (job == NULL)
+	{
+		claim->worker->skipped = true;
+		return;
+	}
+	if (entry->operation == OUTBOX_REFRESH)
+		job->refresh = !job->dirty;
+	else
+	{
+		if (!job->dirty)
+			job->inserted = entry->operation == OUTBOX_INSERT;
+		job->dirty = true;
+		job->refresh = false;
+	}
+	claim->taken = lappend(claim->taken, entry);
+}
+
+/* One pass goes from the outbox's start to its end, a claim at a time. */
+static void
+take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
+{
+	Worker	   *worker = claim->worker;
+	List	   *entries;
+	ListCell   *lc;
+
+	if (!ItemPointerIsValid(&worker->position))
+		ItemPointerSet(&worker->position, 0, 0);
+	entries = outbox_read(&worker->position, limit, exclusions->n,
+						  exclusions->relations, exclusions->collections);
+	if (list_length(entries) < limit)
+	{
+		ItemPointerSet(&worker->position, 0, 0);
+		worker->look = false;
+	}
+	foreach(lc, entries)
+		take_entry(claim, lfirst(lc));
+}
+
+static void
+take_due(Claim *claim, int limit, const Exclusions *exclusions)
+{
+	Worker	   *worker = claim->worker;
+	List	   *due = document_read_due(limit, exclusions->n, exclusions->relations,
+										exclusions->collections);
+	ListCell   *lc;
+
+	worker->next_due = list_length(due) == limit ? -1 : document_next_due();
+	foreach(lc, due)
+	{
+		DueKey	   *key = lfirst(lc);
+
+		if (claim_key(claim, key->relation, key->collection, key->key) == NULL)
+		{
+			worker->skipped = true;
+			worker->next_due = document_next_due();
+		}
+	}
+}
+
+/*
+ * Reading rows
+ */
+
+static char *
+to_utf8(Job *job, const char *text, int len, int *utf8_len)
+{
+	char	   *utf8 = pg_server_to_any(text, len, PG_UTF8);
+
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		(void) pg_verify_mbstr(PG_UTF8, text, len, false);
+	*utf8_len = utf8 == text ? len : strlen(utf8);
+	return memcpy(MemoryContextAlloc(job->context, *utf8_len + 1), utf8, *utf8_len + 1);
+}
+
+static void
+hash_text(const char *text, int len, ContentHash *hash)
+{
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+
+	if (pg_cryptohash_init(ctx) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) text, len) < 0 ||
+		pg_cryptohash_final(ctx, hash->bytes, HASH_LENGTH) < 0)
+		elog(ERROR, "could not compute SHA-256 hash");
+	pg_cryptohash_free(ctx);
+	hash->known = true;
+}
+
+/* Called for each row that a mirror's query finds, within the guard. */
+static void
+render_row(void *arg, const char *key, const TemplateRow *found)
+{
+	Worker	   *worker = arg;
+	const Mirror *mirror = worker->targets->reading;
+	Job		   *job = find_job(worker, mirror->relation, mirror->arguments.collection, key);
+	TemplateRow row = *found;
+	StringInfoData content;
+	StringInfoData features;
+
+	if (job == NULL || job->wanted)
+		return;					/* an equal key with another text */
+	if (job->marker)
+		row.marker = job->marker;
+	initStringInfo(&content);
+	initStringInfo(&features);
+	template_render(job->mirror->template, &row, &content, &features);
+	if (content.len + features.len > MAX_DOCUMENT_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the document has %d bytes, more than the API stores (%d)",
+						content.len + features.len, MAX_DOCUMENT_BYTES)));
+	job->content = to_utf8(job, content.data, content.len, &job->content_len);
+	if (job->mirror->template->has_features)
+		job->features = to_utf8(job, features.data, features.len, &job->features_len);
+	hash_text(job->content, job->content_len, &job->content_hash);
+	hash_text(job->features ? job->features : "", job->features_len, &job->features_hash);
+	job->wanted = true;
+	worker->bytes += job->content_len + job->features_len;
+}
+
+typedef struct ReadCall
+{
+	Worker	   *worker;
+	Mirror	   *mirror;
+	char	  **keys;
+	int			nkeys;
+} ReadCall;
+
+static void
+read_rows(void *arg)
+{
+	ReadCall   *call = arg;
+
+	call->worker->targets->reading = call->mirror;
+	mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call->worker);
+}
+
+/* What a failed read had rendered is rendered again, row by row. */
+static void
+forget_rendering(Worker *worker, Job *job)
+{
+	worker->bytes -= job->content_len + job->features_len;
+	job->content = job->features = NULL;
+	job->content_len = job->features_len = 0;
+	job->wanted = false;
+}
+
+/*
+ * Reads the rows of jobs, all of one mirror: together, and where that fails
+ * one by one, so that a row that cannot be rendered fails alone.
+ */
+static void
+read_mirror(Worker *worker, Mirror *mirror, List *jobs)
+{
+	ReadCall	call = {worker, mirror, palloc(sizeof(char *) * list_length(jobs)), 0};
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+		call.keys[call.nkeys++] = ((Job *) lfirst(lc))->key;
+	if (guard_call(read_rows, &call) == NULL)
+		return;
+	foreach(lc, jobs)
+		forget_rendering(worker, lfirst(lc));
+	foreach(lc, jobs)
+	{
+		Job		   *job = lfirst(lc);
+		char	   *problem;
+
+		call.keys = &job->key;
+		call.nkeys = 1;
+		problem = guard_call(read_rows, &call);
+		if (problem)
+		{
+			forget_rendering(worker, job);
+			job->error = MemoryContextStrdup(job->context, problem);
+		}
+	}
+}
+
+static bool
+needs_row(const Job *job)
+{
+	return job->mirror && job->mirror->problem == NULL && !job->refresh;
+}
+
+static void
+read_all(Worker *worker, List *jobs)
+{
+	List	   *mirrors = NIL;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, jobs)
+	{
+		if (needs_row(lfirst(lc)))
+			mirrors = list_append_unique_ptr(mirrors, ((Job *) lfirst(lc))->mirror);
+	}
+	foreach(lc, mirrors)
+	{
+		List	   *group = NIL;
+
+		foreach(lc2, jobs)
+		{
+			if (needs_row(lfirst(lc2)) && ((Job *) lfirst(lc2))->mirror == lfirst(lc))
+				group = lappend(group, lfirst(lc2));
+		}
+		read_mirror(worker, lfirst(lc), group);
+	}
+}
+
+/*
+ * Deciding
+ */
+
+/*
+ * Unmirrored with its documents to be deleted: the line says on which server, and
+ * the table's owner has the key.
+ */
+static void
+adopt_unmirrored(Worker *worker, Job *job)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
+
+	if (!job->stored || !HeapTupleIsValid(tuple))
+		return;
+	job->connection = targets_connection(worker->targets, job->server,
+										 ((Form_pg_class) GETSTRUCT(tuple))->relowner);
+	job->connection->claimed++;
+	ReleaseSysCache(tuple);
+}
+
+/* A key that is tried again later anyway, or whose line is gone. */
+static bool
+is_not_due(const Job *job)
+{
+	return job->stored && strcmp(job->state, "pending") == 0 &&
+		job->next_attempt_at > GetCurrentTimestamp();
+}
+
+static void
+prepare_request_parts(Job *job)
+{
+	MemoryContext old = MemoryContextSwitchTo(job->context);
+	StringInfoData buf;
+	int			len;
+
+	if (job->marker == NULL)
+		job->marker = psprintf("%s%s", job->mirror->marker_prefix, job->key);
+	if (job->server == NULL || job->mirror)
+		job->server = pstrdup(job->connection->name);
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "/v1/collections/");
+	http_append_escaped(&buf, to_utf8(job, job->collection, strlen(job->collection), &len));
+	appendStringInfoString(&buf, "/documents");
+	job->path = buf.data;
+	initStringInfo(&buf);
+	escape_json(&buf, job->collection);
+	job->collection_json = to_utf8(job, buf.data, buf.len, &len);
+	resetStringInfo(&buf);
+	escape_json(&buf, job->marker);
+	job->marker_json = to_utf8(job, buf.data, buf.len, &len);
+	MemoryContextSwitchTo(old);
+}
+
+/* Nothing is known of the key's document, or not for certain. */
+static bool
+must_look_up(const Job *job)
+{
+	if (job->refresh || job->in_doubt)
+		return true;
+	if (job->document_id)
+		return false;
+	return job->stored || !job->inserted;
+}
+
+/* The job's first decision; true if it has something to send. */
+static bool
+decide(Worker *worker, Job *job)
+{
+	if (job->mirror == NULL)
+		adopt_unmirrored(worker, job);
+	if (job->connection == NULL)
+	{
+		if (job->stored)
+			worker_end_job(worker, job, OUTCOME_FORGOTTEN, NULL);
+		else
+			worker_free_job(worker, job);
+		return false;
+	}
+	if (is_not_due(job) ||
+		(job->refresh && (!job->stored || strcmp(job->state, "mirrored") != 0)))
+	{
+		worker_free_job(worker, job);
+		return false;
+	}
+	if (!job->stored && !job->wanted && job->inserted && job->error == NULL &&
+		job->mirror->problem == NULL)
+	{
+		worker_free_job(worker, job);	/* came and went before anybody looked */
+		return false;
+	}
+	job->must_look_up = must_look_up(job);
+	prepare_request_parts(job);
+	if (job->refresh || job->error || (job->mirror && job->mirror->problem) ||
+		job->connection->server == NULL || job_next_step(job) != JOB_END)
+		return true;
+	if (job->stored && strcmp(job->state, "mirrored") == 0)
+		worker_free_job(worker, job);	/* the API has been told all this */
+	else
+		worker_end_job(worker, job, job->wanted ? OUTCOME_MIRRORED : OUTCOME_FORGOTTEN, NULL);
+	return false;
+}
+
+/* Recorded as sending, now into the connection's queue; or it ends at once. */
+static void
+queue_job(Worker *worker, Job *job)
+{
+	Connection *connection = job->connection;
+
+	if (job->error || (job->mirror && job->mirror->problem))
+		worker_end_job(worker, job, OUTCOME_FAILED, job->error ? job->error : job->mirror->problem);
+	else if (connection->server == NULL)
+	{
+		job->attempts--;
+		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000);
+		worker_end_job(worker, job, OUTCOME_PENDING, connection->problem);
+	}
+	else
+	{
+		dlist_push_tail(&connection->ready, &job->node);
+		connection->nready++;
+	}
+}
+
+static void
+count_attempt(Job *job)
+{
+	if (job->dirty && job->stored && strcmp(job->state, "pending") != 0)
+		job->attempts = 0;
+	if (!job->refresh)
+		job->attempts++;
+	if (job->dirty)
+		job->looks = 0;
+}
+
+void
+worker_claim(Worker *worker)
+{
+	Claim		claim = {worker, NIL, NIL};
+	Exclusions	exclusions;
+	List	   *intended = NIL;
+	List	   *refreshed = NIL;
+	List	   *queued = NIL;
+	ListCell   *lc;
+	int			limit;
+
+	limit = Max(widest_room(worker), 1);
+	worker->skipped_until = 0;
+	collect_exclusions(worker, &exclusions);
+	if (worker->next_due == -1 || (worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp()))
+		take_due(&claim, limit, &exclusions);
+	if (worker->look && list_length(claim.jobs) < limit)
+		take_outbox(&claim, limit - list_length(claim.jobs), &exclusions);
+
+	document_fetch(claim.jobs);
+	foreach(lc, claim.jobs)
+	{
+		Job		   *job = lfirst(lc);
+
+		if (!job->dirty && job->stored && strcmp(job->state, "mirrored") == 0)
+			job->refresh = true;
+	}
+	read_all(worker, claim.jobs);
+	foreach(lc, claim.jobs)
+	{
+		Job		   *job = lfirst(lc);
+
+		if (!decide(worker, job))
+			continue;
+		queued = lappend(queued, job);
+		count_attempt(job);
+		if (job->refresh)
+			refreshed = lappend(refreshed, job);
+		else
+			intended = lappend(intended, job);
+	}
+	document_intend(intended);
+	document_postpone(refreshed);
+	outbox_remove(claim.taken);
+	foreach(lc, queued)
+		queue_job(worker, lfirst(lc));
+}

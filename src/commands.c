@@ -1,0 +1,717 @@
+/*-------------------------------------------------------------------------
+ *
+ * commands.c
+ *		SQL functions that make, describe and end mirrors.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/event_trigger.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "document.h"
+#include "funcapi.h"
+#include "guard.h"
+#include "miscadmin.h"
+#include "outbox.h"
+#include "query.h"
+#include "server.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(mixpeek_mirror);
+PG_FUNCTION_INFO_V1(mixpeek_unmirror);
+PG_FUNCTION_INFO_V1(mixpeek_retry);
+PG_FUNCTION_INFO_V1(mixpeek_refresh);
+PG_FUNCTION_INFO_V1(mixpeek_preview);
+PG_FUNCTION_INFO_V1(mixpeek_mirror_arguments);
+PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
+PG_FUNCTION_INFO_V1(mixpeek_on_drop);
+
+/* unmirror(delete_documents => true): the worker still needs the lines. */
+static bool keep_documents = false;
+
+static void
+run_utility(const char *sql)
+{
+	int			rc;
+
+	SPI_connect();
+	rc = SPI_execute(sql, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
+	SPI_finish();
+}
+
+static char *
+qualified_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
+
+static bool
+mirrors_into(const Trigger *trigger, Oid function, const char *collection)
+{
+	return trigger->tgfoid == function && trigger->tgnargs > 0 &&
+		(collection == NULL || strcmp(trigger->tgargs[0], collection) == 0);
+}
+
+static void
+check_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	if (PG_ARGISNULL(i))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+/*
+ * mirror()
+ */
+
+/* The name of the collection's trigger, or one that is free. */
+static char *
+trigger_name(Relation rel, const char *collection)
+{
+	Oid			function = mirror_function();
+	bool		plain_taken = false;
+
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (mirrors_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
+			return trigger->tgname;
+		if (strcmp(trigger->tgname, "mixpeek") == 0)
+			plain_taken = true;
+	}
+	return plain_taken ? psprintf("mixpeek_%s", collection) : "mixpeek";
+}
+
+/* The trigger's arguments as the function got them: at most six. */
+static int
+make_arguments(FunctionCallInfo fcinfo, char **args)
+{
+	int			n = 0;
+
+	args[n++] = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (!PG_ARGISNULL(2))
+	{
+		Jsonb	   *document = PG_GETARG_JSONB_P(2);
+
+		args[n++] = psprintf("document=%s",
+							 JsonbToCString(NULL, &document->root, VARSIZE(document)));
+	}
+	if (!PG_ARGISNULL(3) && strcmp(NameStr(*PG_GETARG_NAME(3)), "mixpeek") != 0)
+		args[n++] = psprintf("server=%s", NameStr(*PG_GETARG_NAME(3)));
+	if (!PG_ARGISNULL(5))
+		args[n++] = psprintf("document_id_column=%s", NameStr(*PG_GETARG_NAME(5)));
+	if (!PG_ARGISNULL(6))
+		args[n++] = psprintf("enrichments_column=%s", NameStr(*PG_GETARG_NAME(6)));
+	return n;
+}
+
+static void
+create_trigger(const char *name, Relation rel, const char *event, int nargs, char **args)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s"
+					 " EXECUTE FUNCTION mixpeek.mirror_row(",
+					 quote_identifier(name), event, qualified_name(rel),
+					 strcmp(event, "TRUNCATE") == 0 ? "STATEMENT" : "ROW");
+	for (int i = 0; i < nargs; i++)
+		appendStringInfo(&sql, "%s%s", i ? ", " : "", quote_literal_cstr(args[i]));
+	appendStringInfoChar(&sql, ')');
+	run_utility(sql.data);
+}
+
+/*
+ * A truncate trigger's name stays within an identifier's length, so that the two
+ * names are never cut to the same.
+ */
+static char *
+truncate_trigger_name(const char *name)
+{
+	return psprintf("%.*s_truncate", NAMEDATALEN - 11, name);
+}
+
+/*
+ * mirror(relation regclass, collection text, document jsonb, server name,
+ * backfill boolean, document_id_column name, enrichments_column name): creates
+ * or replaces the triggers that mirror the table, and marks all rows.  Raises
+ * what CREATE TRIGGER raises, the template's mistakes (see template.h) and the
+ * server's (see server.h).
+ */
+Datum
+mixpeek_mirror(PG_FUNCTION_ARGS)
+{
+	Relation	rel;
+	char	   *args[6];
+	int			nargs;
+	char	   *name;
+	Oid			relation;
+	Mirror	   *mirror;
+
+	check_argument(fcinfo, 0, "relation");
+	check_argument(fcinfo, 1, "collection");
+	relation = PG_GETARG_OID(0);
+	rel = table_open(relation, ShareRowExclusiveLock);
+	nargs = make_arguments(fcinfo, args);
+	mirror = mirror_compile(rel, nargs, args, CurrentMemoryContext, true);
+	(void) mixpeek_server_get(mirror->arguments.server, mirror->owner);
+	name = pstrdup(trigger_name(rel, args[0]));
+
+	create_trigger(name, rel, "INSERT OR UPDATE OR DELETE", nargs, args);
+	create_trigger(truncate_trigger_name(name), rel, "TRUNCATE", 1, args);
+	if (rel->rd_rel->relforcerowsecurity)
+		ereport(NOTICE,
+				(errmsg("row-level security is forced on \"%s\"", RelationGetRelationName(rel)),
+				 errdetail("The mirror reads as the table's owner: only the rows which the policies show to the owner are mirrored.")));
+	if (PG_ARGISNULL(4) || PG_GETARG_BOOL(4))
+	{
+		outbox_add(relation, OUTBOX_ALL_STORED, args[0], NULL);
+		outbox_add(relation, OUTBOX_ALL_ROWS, args[0], NULL);
+	}
+	table_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+/*
+ * unmirror()
+ */
+
+/* Drops the triggers of a collection, or all; returns the row triggers' collections. */
+static List *
+drop_triggers(Relation rel, const char *collection)
+{
+	Oid			function = mirror_function();
+	List	   *collections = NIL;
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (!mirrors_into(trigger, function, collection))
+			continue;
+		names = lappend(names, pstrdup(trigger->tgname));
+		if (TRIGGER_FOR_ROW(trigger->tgtype))
+			collections = lappend(collections, pstrdup(trigger->tgargs[0]));
+	}
+	foreach(lc, names)
+		run_utility(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)),
+							 qualified_name(rel)));
+	return collections;
+}
+
+/*
+ * unmirror(relation regclass, collection text, delete_documents boolean): drops
+ * the mirror's triggers; what is known of its documents goes with them, or is
+ * kept until the worker has deleted the documents.  Raises
+ * ERRCODE_UNDEFINED_OBJECT if there is no such mirror, and what DROP TRIGGER
+ * raises.
+ */
+Datum
+mixpeek_unmirror(PG_FUNCTION_ARGS)
+{
+	bool		delete_documents = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	char	   *collection = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	List	   *collections;
+	ListCell   *lc;
+	Relation	rel;
+
+	check_argument(fcinfo, 0, "relation");
+	rel = table_open(PG_GETARG_OID(0), AccessExclusiveLock);
+	keep_documents = delete_documents;
+	PG_TRY();
+	{
+		collections = drop_triggers(rel, collection);
+	}
+	PG_FINALLY();
+	{
+		keep_documents = false;
+	}
+	PG_END_TRY();
+	if (collections == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" is not mirrored%s%s", RelationGetRelationName(rel),
+						collection ? " into collection " : "", collection ? collection : ""),
+				 errhint("See the view mixpeek.mirrors.")));
+	foreach(lc, collections)
+	{
+		if (delete_documents)
+			outbox_add(RelationGetRelid(rel), OUTBOX_ALL_STORED, lfirst(lc), NULL);
+	}
+	table_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+/*
+ * retry(), refresh()
+ */
+
+static void
+check_owner(Oid relation)
+{
+	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+}
+
+static List *
+owned_relations(void)
+{
+	static Statement query = {
+		"SELECT DISTINCT d.relation::oid FROM mixpeek.documents d JOIN pg_catalog.pg_class c"
+		" ON c.oid = d.relation WHERE d.state = 'failed' AND pg_catalog.pg_has_role($1, c.relowner, 'USAGE')",
+		1, {OIDOID}
+	};
+	Datum		args[1];
+	GuardState	guard;
+	List	   *relations = NIL;
+
+	args[0] = ObjectIdGetDatum(GetUserId());
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	query_run(&query, args, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Oid		   *relation = query_palloc(sizeof(Oid));
+		bool		isnull;
+
+		*relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+												   SPI_tuptable->tupdesc, 1, &isnull));
+		relations = query_lappend(relations, relation);
+	}
+	query_end();
+	guard_leave(&guard);
+	return relations;
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int i)
+{
+	return PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+}
+
+static int64
+retry_relation(Oid relation, const char *collection, const char *error)
+{
+	GuardState	guard;
+	int64		n;
+
+	check_owner(relation);
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	n = document_retry(relation, collection, error);
+	guard_leave(&guard);
+	outbox_notify();
+	return n;
+}
+
+/*
+ * retry(relation regclass, collection text, error text): failed documents are
+ * looked at again; returns how many.  Raises ERRCODE_INSUFFICIENT_PRIVILEGE unless
+ * the caller owns the table.
+ */
+Datum
+mixpeek_retry(PG_FUNCTION_ARGS)
+{
+	char	   *collection = text_argument(fcinfo, 1);
+	char	   *error = text_argument(fcinfo, 2);
+	int64		n = 0;
+	ListCell   *lc;
+
+	if (!PG_ARGISNULL(0))
+		PG_RETURN_INT64(retry_relation(PG_GETARG_OID(0), collection, error));
+	foreach(lc, owned_relations())
+		n += retry_relation(*(Oid *) lfirst(lc), collection, error);
+	PG_RETURN_INT64(n);
+}
+
+/*
+ * refresh(relation regclass, collection text): the API is asked again for the
+ * enrichments of mirrored documents; returns how many.  Raises as retry().
+ */
+Datum
+mixpeek_refresh(PG_FUNCTION_ARGS)
+{
+	GuardState	guard;
+	int64		n;
+
+	check_argument(fcinfo, 0, "relation");
+	check_owner(PG_GETARG_OID(0));
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	n = document_refresh(PG_GETARG_OID(0), text_argument(fcinfo, 1));
+	guard_leave(&guard);
+	outbox_notify();
+	PG_RETURN_INT64(n);
+}
+
+/*
+ * preview()
+ */
+
+typedef struct PreviewCall
+{
+	Mirror	   *mirror;
+	char	   *key;
+	MemoryContext context;
+	Jsonb	   *document;
+} PreviewCall;
+
+static void
+preview_row(void *arg, const char *key, const TemplateRow *row)
+{
+	PreviewCall *call = arg;
+	const Template *template = call->mirror->template;
+	StringInfoData content;
+	StringInfoData features;
+	StringInfoData body;
+	MemoryContext old;
+
+	if (strcmp(key, call->key) != 0)
+		return;
+	initStringInfo(&content);
+	initStringInfo(&features);
+	template_render(template, row, &content, &features);
+	initStringInfo(&body);
+	appendStringInfoString(&body, "{\"collection_id\":");
+	escape_json(&body, call->mirror->arguments.collection);
+	appendStringInfoString(&body, content.data);
+	if (template->has_features)
+		appendStringInfo(&body, ",\"features\":%s", features.data);
+	appendStringInfoChar(&body, '}');
+	old = MemoryContextSwitchTo(call->context);
+	call->document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body.data)));
+	MemoryContextSwitchTo(old);
+}
+
+/* The table's only mirror, or the collection's. */
+static Mirror *
+get_mirror(Relation rel, const char *collection)
+{
+	Oid			function = mirror_function();
+
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (mirrors_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
+			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("table \"%s\" is not mirrored", RelationGetRelationName(rel)),
+			 errhint("See the view mixpeek.mirrors.")));
+}
+
+/*
+ * preview(relation regclass, key text, collection text): the body that a create
+ * for the row would have, or NULL if there is no such row.  Raises
+ * ERRCODE_INSUFFICIENT_PRIVILEGE unless the caller owns the table, and why the row
+ * cannot be rendered.
+ */
+Datum
+mixpeek_preview(PG_FUNCTION_ARGS)
+{
+	PreviewCall call = {NULL, NULL, CurrentMemoryContext, NULL};
+	Relation	rel;
+	GuardState	guard;
+
+	check_argument(fcinfo, 0, "relation");
+	check_argument(fcinfo, 1, "key");
+	check_owner(PG_GETARG_OID(0));
+	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
+	call.mirror = get_mirror(rel, text_argument(fcinfo, 2));
+	call.key = text_argument(fcinfo, 1);
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	call.mirror->marker_prefix = psprintf("%s:%s:", document_origin(), call.mirror->table);
+	guard_leave(&guard);
+	mirror_read_rows(call.mirror, &call.key, 1, preview_row, &call);
+	mirror_free(call.mirror);
+	table_close(rel, NoLock);
+	if (call.document == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(call.document);
+}
+
+/*
+ * mirror_arguments(), behind the view mixpeek.mirrors
+ */
+
+/* A trigger of an open relation by its oid, or NULL. */
+static Trigger *
+find_trigger(Relation rel, Oid trigger)
+{
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (rel->trigdesc->triggers[i].tgoid == trigger)
+			return &rel->trigdesc->triggers[i];
+	}
+	return NULL;
+}
+
+static Oid
+trigger_relation(Oid trigger)
+{
+	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
+	Oid			relation = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		relation = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+	systable_endscan(scan);
+	table_close(pg_trigger, AccessShareLock);
+	return relation;
+}
+
+typedef struct DescribeCall
+{
+	Oid			trigger;
+	Mirror	   *mirror;
+	Jsonb	   *document;
+} DescribeCall;
+
+static void
+describe(void *arg)
+{
+	DescribeCall *call = arg;
+	Oid			relation = trigger_relation(call->trigger);
+	Relation	rel = OidIsValid(relation) ? table_open(relation, AccessShareLock) : NULL;
+	Trigger    *trigger = rel ? find_trigger(rel, call->trigger) : NULL;
+
+	if (trigger)
+		call->mirror = mirror_compile(rel, trigger->tgnargs, trigger->tgargs,
+									  CurrentMemoryContext, false);
+	if (rel)
+		table_close(rel, AccessShareLock);
+}
+
+static void
+parse_document(void *arg)
+{
+	DescribeCall *call = arg;
+
+	call->document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														CStringGetDatum(call->mirror->arguments.document)));
+}
+
+static void
+set_text(Datum *values, bool *nulls, int i, const char *text, bool as_name)
+{
+	nulls[i] = text == NULL;
+	if (text)
+		values[i] = as_name ? DirectFunctionCall1(namein, CStringGetDatum(text)) :
+			CStringGetTextDatum(text);
+}
+
+/*
+ * mirror_arguments(trigger oid): the decoded arguments of a mirror's trigger,
+ * and what is wrong with them.
+ */
+Datum
+mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
+{
+	DescribeCall call = {PG_GETARG_OID(0), NULL, NULL};
+	Datum		values[7] = {0};
+	bool		nulls[7] = {true, true, true, true, true, true, true};
+	TupleDesc	desc;
+	char	   *problem = guard_call(describe, &call);
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (call.mirror)
+	{
+		MirrorArguments *arguments = &call.mirror->arguments;
+
+		if (arguments->document && guard_call(parse_document, &call) == NULL)
+		{
+			nulls[2] = false;
+			values[2] = JsonbPGetDatum(call.document);
+		}
+		set_text(values, nulls, 0, arguments->collection, false);
+		set_text(values, nulls, 1, arguments->server, true);
+		set_text(values, nulls, 3, arguments->document_id_column, true);
+		set_text(values, nulls, 4, arguments->enrichments_column, true);
+		set_text(values, nulls, 5, call.mirror->table, false);
+		problem = call.mirror->problem;
+	}
+	set_text(values, nulls, 6, problem, false);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * Event triggers
+ */
+
+static void
+check_event_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function must be called as an event trigger")));
+}
+
+static void
+check_trigger(Oid trigger_oid)
+{
+	Oid			relation = trigger_relation(trigger_oid);
+	Relation	rel = table_open(relation, AccessShareLock);
+	Trigger    *trigger = find_trigger(rel, trigger_oid);
+
+	if (trigger && trigger->tgfoid == mirror_function())
+	{
+		if (!TRIGGER_FOR_AFTER(trigger->tgtype) ||
+			(bool) TRIGGER_FOR_ROW(trigger->tgtype) == (bool) TRIGGER_FOR_TRUNCATE(trigger->tgtype))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("mixpeek.mirror_row() must be fired AFTER INSERT, UPDATE or DELETE FOR EACH ROW, or AFTER TRUNCATE")));
+		(void) mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+	}
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * After CREATE TRIGGER: a mirror's mistakes are errors there and then (see
+ * mirror.h and template.h).
+ */
+Datum
+mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
+{
+	static Statement query = {
+		"SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands()"
+		" WHERE classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass", 0, {0}
+	};
+	List	   *triggers = NIL;
+	ListCell   *lc;
+
+	check_event_trigger(fcinfo);
+	query_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Oid		   *oid = query_palloc(sizeof(Oid));
+
+		*oid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		triggers = query_lappend(triggers, oid);
+	}
+	query_end();
+	foreach(lc, triggers)
+		check_trigger(*(Oid *) lfirst(lc));
+	PG_RETURN_NULL();
+}
+
+typedef struct Dropped
+{
+	Oid			relation;		/* the table itself, or the dropped trigger's */
+	bool		is_table;
+} Dropped;
+
+static List *
+dropped_objects(void)
+{
+	static Statement query = {
+		"SELECT CASE WHEN classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN objid"
+		" ELSE pg_catalog.to_regclass(pg_catalog.format('%I.%I', address_names[1], address_names[2]))::oid END,"
+		" classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE object_type IN ('table', 'trigger')", 0, {0}
+	};
+	List	   *dropped = NIL;
+
+	query_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		Dropped    *object = query_palloc(sizeof(Dropped));
+		bool		isnull;
+
+		object->relation = DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		if (isnull)
+			continue;
+		object->is_table = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		dropped = query_lappend(dropped, object);
+	}
+	query_end();
+	return dropped;
+}
+
+/* Collections for which the table has state, but no mirror any more. */
+static void
+forget_unmirrored(Oid relation)
+{
+	ListCell   *lc;
+
+	foreach(lc, document_collections(relation))
+	{
+		Mirror	   *mirror = mirror_find(relation, lfirst(lc), CurrentMemoryContext);
+
+		if (mirror == NULL)
+			document_forget(relation, lfirst(lc));
+	}
+}
+
+static void
+forget_dropped(void *arg)
+{
+	GuardState	guard;
+	ListCell   *lc;
+
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	foreach(lc, dropped_objects())
+	{
+		Dropped    *object = lfirst(lc);
+
+		if (object->is_table)
+			document_forget(object->relation, NULL);
+		else if (!keep_documents)
+			forget_unmirrored(object->relation);
+	}
+	guard_leave(&guard);
+}
+
+/*
+ * After a DROP: the state of tables and mirrors that are gone goes with them.
+ * Must not keep anybody from dropping anything.
+ */
+Datum
+mixpeek_on_drop(PG_FUNCTION_ARGS)
+{
+	char	   *problem;
+
+	check_event_trigger(fcinfo);
+	if (!OidIsValid(get_extension_oid("mixpeek_docs", true)))
+		PG_RETURN_NULL();
+	problem = guard_call(forget_dropped, NULL);
+	if (problem)
+		ereport(WARNING,
+				(errmsg("could not forget the documents of what was dropped: %s", problem)));
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		All that differs between PostgreSQL 14 and 18.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_COMPAT_H
+#define MIXPEEK_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
+#error "mixpeek_docs needs PostgreSQL 14 to 18"
+#endif
+
+/* 17: a backend's index into ProcGlobal->allProcs is a global of its own. */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_PROC_NUMBER	MyProcNumber
+#else
+#define COMPAT_PROC_NUMBER	(MyProc->pgprocno)
+#endif
+
+/* 18: generated columns may have no stored value that could be compared. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_HAS_VIRTUAL_COLUMNS(desc) \
+	((desc)->constr != NULL && (desc)->constr->has_generated_virtual)
+#else
+#define COMPAT_HAS_VIRTUAL_COLUMNS(desc) false
+#endif
+
+/* 15: random numbers from a generator of the server's own; 0 <= x < 1. */
+#if PG_VERSION_NUM >= 150000
+#include "common/pg_prng.h"
+#define COMPAT_RANDOM()		pg_prng_double(&pg_global_prng_state)
+#else
+#define COMPAT_RANDOM()		((double) random() / ((double) MAX_RANDOM_VALUE + 1))
+#endif
+
+/* 16: one function for the owner of every kind of object. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_OWNS_TABLE(relid, roleid)	object_ownercheck(RelationRelationId, relid, roleid)
+#else
+#define COMPAT_OWNS_TABLE(relid, roleid)	pg_class_ownercheck(relid, roleid)
+#endif
+
+/* What pg_stat_activity shows while the extension waits for the network. */
+#define COMPAT_WAIT_EVENT	PG_WAIT_EXTENSION
+
+/* 17: sets belong to a resource owner; here they live as long as the session. */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(NULL, n)
+#else
+#define COMPAT_CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(TopMemoryContext, n)
+#endif
+
+/* 16: one function checks the privileges on objects of every class. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_SERVER_ACLCHECK(server, role) \
+	object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE)
+#else
+#define COMPAT_SERVER_ACLCHECK(server, role) \
+	pg_foreign_server_aclcheck(server, role, ACL_USAGE)
+#endif
+
+#endif							/* MIXPEEK_COMPAT_H */

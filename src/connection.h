@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * connection.h
+ *		The worker's view of its servers and mirrors, loaded when first needed.
+ *
+ * A connection is a server as one owner uses it: one key, one set of limits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_CONNECTION_H
+#define MIXPEEK_CONNECTION_H
+
+#include "job.h"
+#include "limits.h"
+
+typedef struct Connection
+{
+	char	   *name;			/* the foreign server's */
+	Oid			owner;
+	bool		valid;			/* false: load it again */
+	MemoryContext context;		/* of server and problem */
+	MixpeekServer *server;		/* NULL: it cannot be used; see problem */
+	char	   *problem;
+	double		retry_at;		/* when a problem is looked at again */
+	Limits		limits;
+	dlist_head	ready;			/* jobs whose next request may go out */
+	int			nready;
+	int			claimed;		/* jobs not yet ended */
+	int			lookup_batch;	/* markers a look-up */
+} Connection;
+
+/* A relation and collection that the outbox or documents speak of. */
+typedef struct Target
+{
+	Oid			relation;
+	char	   *collection;
+	bool		valid;
+	Mirror	   *mirror;			/* NULL: not mirrored (any more) */
+	Connection *connection;		/* of its mirror; NULL: none */
+} Target;
+
+typedef struct Targets
+{
+	MemoryContext context;
+	List	   *targets;
+	List	   *connections;
+	Mirror	   *reading;		/* whose rows are being read */
+	List	   *stale;			/* mirrors replaced while jobs may have pointed to them */
+} Targets;
+
+extern Targets *targets_create(MemoryContext parent);
+
+/*
+ * The target, loaded if need be.  Returns NULL where somebody holds a lock on
+ * the table that would make the worker wait.  In a transaction; keeps an
+ * AccessShareLock on the table until its end.
+ */
+extern Target *targets_get(Targets *targets, Oid relation, const char *collection);
+
+/* The connection, loaded if need be and if time has come for a broken one. */
+extern Connection *targets_connection(Targets *targets, const char *server, Oid owner);
+
+/* Forgets what is not current any more; keeps what jobs point to. */
+extern void targets_sweep(Targets *targets, bool no_jobs);
+
+#endif							/* MIXPEEK_CONNECTION_H */

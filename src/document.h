@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * document.h
+ *		mixpeek.documents: what is known of each mirrored row's document.
+ *
+ * All functions run in a transaction; lists are of Job.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_DOCUMENT_H
+#define MIXPEEK_DOCUMENT_H
+
+#include "job.h"
+
+/* Fills in what is stored about each job's key. */
+extern void document_fetch(List *jobs);
+
+/*
+ * Records what is about to be sent: state "sending", one attempt more, the
+ * content not known until an answer says so.  Must be committed and flushed
+ * before a byte goes out.
+ */
+extern void document_intend(List *jobs);
+
+/* Puts off the next look of documents that are being looked at. */
+extern void document_postpone(List *jobs);
+
+/* Stores what became of each job.  Lines that are gone stay gone. */
+extern void document_settle(List *jobs);
+
+/* Lines of a server and table owner that a worker before this one left "sending". */
+typedef struct AbandonedKeys
+{
+	char	   *server;
+	Oid			owner;			/* InvalidOid: the table is gone */
+} AbandonedKeys;
+
+extern List *document_abandoned(void);
+
+/* They become pending, due when rest milliseconds have passed. */
+extern void document_recover(const AbandonedKeys *abandoned, int rest);
+
+/* A key whose next_attempt_at has come. */
+typedef struct DueKey
+{
+	Oid			relation;
+	char	   *collection;
+	char	   *key;
+} DueKey;
+
+/*
+ * Up to limit of them, as a List of DueKey, except those of the mirrors in the
+ * arrays.
+ */
+extern List *document_read_due(int limit, int nexcept, const Oid *relations,
+							   char *const *collections);
+
+/* When the next one after now comes; 0 if none will. */
+extern TimestampTz document_next_due(void);
+
+/*
+ * Up to limit keys stored for the mirror that follow "after" (NULL: from the
+ * first), as a List of char *.
+ */
+extern List *document_scan_keys(Oid relation, const char *collection,
+								const char *after, int limit);
+
+/* Keys that are neither mirrored nor failed, and whether all of them were since. */
+typedef struct Unfinished Unfinished;
+
+extern Unfinished *document_unfinished(void);
+extern bool document_all_finished(const Unfinished *unfinished);
+
+/* The database's part of every marker, made when first asked for. */
+extern char *document_origin(void);
+
+/*
+ * The work of SQL functions, of one table's documents in one collection or (NULL)
+ * in all; each returns the number of them: forget, look at failed ones again (error:
+ * a LIKE pattern or NULL), look for enrichments again.  document_collections() lists those
+ * for which there is anything, as char *.
+ */
+extern List *document_collections(Oid relation);
+extern int64 document_forget(Oid relation, const char *collection);
+extern int64 document_retry(Oid relation, const char *collection, const char *error);
+extern int64 document_refresh(Oid relation, const char *collection);
+
+#endif							/* MIXPEEK_DOCUMENT_H */

@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *		Other people's code and data, run so that its errors stay values.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "guard.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* Settings that change the text of a value; a mirror must not depend on them. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			pinned_settings[] =
+{
+	{"datestyle", "ISO, YMD"},
+	{"intervalstyle", "postgres"},
+	{"timezone", "UTC"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"xmlbinary", "base64"},
+};
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+int
+guard_pin_settings(void)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	for (int i = 0; i < (int) lengthof(pinned_settings); i++)
+		set_local(pinned_settings[i].name, pinned_settings[i].value);
+	return nest_level;
+}
+
+void
+guard_unpin_settings(int nest_level)
+{
+	AtEOXact_GUC(true, nest_level);
+}
+
+void
+guard_enter(GuardState *state, Oid userid)
+{
+	GetUserIdAndSecContext(&state->userid, &state->sec_context);
+	SetUserIdAndSecContext(userid,
+						   state->sec_context | SECURITY_RESTRICTED_OPERATION);
+	state->guc_nest_level = guard_pin_settings();
+	set_local("search_path", "pg_catalog, pg_temp");
+	set_local("row_security", "on");
+}
+
+void
+guard_leave(const GuardState *state)
+{
+	guard_unpin_settings(state->guc_nest_level);
+	SetUserIdAndSecContext(state->userid, state->sec_context);
+}
+
+/* A cancel or a shutdown must end the caller, whoever's code it hit. */
+static bool
+must_rethrow(const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		edata->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
+		edata->elevel > ERROR;
+}
+
+char *
+guard_call(GuardedFunction function, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile problem = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (must_rethrow(edata))
+			ReThrowError(edata);
+		problem = edata->detail ?
+			psprintf("%s: %s", edata->message, edata->detail) :
+			pstrdup(edata->message);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return problem;
+}

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.h
+ *		Other people's code and data, run so that its errors stay values.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_GUARD_H
+#define MIXPEEK_GUARD_H
+
+typedef void (*GuardedFunction) (void *arg);
+
+/*
+ * Runs function(arg) in a subtransaction.  Returns NULL if it succeeded, else
+ * the error's message (and detail) in the current memory context, everything
+ * it did being rolled back.  A cancel or a shutdown is not caught.
+ */
+extern char *guard_call(GuardedFunction function, void *arg);
+
+/*
+ * Becomes user, security-restricted as for maintenance of a foreign table,
+ * with the settings pinned that the text of values depends on; guard_leave()
+ * goes back.  Must not span a transaction's end.
+ */
+typedef struct GuardState
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_nest_level;
+} GuardState;
+
+extern void guard_enter(GuardState *state, Oid userid);
+extern void guard_leave(const GuardState *state);
+
+/* Pins only the settings on which the text of values depends. */
+extern int	guard_pin_settings(void);
+extern void guard_unpin_settings(int nest_level);
+
+#endif							/* MIXPEEK_GUARD_H */

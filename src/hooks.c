@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * hooks.c
+ *		What the extension must notice of other people's statements.
+ *
+ * - DROP, ALTER and CREATE DATABASE want the database for themselves: its
+ *   worker leaves while they run.
+ * - CREATE and DROP EXTENSION and CREATE DATABASE may mean a worker to start or to
+ *   end, once they are committed.
+ * - COMMIT PREPARED makes entries of the outbox visible without a commit
+ *   callback in any session.
+ * - An API key is part of the text of CREATE USER MAPPING; pg_stat_activity is
+ *   not to show it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "hooks.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "shmem.h"
+#include "tcop/utility.h"
+#include "utils/backend_status.h"
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+/* What the transaction's commit has to tell the launcher. */
+static bool probe_this_database = false;
+static bool probe_all_databases = false;
+
+static void
+at_xact_event(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (event == XACT_EVENT_COMMIT && probe_this_database)
+	{
+		shmem_request_probe(MyDatabaseId);
+		shmem_wake_worker(MyDatabaseId);
+	}
+	if (event == XACT_EVENT_COMMIT && probe_all_databases)
+		shmem_request_probe(InvalidOid);
+	probe_this_database = probe_all_databases = false;
+}
+
+static void
+on_object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (class_id == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
+		probe_this_database = true;
+}
+
+/* The database that a statement must have for itself; InvalidOid: none. */
+static Oid
+exclusive_database(Node *parsetree)
+{
+	const char *name = NULL;
+	ListCell   *lc;
+
+	if (IsA(parsetree, DropdbStmt))
+		name = castNode(DropdbStmt, parsetree)->dbname;
+	else if (IsA(parsetree, RenameStmt) && castNode(RenameStmt, parsetree)->renameType == OBJECT_DATABASE)
+		name = castNode(RenameStmt, parsetree)->subname;
+	else if (IsA(parsetree, AlterDatabaseStmt))
+	{
+		foreach(lc, castNode(AlterDatabaseStmt, parsetree)->options)
+		{
+			if (strcmp(lfirst_node(DefElem, lc)->defname, "tablespace") == 0)
+				name = castNode(AlterDatabaseStmt, parsetree)->dbname;
+		}
+	}
+	else if (IsA(parsetree, CreatedbStmt))
+	{
+		foreach(lc, castNode(CreatedbStmt, parsetree)->options)
+		{
+			if (strcmp(lfirst_node(DefElem, lc)->defname, "template") == 0 &&
+				lfirst_node(DefElem, lc)->arg)
+				name = defGetString(lfirst_node(DefElem, lc));
+		}
+	}
+	return name ? get_database_oid(name, true) : InvalidOid;
+}
+
+static bool
+names_api_key(List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		if (strcmp(lfirst_node(DefElem, lc)->defname, "api_key") == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+hide_api_key(Node *parsetree)
+{
+	if (IsA(parsetree, CreateUserMappingStmt) &&
+		names_api_key(castNode(CreateUserMappingStmt, parsetree)->options))
+		pgstat_report_activity(STATE_RUNNING, "CREATE USER MAPPING … OPTIONS (api_key …)");
+	else if (IsA(parsetree, AlterUserMappingStmt) &&
+			 names_api_key(castNode(AlterUserMappingStmt, parsetree)->options))
+		pgstat_report_activity(STATE_RUNNING, "ALTER USER MAPPING … OPTIONS (api_key …)");
+}
+
+static void
+after_statement(Node *parsetree)
+{
+	if (IsA(parsetree, TransactionStmt) &&
+		castNode(TransactionStmt, parsetree)->kind == TRANS_STMT_COMMIT_PREPARED)
+		shmem_wake_worker(MyDatabaseId);
+	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt))
+		probe_all_databases = true;
+}
+
+static void
+on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	ProcessUtility_hook_type next = prev_process_utility ? prev_process_utility : standard_ProcessUtility;
+	Node	   *parsetree = pstmt->utilityStmt;
+	Oid			database = exclusive_database(parsetree);
+
+	hide_api_key(parsetree);
+	PG_TRY();
+	{
+		if (OidIsValid(database))
+			shmem_hold_database(database);
+		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_FINALLY();
+	{
+		if (OidIsValid(database))
+			shmem_release_database(database);
+	}
+	PG_END_TRY();
+	after_statement(parsetree);
+}
+
+void
+hooks_install(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = on_process_utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = on_object_access;
+	RegisterXactCallback(at_xact_event, NULL);
+}

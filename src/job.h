@@ -1,0 +1,122 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.h
+ *		One key on its way from the outbox to its stored state.
+ *		Pure: what to ask next, and what an answer changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_JOB_H
+#define MIXPEEK_JOB_H
+
+#include "datatype/timestamp.h"
+#include "lib/ilist.h"
+#include "mirror.h"
+#include "response.h"
+
+#define HASH_LENGTH 32			/* SHA-256 */
+
+typedef struct ContentHash
+{
+	bool		known;
+	uint8		bytes[HASH_LENGTH];
+} ContentHash;
+
+/* The requests that a key may need, in the order in which they may follow. */
+typedef enum JobStep
+{
+	JOB_LOOK_UP,				/* list by marker: is there a document? */
+	JOB_DELETE,
+	JOB_CREATE,
+	JOB_UPDATE,
+	JOB_END						/* nothing left to ask */
+} JobStep;
+
+/* What becomes of the key's line in mixpeek.documents. */
+typedef enum JobOutcome
+{
+	OUTCOME_MIRRORED,
+	OUTCOME_PENDING,			/* try again at next_attempt_at */
+	OUTCOME_FAILED,				/* see error */
+	OUTCOME_FORGOTTEN			/* neither row nor document is left */
+} JobOutcome;
+
+typedef struct Job
+{
+	dlist_node	node;			/* in the queue it stands in */
+	MemoryContext context;		/* of all that follows */
+
+	/* which key */
+	Oid			relation;
+	char	   *collection;
+	char	   *key;
+	Mirror	   *mirror;			/* NULL: unmirrored, its document to be deleted */
+	struct Connection *connection;
+
+	/* why it is looked at */
+	bool		dirty;			/* an outbox entry says so */
+	bool		inserted;		/* its first entry is an INSERT */
+	bool		refresh;		/* only to see the enrichments again */
+
+	/* what is stored about it */
+	bool		stored;
+	char	   *document_id;	/* NULL: none is known */
+	bool		in_doubt;		/* a create was sent and not answered */
+	ContentHash told_content;	/* what the API was last told */
+	ContentHash told_features;
+	ContentHash intent_content; /* what the create in doubt said */
+	ContentHash intent_features;
+	int			attempts;
+	int			looks;
+	char	   *marker;
+	char	   *server;
+	TimestampTz next_attempt_at;	/* 0: none */
+	const char *state;
+
+	/* parts of requests, in UTF-8 */
+	char	   *path;			/* /v1/collections/{collection_identifier}/documents */
+	char	   *collection_json;
+	char	   *marker_json;
+
+	/* what is wanted */
+	bool		wanted;			/* the row exists */
+	char	   *content;		/* UTF-8: ,"metadata":…  see template.h */
+	int			content_len;
+	char	   *features;		/* UTF-8, or NULL */
+	int			features_len;
+	ContentHash content_hash;
+	ContentHash features_hash;
+
+	/* on the way */
+	bool		must_look_up;
+	bool		changed;		/* told the API something: intent was recorded */
+	int			nsteps;
+	bool		answered;		/* the API confirmed something */
+	Jsonb	   *enrichments;	/* of the last answer; NULL: none seen */
+
+	/* the end */
+	JobOutcome	outcome;
+	bool		write_back_missed;	/* the row was locked: look again soon */
+	char	   *error;
+} Job;
+
+extern JobStep job_next_step(const Job *job);
+
+/* May the steps ahead include a create? */
+extern bool job_may_create(const Job *job);
+
+/*
+ * The body of a create or an update in UTF-8, in the current memory context.
+ */
+extern char *job_body(const Job *job, JobStep step, size_t *len);
+
+/* Takes in the answer to a delete, create or update that the API gave. */
+extern void job_take_answer(Job *job, JobStep step, const Response *response);
+
+/* Takes in what a look-up said: the document with the job's marker, or NULL. */
+extern void job_take_document(Job *job, Jsonb *document);
+
+/* A member of a JSON object as text, palloc'd; NULL if there is no such string. */
+extern char *json_string(Jsonb *object, const char *name);
+
+#endif							/* MIXPEEK_JOB_H */

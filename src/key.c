@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * key.c
+ *		A row's key as text: the value of one column, the row text of several.
+ *
+ * The writer's session computes the text and the worker's reads it, so it must
+ * not depend on any session's settings: those that matter are pinned around
+ * the output functions of the types that look at them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "catalog/pg_type.h"
+#include "guard.h"
+#include "key.h"
+#include "lib/stringinfo.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* Types whose text is the same in every session. */
+static bool
+has_stable_text(Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case BOOLOID:
+		case CHAROID:
+		case NAMEOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+		case INETOID:
+		case CIDROID:
+			return true;
+		default:
+			return get_typtype(type) == TYPTYPE_ENUM;
+	}
+}
+
+static void
+init_column(KeyColumn *column, Relation rel, Relation index, int i)
+{
+	AttrNumber	attnum = index->rd_index->indkey.values[i];
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	Oid			opcintype = index->rd_opcintype[i];
+	Oid			function;
+	bool		varlena;
+
+	column->attnum = attnum;
+	column->name = pstrdup(NameStr(att->attname));
+	column->type = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->equals = get_opfamily_member(index->rd_opfamily[i], opcintype,
+										 opcintype, BTEqualStrategyNumber);
+	getTypeOutputInfo(att->atttypid, &function, &varlena);
+	fmgr_info(function, &column->output);
+	getTypeInputInfo(att->atttypid, &function, &column->ioparam);
+	fmgr_info(function, &column->input);
+}
+
+Key *
+key_of_relation(Relation rel)
+{
+	Oid			index_oid;
+	Relation	index;
+	Key		   *key;
+
+	(void) RelationGetIndexList(rel);	/* fills in the two */
+	index_oid = OidIsValid(rel->rd_pkindex) ? rel->rd_pkindex : rel->rd_replidindex;
+	if (!OidIsValid(index_oid))
+		return NULL;
+
+	index = index_open(index_oid, AccessShareLock);
+	key = palloc0(sizeof(Key));
+	key->ncolumns = index->rd_index->indnkeyatts;
+	key->columns = palloc0(sizeof(KeyColumn) * key->ncolumns);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		init_column(&key->columns[i], rel, index, i);
+		if (!has_stable_text(key->columns[i].type))
+			key->pin_settings = true;
+	}
+	index_close(index, AccessShareLock);
+	return key;
+}
+
+/* One field of a row's text, quoted as record_out() does. */
+static void
+append_field(StringInfo buf, const char *text)
+{
+	bool		quote = text[0] == '\0' || strpbrk(text, "\"\\(), \t\n\r\v\f") != NULL;
+
+	if (quote)
+		appendStringInfoChar(buf, '"');
+	for (const char *p = text; *p; p++)
+	{
+		if (*p == '"' || *p == '\\')
+			appendStringInfoChar(buf, *p);
+		appendStringInfoChar(buf, *p);
+	}
+	if (quote)
+		appendStringInfoChar(buf, '"');
+}
+
+static char *
+columns_to_text(const Key *key, const Datum *values)
+{
+	StringInfoData buf;
+
+	if (key->ncolumns == 1)
+		return OutputFunctionCall(&key->columns[0].output, values[0]);
+
+	initStringInfo(&buf);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		appendStringInfoChar(&buf, i == 0 ? '(' : ',');
+		append_field(&buf, OutputFunctionCall(&key->columns[i].output, values[i]));
+	}
+	appendStringInfoChar(&buf, ')');
+	return buf.data;
+}
+
+char *
+key_to_text(const Key *key, const Datum *values)
+{
+	int			nest_level;
+	char	   *text;
+
+	if (!key->pin_settings)
+		return columns_to_text(key, values);
+	nest_level = guard_pin_settings();
+	text = columns_to_text(key, values);
+	guard_unpin_settings(nest_level);
+	return text;
+}
+
+/* Reads one field of a row's text; returns what follows it. */
+static const char *
+read_field(const char *p, StringInfo field)
+{
+	bool		quoted = false;
+
+	resetStringInfo(field);
+	for (; *p && (quoted || (*p != ',' && *p != ')')); p++)
+	{
+		if (*p == '"' && quoted && p[1] == '"')
+			appendStringInfoChar(field, *++p);
+		else if (*p == '"')
+			quoted = !quoted;
+		else if (*p == '\\' && p[1])
+			appendStringInfoChar(field, *++p);
+		else
+			appendStringInfoChar(field, *p);
+	}
+	return p;
+}
+
+void
+key_from_text(const Key *key, const char *text, Datum *values)
+{
+	StringInfoData field;
+	const char *p = text;
+
+	initStringInfo(&field);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+		const char *value = text;
+
+		if (key->ncolumns > 1)
+		{
+			if (*p != (i == 0 ? '(' : ','))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+						 errmsg("the stored key does not have %d columns", key->ncolumns)));
+			p = read_field(p + 1, &field);
+			value = field.data;
+		}
+		values[i] = InputFunctionCall((FmgrInfo *) &column->input, (char *) value,
+									  column->ioparam, column->typmod);
+	}
+}

@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * key.h
+ *		A row's key as text: the value of one column, the row text of several.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_KEY_H
+#define MIXPEEK_KEY_H
+
+#include "fmgr.h"
+#include "utils/rel.h"
+
+typedef struct KeyColumn
+{
+	AttrNumber	attnum;			/* in the relation that was compiled */
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			equals;			/* the index's equality operator */
+	FmgrInfo	output;
+	FmgrInfo	input;
+	Oid			ioparam;
+} KeyColumn;
+
+typedef struct Key
+{
+	int			ncolumns;
+	KeyColumn  *columns;
+	bool		pin_settings;	/* does the text depend on settings? */
+} Key;
+
+/*
+ * The columns of rel's primary key, or else of its replica identity index, in
+ * the current memory context.  NULL if it has neither.
+ */
+extern Key *key_of_relation(Relation rel);
+
+/* The key's text, palloc'd.  values and nulls are those of the key's columns. */
+extern char *key_to_text(const Key *key, const Datum *values);
+
+/* Its inverse; raises what the types' input functions raise. */
+extern void key_from_text(const Key *key, const char *text, Datum *values);
+
+#endif							/* MIXPEEK_KEY_H */

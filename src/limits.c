@@ -1,0 +1,181 @@
+/*-------------------------------------------------------------------------
+ *
+ * limits.c
+ *		How much a server may be asked, and whether it may be asked at all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <math.h>
+#include <time.h>
+
+#include "limits.h"
+
+/* Keys claimed ahead at the most, where no rate limits them. */
+#define MAX_AHEAD			1000
+
+/* Failures in a row that look like an outage, before the breaker opens. */
+#define MAX_FAILURES		5
+#define MIN_DOWN_DELAY		1.0
+#define MAX_DOWN_DELAY		60.0
+
+/* Without Retry-After or X-RateLimit-Reset, a 429 stops requests this long. */
+#define DEFAULT_BLOCK		1.0
+
+double
+limits_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static void
+set_rate(Limits *limits, double rate)
+{
+	limits->rate = rate;
+	limits->burst = Max(1.0, rate);
+	limits->tokens = Min(limits->tokens, limits->burst);
+}
+
+void
+limits_init(Limits *limits, const MixpeekServer *server)
+{
+	memset(limits, 0, sizeof(Limits));
+	limits->max_running = server->max_connections;
+	limits->window = server->max_connections;
+	limits->tokens = 1.0;
+	limits->filled_at = limits_now();
+	if (server->requests_per_minute > 0)
+	{
+		limits->rate_is_set = true;
+		set_rate(limits, server->requests_per_minute / 60.0);
+		limits->tokens = limits->burst;
+	}
+}
+
+static void
+fill(Limits *limits, double now)
+{
+	limits->tokens = Min(limits->burst, limits->tokens + (now - limits->filled_at) * limits->rate);
+	limits->filled_at = now;
+}
+
+double
+limits_delay(Limits *limits, double now)
+{
+	double		delay = 0;
+
+	if (limits->running >= (limits->down ? 1 : (int) limits->window))
+		return -1;
+	if (limits->down)
+		delay = limits->down_until - now;
+	delay = Max(delay, limits->blocked_until - now);
+	if (limits->rate > 0)
+	{
+		fill(limits, now);
+		if (limits->tokens < 1.0)
+			delay = Max(delay, (1.0 - limits->tokens) / limits->rate);
+	}
+	return Max(delay, 0);
+}
+
+/*
+ * What can be sent within the next second, so that a claimed key does not
+ * wait for long in the state "sending".
+ */
+int
+limits_room(Limits *limits, double now, int claimed)
+{
+	double		ahead = MAX_AHEAD;
+
+	if (limits->down)
+		return limits->down_until <= now && claimed == 0 ? 1 : 0;
+	if (limits->blocked_until > now)
+		return 0;
+	if (limits->rate > 0)
+	{
+		fill(limits, now);
+		ahead = limits->tokens + limits->rate + limits->running;
+	}
+	return Max(0, (int) Min(ahead, MAX_AHEAD) - claimed);
+}
+
+void
+limits_started(Limits *limits)
+{
+	limits->running++;
+	if (limits->rate > 0)
+		limits->tokens -= 1.0;
+}
+
+bool
+limits_is_outage(const HttpAnswer *answer, Verdict verdict)
+{
+	if (verdict == VERDICT_UNREACHED || verdict == VERDICT_UNAUTHORIZED ||
+		verdict == VERDICT_SLOW_DOWN)
+		return true;
+	return verdict == VERDICT_UNSURE &&
+		(answer->end == HTTP_TIMED_OUT || answer->end == HTTP_BROKEN ||
+		 answer->status == 502 || answer->status == 503 || answer->status == 504);
+}
+
+/* What the headers say of the rate, unless the server's option says it. */
+static void
+learn(Limits *limits, const HttpAnswer *answer)
+{
+	if (!limits->rate_is_set && answer->limit > 0 && answer->window > 0 &&
+		answer->limit / answer->window != limits->rate)
+		set_rate(limits, answer->limit / answer->window);
+	if (limits->rate > 0 && answer->remaining >= 0)
+		limits->tokens = Min(limits->tokens, Max(0, answer->remaining - limits->running));
+}
+
+static void
+slow_down(Limits *limits, double now, const HttpAnswer *answer, Verdict verdict)
+{
+	if (now - limits->shrunk_at > answer->seconds)
+	{
+		limits->window = Max(1.0, limits->window / 2);
+		limits->shrunk_at = now;
+	}
+	if (answer->retry_after >= 0)
+		limits->blocked_until = now + answer->retry_after;
+	else if (verdict == VERDICT_SLOW_DOWN)
+		limits->blocked_until = now + (answer->reset > 0 ? answer->reset : DEFAULT_BLOCK);
+}
+
+static LimitsChange
+count_failure(Limits *limits, double now, Verdict verdict)
+{
+	bool		was_down = limits->down;
+
+	limits->failures++;
+	if (!was_down && verdict == VERDICT_UNSURE && limits->failures < MAX_FAILURES)
+		return LIMITS_SAME;
+	limits->down_delay = was_down ? Min(MAX_DOWN_DELAY, limits->down_delay * 2) : MIN_DOWN_DELAY;
+	limits->down_until = now + limits->down_delay * (0.5 + 0.5 * COMPAT_RANDOM());
+	limits->down = true;
+	return was_down ? LIMITS_SAME : LIMITS_WENT_DOWN;
+}
+
+LimitsChange
+limits_ended(Limits *limits, double now, const HttpAnswer *answer, Verdict verdict)
+{
+	bool		was_down = limits->down;
+
+	limits->running--;
+	learn(limits, answer);
+	if (verdict == VERDICT_SLOW_DOWN || answer->status == 503)
+		slow_down(limits, now, answer, verdict);
+	if (limits_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)
+		return count_failure(limits, now, verdict);
+
+	limits->failures = 0;
+	limits->down = false;
+	if (verdict == VERDICT_DONE)
+		limits->window = Min(limits->max_running, limits->window + 1.0 / limits->window);
+	return was_down ? LIMITS_CAME_BACK : LIMITS_SAME;
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * limits.h
+ *		How much a server may be asked, and whether it may be asked at all.
+ *		Pure: time comes in, numbers come out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_LIMITS_H
+#define MIXPEEK_LIMITS_H
+
+#include "response.h"
+
+/*
+ * A token bucket, a window of concurrent requests that halves on 429 and 503 and
+ * grows back, and a circuit breaker.  All times are seconds of limits_now().
+ */
+typedef struct Limits
+{
+	double		rate;			/* tokens a second, 0: not known */
+	bool		rate_is_set;	/* by the server's option */
+	double		burst;			/* tokens the bucket holds */
+	double		tokens;
+	double		filled_at;
+	int			max_running;	/* the server's max_connections */
+	double		window;			/* requests at once, 1 … max_running */
+	double		shrunk_at;
+	int			running;
+	double		blocked_until;	/* Retry-After */
+	int			failures;		/* in a row */
+	bool		down;			/* the breaker is open */
+	double		down_until;		/* then one request may try */
+	double		down_delay;
+} Limits;
+
+typedef enum LimitsChange
+{
+	LIMITS_SAME,
+	LIMITS_WENT_DOWN,
+	LIMITS_CAME_BACK
+} LimitsChange;
+
+extern double limits_now(void);
+extern void limits_init(Limits *limits, const MixpeekServer *server);
+
+/* Seconds until a request may start: 0 now, -1 not before another has ended. */
+extern double limits_delay(Limits *limits, double now);
+
+/* How many keys it makes sense to have ready, beyond those already claimed. */
+extern int	limits_room(Limits *limits, double now, int claimed);
+
+extern void limits_started(Limits *limits);
+extern LimitsChange limits_ended(Limits *limits, double now, const HttpAnswer *answer,
+								 Verdict verdict);
+
+/* Was this the server's failure, not the request's?  It costs no attempt. */
+extern bool limits_is_outage(const HttpAnswer *answer, Verdict verdict);
+
+#endif							/* MIXPEEK_LIMITS_H */

@@ -1,0 +1,778 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror.c
+ *		What is mirrored, and how: the arguments of a trigger, compiled.
+ *
+ * The trigger is the mirror's only definition.  Both sides compile it: the
+ * writer's needs the key and the set of mirrored columns, the worker's also
+ * the statements that read and write the table's rows as its owner.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "guard.h"
+#include "mirror.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
+#include "tcop/dest.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+bool		mirror_writes_back = false;
+
+/*
+ * Arguments
+ */
+
+static const struct
+{
+	const char *name;
+	size_t		offset;
+}			argument_names[] =
+{
+	{"document", offsetof(MirrorArguments, document)},
+	{"server", offsetof(MirrorArguments, server)},
+	{"document_id_column", offsetof(MirrorArguments, document_id_column)},
+	{"enrichments_column", offsetof(MirrorArguments, enrichments_column)},
+	{"table", offsetof(MirrorArguments, table)},
+};
+
+static void
+decode_option(MirrorArguments *arguments, const char *arg)
+{
+	for (int i = 0; i < (int) lengthof(argument_names); i++)
+	{
+		size_t		len = strlen(argument_names[i].name);
+
+		if (strncmp(arg, argument_names[i].name, len) == 0 && arg[len] == '=')
+		{
+			*(char **) ((char *) arguments + argument_names[i].offset) = pstrdup(arg + len + 1);
+			return;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown mirror argument \"%s\"", arg),
+			 errhint("After the collection come arguments of the form name=value: document, server, document_id_column, enrichments_column, table.")));
+}
+
+MirrorArguments *
+mirror_decode(int nargs, char **args)
+{
+	MirrorArguments *arguments = palloc0(sizeof(MirrorArguments));
+
+	if (nargs == 0 || args[0][0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a mirror needs a collection"),
+				 errhint("Write it as the trigger function's first argument: mixpeek.mirror_row('my_collection').")));
+	arguments->collection = pstrdup(args[0]);
+	arguments->server = pstrdup("mixpeek");
+	for (int i = 1; i < nargs; i++)
+		decode_option(arguments, args[i]);
+	return arguments;
+}
+
+/*
+ * Compiling
+ */
+
+static AttrNumber
+write_back_column(Relation rel, const char *name, Oid type, const char *type_name,
+				  Bitmapset **excluded)
+{
+	AttrNumber	attnum;
+
+	if (name == NULL)
+		return InvalidAttrNumber;
+	attnum = get_attnum(RelationGetRelid(rel), name);
+	if (attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of relation \"%s\" does not exist",
+						name, RelationGetRelationName(rel))));
+	if (getBaseType(get_atttype(RelationGetRelid(rel), attnum)) != type &&
+		!(type == TEXTOID && getBaseType(get_atttype(RelationGetRelid(rel), attnum)) == VARCHAROID))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" must be of type %s", name, type_name)));
+	*excluded = bms_add_member(*excluded, attnum);
+	return attnum;
+}
+
+static void
+compile_template(Mirror *mirror, Relation rel)
+{
+	MirrorArguments *arguments = &mirror->arguments;
+	Bitmapset  *excluded = NULL;
+	Jsonb	   *document = NULL;
+
+	if (mirror->key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel)),
+				 errhint("A mirror finds its rows by key: add a primary key, or set a replica identity index.")));
+	mirror->document_id_attnum =
+		write_back_column(rel, arguments->document_id_column, TEXTOID, "text", &excluded);
+	mirror->enrichments_attnum =
+		write_back_column(rel, arguments->enrichments_column, JSONBOID, "jsonb", &excluded);
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		if (bms_is_member(mirror->key->columns[i].attnum, excluded))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("key column \"%s\" cannot be written back to",
+							mirror->key->columns[i].name)));
+	if (arguments->document)
+		document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+													  CStringGetDatum(arguments->document)));
+	mirror->template = template_compile(document, RelationGetDescr(rel), excluded, mirror->table);
+}
+
+typedef struct CompileCall
+{
+	Mirror	   *mirror;
+	Relation	rel;
+} CompileCall;
+
+static void
+compile_template_guarded(void *arg)
+{
+	CompileCall *call = arg;
+	MemoryContext old = MemoryContextSwitchTo(call->mirror->context);
+
+	compile_template(call->mirror, call->rel);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+check_relation(Relation rel)
+{
+	char		kind = rel->rd_rel->relkind;
+
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", RelationGetRelationName(rel))));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("temporary table \"%s\" cannot be mirrored", RelationGetRelationName(rel)),
+				 errdetail("Only this session can read its rows.")));
+}
+
+Mirror *
+mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool raise)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek mirror",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Mirror	   *mirror = palloc0(sizeof(Mirror));
+	CompileCall call;
+
+	if (raise)
+		check_relation(rel);
+	call.mirror = mirror;
+	call.rel = rel;
+	mirror->context = context;
+	mirror->relation = RelationGetRelid(rel);
+	mirror->owner = rel->rd_rel->relowner;
+	mirror->arguments = *mirror_decode(nargs, args);
+	mirror->table = mirror->arguments.table ? mirror->arguments.table :
+		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+								   RelationGetRelationName(rel));
+	mirror->key = key_of_relation(rel);
+	if (raise)
+		compile_template(mirror, rel);
+	else
+		mirror->problem = guard_call(compile_template_guarded, &call);
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(context, parent);	/* nothing was left behind by an error */
+	return mirror;
+}
+
+void
+mirror_free(Mirror *mirror)
+{
+	if (mirror->read_plan)
+		SPI_freeplan(mirror->read_plan);
+	if (mirror->scan_plan)
+		SPI_freeplan(mirror->scan_plan);
+	if (mirror->write_back_plan)
+		SPI_freeplan(mirror->write_back_plan);
+	MemoryContextDelete(mirror->context);
+}
+
+/*
+ * Finding triggers
+ */
+
+Oid
+mirror_function(void)
+{
+	return LookupFuncName(list_make2(makeString("mixpeek"), makeString("mirror_row")),
+						  0, NULL, true);
+}
+
+Oid
+mirror_topmost_relation(Oid trigger)
+{
+	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
+	Oid			relation = InvalidOid;
+
+	while (OidIsValid(trigger))
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(trigger));
+		scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL, 1, &key);
+		trigger = InvalidOid;
+		tuple = systable_getnext(scan);
+		if (HeapTupleIsValid(tuple))
+		{
+			relation = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+			trigger = ((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid;
+		}
+		systable_endscan(scan);
+	}
+	table_close(pg_trigger, AccessShareLock);
+	return relation;
+}
+
+Mirror *
+mirror_find(Oid relation, const char *collection, MemoryContext parent)
+{
+	Oid			function = mirror_function();
+	Relation	rel = try_relation_open(relation, NoLock);
+	Mirror	   *mirror = NULL;
+
+	if (rel == NULL)
+		return NULL;
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == function && TRIGGER_FOR_ROW(trigger->tgtype) &&
+			trigger->tgnargs > 0 && strcmp(trigger->tgargs[0], collection) == 0)
+		{
+			mirror = mirror_compile(rel, trigger->tgnargs, trigger->tgargs, parent, false);
+			break;
+		}
+	}
+	relation_close(rel, NoLock);
+	return mirror;
+}
+
+/*
+ * Statements on the user's table.  No name in them is looked up by search
+ * path, and keys are arrays of the columns' own types.
+ */
+
+static const char *
+qualified_operator(Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+/* [ONLY] schema.table: rows of a table's inheritance children are not its own. */
+static void
+append_table(StringInfo sql, const Mirror *mirror)
+{
+	if (get_rel_relkind(mirror->relation) != RELKIND_PARTITIONED_TABLE)
+		appendStringInfoString(sql, "ONLY ");
+	appendStringInfoString(sql,
+						   quote_qualified_identifier(get_namespace_name(get_rel_namespace(mirror->relation)),
+													  get_rel_name(mirror->relation)));
+}
+
+static void
+append_key_columns(StringInfo sql, const Mirror *mirror)
+{
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		appendStringInfo(sql, "%st.%s", i ? ", " : "",
+						 quote_identifier(mirror->key->columns[i].name));
+}
+
+static void
+append_template_columns(StringInfo sql, const Mirror *mirror)
+{
+	ListCell   *lc;
+
+	foreach(lc, mirror->template->columns)
+	{
+		TemplateColumn *column = lfirst(lc);
+
+		appendStringInfo(sql, column->form == COLUMN_JSON ?
+						 ", pg_catalog.to_json(t.%s)::pg_catalog.text" : ", t.%s",
+						 quote_identifier(column->name));
+	}
+}
+
+/* t.k = ANY ($1), or for several columns a join with the unnested arrays. */
+static void
+append_read_source(StringInfo sql, const Mirror *mirror)
+{
+	const Key  *key = mirror->key;
+
+	appendStringInfoString(sql, " FROM ");
+	append_table(sql, mirror);
+	appendStringInfoString(sql, " t");
+	if (key->ncolumns == 1)
+	{
+		appendStringInfo(sql, " WHERE t.%s %s ANY ($1)", quote_identifier(key->columns[0].name),
+						 qualified_operator(key->columns[0].equals));
+		return;
+	}
+	appendStringInfoString(sql, ", ROWS FROM (");
+	for (int i = 0; i < key->ncolumns; i++)
+		appendStringInfo(sql, "%spg_catalog.unnest($%d)", i ? ", " : "", i + 1);
+	appendStringInfoString(sql, ") AS k (");
+	for (int i = 0; i < key->ncolumns; i++)
+		appendStringInfo(sql, "%sc%d", i ? ", " : "", i);
+	appendStringInfoString(sql, ") WHERE ");
+	for (int i = 0; i < key->ncolumns; i++)
+		appendStringInfo(sql, "%st.%s %s k.c%d", i ? " AND " : "",
+						 quote_identifier(key->columns[i].name),
+						 qualified_operator(key->columns[i].equals), i);
+}
+
+static SPIPlanPtr
+prepare(const char *sql, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+static Oid
+array_type(Oid type)
+{
+	Oid			array = get_array_type(type);
+
+	if (!OidIsValid(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("could not find array type for data type %s", format_type_be(type))));
+	return array;
+}
+
+static void
+prepare_read(Mirror *mirror)
+{
+	StringInfoData sql;
+	Oid			types[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		types[i] = array_type(mirror->key->columns[i].type);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	append_key_columns(&sql, mirror);
+	append_template_columns(&sql, mirror);
+	append_read_source(&sql, mirror);
+	mirror->read_plan = prepare(sql.data, mirror->key->ncolumns, types);
+}
+
+/*
+ * Reading rows
+ */
+
+/* Hands each row of the running statement to the caller's function. */
+typedef struct RowReceiver
+{
+	DestReceiver pub;
+	const Mirror *mirror;
+	MirrorRowFunction function;
+	void	   *arg;
+	MemoryContext row_context;
+} RowReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+	const Mirror *mirror = receiver->mirror;
+	int			nkeys = mirror->key->ncolumns;
+	MemoryContext old = MemoryContextSwitchTo(receiver->row_context);
+	StringInfoData marker;
+	TemplateRow row;
+
+	slot_getallattrs(slot);
+	row.key = key_to_text(mirror->key, slot->tts_values);
+	initStringInfo(&marker);
+	appendStringInfo(&marker, "%s%s", mirror->marker_prefix, row.key);
+	row.marker = marker.data;
+	row.values = slot->tts_values + nkeys;
+	row.nulls = slot->tts_isnull + nkeys;
+	receiver->function(receiver->arg, row.key, &row);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(receiver->row_context);
+	return true;
+}
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receiver_shutdown(DestReceiver *self)
+{
+}
+
+static Datum *
+key_arrays(const Key *key, char *const *keys, int nkeys)
+{
+	Datum	   *arrays = palloc(sizeof(Datum) * key->ncolumns);
+	Datum	   *elements = palloc(sizeof(Datum) * key->ncolumns * nkeys);
+	Datum		values[INDEX_MAX_KEYS];
+
+	for (int k = 0; k < nkeys; k++)
+	{
+		key_from_text(key, keys[k], values);
+		for (int i = 0; i < key->ncolumns; i++)
+			elements[i * nkeys + k] = values[i];
+	}
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		int16		len;
+		bool		byval;
+		char		align;
+
+		get_typlenbyvalalign(key->columns[i].type, &len, &byval, &align);
+		arrays[i] = PointerGetDatum(construct_array(elements + i * nkeys, nkeys,
+													key->columns[i].type, len, byval, align));
+	}
+	return arrays;
+}
+
+static ParamListInfo
+make_params(int n, const Datum *values, const Oid *types)
+{
+	ParamListInfo params = makeParamList(n);
+
+	for (int i = 0; i < n; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = types[i];
+	}
+	return params;
+}
+
+void
+mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
+				 MirrorRowFunction function, void *arg)
+{
+	RowReceiver receiver = {0};
+	SPIExecuteOptions options = {0};
+	Oid			types[INDEX_MAX_KEYS];
+	GuardState	guard;
+	int			rc;
+
+	receiver.pub.receiveSlot = receive_row;
+	receiver.pub.rStartup = receiver_startup;
+	receiver.pub.rShutdown = receiver_shutdown;
+	receiver.pub.rDestroy = receiver_shutdown;
+	receiver.pub.mydest = DestNone;
+	receiver.mirror = mirror;
+	receiver.function = function;
+	receiver.arg = arg;
+	receiver.row_context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek row",
+												 ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		types[i] = array_type(mirror->key->columns[i].type);
+
+	guard_enter(&guard, mirror->owner);
+	SPI_connect();
+	if (mirror->read_plan == NULL)
+		prepare_read(mirror);
+	options.params = make_params(mirror->key->ncolumns,
+								 key_arrays(mirror->key, keys, nkeys), types);
+	options.read_only = true;
+	options.dest = &receiver.pub;
+	PushActiveSnapshot(GetLatestSnapshot());
+	rc = SPI_execute_plan_extended(mirror->read_plan, &options);
+	PopActiveSnapshot();
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	SPI_finish();
+	guard_leave(&guard);
+	MemoryContextDelete(receiver.row_context);
+}
+
+/*
+ * Walking the table in key order
+ */
+
+static void
+append_row_of(StringInfo sql, const Mirror *mirror, bool params)
+{
+	appendStringInfoString(sql, "ROW(");
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+	{
+		if (params)
+			appendStringInfo(sql, "%s$%d", i ? ", " : "", i + 1);
+		else
+			appendStringInfo(sql, "%st.%s", i ? ", " : "",
+							 quote_identifier(mirror->key->columns[i].name));
+	}
+	appendStringInfoChar(sql, ')');
+}
+
+static Oid
+greater_operator(const KeyColumn *column)
+{
+	/* the equality's commutator family holds the ordering operator */
+	List	   *interpretations = get_op_btree_interpretation(column->equals);
+	OpBtreeInterpretation *first;
+
+	if (interpretations == NIL)
+		elog(ERROR, "operator %u is not part of a btree family", column->equals);
+	first = linitial(interpretations);
+	return get_opfamily_member(first->opfamily_id, first->oplefttype,
+							   first->oprighttype, BTGreaterStrategyNumber);
+}
+
+/* after: whether there is a key to continue behind. */
+static SPIPlanPtr
+prepare_scan(Mirror *mirror, bool after)
+{
+	StringInfoData sql;
+	Oid			types[INDEX_MAX_KEYS + 1];
+	int			n = mirror->key->ncolumns;
+
+	for (int i = 0; i < n; i++)
+		types[i] = mirror->key->columns[i].type;
+	types[n] = INT8OID;
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	append_key_columns(&sql, mirror);
+	appendStringInfoString(&sql, " FROM ");
+	append_table(&sql, mirror);
+	appendStringInfoString(&sql, " t");
+	if (after)
+	{
+		appendStringInfoString(&sql, " WHERE ");
+		append_row_of(&sql, mirror, false);
+		appendStringInfo(&sql, " %s ", qualified_operator(greater_operator(&mirror->key->columns[0])));
+		append_row_of(&sql, mirror, true);
+	}
+	appendStringInfoString(&sql, " ORDER BY ");
+	append_key_columns(&sql, mirror);
+	if (after)
+	{
+		appendStringInfo(&sql, " LIMIT $%d", n + 1);
+		return prepare(sql.data, n + 1, types);
+	}
+	appendStringInfoString(&sql, " LIMIT $1");
+	return prepare(sql.data, 1, &types[n]);
+}
+
+static SPIPlanPtr
+scan_plan(Mirror *mirror, bool after)
+{
+	if (!after)
+		return prepare_scan(mirror, false); /* once a backfill */
+	if (mirror->scan_plan == NULL)
+		mirror->scan_plan = prepare_scan(mirror, true);
+	return mirror->scan_plan;
+}
+
+List *
+mirror_scan_keys(Mirror *mirror, const char *after, int limit)
+{
+	MemoryContext result = CurrentMemoryContext;
+	Datum		values[INDEX_MAX_KEYS + 1];
+	List	   *keys = NIL;
+	GuardState	guard;
+	SPIPlanPtr	plan;
+	int			rc;
+
+	guard_enter(&guard, mirror->owner);
+	SPI_connect();
+	if (after)
+		key_from_text(mirror->key, after, values);
+	values[after ? mirror->key->ncolumns : 0] = Int64GetDatum(limit);
+	plan = scan_plan(mirror, after != NULL);
+	PushActiveSnapshot(GetLatestSnapshot());
+	rc = SPI_execute_plan(plan, values, NULL, true, 0);
+	PopActiveSnapshot();
+	if (rc != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(result);
+		bool		isnull;
+
+		for (int i = 0; i < mirror->key->ncolumns; i++)
+			values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1, &isnull);
+		keys = lappend(keys, key_to_text(mirror->key, values));
+		MemoryContextSwitchTo(old);
+	}
+	if (after == NULL)
+		SPI_freeplan(plan);
+	SPI_finish();
+	guard_leave(&guard);
+	return keys;
+}
+
+/*
+ * Writing back
+ */
+
+/*
+ * The columns that are written, joined: "doc_id = $1, data = …" and the like.
+ * Enrichments that have not come yet do not take away what is there.
+ */
+static void
+append_write_back(StringInfo sql, const Mirror *mirror, const char *prefix,
+				  const char *operator, const char *separator)
+{
+	const MirrorArguments *arguments = &mirror->arguments;
+
+	if (arguments->document_id_column)
+		appendStringInfo(sql, "%s%s %s $1", prefix,
+						 quote_identifier(arguments->document_id_column), operator);
+	if (arguments->document_id_column && arguments->enrichments_column)
+		appendStringInfoString(sql, separator);
+	if (arguments->enrichments_column)
+		appendStringInfo(sql, "%s%s %s COALESCE($2, t.%s)", prefix,
+						 quote_identifier(arguments->enrichments_column), operator,
+						 quote_identifier(arguments->enrichments_column));
+}
+
+/* FROM the table WHERE it is the row with the key in $3…, and not up to date. */
+static void
+append_stale_row(StringInfo sql, const Mirror *mirror)
+{
+	const Key  *key = mirror->key;
+
+	appendStringInfoString(sql, " FROM ");
+	append_table(sql, mirror);
+	appendStringInfoString(sql, " t WHERE ");
+	for (int i = 0; i < key->ncolumns; i++)
+		appendStringInfo(sql, "t.%s %s $%d AND ", quote_identifier(key->columns[i].name),
+						 qualified_operator(key->columns[i].equals), i + 3);
+	appendStringInfoChar(sql, '(');
+	append_write_back(sql, mirror, "t.", "IS DISTINCT FROM", " OR ");
+	appendStringInfoChar(sql, ')');
+}
+
+/*
+ * A row that somebody has locked is left alone, for the worker must not wait
+ * for a user's transaction; the answer is whether all was done.
+ */
+static void
+prepare_write_back(Mirror *mirror)
+{
+	const Key  *key = mirror->key;
+	StringInfoData sql;
+	Oid			types[INDEX_MAX_KEYS + 2];
+
+	types[0] = TEXTOID;
+	types[1] = JSONBOID;
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "WITH l AS (SELECT t.ctid AS tid");
+	append_stale_row(&sql, mirror);
+	appendStringInfoString(&sql, " FOR NO KEY UPDATE SKIP LOCKED), u AS (UPDATE ");
+	append_table(&sql, mirror);
+	appendStringInfoString(&sql, " t SET ");
+	append_write_back(&sql, mirror, "", "=", ", ");
+	appendStringInfoString(&sql, " WHERE t.ctid IN (SELECT tid FROM l)");
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		types[i + 2] = key->columns[i].type;
+		appendStringInfo(&sql, " AND t.%s %s $%d", quote_identifier(key->columns[i].name),
+						 qualified_operator(key->columns[i].equals), i + 3);
+	}
+	appendStringInfoString(&sql, " RETURNING 1) SELECT (SELECT count(*) FROM u) = (SELECT count(*)");
+	append_stale_row(&sql, mirror);
+	appendStringInfoChar(&sql, ')');
+	mirror->write_back_plan = prepare(sql.data, key->ncolumns + 2, types);
+}
+
+/* Runs the statement with the trigger silenced, also when it fails. */
+static int
+execute_write_back(Mirror *mirror, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	mirror_writes_back = true;
+	PG_TRY();
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
+								  InvalidSnapshot, false, true, 0);
+		PopActiveSnapshot();
+	}
+	PG_FINALLY();
+	{
+		mirror_writes_back = false;
+	}
+	PG_END_TRY();
+	return rc;
+}
+
+bool
+mirror_write_back(Mirror *mirror, const char *key,
+				  const char *document_id, Jsonb *enrichments)
+{
+	Datum		values[INDEX_MAX_KEYS + 2];
+	char		nulls[INDEX_MAX_KEYS + 3];
+	GuardState	guard;
+	bool		isnull;
+	bool		done;
+	int			rc;
+
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[mirror->key->ncolumns + 2] = '\0';
+	values[0] = document_id ? CStringGetTextDatum(document_id) : (Datum) 0;
+	values[1] = PointerGetDatum(enrichments);
+	nulls[0] = document_id ? ' ' : 'n';
+	nulls[1] = enrichments ? ' ' : 'n';
+
+	guard_enter(&guard, mirror->owner);
+	SPI_connect();
+	if (mirror->write_back_plan == NULL)
+		prepare_write_back(mirror);
+	key_from_text(mirror->key, key, values + 2);
+	rc = execute_write_back(mirror, values, nulls);
+	if (rc != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
+	done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	guard_leave(&guard);
+	return done;
+}

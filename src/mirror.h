@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror.h
+ *		What is mirrored, and how: the arguments of a trigger, compiled.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_MIRROR_H
+#define MIXPEEK_MIRROR_H
+
+#include "executor/spi.h"
+#include "key.h"
+#include "template.h"
+
+/* A mirror trigger's arguments, decoded. */
+typedef struct MirrorArguments
+{
+	char	   *collection;
+	char	   *server;
+	char	   *document;		/* JSON text, or NULL */
+	char	   *document_id_column; /* or NULL */
+	char	   *enrichments_column; /* or NULL */
+	char	   *table;			/* logical table's name, or NULL */
+} MirrorArguments;
+
+typedef struct Mirror
+{
+	MemoryContext context;		/* everything below lives in it */
+	Oid			relation;		/* topmost mirrored table, as stored */
+	Oid			owner;
+	MirrorArguments arguments;
+	char	   *table;			/* the logical table's name */
+	char	   *marker_prefix;	/* "origin:table:", worker only */
+	Key		   *key;			/* NULL if the table has none */
+	Template   *template;		/* NULL if it is broken; see problem */
+	char	   *problem;		/* why no row can be mirrored, or NULL */
+	AttrNumber	document_id_attnum; /* 0: none */
+	AttrNumber	enrichments_attnum;
+	SPIPlanPtr	read_plan;		/* worker only, made at first use */
+	SPIPlanPtr	scan_plan;
+	SPIPlanPtr	write_back_plan;
+} Mirror;
+
+/*
+ * Decodes arguments.  Raises ERRCODE_INVALID_PARAMETER_VALUE for what they
+ * must not be, with the list of options as HINT.
+ */
+extern MirrorArguments *mirror_decode(int nargs, char **args);
+
+/*
+ * Compiles the mirror of rel in a new child of parent.  A mistake in the
+ * template or a missing key is left in problem; if raise is set it is raised.
+ */
+extern Mirror *mirror_compile(Relation rel, int nargs, char **args,
+							  MemoryContext parent, bool raise);
+extern void mirror_free(Mirror *mirror);
+
+/* Oid of mixpeek.mirror_row(), InvalidOid if there is none. */
+extern Oid	mirror_function(void);
+
+/* The topmost table whose trigger this one is a partition's copy of. */
+extern Oid	mirror_topmost_relation(Oid trigger);
+
+/*
+ * Finds the trigger that mirrors the relation into the collection and compiles
+ * it.  NULL if there is none.  The caller holds a lock on the relation.
+ */
+extern Mirror *mirror_find(Oid relation, const char *collection, MemoryContext parent);
+
+/*
+ * Reads rows by key as the table's owner, for each found calls function with
+ * its key (as text) and its columns, valid during the call.  Raises what the
+ * owner's functions raise.
+ */
+typedef void (*MirrorRowFunction) (void *arg, const char *key, const TemplateRow *row);
+
+extern void mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
+							 MirrorRowFunction function, void *arg);
+
+/*
+ * Up to limit keys that follow "after" in key order (NULL: from the first), as a
+ * List of char *, read as the table's owner.
+ */
+extern List *mirror_scan_keys(Mirror *mirror, const char *after, int limit);
+
+/*
+ * Puts the document's id and enrichments into the row's own columns, as the
+ * table's owner.  Does nothing if they are there.  Returns false if the row is
+ * locked by somebody.
+ */
+extern bool mirror_write_back(Mirror *mirror, const char *key,
+							  const char *document_id, Jsonb *enrichments);
+
+/* True while mirror_write_back() changes a row: the trigger stays silent. */
+extern bool mirror_writes_back;
+
+
+#endif							/* MIXPEEK_MIRROR_H */

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * mixpeek_docs.c
+ *		Module entry: settings, callbacks, and what only the postmaster does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "fmgr.h"
+#include "hooks.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "mixpeek_docs.h"
+#include "outbox.h"
+#include "shmem.h"
+#include "utils/guc.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+bool		mixpeek_allow_http = false;
+int			mixpeek_max_attempts = 10;
+int			mixpeek_retry_max_delay = 300;
+
+static void
+define_settings(void)
+{
+	DefineCustomBoolVariable("mixpeek.allow_http",
+							 "Allows plain http to hosts other than this machine.",
+							 "The API key and all data are then readable on the network.",
+							 &mixpeek_allow_http, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mixpeek.max_attempts",
+							"Sets how often a document is tried before it counts as failed.",
+							"Attempts while the server is not usable are not counted.",
+							&mixpeek_max_attempts, 10, 1, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mixpeek.retry_max_delay",
+							"Sets the longest delay between two attempts.",
+							NULL,
+							&mixpeek_retry_max_delay, 300, 1, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+#if PG_VERSION_NUM >= 150000
+	MarkGUCPrefixReserved("mixpeek");
+#else
+	EmitWarningsOnPlaceholders("mixpeek");
+#endif
+}
+
+void
+_PG_init(void)
+{
+	define_settings();
+	outbox_init();
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
+	{
+		shmem_request();
+		hooks_install();
+		launcher_register();
+	}
+}

@@ -1,0 +1,458 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *		mixpeek.outbox: the keys that are still to be looked at.
+ *
+ * The writer's side costs a copy of the key a row.  Entries are appended to
+ * the table in bulk, before commit or when the buffer is full, by the heap's
+ * own multi-insert: the writer needs no right on the table, and no statement is
+ * planned.  Entries written early carry the writing subtransaction's id, so a
+ * rollback takes them along; those still in the buffer are dropped by the
+ * subtransaction callback.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "outbox.h"
+#include "query.h"
+#include "shmem.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define Natts_outbox	4
+
+/* Entries after which a transaction's buffer is written early. */
+#define BUFFER_MAX_ENTRIES	8192
+#define BUFFER_MAX_BYTES	(1024 * 1024)
+#define INSERT_BATCH		512
+
+typedef struct BufferEntry
+{
+	Oid			relation;
+	char		operation;
+	int			collection;		/* offsets into the buffer's text */
+	int			key;			/* -1: NULL */
+} BufferEntry;
+
+/* Where a subtransaction's entries begin. */
+typedef struct BufferLevel
+{
+	int			nest_level;
+	int			first_entry;
+	int			first_byte;
+} BufferLevel;
+
+static struct
+{
+	MemoryContext context;		/* lives as long as the transaction; NULL: no buffer */
+	BufferEntry *entries;
+	int			nentries;
+	int			max_entries;
+	char	   *text;
+	int			ntext;
+	int			max_text;
+	BufferLevel *levels;
+	int			nlevels;
+	int			max_levels;
+	const char *last_collection;	/* of the caller, to share its text */
+	int			last_collection_offset;
+	bool		written;		/* has the transaction put anything into the table? */
+} buffer;
+
+static void
+buffer_create(void)
+{
+	MemoryContext old;
+
+	buffer.context = AllocSetContextCreate(TopTransactionContext, "mixpeek outbox buffer",
+										   ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(buffer.context);
+	buffer.max_entries = 64;
+	buffer.entries = palloc(sizeof(BufferEntry) * buffer.max_entries);
+	buffer.max_text = 1024;
+	buffer.text = palloc(buffer.max_text);
+	buffer.max_levels = 8;
+	buffer.levels = palloc(sizeof(BufferLevel) * buffer.max_levels);
+	buffer.nentries = buffer.ntext = buffer.nlevels = 0;
+	buffer.last_collection = NULL;
+	MemoryContextSwitchTo(old);
+}
+
+static int
+buffer_add_text(const char *s)
+{
+	int			len = strlen(s) + 1;
+	int			offset = buffer.ntext;
+
+	if (buffer.ntext + len > buffer.max_text)
+	{
+		while (buffer.ntext + len > buffer.max_text)
+			buffer.max_text *= 2;
+		buffer.text = repalloc_huge(buffer.text, buffer.max_text);
+	}
+	memcpy(buffer.text + offset, s, len);
+	buffer.ntext += len;
+	return offset;
+}
+
+/* Opens a level for the current subtransaction unless it has one. */
+static void
+buffer_enter_level(void)
+{
+	int			nest_level = GetCurrentTransactionNestLevel();
+	BufferLevel *level;
+
+	if (buffer.nlevels > 0 &&
+		buffer.levels[buffer.nlevels - 1].nest_level == nest_level)
+		return;
+	if (buffer.nlevels == buffer.max_levels)
+	{
+		buffer.max_levels *= 2;
+		buffer.levels = repalloc(buffer.levels, sizeof(BufferLevel) * buffer.max_levels);
+	}
+	level = &buffer.levels[buffer.nlevels++];
+	level->nest_level = nest_level;
+	level->first_entry = buffer.nentries;
+	level->first_byte = buffer.ntext;
+	buffer.last_collection = NULL;
+}
+
+static void
+store_entry(TupleTableSlot *slot, const BufferEntry *entry)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, 0, sizeof(bool) * Natts_outbox);
+	slot->tts_values[0] = ObjectIdGetDatum(entry->relation);
+	slot->tts_values[1] = CharGetDatum(entry->operation);
+	slot->tts_values[2] = CStringGetTextDatum(buffer.text + entry->collection);
+	if (entry->key < 0)
+		slot->tts_isnull[3] = true;
+	else
+		slot->tts_values[3] = CStringGetTextDatum(buffer.text + entry->key);
+	ExecStoreVirtualTuple(slot);
+}
+
+static void
+insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
+{
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * Min(nentries, INSERT_BATCH));
+	int			nslots = Min(nentries, INSERT_BATCH);
+	BulkInsertState bistate = GetBulkInsertState();
+
+	for (int i = 0; i < nslots; i++)
+		slots[i] = table_slot_create(outbox, NULL);
+	for (int done = 0; done < nentries; done += nslots)
+	{
+		int			n = Min(nslots, nentries - done);
+
+		for (int i = 0; i < n; i++)
+			store_entry(slots[i], &entries[done + i]);
+		table_multi_insert(outbox, slots, n, GetCurrentCommandId(true), 0, bistate);
+	}
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	FreeBulkInsertState(bistate);
+}
+
+/* Writes the buffer's entries from first on into the table, and drops them. */
+static void
+buffer_flush_from(int first)
+{
+	Oid			outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", true));
+	MemoryContext work;
+	MemoryContext old;
+	Relation	outbox;
+
+	if (!OidIsValid(outbox_oid) || first >= buffer.nentries)
+		return;					/* the extension is gone, and its triggers with it */
+	work = AllocSetContextCreate(buffer.context, "mixpeek outbox insert",
+								 ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(work);
+	outbox = table_open(outbox_oid, RowExclusiveLock);
+	insert_entries(outbox, buffer.entries + first, buffer.nentries - first);
+	table_close(outbox, NoLock);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
+	buffer.nentries = first;
+	buffer.written = true;
+}
+
+/*
+ * Only the current subtransaction's own entries may be written early: an
+ * outer one's would go with this one's rollback.
+ */
+static void
+buffer_flush_level(void)
+{
+	BufferLevel *level = &buffer.levels[buffer.nlevels - 1];
+
+	buffer_flush_from(level->first_entry);
+	buffer.ntext = level->first_byte;
+	buffer.last_collection = NULL;
+}
+
+static bool
+buffer_is_full(void)
+{
+	return buffer.nentries >= BUFFER_MAX_ENTRIES || buffer.ntext >= BUFFER_MAX_BYTES;
+}
+
+/* An entry that says what the one before it said already. */
+static bool
+repeats_last(Oid relation, char operation, const char *collection, const char *key)
+{
+	BufferEntry *last;
+
+	if (buffer.nlevels == 0 || buffer.nentries <= buffer.levels[buffer.nlevels - 1].first_entry)
+		return false;
+	last = &buffer.entries[buffer.nentries - 1];
+	return last->relation == relation && last->operation == operation &&
+		(last->key < 0) == (key == NULL) &&
+		(key == NULL || strcmp(buffer.text + last->key, key) == 0) &&
+		strcmp(buffer.text + last->collection, collection) == 0;
+}
+
+void
+outbox_add(Oid relation, char operation, const char *collection, const char *key)
+{
+	BufferEntry *entry;
+
+	if (buffer.context == NULL)
+		buffer_create();
+	buffer_enter_level();
+	if (repeats_last(relation, operation, collection, key))
+		return;
+	if (buffer_is_full())
+		buffer_flush_level();
+	if (buffer.nentries == buffer.max_entries)
+	{
+		buffer.max_entries *= 2;
+		buffer.entries = repalloc_huge(buffer.entries,
+									   sizeof(BufferEntry) * buffer.max_entries);
+	}
+	if (buffer.last_collection != collection)
+	{
+		buffer.last_collection_offset = buffer_add_text(collection);
+		buffer.last_collection = collection;
+	}
+	entry = &buffer.entries[buffer.nentries];
+	entry->relation = relation;
+	entry->operation = operation;
+	entry->collection = buffer.last_collection_offset;
+	entry->key = key ? buffer_add_text(key) : -1;
+	buffer.nentries++;
+}
+
+static void
+forget_buffer(void)
+{
+	if (buffer.context)
+		MemoryContextDelete(buffer.context);
+	memset(&buffer, 0, sizeof(buffer));
+}
+
+void
+outbox_notify(void)
+{
+	buffer.written = true;
+}
+
+static void
+at_xact_event(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (buffer.context)
+				buffer_flush_from(0);
+			break;
+		case XACT_EVENT_COMMIT:
+			if (buffer.written)
+				shmem_wake_worker(MyDatabaseId);
+			forget_buffer();
+			break;
+		default:
+			forget_buffer();
+			break;
+	}
+}
+
+/* What a released subtransaction left in the buffer is its parent's now. */
+static void
+merge_level(int nest_level)
+{
+	BufferLevel *level = &buffer.levels[buffer.nlevels - 1];
+
+	if (buffer.nlevels > 1 && level[-1].nest_level == nest_level - 1)
+		buffer.nlevels--;
+	else
+		level->nest_level = nest_level - 1;
+	buffer.last_collection = NULL;
+}
+
+static void
+at_subxact_event(SubXactEvent event, SubTransactionId mySubid,
+				 SubTransactionId parentSubid, void *arg)
+{
+	int			nest_level = GetCurrentTransactionNestLevel();
+	BufferLevel *level;
+
+	if (buffer.context == NULL || buffer.nlevels == 0)
+		return;
+	level = &buffer.levels[buffer.nlevels - 1];
+	if (level->nest_level != nest_level)
+		return;
+	switch (event)
+	{
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			if (buffer_is_full())
+				buffer_flush_level();
+			break;
+		case SUBXACT_EVENT_COMMIT_SUB:
+			merge_level(nest_level);
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			buffer.nentries = level->first_entry;
+			buffer.ntext = level->first_byte;
+			buffer.last_collection = NULL;
+			buffer.nlevels--;
+			break;
+		default:
+			break;
+	}
+}
+
+/* Once a backend, from _PG_init(). */
+void
+outbox_init(void)
+{
+	RegisterXactCallback(at_xact_event, NULL);
+	RegisterSubXactCallback(at_subxact_event, NULL);
+}
+
+/*
+ * Worker's side
+ */
+
+List *
+outbox_read(ItemPointer position, int limit, int nexcept,
+			const Oid *relations, char *const *collections)
+{
+	static Statement query = {
+		"SELECT ctid, relation, operation, collection, key FROM mixpeek.outbox"
+		" WHERE ctid > $1 AND (relation::oid, collection) NOT IN"
+		" (SELECT * FROM unnest($2, $3)) LIMIT $4",
+		4, {TIDOID, OIDARRAYOID, TEXTARRAYOID, INT8OID}
+	};
+	Datum		args[4];
+	List	   *entries = NIL;
+
+	args[0] = PointerGetDatum(position);
+	args[1] = query_oid_array(relations, nexcept);
+	args[2] = query_text_array(collections, nexcept);
+	args[3] = Int64GetDatum(limit);
+	query_run(&query, args, NULL);
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		OutboxEntry *entry = query_palloc(sizeof(OutboxEntry));
+		bool		isnull;
+
+		entry->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 1, &isnull));
+		entry->relation = DatumGetObjectId(SPI_getbinval(tuple, desc, 2, &isnull));
+		entry->operation = DatumGetChar(SPI_getbinval(tuple, desc, 3, &isnull));
+		entry->collection = query_text(tuple, 4);
+		entry->key = query_text(tuple, 5);
+		entries = query_lappend(entries, entry);
+		*position = entry->tid;
+	}
+	query_end();
+	return entries;
+}
+
+void
+outbox_remove(const List *entries)
+{
+	static Statement query = {
+		"DELETE FROM mixpeek.outbox WHERE ctid = ANY($1)", 1, {TIDARRAYOID}
+	};
+	Datum	   *tids;
+	Datum		args[1];
+	int			n = 0;
+	ListCell   *lc;
+
+	if (entries == NIL)
+		return;
+	tids = palloc(sizeof(Datum) * list_length(entries));
+	foreach(lc, entries)
+		tids[n++] = PointerGetDatum(&((OutboxEntry *) lfirst(lc))->tid);
+	args[0] = PointerGetDatum(construct_array(tids, n, TIDOID, sizeof(ItemPointerData),
+											  false, TYPALIGN_SHORT));
+	query_run(&query, args, NULL);
+	query_end();
+}
+
+void
+outbox_put(Oid relation, char operation, const char *collection,
+		   char *const *keys, int nkeys)
+{
+	static Statement query = {
+		"INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
+		" SELECT $1, $2, $3, unnest($4)",
+		4, {OIDOID, CHAROID, TEXTOID, TEXTARRAYOID}
+	};
+	Datum		args[4];
+
+	args[0] = ObjectIdGetDatum(relation);
+	args[1] = CharGetDatum(operation);
+	args[2] = CStringGetTextDatum(collection);
+	args[3] = query_text_array(keys, nkeys);
+	query_run(&query, args, NULL);
+	query_end();
+}
+
+int64
+outbox_count_before(TransactionId xmax)
+{
+	Oid			outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", false));
+	Relation	outbox = table_open(outbox_oid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(outbox, NULL);
+	TableScanDesc scan = table_beginscan(outbox, GetActiveSnapshot(), 0, NULL);
+	int64		count = 0;
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+		char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
+
+		if (!TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, xmax) ||
+			operation == OUTBOX_ALL_ROWS || operation == OUTBOX_ALL_STORED ||
+			operation == OUTBOX_LOOK || operation == OUTBOX_REFRESH)
+			count++;
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(outbox, AccessShareLock);
+	return count;
+}

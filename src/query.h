@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.h
+ *		The extension's own SQL: statements planned once a session.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_QUERY_H
+#define MIXPEEK_QUERY_H
+
+#include "executor/spi.h"
+#include "nodes/pg_list.h"
+
+#define QUERY_MAX_ARGS 20
+
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	Oid			types[QUERY_MAX_ARGS];
+	SPIPlanPtr	plan;			/* made at the first run, kept for the session */
+} Statement;
+
+/*
+ * Runs a statement with the latest snapshot: between query_run() and
+ * query_end() SPI_tuptable holds its rows.  Results made by query_palloc(),
+ * query_text() and query_lappend() are in the memory context that was current at
+ * query_run().  nulls is as SPI wants it, or NULL.
+ */
+extern void query_run(Statement *query, Datum *args, const char *nulls);
+extern void query_end(void);
+
+extern void *query_palloc(Size size);
+extern char *query_text(HeapTuple tuple, int column);	/* NULL if null */
+extern bytea *query_bytea(HeapTuple tuple, int column);
+extern List *query_lappend(List *list, void *datum);
+
+/* Arrays for unnest(): a NULL pointer in values becomes a null element. */
+extern Datum query_text_array(char *const *values, int n);
+extern Datum query_oid_array(const Oid *values, int n);
+extern Datum query_bytea_array(bytea *const *values, int n);
+
+#endif							/* MIXPEEK_QUERY_H */

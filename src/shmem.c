@@ -1,0 +1,366 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *		What the writers, the workers and the launcher tell each other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/pmsignal.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+
+/* A small set of databases; what does not fit is remembered as "any". */
+#define MAX_OIDS	64
+
+typedef struct OidSet
+{
+	int			n;
+	bool		overflown;
+	Oid			oids[MAX_OIDS];
+} OidSet;
+
+typedef struct WorkerSlot
+{
+	Oid			database;		/* InvalidOid: free */
+	int			pid;
+	int			procno;			/* index into ProcGlobal->allProcs */
+} WorkerSlot;
+
+typedef struct SharedState
+{
+	LWLock	   *lock;
+	int			launcher_procno;	/* -1: none */
+	OidSet		probes;			/* databases the launcher should look at */
+	OidSet		absent;			/* whose worker found no extension and left */
+	OidSet		held;			/* in which no worker may run */
+	int			nslots;
+	WorkerSlot	slots[FLEXIBLE_ARRAY_MEMBER];
+} SharedState;
+
+static SharedState *state = NULL;
+static shmem_startup_hook_type prev_startup_hook = NULL;
+#if PG_VERSION_NUM >= 150000
+static shmem_request_hook_type prev_request_hook = NULL;
+#endif
+
+static int
+oidset_index(const OidSet *set, Oid oid)
+{
+	for (int i = 0; i < set->n; i++)
+	{
+		if (set->oids[i] == oid)
+			return i;
+	}
+	return -1;
+}
+
+static void
+oidset_add(OidSet *set, Oid oid)
+{
+	if (oidset_index(set, oid) >= 0)
+		return;
+	if (set->n < MAX_OIDS)
+		set->oids[set->n++] = oid;
+	else
+		set->overflown = true;
+}
+
+static void
+oidset_remove(OidSet *set, Oid oid)
+{
+	int			i = oidset_index(set, oid);
+
+	if (i >= 0)
+		set->oids[i] = set->oids[--set->n];
+}
+
+/* Takes one out; InvalidOid stands for all that did not fit. */
+static bool
+oidset_take(OidSet *set, Oid *oid)
+{
+	if (set->n > 0)
+	{
+		*oid = set->oids[--set->n];
+		return true;
+	}
+	*oid = InvalidOid;
+	if (set->overflown)
+	{
+		set->overflown = false;
+		return true;
+	}
+	return false;
+}
+
+static Size
+state_size(void)
+{
+	return offsetof(SharedState, slots) + sizeof(WorkerSlot) * max_worker_processes;
+}
+
+static void
+request(void)
+{
+#if PG_VERSION_NUM >= 150000
+	if (prev_request_hook)
+		prev_request_hook();
+#endif
+	RequestAddinShmemSpace(MAXALIGN(state_size()));
+	RequestNamedLWLockTranche("mixpeek_docs", 1);
+}
+
+static void
+startup(void)
+{
+	bool		found;
+
+	if (prev_startup_hook)
+		prev_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	state = ShmemInitStruct("mixpeek_docs", state_size(), &found);
+	if (!found)
+	{
+		memset(state, 0, state_size());
+		state->lock = &(GetNamedLWLockTranche("mixpeek_docs"))->lock;
+		state->launcher_procno = -1;
+		state->nslots = max_worker_processes;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+shmem_request(void)
+{
+#if PG_VERSION_NUM >= 150000
+	prev_request_hook = shmem_request_hook;
+	shmem_request_hook = request;
+#else
+	request();
+#endif
+	prev_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup;
+}
+
+bool
+shmem_available(void)
+{
+	return state != NULL;
+}
+
+static WorkerSlot *
+find_slot(Oid database)
+{
+	for (int i = 0; i < state->nslots; i++)
+	{
+		if (state->slots[i].database == database)
+			return &state->slots[i];
+	}
+	return NULL;
+}
+
+static void
+set_latch(int procno)
+{
+	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+void
+shmem_wake_worker(Oid database)
+{
+	WorkerSlot *slot;
+
+	if (state == NULL)
+		return;
+	LWLockAcquire(state->lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot)
+		set_latch(slot->procno);
+	LWLockRelease(state->lock);
+}
+
+void
+shmem_wake_launcher(void)
+{
+	if (state == NULL)
+		return;
+	LWLockAcquire(state->lock, LW_SHARED);
+	if (state->launcher_procno >= 0)
+		set_latch(state->launcher_procno);
+	LWLockRelease(state->lock);
+}
+
+static void
+detach_launcher(int code, Datum arg)
+{
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	state->launcher_procno = -1;
+	LWLockRelease(state->lock);
+}
+
+void
+shmem_attach_launcher(void)
+{
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	state->launcher_procno = COMPAT_PROC_NUMBER;
+	LWLockRelease(state->lock);
+	before_shmem_exit(detach_launcher, (Datum) 0);
+}
+
+static void
+detach_worker(int code, Datum arg)
+{
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < state->nslots; i++)
+	{
+		if (state->slots[i].pid == MyProcPid)
+			memset(&state->slots[i], 0, sizeof(WorkerSlot));
+	}
+	if (state->launcher_procno >= 0)
+		set_latch(state->launcher_procno);
+	LWLockRelease(state->lock);
+}
+
+/* False if another worker is attached for the database, or none may be. */
+bool
+shmem_attach_worker(Oid database)
+{
+	WorkerSlot *slot = NULL;
+
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	if (find_slot(database) == NULL && oidset_index(&state->held, database) < 0)
+		slot = find_slot(InvalidOid);
+	if (slot)
+	{
+		slot->database = database;
+		slot->pid = MyProcPid;
+		slot->procno = COMPAT_PROC_NUMBER;
+	}
+	LWLockRelease(state->lock);
+	if (slot)
+		before_shmem_exit(detach_worker, (Datum) 0);
+	return slot != NULL;
+}
+
+bool
+shmem_worker_runs(Oid database)
+{
+	bool		runs;
+
+	if (state == NULL)
+		return false;
+	LWLockAcquire(state->lock, LW_SHARED);
+	runs = find_slot(database) != NULL;
+	LWLockRelease(state->lock);
+	return runs;
+}
+
+bool
+shmem_database_is_held(Oid database)
+{
+	bool		held;
+
+	LWLockAcquire(state->lock, LW_SHARED);
+	held = oidset_index(&state->held, database) >= 0;
+	LWLockRelease(state->lock);
+	return held;
+}
+
+/*
+ * The worker is told by signal, as it may be anywhere; it holds no lock and
+ * no transaction for longer than a claim takes.
+ */
+void
+shmem_hold_database(Oid database)
+{
+	if (state == NULL)
+		return;
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	oidset_add(&state->held, database);
+	LWLockRelease(state->lock);
+
+	for (int i = 0; i < 500; i++)
+	{
+		int			pid = 0;
+		WorkerSlot *slot;
+
+		LWLockAcquire(state->lock, LW_SHARED);
+		slot = find_slot(database);
+		if (slot)
+			pid = slot->pid;
+		LWLockRelease(state->lock);
+		if (pid == 0)
+			break;
+		if (i == 0)
+			kill(pid, SIGTERM);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+shmem_release_database(Oid database)
+{
+	if (state == NULL)
+		return;
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	oidset_remove(&state->held, database);
+	LWLockRelease(state->lock);
+	shmem_request_probe(database);
+}
+
+static void
+add_and_wake(OidSet *set, Oid database)
+{
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	oidset_add(set, database);
+	if (state->launcher_procno >= 0)
+		set_latch(state->launcher_procno);
+	LWLockRelease(state->lock);
+}
+
+static bool
+take(OidSet *set, Oid *database)
+{
+	bool		any;
+
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	any = oidset_take(set, database);
+	LWLockRelease(state->lock);
+	return any;
+}
+
+void
+shmem_request_probe(Oid database)
+{
+	if (state)
+		add_and_wake(&state->probes, database);
+}
+
+bool
+shmem_take_probe(Oid *database)
+{
+	return take(&state->probes, database);
+}
+
+void
+shmem_report_absent(Oid database)
+{
+	add_and_wake(&state->absent, database);
+}
+
+bool
+shmem_take_absent(Oid *database)
+{
+	return take(&state->absent, database);
+}

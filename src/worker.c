@@ -1,0 +1,1022 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		The reconciler: makes the API's documents match the rows.
+ *
+ * A dirty key's way, turn by turn:
+ *
+ *		claim	short transaction: keys leave the outbox, their rows are read as
+ *				the table's owner and rendered; where the API was last told the
+ *				same there is nothing to do; for the others the intent goes into
+ *				mixpeek.documents and is flushed before a byte is sent (claim.c)
+ *		send	no transaction: requests as the server's limits allow (send())
+ *		collect no transaction: each answer changes what the job knows, and
+ *				may call for another request (collect(), job.c)
+ *		settle	short transaction: what became of the key (settle())
+ *
+ * What makes this safe against a crash at any point:
+ *
+ * - A key is in the outbox, or its line in mixpeek.documents is "sending" or
+ *   "pending": both are committed in one transaction, so it is never in neither.
+ *   Lines that a dead worker left as "sending" become "pending".
+ * - Only one reconciler works on a database (a session lock), and it has one
+ *   job a key (Worker.jobs): no two requests for a key are under way at once.
+ *   A key that becomes dirty while its job is under way stays in the outbox.
+ * - A line that might have caused a create is in_doubt until the API has
+ *   answered or a look-up by marker has found out.  A request that ended without
+ *   an answer might still be at work on the other side, so its key rests for
+ *   request_timeout before it is looked at again.
+ *
+ * The reconciler runs as a background worker, or in the session that calls
+ * mixpeek.sync(); begin() and commit() are the only places that differ.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <math.h>
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "commands/extension.h"
+#include "document.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "mb/pg_wchar.h"
+#include "mixpeek_docs.h"
+#include "outbox.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+PG_FUNCTION_INFO_V1(mixpeek_sync);
+PG_FUNCTION_INFO_V1(mixpeek_wait);
+
+/* Settle when so many jobs have ended, or the first of them this long ago. */
+#define SETTLE_JOBS		256
+#define SETTLE_DELAY	0.01
+
+/* Jobs whose table is locked are settled later, in seconds. */
+#define LOCKED_DELAY	0.5
+
+/* A job that needs more requests than this goes in circles. */
+#define MAX_STEPS		8
+
+/* mixpeek.sync() waits for keys that are due within so many seconds. */
+#define SYNC_PATIENCE	5
+
+/* One request: of one job, or a look-up for several. */
+typedef struct Request
+{
+	Connection *connection;
+	JobStep		step;
+	int			njobs;
+	Job		   *jobs[FLEXIBLE_ARRAY_MEMBER];
+} Request;
+
+/*
+ * Transactions
+ */
+
+static void
+begin(Worker *worker, GuardState *guard)
+{
+	if (!worker->in_session)
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		pgstat_report_activity(STATE_RUNNING, "mixpeek_docs: claim and settle");
+	}
+	guard_enter(guard, BOOTSTRAP_SUPERUSERID);
+}
+
+/*
+ * An intent must be on disk, and on the standby, before the request it speaks
+ * of; what a crash takes back of an outcome is found out again.
+ */
+static void
+commit(Worker *worker, const GuardState *guard, bool flush)
+{
+	guard_leave(guard);
+	if (flush ? synchronous_commit < SYNCHRONOUS_COMMIT_ON : synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
+		(void) set_config_option("synchronous_commit", flush ? "on" : "off", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	if (worker->in_session)
+		SPI_commit();
+	else
+	{
+		CommitTransactionCommand();
+		pgstat_report_stat(false);
+		pgstat_report_activity(STATE_IDLE, NULL);
+	}
+	MemoryContextSwitchTo(worker->turn_context);
+}
+
+/*
+ * Settle
+ */
+
+/* The row's own columns, if the mirror has some; a user's trigger may fail. */
+typedef struct WriteBackCall
+{
+	Job		   *job;
+	bool		done;
+} WriteBackCall;
+
+static void
+write_back_guarded(void *arg)
+{
+	WriteBackCall *call = arg;
+	Job		   *job = call->job;
+
+	call->done = ConditionalLockRelationOid(job->relation, RowExclusiveLock) &&
+		mirror_write_back(job->mirror, job->key, job->document_id, job->enrichments);
+}
+
+static void
+write_back(Job *job)
+{
+	WriteBackCall call = {job, false};
+	char	   *problem;
+
+	if (job->outcome != OUTCOME_MIRRORED || !job->answered || job->mirror == NULL ||
+		(job->mirror->document_id_attnum == 0 && job->mirror->enrichments_attnum == 0))
+		return;
+	problem = guard_call(write_back_guarded, &call);
+	if (problem)
+		job->error = MemoryContextStrdup(job->context,
+										 psprintf("could not write to the table's columns: %s", problem));
+	else if (!call.done)
+	{
+		job->write_back_missed = true;
+		job->looks = 0;
+	}
+}
+
+/*
+ * Stores what became of the jobs that ended, but those whose table somebody
+ * holds a lock on: a DROP in progress deletes the same lines.
+ */
+static List *
+settle(Worker *worker)
+{
+	List	   *jobs = NIL;
+	List	   *settled = NIL;
+	dlist_mutable_iter iter;
+	ListCell   *lc;
+
+	dlist_foreach_modify(iter, &worker->ended)
+	{
+		Job		   *job = dlist_container(Job, node, iter.cur);
+
+		if (!ConditionalLockRelationOid(job->relation, AccessShareLock))
+			continue;
+		dlist_delete(iter.cur);
+		worker->nended--;
+		jobs = lappend(jobs, job);
+	}
+	foreach(lc, jobs)
+		write_back(lfirst(lc));
+	document_settle(jobs);
+	settled = jobs;
+	worker->ended_at = limits_now() + LOCKED_DELAY;	/* for those that stay */
+	return settled;
+}
+
+static void
+free_jobs(Worker *worker, List *jobs)
+{
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+		worker_free_job(worker, lfirst(lc));
+	/* what was left behind because it was under way, or for want of room */
+	if (jobs != NIL && worker->skipped)
+	{
+		worker->skipped = false;
+		worker->look = true;
+		worker->next_due = -1;
+	}
+}
+
+/*
+ * One transaction for both: the outcomes that wait, and the next keys.
+ */
+static void
+settle_and_claim(Worker *worker, bool claim)
+{
+	GuardState	guard;
+	List	   *settled;
+	int			before = worker->njobs;
+
+	begin(worker, &guard);
+	MemoryContextSwitchTo(worker->turn_context);
+	settled = settle(worker);
+	if (claim)
+		worker_claim(worker);
+	commit(worker, &guard, worker->njobs > before);
+	free_jobs(worker, settled);
+	targets_sweep(worker->targets, worker->njobs == 0);
+}
+
+/*
+ * Send
+ */
+
+static char *
+lookup_body(const Request *request, size_t *len)
+{
+	StringInfoData body;
+
+	initStringInfo(&body);
+	appendStringInfoString(&body, "{\"filters\":{\"AND\":[{\"field\":\"metadata." MARKER_FIELD
+						   "\",\"operator\":\"in\",\"value\":[");
+	for (int i = 0; i < request->njobs; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&body, ',');
+		appendStringInfoString(&body, request->jobs[i]->marker_json);
+	}
+	appendStringInfoString(&body, "]}]}}");
+	*len = body.len;
+	return body.data;
+}
+
+static void
+start_request(Worker *worker, Request *request)
+{
+	Job		   *job = request->jobs[0];
+	Connection *connection = request->connection;
+	HttpMethod	method = HTTP_POST;
+	StringInfoData path;
+	char	   *body = NULL;
+	size_t		len = 0;
+
+	initStringInfo(&path);
+	appendStringInfoString(&path, job->path);
+	if (request->step == JOB_LOOK_UP)
+	{
+		appendStringInfoString(&path, "/list?limit=1000");
+		body = lookup_body(request, &len);
+	}
+	else if (request->step != JOB_CREATE)
+	{
+		method = request->step == JOB_DELETE ? HTTP_DELETE : HTTP_PUT;
+		appendStringInfoChar(&path, '/');
+		http_append_escaped(&path, job->document_id);
+	}
+	if (request->step == JOB_CREATE || request->step == JOB_UPDATE)
+		body = job_body(job, request->step, &len);
+
+	for (int i = 0; i < request->njobs; i++)
+		request->jobs[i]->nsteps++;
+	limits_started(&connection->limits);
+	worker->running++;
+	http_start(worker->http, connection->server, method, path.data, body, len, request);
+}
+
+/* Takes the queue's first job, and for a look-up others that go along. */
+static Request *
+next_request(Worker *worker, Connection *connection)
+{
+	Job		   *first = dlist_head_element(Job, node, &connection->ready);
+	JobStep		step = job_next_step(first);
+	int			max = step == JOB_LOOK_UP ? connection->lookup_batch : 1;
+	Request    *request = MemoryContextAllocZero(worker->context,
+												 offsetof(Request, jobs) + sizeof(Job *) * max);
+	dlist_mutable_iter iter;
+
+	request->connection = connection;
+	request->step = step;
+	dlist_foreach_modify(iter, &connection->ready)
+	{
+		Job		   *job = dlist_container(Job, node, iter.cur);
+
+		if (request->njobs == max)
+			break;
+		if (job_next_step(job) != step || strcmp(job->path, first->path) != 0)
+			continue;
+		dlist_delete(iter.cur);
+		connection->nready--;
+		request->jobs[request->njobs++] = job;
+	}
+	return request;
+}
+
+/* Sends what the limits allow; returns seconds until more may go, or -1. */
+static double
+send_ready(Worker *worker)
+{
+	double		delay = -1;
+	ListCell   *lc;
+
+	foreach(lc, worker->targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+
+		while (!dlist_is_empty(&connection->ready))
+		{
+			double		d = limits_delay(&connection->limits, limits_now());
+
+			if (d > 0 && (delay < 0 || d < delay))
+				delay = d;
+			if (d != 0)
+				break;
+			start_request(worker, next_request(worker, connection));
+		}
+	}
+	return delay;
+}
+
+/*
+ * Collect
+ */
+
+static void
+requeue(Job *job)
+{
+	dlist_push_head(&job->connection->ready, &job->node);
+	job->connection->nready++;
+}
+
+/* Exponential with full jitter; at least as long as the other side may work. */
+static void
+set_next_attempt(Job *job, double rest)
+{
+	double		cap = Min(mixpeek_retry_max_delay, ldexp(1.0, Min(job->attempts - 1, 20)));
+	double		delay = Max(cap * (0.1 + 0.9 * COMPAT_RANDOM()), rest);
+
+	job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (delay * 1000));
+}
+
+static char *
+response_text(const Response *response)
+{
+	if (response->detail)
+		return psprintf("%s: %s", response->message, response->detail);
+	return response->message;
+}
+
+/* How long the server might still be at work on a request given up. */
+static double
+rest_after(const Job *job, const HttpAnswer *answer)
+{
+	double		timeout = job->connection->server ?
+		job->connection->server->request_timeout / 1000.0 : 30.0;
+
+	if (answer->end == HTTP_TIMED_OUT)
+		return timeout;
+	if (answer->end == HTTP_BROKEN)
+		return Max(0, timeout - answer->seconds);
+	return 0;
+}
+
+/* Not done, or perhaps done: the key is looked at again. */
+static void
+postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
+{
+	bool		outage = limits_is_outage(answer, response->verdict);
+
+	if (response->verdict == VERDICT_UNSURE && step == JOB_CREATE)
+	{
+		job->in_doubt = true;
+		job->intent_content = job->content_hash;
+		job->intent_features = job->features_hash;
+	}
+	if (response->verdict == VERDICT_UNSURE && step == JOB_UPDATE)
+		job->told_content.known = false;
+	if (job->connection->limits.down && outage)
+	{
+		job->attempts--;
+		set_next_attempt(job, Max(rest_after(job, answer),
+								  job->connection->limits.down_until - limits_now()));
+		worker_end_job(worker, job, OUTCOME_PENDING, response_text(response));
+	}
+	else if (job->attempts >= mixpeek_max_attempts)
+		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
+	else
+	{
+		set_next_attempt(job, Max(rest_after(job, answer), answer->retry_after));
+		worker_end_job(worker, job, OUTCOME_PENDING, response_text(response));
+	}
+}
+
+/* The answer counts: on to the next request, or to the end. */
+static void
+proceed(Worker *worker, Job *job)
+{
+	if (job_next_step(job) != JOB_END && job->nsteps < MAX_STEPS)
+		requeue(job);
+	else if (job_next_step(job) != JOB_END)
+		worker_end_job(worker, job, OUTCOME_FAILED,
+					   "the document vanishes again each time it is created");
+	else if (job->document_id == NULL && !job->refresh)
+		worker_end_job(worker, job, OUTCOME_FORGOTTEN, NULL);
+	else
+	{
+		job->attempts = 0;
+		worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
+	}
+}
+
+/* A refresh that does not work out is not worth an error. */
+static void
+end_refresh(Worker *worker, Job *job)
+{
+	job->must_look_up = false;
+	worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
+}
+
+static void
+take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
+{
+	if (response->verdict == VERDICT_SLOW_DOWN)
+		requeue(job);			/* the limits know when it may go again */
+	else if (job->refresh)
+		end_refresh(worker, job);
+	else if (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE)
+		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
+	else
+		postpone(worker, job, step, answer, response);
+}
+
+/* An answer to a create or an update names the document. */
+static bool
+names_document(JobStep step, const Response *response)
+{
+	return step == JOB_DELETE || (response->json && json_string(response->json, "document_id"));
+}
+
+static void
+collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
+{
+	Job		   *job = request->jobs[0];
+	bool		gone = response->verdict == VERDICT_GONE && request->step != JOB_CREATE;
+
+	if (response->verdict == VERDICT_DONE && !names_document(request->step, response))
+	{
+		response->verdict = VERDICT_UNSURE;
+		response->message = "the API's answer holds no document_id";
+	}
+	if (response->verdict == VERDICT_DONE || gone)
+	{
+		job_take_answer(job, request->step, response);
+		proceed(worker, job);
+	}
+	else
+		take_failure(worker, job, request->step, answer, response);
+}
+
+static char *
+document_marker(Jsonb *document)
+{
+	JsonbValue	name;
+	JsonbValue *metadata;
+
+	name.type = jbvString;
+	name.val.string.val = "metadata";
+	name.val.string.len = strlen("metadata");
+	metadata = findJsonbValueFromContainer(&document->root, JB_FOBJECT, &name);
+	if (metadata && metadata->type == jbvBinary)
+	{
+		char	   *marker = json_string(JsonbValueToJsonb(metadata), MARKER_FIELD);
+
+		if (marker)
+			return marker;
+	}
+	return json_string(document, MARKER_FIELD); /* 2026-02 may flatten metadata */
+}
+
+/* The documents of a list's answer, as a List of Jsonb; false if it is none. */
+static bool
+listed_documents(const Response *response, List **documents)
+{
+	JsonbValue	name;
+	JsonbValue *results;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	*documents = NIL;
+	if (response->json == NULL || !JB_ROOT_IS_OBJECT(response->json))
+		return false;
+	name.type = jbvString;
+	name.val.string.val = "results";
+	name.val.string.len = strlen("results");
+	results = findJsonbValueFromContainer(&response->json->root, JB_FOBJECT, &name);
+	if (results == NULL || results->type != jbvBinary ||
+		!JsonContainerIsArray(results->val.binary.data))
+		return false;
+	it = JsonbIteratorInit(results->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_ELEM && value.type == jbvBinary)
+			*documents = lappend(*documents, JsonbValueToJsonb(&value));
+	}
+	return true;
+}
+
+/*
+ * Of several documents with one marker the job keeps the one it knows, else
+ * the first.
+ */
+static Jsonb *
+find_document(const Job *job, List *documents, List *markers)
+{
+	Jsonb	   *found = NULL;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, documents, lc2, markers)
+	{
+		char	   *id;
+
+		if (lfirst(lc2) == NULL || strcmp(lfirst(lc2), job->marker) != 0)
+			continue;
+		id = json_string(lfirst(lc), "document_id");
+		if (id == NULL)
+			continue;
+		if (job->document_id && strcmp(id, job->document_id) == 0)
+			return lfirst(lc);
+		if (found == NULL)
+			found = lfirst(lc);
+	}
+	return found;
+}
+
+static void
+collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
+{
+	List	   *documents;
+	List	   *markers = NIL;
+	ListCell   *lc;
+
+	if (response->verdict == VERDICT_DONE && !listed_documents(response, &documents))
+	{
+		response->verdict = VERDICT_UNSURE;
+		response->message = "the API's answer holds no list of documents";
+	}
+	if (response->verdict != VERDICT_DONE)
+	{
+		/* too many at once may be what was wrong */
+		if (request->njobs > 1 && response->verdict != VERDICT_SLOW_DOWN)
+			request->connection->lookup_batch = Max(1, request->njobs / 2);
+		for (int i = request->njobs - 1; i >= 0; i--)
+		{
+			if (response->verdict == VERDICT_REFUSED && request->connection->server &&
+				request->connection->server->create_unfindable)
+			{
+				job_take_document(request->jobs[i], NULL);
+				proceed(worker, request->jobs[i]);
+			}
+			else
+				take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
+		}
+		return;
+	}
+	foreach(lc, documents)
+		markers = lappend(markers, document_marker(lfirst(lc)));
+	for (int i = 0; i < request->njobs; i++)
+	{
+		job_take_document(request->jobs[i], find_document(request->jobs[i], documents, markers));
+		proceed(worker, request->jobs[i]);
+	}
+}
+
+/* One line when a server goes down, one when it is back. */
+static void
+log_change(const Connection *connection, LimitsChange change, const Response *response)
+{
+	if (change == LIMITS_WENT_DOWN)
+		ereport(LOG,
+				(errmsg("mixpeek_docs: server \"%s\" is not usable, its keys wait: %s",
+						connection->name, response->message)));
+	else if (change == LIMITS_CAME_BACK)
+		ereport(LOG,
+				(errmsg("mixpeek_docs: server \"%s\" answers again", connection->name)));
+}
+
+static void
+collect_transfer(Worker *worker, HttpTransfer *transfer)
+{
+	Request    *request = http_transfer_owner(transfer);
+	const HttpAnswer *answer = http_transfer_answer(transfer);
+	Response   *response = response_read(answer);
+	LimitsChange change = limits_ended(&request->connection->limits, limits_now(),
+									   answer, response->verdict);
+
+	worker->running--;
+	log_change(request->connection, change, response);
+	if (change == LIMITS_CAME_BACK)
+	{
+		worker->look = true;
+		worker->next_due = -1;
+	}
+	if (request->step == JOB_LOOK_UP)
+		collect_lookup(worker, request, answer, response);
+	else
+		collect_one(worker, request, answer, response);
+	http_transfer_free(transfer);
+	pfree(request);
+}
+
+/* Texts in other encodings than UTF-8 need the catalog to be converted. */
+static void
+collect(Worker *worker)
+{
+	HttpTransfer *transfer = http_next_ended(worker->http);
+	bool		transaction = transfer != NULL && !worker->in_session &&
+		GetDatabaseEncoding() != PG_UTF8;
+
+	if (transaction)
+		StartTransactionCommand();
+	MemoryContextSwitchTo(worker->turn_context);
+	for (; transfer; transfer = http_next_ended(worker->http))
+		collect_transfer(worker, transfer);
+	if (transaction)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(worker->turn_context);
+}
+
+/*
+ * The loop
+ */
+
+static bool
+due_now(const Worker *worker)
+{
+	return worker->next_due == -1 ||
+		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
+}
+
+static bool
+settle_now(const Worker *worker, double now)
+{
+	if (worker->nended == 0 || now < worker->ended_at)
+		return false;
+	return worker->nended >= SETTLE_JOBS || worker->nended == worker->njobs ||
+		now - worker->ended_at >= SETTLE_DELAY;
+}
+
+/* Entries that a lock was in the way of are looked at when the time is over. */
+static void
+take_skipped(Worker *worker, double now)
+{
+	if (worker->skipped_until > 0 && worker->skipped_until <= now)
+	{
+		worker->skipped_until = 0;
+		worker->look = true;
+		worker->next_due = -1;
+	}
+}
+
+/* One turn up to the wait; returns how long to wait in milliseconds, or -1. */
+static long
+turn(Worker *worker)
+{
+	double		now = limits_now();
+	double		wait = -1;
+	double		delay;
+	bool		claim;
+	ListCell   *lc;
+
+	MemoryContextReset(worker->turn_context);
+	MemoryContextSwitchTo(worker->turn_context);
+	take_skipped(worker, now);
+	claim = (worker->look || due_now(worker)) && worker_has_room(worker);
+	if (claim || settle_now(worker, now))
+		settle_and_claim(worker, claim);
+
+	wait = send_ready(worker);
+	now = limits_now();
+	if (worker->nended > 0)
+		wait = wait < 0 ? SETTLE_DELAY : Min(wait, SETTLE_DELAY);
+	if ((worker->look || due_now(worker)) && worker_has_room(worker))
+		wait = 0;
+	else if (worker->look || worker->skipped || due_now(worker))
+	{
+		foreach(lc, worker->targets->connections)
+		{
+			Connection *connection = lfirst(lc);
+
+			delay = connection->server == NULL ? connection->retry_at - now :
+				limits_delay(&connection->limits, now);
+			if (delay > 0 && (wait < 0 || delay < wait))
+				wait = delay;
+		}
+	}
+	if (worker->skipped_until > 0)
+		wait = wait < 0 ? worker->skipped_until - now : Min(wait, worker->skipped_until - now);
+	if (worker->next_due > 0)
+	{
+		delay = (worker->next_due - GetCurrentTimestamp()) / 1000000.0;
+		if (delay > 0)
+			wait = wait < 0 ? delay : Min(wait, delay);
+	}
+	return wait < 0 ? -1 : (long) ceil(Max(wait, 0) * 1000);
+}
+
+static Worker *
+create_worker(MemoryContext parent, bool in_session)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "mixpeek worker", ALLOCSET_DEFAULT_SIZES);
+	Worker	   *worker = MemoryContextAllocZero(context, sizeof(Worker));
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	worker->context = context;
+	worker->turn_context = AllocSetContextCreate(context, "mixpeek turn", ALLOCSET_DEFAULT_SIZES);
+	worker->in_session = in_session;
+	worker->http = http_client_create();
+	worker->targets = targets_create(context);
+	worker->look = true;
+	worker->next_due = -1;
+	dlist_init(&worker->ended);
+	MemoryContextSwitchTo(old);
+	return worker;
+}
+
+/*
+ * Lines that a worker before this one left as "sending": its requests may still be
+ * at work on the other side for as long as their server's request_timeout.
+ */
+static void
+recover(Worker *worker)
+{
+	GuardState	guard;
+	ListCell   *lc;
+
+	begin(worker, &guard);
+	MemoryContextSwitchTo(worker->turn_context);
+	foreach(lc, document_abandoned())
+	{
+		AbandonedKeys *abandoned = lfirst(lc);
+		Connection *connection = targets_connection(worker->targets, abandoned->server,
+													abandoned->owner);
+
+		document_recover(abandoned, connection->server ? connection->server->request_timeout : 0);
+	}
+	commit(worker, &guard, false);
+}
+
+/*
+ * One reconciler a database: the worker, or the session that calls sync().
+ */
+static bool
+lock_database(bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0x6d697870, 0x65656b, 3);
+	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+unlock_database(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0x6d697870, 0x65656b, 3);
+	LockRelease(&tag, ExclusiveLock, true);
+}
+
+/*
+ * The background worker
+ */
+
+static bool
+extension_exists(void)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	exists = OidIsValid(get_extension_oid("mixpeek_docs", true));
+	CommitTransactionCommand();
+	return exists;
+}
+
+static void
+run_worker(void)
+{
+	Worker	   *worker = create_worker(TopMemoryContext, false);
+
+	recover(worker);
+	for (;;)
+	{
+		long		timeout;
+
+		timeout = turn(worker);
+		http_wait(worker->http, timeout, COMPAT_WAIT_EVENT);
+		if (MyLatch->is_set)
+		{
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+			if (ConfigReloadPending)
+			{
+				ConfigReloadPending = false;
+				ProcessConfigFile(PGC_SIGHUP);
+			}
+			if (!extension_exists())
+				return;
+			worker->look = true;
+		}
+		collect(worker);
+	}
+}
+
+/*
+ * Entry point; the argument is the database's oid.  Ends when the database has no
+ * extension (any more), at SIGTERM, or with an error; the launcher decides whether
+ * to start another.
+ */
+void
+mixpeek_worker_main(Datum main_arg)
+{
+	Oid			database = DatumGetObjectId(main_arg);
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	if (!shmem_attach_worker(database))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	if (extension_exists())
+	{
+		StartTransactionCommand();
+		lock_database(true);
+		CommitTransactionCommand();
+		run_worker();
+	}
+	shmem_report_absent(database);
+	proc_exit(0);
+}
+
+/*
+ * mixpeek.sync()
+ */
+
+static bool
+sync_is_done(const Worker *worker)
+{
+	if (worker->njobs > 0 || worker->look || worker->next_due == -1)
+		return false;
+	return worker->next_due == 0 ||
+		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;
+}
+
+static void
+run_sync(Worker *worker)
+{
+	recover(worker);
+	while (true)
+	{
+		long		timeout = turn(worker);
+
+		if (sync_is_done(worker))
+			return;
+		http_wait(worker->http, timeout, COMPAT_WAIT_EVENT);
+		if (MyLatch->is_set)
+			ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		collect(worker);
+	}
+}
+
+static bool wait_until_done(TimestampTz deadline);
+
+/*
+ * CALL mixpeek.sync(): the worker's work in this session.  Returns when nothing is
+ * left that is due within some seconds.  Raises
+ * ERRCODE_INVALID_TRANSACTION_TERMINATION inside a transaction block.
+ */
+Datum
+mixpeek_sync(PG_FUNCTION_ARGS)
+{
+	bool		atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
+						   !castNode(CallContext, fcinfo->context)->atomic);
+
+	if (atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("mixpeek.sync() cannot run inside a transaction block"),
+				 errdetail("It commits between its steps.")));
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	if (lock_database(false))
+	{
+		PG_TRY();
+		{
+			run_sync(create_worker(CurrentMemoryContext, true));
+		}
+		PG_FINALLY();
+		{
+			unlock_database();
+		}
+		PG_END_TRY();
+	}
+	else
+	{
+		ereport(NOTICE, (errmsg("a worker mirrors this database: waiting for it")));
+		(void) wait_until_done(DT_NOEND);
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * mixpeek.wait()
+ */
+
+/* Sleeps for a moment, longer each time; false when the deadline has passed. */
+static bool
+sleep_until(TimestampTz deadline, long *delay)
+{
+	if (GetCurrentTimestamp() >= deadline)
+		return false;
+	*delay = Min(*delay * 2, 50);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 *delay, COMPAT_WAIT_EVENT);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+/* Waiting for nobody would be for ever. */
+static void
+check_somebody_works(TimestampTz started)
+{
+	if (shmem_worker_runs(MyDatabaseId))
+		return;
+	if (!lock_database(false))
+		return;					/* a session syncs */
+	unlock_database();
+	if (shmem_available() &&
+		!TimestampDifferenceExceeds(started, GetCurrentTimestamp(), 10000))
+		return;					/* the worker is on its way */
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("no worker mirrors this database"),
+			 shmem_available() ?
+			 errhint("See the server's log for why it could not be started.") :
+			 errhint("Add mixpeek_docs to shared_preload_libraries, or CALL mixpeek.sync().")));
+}
+
+static bool
+wait_until_done(TimestampTz deadline)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	TransactionId xmax = ReadNextTransactionId();
+	Unfinished *unfinished = NULL;
+	long		delay = 1;
+
+	for (;;)
+	{
+		GuardState	guard;
+		bool		done;
+
+		guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+		PushActiveSnapshot(GetLatestSnapshot());
+		done = outbox_count_before(xmax) == 0;
+		PopActiveSnapshot();
+		if (done && unfinished == NULL)
+			unfinished = document_unfinished();
+		if (done)
+			done = document_all_finished(unfinished);
+		guard_leave(&guard);
+		if (done)
+			return true;
+		check_somebody_works(started);
+		if (!sleep_until(deadline, &delay))
+			return false;
+	}
+}
+
+/*
+ * mixpeek.wait(timeout interval): true when everything that was committed
+ * before the call is mirrored or failed, false after the timeout (NULL: none).
+ * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if nobody does the work.
+ */
+Datum
+mixpeek_wait(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline = DT_NOEND;
+
+	if (!PG_ARGISNULL(0))
+		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														   TimestampTzGetDatum(GetCurrentTimestamp()),
+														   PG_GETARG_DATUM(0)));
+	PG_RETURN_BOOL(wait_until_done(deadline));
+}

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *		The reconciler's state, shared by worker.c and claim.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_WORKER_H
+#define MIXPEEK_WORKER_H
+
+#include "connection.h"
+#include "guard.h"
+#include "storage/itemptr.h"
+#include "utils/hsearch.h"
+
+typedef struct Worker
+{
+	MemoryContext context;		/* of everything */
+	MemoryContext turn_context; /* reset each turn */
+	bool		in_session;		/* CALL mixpeek.sync(), not a background worker */
+	HttpClient *http;
+	Targets    *targets;
+	HTAB	   *jobs;			/* by key: claimed and not yet settled */
+	int			njobs;
+	size_t		bytes;			/* rendered and not yet settled */
+	dlist_head	ended;			/* jobs that wait to be settled */
+	int			nended;
+	double		ended_at;		/* when the first of them ended */
+	int			running;		/* requests under way */
+
+	/* what is still to be looked at */
+	ItemPointerData position;	/* in the outbox; invalid block 0: from the start */
+	bool		look;			/* the outbox may hold something beyond position */
+	bool		skipped;		/* entries were left behind position */
+	double		skipped_until;	/* a lock was in the way: look again then; 0: no */
+	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
+	int			next_due_slack; /* jobs to end before a due key that was skipped is free */
+} Worker;
+
+/* Rendered bodies that may wait at once; one row may always be claimed. */
+#define MAX_BYTES (16 * 1024 * 1024)
+
+/*
+ * Takes keys out of the outbox and due ones out of mixpeek.documents, as many as
+ * the servers' limits let be sent soon, reads their rows, records what will be
+ * sent, and queues the jobs.  In a transaction.
+ */
+extern void worker_claim(Worker *worker);
+
+/* Ends a job: it is settled with the next transaction. */
+extern void worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error);
+extern void worker_free_job(Worker *worker, Job *job);
+
+/* Is there room for a claim on some connection? */
+extern bool worker_has_room(Worker *worker);
+
+/* Background worker entry point. */
+extern PGDLLEXPORT void mixpeek_worker_main(Datum main_arg);
+
+#endif							/* MIXPEEK_WORKER_H */
