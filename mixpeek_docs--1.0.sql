@@ -117,9 +117,13 @@ COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create th
 CREATE TABLE mixpeek.origin
 (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    system_identifier bigint NOT NULL,
+    database oid NOT NULL,
+    instance text NOT NULL,
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
 );
-COMMENT ON TABLE mixpeek.origin IS 'this database''s part of every marker; made by the first mirrored row, kept by pg_dump';
+COMMENT ON TABLE mixpeek.origin IS
+    'this database''s part of every marker, and where it was made (cluster, database, instance); made by the first mirrored row, kept by pg_dump';
 
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
@@ -222,6 +226,12 @@ CREATE FUNCTION mixpeek.wait(timeout interval DEFAULT NULL) RETURNS boolean
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_wait';
 COMMENT ON FUNCTION mixpeek.wait(interval) IS
     'returns true when everything committed before is mirrored or failed, false after the timeout';
+
+CREATE FUNCTION mixpeek.adopt(as_copy boolean DEFAULT false) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_adopt';
+COMMENT ON FUNCTION mixpeek.adopt(boolean) IS
+    'says what a restored or copied database is: the new place of the original (its documents are kept in step), or a copy with documents of its own';
+REVOKE ALL ON FUNCTION mixpeek.adopt(boolean) FROM PUBLIC;
 
 --
 -- What came back

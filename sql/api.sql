@@ -10,10 +10,12 @@ CREATE SERVER test_server FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'h
 CREATE USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (api_key 'sk_regress');
 
 -- the functions, as documented
+\a\t
 SELECT p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.provolatile, p.proparallel
   FROM pg_proc p
  WHERE p.pronamespace = 'mixpeek'::regnamespace AND p.prosrc ~ '^mixpeek_(create|get|update|delete|list)_documents?$'
  ORDER BY p.proname;
+\a\t
 
 -- an unreachable server
 SELECT mixpeek.create_document('c', server => 'test_server');

@@ -2,7 +2,7 @@
 CREATE EXTENSION mixpeek_docs;
 CREATE SERVER mixpeek FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'http://127.0.0.1:1');
 CREATE USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (api_key 'sk_test');
-INSERT INTO mixpeek.origin (id) VALUES ('00000000-0000-0000-0000-000000000001');
+INSERT INTO mixpeek.origin VALUES ('00000000-0000-0000-0000-000000000001', 0, 0, '');
 
 -- every type as to_jsonb() has it, whatever the session's settings are
 CREATE TYPE mood AS ENUM ('sad', 'ok');

@@ -23,6 +23,7 @@
 #include "funcapi.h"
 #include "guard.h"
 #include "miscadmin.h"
+#include "origin.h"
 #include "outbox.h"
 #include "query.h"
 #include "server.h"
@@ -446,7 +447,7 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 	call.mirror = get_mirror(rel, text_argument(fcinfo, 2));
 	call.key = text_argument(fcinfo, 1);
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	call.mirror->marker_prefix = psprintf("%s:%s:", document_origin(), call.mirror->table);
+	call.mirror->marker_prefix = psprintf("%s:%s:", origin_id(), call.mirror->table);
 	guard_leave(&guard);
 	mirror_read_rows(call.mirror, &call.key, 1, preview_row, &call);
 	mirror_free(call.mirror);

@@ -8,8 +8,8 @@
 #include "compat.h"
 
 #include "connection.h"
-#include "document.h"
 #include "guard.h"
+#include "origin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -207,7 +207,7 @@ load_target(Targets *targets, Target *target)
 	if (target->mirror)
 		target->mirror->marker_prefix =
 			MemoryContextStrdup(target->mirror->context,
-								psprintf("%s:%s:", document_origin(), target->mirror->table));
+								psprintf("%s:%s:", origin_id(), target->mirror->table));
 }
 
 Target *

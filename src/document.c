@@ -552,27 +552,6 @@ document_scan_keys(Oid relation, const char *collection, const char *after, int 
 	return keys;
 }
 
-char *
-document_origin(void)
-{
-	static Statement insert = {
-		"INSERT INTO mixpeek.origin DEFAULT VALUES ON CONFLICT DO NOTHING", 0, {0}
-	};
-	static Statement query = {"SELECT id::text FROM mixpeek.origin", 0, {0}};
-	char	   *origin = NULL;
-
-	while (origin == NULL)
-	{
-		query_run(&query, NULL, NULL);
-		if (SPI_processed > 0)
-			origin = query_text(SPI_tuptable->vals[0], 1);
-		query_end();
-		if (origin == NULL)
-			run_command(&insert, NULL, NULL);
-	}
-	return origin;
-}
-
 List *
 document_collections(Oid relation)
 {

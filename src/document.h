@@ -71,9 +71,6 @@ typedef struct Unfinished Unfinished;
 extern Unfinished *document_unfinished(void);
 extern bool document_all_finished(const Unfinished *unfinished);
 
-/* The database's part of every marker, made when first asked for. */
-extern char *document_origin(void);
-
 /*
  * The work of SQL functions, of one table's documents in one collection or (NULL)
  * in all; each returns the number of them: forget, look at failed ones again (error:

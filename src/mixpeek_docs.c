@@ -23,6 +23,7 @@ extern PGDLLEXPORT void _PG_init(void);
 bool		mixpeek_allow_http = false;
 int			mixpeek_max_attempts = 10;
 int			mixpeek_retry_max_delay = 300;
+char	   *mixpeek_instance = NULL;
 
 static void
 define_settings(void)
@@ -42,6 +43,11 @@ define_settings(void)
 							NULL,
 							&mixpeek_retry_max_delay, 300, 1, 86400,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("mixpeek.instance",
+							   "Names the place where this server runs.",
+							   "A server that finds its documents to belong to another place sends nothing. Empty: the host's name and the data directory's inode.",
+							   &mixpeek_instance, "",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000
 	MarkGUCPrefixReserved("mixpeek");
 #else

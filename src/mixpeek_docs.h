@@ -12,4 +12,6 @@ extern bool mixpeek_allow_http; /* mixpeek.allow_http */
 extern int	mixpeek_max_attempts;	/* mixpeek.max_attempts */
 extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
 
+extern char *mixpeek_instance;	/* mixpeek.instance */
+
 #endif							/* MIXPEEK_DOCS_H */

@@ -45,6 +45,7 @@
 #include "miscadmin.h"
 #include "mb/pg_wchar.h"
 #include "mixpeek_docs.h"
+#include "origin.h"
 #include "outbox.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -809,11 +810,63 @@ extension_exists(void)
 	return exists;
 }
 
+/* Interrupts, settings, and whether the extension is still there. */
+static bool
+take_signals(void)
+{
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	return extension_exists();
+}
+
+static char *
+find_origin_problem(Worker *worker)
+{
+	GuardState	guard;
+	MemoryContext old = CurrentMemoryContext;
+	char	   *problem;
+
+	begin(worker, &guard);
+	MemoryContextSwitchTo(worker->turn_context);
+	problem = origin_problem();
+	commit(worker, &guard, true);
+	MemoryContextSwitchTo(old);
+	return problem;
+}
+
+/* A copy of a database waits until somebody says what it is; false: no extension. */
+static bool
+await_adoption(Worker *worker)
+{
+	char	   *problem;
+	bool		said = false;
+
+	while ((problem = find_origin_problem(worker)) != NULL)
+	{
+		if (!said)
+			ereport(LOG,
+					(errmsg("mixpeek_docs: nothing is mirrored: %s", problem),
+					 errhint("%s", origin_hint)));
+		said = true;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, COMPAT_WAIT_EVENT);
+		if (!take_signals())
+			return false;
+	}
+	return true;
+}
+
 static void
 run_worker(void)
 {
 	Worker	   *worker = create_worker(TopMemoryContext, false);
 
+	if (!await_adoption(worker))
+		return;
 	recover(worker);
 	for (;;)
 	{
@@ -823,14 +876,7 @@ run_worker(void)
 		http_wait(worker->http, timeout, COMPAT_WAIT_EVENT);
 		if (MyLatch->is_set)
 		{
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-			if (ConfigReloadPending)
-			{
-				ConfigReloadPending = false;
-				ProcessConfigFile(PGC_SIGHUP);
-			}
-			if (!extension_exists())
+			if (!take_signals())
 				return;
 			worker->look = true;
 		}
@@ -879,8 +925,19 @@ sync_is_done(const Worker *worker)
 }
 
 static void
+check_origin(const char *problem)
+{
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("nothing is mirrored: %s", problem),
+				 errhint("%s", origin_hint)));
+}
+
+static void
 run_sync(Worker *worker)
 {
+	check_origin(find_origin_problem(worker));
 	recover(worker);
 	while (true)
 	{
@@ -981,10 +1038,16 @@ wait_until_done(TimestampTz deadline)
 	TransactionId xmax = ReadNextTransactionId();
 	Unfinished *unfinished = NULL;
 	long		delay = 1;
+	GuardState	guard;
+	char	   *problem;
+
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	problem = origin_problem();
+	guard_leave(&guard);
+	check_origin(problem);
 
 	for (;;)
 	{
-		GuardState	guard;
 		bool		done;
 
 		guard_enter(&guard, BOOTSTRAP_SUPERUSERID);

@@ -1,0 +1,202 @@
+/*-------------------------------------------------------------------------
+ *
+ * origin.c
+ *		Whose documents these are, and whether this database may touch them.
+ *
+ * A copy of a database has its mirrors, its keys and its documents' ids: left
+ * alone it would change and delete the original's documents.  So
+ * mixpeek.origin says where it was made, and the reconciler works only there:
+ *
+ * - another cluster or database (pg_dump and restore, CREATE DATABASE …
+ *   TEMPLATE, pg_upgrade) is taken for a copy;
+ * - so is the same cluster at another place (a base backup, a file system
+ *   snapshot), unless it was a standby that received WAL from its primary and was
+ *   promoted: that is a failover, and the place is noted anew.
+ *
+ * The place is the setting mixpeek.instance, or else the host's name and the data
+ * directory's inode: no way of copying files keeps both.  Being wrong to one side
+ * stops the mirror until somebody says mixpeek.adopt(); being wrong to the other
+ * would destroy documents.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "guard.h"
+#include "miscadmin.h"
+#include "mixpeek_docs.h"
+#include "origin.h"
+#include "outbox.h"
+#include "query.h"
+#include "replication/walreceiver.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(mixpeek_adopt);
+
+const char *const origin_hint =
+	"If it has taken the original's place, SELECT mixpeek.adopt(). If it is a copy, ALTER SERVER to "
+	"where its documents shall go, then SELECT mixpeek.adopt(as_copy => true).";
+
+/* Where this server runs. */
+static char *
+current_instance(void)
+{
+	char		host[256];
+	struct stat st;
+
+	if (mixpeek_instance && mixpeek_instance[0])
+		return mixpeek_instance;
+	if (gethostname(host, sizeof(host)) != 0)
+		strlcpy(host, "?", sizeof(host));
+	host[sizeof(host) - 1] = '\0';
+	if (stat(DataDir, &st) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat directory \"%s\": %m", DataDir)));
+	return psprintf("%s:%lu", host, (unsigned long) st.st_ino);
+}
+
+/* A standby that has received WAL since the server was started, and is one no more. */
+static bool
+was_promoted(void)
+{
+	return !RecoveryInProgress() && GetWalRcvFlushRecPtr(NULL, NULL) != InvalidXLogRecPtr;
+}
+
+static void
+identity_args(Datum *args)
+{
+	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	args[1] = ObjectIdGetDatum(MyDatabaseId);
+	args[2] = CStringGetTextDatum(current_instance());
+}
+
+static void
+run_with_identity(Statement *query)
+{
+	Datum		args[3];
+
+	identity_args(args);
+	query_run(query, args, NULL);
+	query_end();
+}
+
+char *
+origin_id(void)
+{
+	static Statement insert = {
+		"INSERT INTO mixpeek.origin (system_identifier, database, instance) VALUES ($1, $2, $3)"
+		" ON CONFLICT DO NOTHING",
+		3, {INT8OID, OIDOID, TEXTOID}
+	};
+	static Statement query = {"SELECT id::text FROM mixpeek.origin", 0, {0}};
+	char	   *id = NULL;
+
+	while (id == NULL)
+	{
+		query_run(&query, NULL, NULL);
+		if (SPI_processed > 0)
+			id = query_text(SPI_tuptable->vals[0], 1);
+		query_end();
+		if (id == NULL)
+			run_with_identity(&insert);
+	}
+	return id;
+}
+
+static void
+note_instance(void)
+{
+	static Statement update = {
+		"UPDATE mixpeek.origin SET instance = $3 WHERE system_identifier = $1 AND database = $2",
+		3, {INT8OID, OIDOID, TEXTOID}
+	};
+
+	run_with_identity(&update);
+}
+
+char *
+origin_problem(void)
+{
+	static Statement query = {
+		"SELECT (system_identifier = $1 AND database = $2)::text, instance, (instance = $3)::text"
+		" FROM mixpeek.origin",
+		3, {INT8OID, OIDOID, TEXTOID}
+	};
+	Datum		args[3];
+	char	   *same_database = NULL;
+	char	   *instance = NULL;
+	char	   *same_instance = NULL;
+
+	identity_args(args);
+	query_run(&query, args, NULL);
+	if (SPI_processed > 0)
+	{
+		same_database = query_text(SPI_tuptable->vals[0], 1);
+		instance = query_text(SPI_tuptable->vals[0], 2);
+		same_instance = query_text(SPI_tuptable->vals[0], 3);
+	}
+	query_end();
+	if (same_database == NULL)
+		return NULL;			/* nothing was ever mirrored here */
+	if (strcmp(same_database, "true") != 0)
+		return pstrdup("this database is a copy of the one whose documents it knows");
+	if (strcmp(same_instance, "true") == 0)
+		return NULL;
+	if (was_promoted())
+	{
+		note_instance();
+		return NULL;
+	}
+	return psprintf("this server runs at \"%s\", and its documents belong to \"%s\"",
+					current_instance(), instance);
+}
+
+/*
+ * adopt(as_copy boolean): this database has taken the place of the one it was
+ * copied from and goes on with its documents; or it is a copy, forgets them, and
+ * mirrors its rows into documents of its own.  For superusers, and those who
+ * were granted it.  Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if as_copy and
+ * it is none.
+ */
+Datum
+mixpeek_adopt(PG_FUNCTION_ARGS)
+{
+	static Statement take_over = {
+		"INSERT INTO mixpeek.origin (system_identifier, database, instance) VALUES ($1, $2, $3)"
+		" ON CONFLICT (only_one) DO UPDATE SET system_identifier = EXCLUDED.system_identifier,"
+		" database = EXCLUDED.database, instance = EXCLUDED.instance",
+		3, {INT8OID, OIDOID, TEXTOID}
+	};
+	static Statement start_anew = {
+		"WITH o AS (DELETE FROM mixpeek.outbox), d AS (DELETE FROM mixpeek.documents),"
+		" n AS (UPDATE mixpeek.origin SET id = pg_catalog.gen_random_uuid())"
+		" INSERT INTO mixpeek.outbox (relation, operation, collection)"
+		" SELECT relation, 'B', collection FROM mixpeek.mirrors WHERE collection IS NOT NULL",
+		0, {0}
+	};
+	bool		as_copy = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
+	GuardState	guard;
+
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	if (as_copy && origin_problem() == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is not a copy"),
+				 errdetail("Its documents are its own.")));
+	run_with_identity(&take_over);
+	if (as_copy)
+	{
+		query_run(&start_anew, NULL, NULL);
+		query_end();
+	}
+	guard_leave(&guard);
+	outbox_notify();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * origin.h
+ *		Whose documents these are, and whether this database may touch them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_ORIGIN_H
+#define MIXPEEK_ORIGIN_H
+
+/*
+ * This database's part of every marker, made when first asked for; palloc'd.
+ * Needs a transaction.
+ */
+extern char *origin_id(void);
+
+/*
+ * NULL if this database is where its origin was made, or has taken that one's
+ * place by failover; else what it looks like, palloc'd.  Needs a transaction.
+ */
+extern char *origin_problem(void);
+
+/* What to do about it. */
+extern const char *const origin_hint;
+
+#endif							/* MIXPEEK_ORIGIN_H */
