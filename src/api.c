@@ -17,13 +17,13 @@
 #include "http.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "response.h"
 #include "server.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #define PAGE_SIZE		100
 
@@ -66,7 +66,7 @@ session_client(void)
 	return client;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_response(const Response *response)
 {
 	ereport(ERROR,
@@ -84,7 +84,7 @@ wait_for_answer(HttpClient *client)
 
 	while ((ended = http_next_ended(client)) == NULL)
 	{
-		http_wait(client, -1, PG_WAIT_EXTENSION);
+		http_wait(client, -1, COMPAT_WAIT_EVENT);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -132,7 +132,7 @@ find_field(JsonbContainer *object, const char *name)
 	return findJsonbValueFromContainer(object, JB_FOBJECT, &key);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 unexpected_answer(const char *what)
 {
 	ereport(ERROR,

@@ -29,6 +29,11 @@
 #define COMPAT_HAS_VIRTUAL_COLUMNS(desc) false
 #endif
 
+/* 18: noreturn stands before the declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn			__attribute__((noreturn))
+#endif
+
 /* 15: random numbers from a generator of the server's own; 0 <= x < 1. */
 #if PG_VERSION_NUM >= 150000
 #include "common/pg_prng.h"
@@ -46,6 +51,11 @@
 
 /* What pg_stat_activity shows while the extension waits for the network. */
 #define COMPAT_WAIT_EVENT	PG_WAIT_EXTENSION
+
+/* 18: wait event sets have a header of their own. */
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
 
 /* 17: sets belong to a resource owner; here they live as long as the session. */
 #if PG_VERSION_NUM >= 170000

@@ -318,7 +318,7 @@ leave_path(Walker *walker, int end)
 	walker->path.data[end] = '\0';
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 wrong_type(Walker *walker, int expected, int found)
 {
 	ereport(ERROR,
@@ -332,7 +332,7 @@ wrong_type(Walker *walker, int expected, int found)
  * Values
  */
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 unknown_value(Walker *walker, const char *const *values, const char *str, int len)
 {
 	StringInfoData valid;

@@ -210,22 +210,20 @@ document_fetch(List *jobs)
  * Intend
  */
 
-void
-document_intend(List *jobs)
+/*
+ * The parameters of both statements: keys, then what is recorded.  A line's
+ * content is not known until an answer says so.
+ */
+#define INTENT_ARGS \
+	10, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, \
+		BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID}
+#define INTENT_ROWS \
+	" ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6)," \
+	" unnest($7), unnest($8), unnest($9), unnest($10)) AS u (r, c, k, i, a, x, s, m, f, h)"
+
+static void
+run_intent(Statement *query, List *jobs)
 {
-	static Statement query = {
-		"INSERT INTO mixpeek.documents AS d (relation, collection, key, document_id, state, attempts,"
-		" in_doubt, server, marker, features_hash, intent_hash)"
-		" SELECT r, c, k, i, 'sending', a, x, s, m, f, h FROM ROWS FROM (unnest($1), unnest($2), unnest($3),"
-		" unnest($4), unnest($5), unnest($6), unnest($7), unnest($8), unnest($9), unnest($10))"
-		" AS u (r, c, k, i, a, x, s, m, f, h)"
-		" ON CONFLICT (relation, collection, key) DO UPDATE SET state = 'sending',"
-		" attempts = EXCLUDED.attempts, in_doubt = EXCLUDED.in_doubt, server = EXCLUDED.server,"
-		" marker = EXCLUDED.marker, content_hash = NULL, features_hash = EXCLUDED.features_hash,"
-		" intent_hash = EXCLUDED.intent_hash, next_attempt_at = NULL",
-		10, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-			BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID}
-	};
 	Datum		values[10];
 	Datum	   *args = values;
 	Batch		batch;
@@ -243,8 +241,42 @@ document_intend(List *jobs)
 	TEXTS(&batch, job->marker);
 	BYTEAS(&batch, !job->told_features.known || job_may_create(job), hash_bytea(&job->told_features));
 	BYTEAS(&batch, !intent_is_certain(job), two_hashes_bytea(&job->content_hash, &job->features_hash));
-	query_run(&query, values, NULL);
+	query_run(query, values, NULL);
 	query_end();
+}
+
+static List *
+jobs_stored(List *jobs, bool stored)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+	{
+		if (((Job *) lfirst(lc))->stored == stored)
+			result = lappend(result, lfirst(lc));
+	}
+	return result;
+}
+
+void
+document_intend(List *jobs)
+{
+	static Statement insert = {
+		"INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, attempts,"
+		" in_doubt, server, marker, features_hash, intent_hash)"
+		" SELECT r, c, k, i, 'sending', a, x, s, m, f, h FROM" INTENT_ROWS,
+		INTENT_ARGS
+	};
+	static Statement update = {
+		"UPDATE mixpeek.documents d SET state = 'sending', attempts = a, in_doubt = x, server = s,"
+		" marker = m, content_hash = NULL, features_hash = f, intent_hash = h, next_attempt_at = NULL"
+		" FROM" INTENT_ROWS " WHERE d.relation = r AND d.collection = c AND d.key = k",
+		INTENT_ARGS
+	};
+
+	run_intent(&insert, jobs_stored(jobs, false));
+	run_intent(&update, jobs_stored(jobs, true));
 }
 
 /* A worker that ends before the look does looks again after a minute. */

@@ -19,8 +19,8 @@ extern char *guard_call(GuardedFunction function, void *arg);
 
 /*
  * Becomes user, security-restricted as for maintenance of a foreign table,
- * with the settings pinned that the text of values depends on; guard_leave()
- * goes back.  Must not span a transaction's end.
+ * with the settings pinned that the text of values depends on, and plans that look
+ * rows up by key; guard_leave() goes back.  Must not span a transaction's end.
  */
 typedef struct GuardState
 {

@@ -958,6 +958,7 @@ client_fail(HttpClient *client)
 		transfer_end(transfer, CURLE_OUT_OF_MEMORY);
 	}
 	curl_multi_cleanup(client->multi);
+	client->nsockets = 0;		/* all are closed, what is known of them is void */
 	client->multi = NULL;
 	client->deadline = NO_DEADLINE;
 }

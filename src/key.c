@@ -13,6 +13,7 @@
 
 #include "access/genam.h"
 #include "access/stratnum.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "guard.h"
 #include "key.h"
@@ -61,6 +62,8 @@ init_column(KeyColumn *column, Relation rel, Relation index, int i)
 	column->typmod = att->atttypmod;
 	column->equals = get_opfamily_member(index->rd_opfamily[i], opcintype,
 										 opcintype, BTEqualStrategyNumber);
+	column->greater = get_opfamily_member(index->rd_opfamily[i], opcintype,
+										  opcintype, BTGreaterStrategyNumber);
 	getTypeOutputInfo(att->atttypid, &function, &varlena);
 	fmgr_info(function, &column->output);
 	getTypeInputInfo(att->atttypid, &function, &column->ioparam);
@@ -80,6 +83,11 @@ key_of_relation(Relation rel)
 		return NULL;
 
 	index = index_open(index_oid, AccessShareLock);
+	if (index->rd_rel->relam != BTREE_AM_OID)
+	{
+		index_close(index, AccessShareLock);	/* 18: WITHOUT OVERLAPS has no equality */
+		return NULL;
+	}
 	key = palloc0(sizeof(Key));
 	key->ncolumns = index->rd_index->indnkeyatts;
 	key->columns = palloc0(sizeof(KeyColumn) * key->ncolumns);

@@ -17,7 +17,8 @@ typedef struct KeyColumn
 	char	   *name;
 	Oid			type;
 	int32		typmod;
-	Oid			equals;			/* the index's equality operator */
+	Oid			equals;			/* the index's operators */
+	Oid			greater;
 	FmgrInfo	output;
 	FmgrInfo	input;
 	Oid			ioparam;

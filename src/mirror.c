@@ -551,20 +551,6 @@ append_row_of(StringInfo sql, const Mirror *mirror, bool params)
 	appendStringInfoChar(sql, ')');
 }
 
-static Oid
-greater_operator(const KeyColumn *column)
-{
-	/* the equality's commutator family holds the ordering operator */
-	List	   *interpretations = get_op_btree_interpretation(column->equals);
-	OpBtreeInterpretation *first;
-
-	if (interpretations == NIL)
-		elog(ERROR, "operator %u is not part of a btree family", column->equals);
-	first = linitial(interpretations);
-	return get_opfamily_member(first->opfamily_id, first->oplefttype,
-							   first->oprighttype, BTGreaterStrategyNumber);
-}
-
 /* after: whether there is a key to continue behind. */
 static SPIPlanPtr
 prepare_scan(Mirror *mirror, bool after)
@@ -586,7 +572,7 @@ prepare_scan(Mirror *mirror, bool after)
 	{
 		appendStringInfoString(&sql, " WHERE ");
 		append_row_of(&sql, mirror, false);
-		appendStringInfo(&sql, " %s ", qualified_operator(greater_operator(&mirror->key->columns[0])));
+		appendStringInfo(&sql, " %s ", qualified_operator(mirror->key->columns[0].greater));
 		append_row_of(&sql, mirror, true);
 	}
 	appendStringInfoString(&sql, " ORDER BY ");

@@ -25,9 +25,26 @@ int			mixpeek_max_attempts = 10;
 int			mixpeek_retry_max_delay = 300;
 char	   *mixpeek_instance = NULL;
 
+#ifdef MIXPEEK_WEAKEN
+int			mixpeek_weaken = WEAKEN_NOTHING;
+
+static const struct config_enum_entry weaknesses[] = {
+	{"nothing", WEAKEN_NOTHING, false},
+	{"intent_flush", WEAKEN_INTENT_FLUSH, false},
+	{"look_up", WEAKEN_LOOK_UP, false},
+	{"in_flight_guard", WEAKEN_IN_FLIGHT_GUARD, false},
+	{NULL, 0, false}
+};
+#endif
+
 static void
 define_settings(void)
 {
+#ifdef MIXPEEK_WEAKEN
+	DefineCustomEnumVariable("mixpeek.weaken", "Switches off a safeguard.", NULL,
+							 &mixpeek_weaken, WEAKEN_NOTHING, weaknesses,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+#endif
 	DefineCustomBoolVariable("mixpeek.allow_http",
 							 "Allows plain http to hosts other than this machine.",
 							 "The API key and all data are then readable on the network.",

@@ -14,4 +14,23 @@ extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
 
 extern char *mixpeek_instance;	/* mixpeek.instance */
 
+/*
+ * A build for the tests can switch off what keeps the promises, one at a time, to
+ * show that the tests notice.  An ordinary build cannot.
+ */
+typedef enum Weakness
+{
+	WEAKEN_NOTHING,
+	WEAKEN_INTENT_FLUSH,
+	WEAKEN_LOOK_UP,
+	WEAKEN_IN_FLIGHT_GUARD
+} Weakness;
+
+#ifdef MIXPEEK_WEAKEN
+extern int	mixpeek_weaken;		/* mixpeek.weaken */
+#define WEAKENED(what) (mixpeek_weaken == (what))
+#else
+#define WEAKENED(what) false
+#endif
+
 #endif							/* MIXPEEK_DOCS_H */

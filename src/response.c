@@ -415,7 +415,7 @@ wait_hint(const HttpAnswer *answer, const StatusMeaning *meaning)
 	if (seconds == HTTP_NO_HEADER ||
 		(meaning->verdict != VERDICT_SLOW_DOWN && meaning->verdict != VERDICT_UNSURE))
 		return meaning->hint;
-	return psprintf("Wait %.0f seconds before the next request.", ceil(seconds));
+	return psprintf("Wait %.0f s before the next request.", ceil(seconds));
 }
 
 static void

@@ -56,7 +56,7 @@ PG_FUNCTION_INFO_V1(mixpeek_fdw_validator);
 /* Is an option with a secret being checked?  Then no log shows the statement. */
 static bool hide_statement = false;
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 bad_value(const char *name, const char *value, const char *problem)
 {
 	ereport(ERROR,
@@ -215,7 +215,7 @@ find_option(const char *name, Oid catalog)
 	return NULL;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 unknown_option(const char *name, Oid catalog)
 {
 	StringInfoData valid;

@@ -114,6 +114,7 @@ static void
 commit(Worker *worker, const GuardState *guard, bool flush)
 {
 	guard_leave(guard);
+	flush = flush && !WEAKENED(WEAKEN_INTENT_FLUSH);
 	if (flush ? synchronous_commit < SYNCHRONOUS_COMMIT_ON : synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
 		(void) set_config_option("synchronous_commit", flush ? "on" : "off", PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
@@ -451,7 +452,10 @@ take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, c
 	else if (job->refresh)
 		end_refresh(worker, job);
 	else if (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE)
-		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
+		worker_end_job(worker, job, OUTCOME_FAILED, step == JOB_LOOK_UP ?
+					   psprintf("could not ask for the document by its marker, so it was not created: %s",
+								response_text(response)) :
+					   response_text(response));
 	else
 		postpone(worker, job, step, answer, response);
 }
@@ -560,6 +564,13 @@ find_document(const Job *job, List *documents, List *markers)
 	return found;
 }
 
+/* A refusal of the look-up itself, not of who asks. */
+static bool
+cannot_filter(const HttpAnswer *answer)
+{
+	return answer->status == 400 || answer->status == 405 || answer->status == 422;
+}
+
 static void
 collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
 {
@@ -579,7 +590,7 @@ collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 			request->connection->lookup_batch = Max(1, request->njobs / 2);
 		for (int i = request->njobs - 1; i >= 0; i--)
 		{
-			if (response->verdict == VERDICT_REFUSED && request->connection->server &&
+			if (cannot_filter(answer) && request->connection->server &&
 				request->connection->server->create_unfindable)
 			{
 				job_take_document(request->jobs[i], NULL);
