@@ -72,9 +72,9 @@ COMMENT ON TABLE mixpeek.outbox IS
 CREATE TABLE mixpeek.documents
 (
     relation regclass NOT NULL,
-    collection text NOT NULL,
-    key text NOT NULL,
-    document_id text,
+    collection text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    document_id text COLLATE "C",
     state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
     enrichments jsonb,
     content_hash bytea,
@@ -91,7 +91,7 @@ CREATE TABLE mixpeek.documents
     intent_hash bytea,
     PRIMARY KEY (relation, collection, key)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX documents_document_id_idx ON mixpeek.documents (document_id);
+CREATE INDEX documents_document_id_idx ON mixpeek.documents (document_id) WHERE document_id IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WHERE enrichments IS NOT NULL;
 COMMENT ON TABLE mixpeek.documents IS 'one line a mirrored row: its document and what came back';

@@ -174,6 +174,31 @@ worker_has_room(Worker *worker)
 	return worker->bytes < MAX_BYTES && widest_room(worker) > 0;
 }
 
+void
+worker_look(Worker *worker)
+{
+	worker->look_again = worker->look_again ||
+		ItemPointerGetOffsetNumberNoCheck(&worker->position) != 0;
+	worker->look = true;
+	worker->next_due = -1;
+}
+
+void
+worker_look_excluded(Worker *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+
+		if (!connection->excluded || connection_room(connection) <= 0)
+			continue;
+		connection->excluded = false;
+		worker_look(worker);
+	}
+}
+
 /* Mirrors whose server takes nothing now: their keys stay where they are. */
 typedef struct Exclusions
 {
@@ -199,7 +224,7 @@ collect_exclusions(Worker *worker, Exclusions *exclusions)
 			continue;
 		exclusions->relations[exclusions->n] = target->relation;
 		exclusions->collections[exclusions->n++] = target->collection;
-		worker->skipped = true;
+		target->connection->excluded = true;
 	}
 }
 
@@ -216,9 +241,12 @@ typedef struct Claim
 
 /* False where the target's server is busy, down or unusable just now. */
 static bool
-has_room_for(Worker *worker, Target *target)
+has_room_for(Target *target)
 {
-	return target->connection == NULL || connection_room(target->connection) > 0;
+	if (target->connection == NULL || connection_room(target->connection) > 0)
+		return true;
+	target->connection->excluded = true;
+	return false;
 }
 
 /*
@@ -232,15 +260,20 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	Job		   *job = find_job(worker, relation, collection, key);
 	Target	   *target;
 
-	if (job && (list_member_ptr(claim->jobs, job) || !WEAKENED(WEAKEN_IN_FLIGHT_GUARD)))
-		return list_member_ptr(claim->jobs, job) ? job : NULL;
+	if (job && list_member_ptr(claim->jobs, job))
+		return job;
+	if (job && !WEAKENED(WEAKEN_IN_FLIGHT_GUARD))
+	{
+		worker->skipped = true;
+		return NULL;
+	}
 	target = targets_get(worker->targets, relation, collection);
 	if (target == NULL)
 	{
 		worker->skipped_until = limits_now() + LOCK_DELAY;
 		return NULL;
 	}
-	if (!has_room_for(worker, target))
+	if (!has_room_for(target))
 		return NULL;
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
@@ -296,7 +329,7 @@ expand(Claim *claim, const OutboxEntry *entry)
 	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n);
 	if (n == EXPANSION_CHUNK)
 		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1);
-	claim->worker->look = true;
+	worker_look(claim->worker);
 	return true;
 }
 
@@ -313,10 +346,7 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	}
 	job = claim_key(claim, entry->relation, entry->collection, entry->key);
 	if (job == NULL)
-	{
-		claim->worker->skipped = true;
 		return;
-	}
 	if (entry->operation == OUTBOX_REFRESH)
 		job->refresh = !job->dirty;
 	else
@@ -337,14 +367,13 @@ take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
 	List	   *entries;
 	ListCell   *lc;
 
-	if (!ItemPointerIsValid(&worker->position))
-		ItemPointerSet(&worker->position, 0, 0);
 	entries = outbox_read(&worker->position, limit, exclusions->n,
 						  exclusions->relations, exclusions->collections);
 	if (list_length(entries) < limit)
 	{
 		ItemPointerSet(&worker->position, 0, 0);
-		worker->look = false;
+		worker->look = worker->look_again;
+		worker->look_again = false;
 	}
 	foreach(lc, entries)
 		take_entry(claim, lfirst(lc));
@@ -364,10 +393,7 @@ take_due(Claim *claim, int limit, const Exclusions *exclusions)
 		DueKey	   *key = lfirst(lc);
 
 		if (claim_key(claim, key->relation, key->collection, key->key) == NULL)
-		{
-			worker->skipped = true;
 			worker->next_due = document_next_due();
-		}
 	}
 }
 

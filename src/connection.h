@@ -27,6 +27,7 @@ typedef struct Connection
 	int			nready;
 	int			claimed;		/* jobs not yet ended */
 	int			lookup_batch;	/* markers a look-up */
+	bool		excluded;		/* keys were left for want of room */
 } Connection;
 
 /* A relation and collection that the outbox or documents speak of. */

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
 #include "outbox.h"
+#include "server.h"
 #include "shmem.h"
 #include "utils/guc.h"
 

@@ -207,12 +207,11 @@ free_jobs(Worker *worker, List *jobs)
 
 	foreach(lc, jobs)
 		worker_free_job(worker, lfirst(lc));
-	/* what was left behind because it was under way, or for want of room */
+	/* what was left because it was under way */
 	if (jobs != NIL && worker->skipped)
 	{
 		worker->skipped = false;
-		worker->look = true;
-		worker->next_due = -1;
+		worker_look(worker);
 	}
 }
 
@@ -635,10 +634,7 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 	worker->running--;
 	log_change(request->connection, change, response);
 	if (change == LIMITS_CAME_BACK)
-	{
-		worker->look = true;
-		worker->next_due = -1;
-	}
+		worker_look(worker);
 	if (request->step == JOB_LOOK_UP)
 		collect_lookup(worker, request, answer, response);
 	else
@@ -692,9 +688,43 @@ take_skipped(Worker *worker, double now)
 	if (worker->skipped_until > 0 && worker->skipped_until <= now)
 	{
 		worker->skipped_until = 0;
-		worker->look = true;
-		worker->next_due = -1;
+		worker_look(worker);
 	}
+}
+
+static void
+wait_at_most(double *wait, double delay)
+{
+	if (*wait < 0 || delay < *wait)
+		*wait = Max(delay, 0);
+}
+
+/* Seconds until a turn has something to do without being woken, or -1. */
+static double
+time_to_next_turn(Worker *worker, double until_send)
+{
+	double		now = limits_now();
+	double		wait = until_send;
+	ListCell   *lc;
+
+	if ((worker->look || due_now(worker)) && worker_has_room(worker))
+		return 0;
+	if (worker->nended > 0)
+		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
+	if (worker->skipped_until > 0)
+		wait_at_most(&wait, worker->skipped_until - now);
+	if (worker->next_due > 0)
+		wait_at_most(&wait, (worker->next_due - GetCurrentTimestamp()) / 1000000.0);
+	foreach(lc, worker->targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+		double		delay = connection->server == NULL ? connection->retry_at - now :
+			limits_delay(&connection->limits, now);
+
+		if (connection->excluded && delay > 0)
+			wait_at_most(&wait, delay);
+	}
+	return wait;
 }
 
 /* One turn up to the wait; returns how long to wait in milliseconds, or -1. */
@@ -702,45 +732,18 @@ static long
 turn(Worker *worker)
 {
 	double		now = limits_now();
-	double		wait = -1;
-	double		delay;
+	double		wait;
 	bool		claim;
-	ListCell   *lc;
 
 	MemoryContextReset(worker->turn_context);
 	MemoryContextSwitchTo(worker->turn_context);
 	take_skipped(worker, now);
+	worker_look_excluded(worker);
 	claim = (worker->look || due_now(worker)) && worker_has_room(worker);
 	if (claim || settle_now(worker, now))
 		settle_and_claim(worker, claim);
-
-	wait = send_ready(worker);
-	now = limits_now();
-	if (worker->nended > 0)
-		wait = wait < 0 ? SETTLE_DELAY : Min(wait, SETTLE_DELAY);
-	if ((worker->look || due_now(worker)) && worker_has_room(worker))
-		wait = 0;
-	else if (worker->look || worker->skipped || due_now(worker))
-	{
-		foreach(lc, worker->targets->connections)
-		{
-			Connection *connection = lfirst(lc);
-
-			delay = connection->server == NULL ? connection->retry_at - now :
-				limits_delay(&connection->limits, now);
-			if (delay > 0 && (wait < 0 || delay < wait))
-				wait = delay;
-		}
-	}
-	if (worker->skipped_until > 0)
-		wait = wait < 0 ? worker->skipped_until - now : Min(wait, worker->skipped_until - now);
-	if (worker->next_due > 0)
-	{
-		delay = (worker->next_due - GetCurrentTimestamp()) / 1000000.0;
-		if (delay > 0)
-			wait = wait < 0 ? delay : Min(wait, delay);
-	}
-	return wait < 0 ? -1 : (long) ceil(Max(wait, 0) * 1000);
+	wait = time_to_next_turn(worker, send_ready(worker));
+	return wait < 0 ? -1 : (long) ceil(wait * 1000);
 }
 
 static Worker *
@@ -755,8 +758,7 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->in_session = in_session;
 	worker->http = http_client_create();
 	worker->targets = targets_create(context);
-	worker->look = true;
-	worker->next_due = -1;
+	worker_look(worker);
 	dlist_init(&worker->ended);
 	MemoryContextSwitchTo(old);
 	return worker;
@@ -889,7 +891,7 @@ run_worker(void)
 		{
 			if (!take_signals())
 				return;
-			worker->look = true;
+			worker_look(worker);
 		}
 		collect(worker);
 	}
@@ -929,7 +931,7 @@ mixpeek_worker_main(Datum main_arg)
 static bool
 sync_is_done(const Worker *worker)
 {
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1)
+	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || worker->skipped_until > 0)
 		return false;
 	return worker->next_due == 0 ||
 		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;

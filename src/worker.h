@@ -29,12 +29,12 @@ typedef struct Worker
 	int			running;		/* requests under way */
 
 	/* what is still to be looked at */
-	ItemPointerData position;	/* in the outbox; invalid block 0: from the start */
-	bool		look;			/* the outbox may hold something beyond position */
-	bool		skipped;		/* entries were left behind position */
+	ItemPointerData position;	/* of the walk through the outbox; offset 0: at its start */
+	bool		look;			/* the walk is to go on */
+	bool		look_again;		/* something may have come up behind position: once more */
+	bool		skipped;		/* keys were left that were under way */
 	double		skipped_until;	/* a lock was in the way: look again then; 0: no */
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
-	int			next_due_slack; /* jobs to end before a due key that was skipped is free */
 } Worker;
 
 /* Rendered bodies that may wait at once; one row may always be claimed. */
@@ -50,6 +50,12 @@ extern void worker_claim(Worker *worker);
 /* Ends a job: it is settled with the next transaction. */
 extern void worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error);
 extern void worker_free_job(Worker *worker, Job *job);
+
+/* The outbox, and due keys, may hold something that the walk has passed. */
+extern void worker_look(Worker *worker);
+
+/* Looks again where a server had no room and has some now. */
+extern void worker_look_excluded(Worker *worker);
 
 /* Is there room for a claim on some connection? */
 extern bool worker_has_room(Worker *worker);
