@@ -1,4 +1,8 @@
 -- Document templates: what mixpeek.preview() shows is what would be sent.
+-- No worker is to take what these tests look at, should the library be preloaded.
+SET client_min_messages = warning;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET mixpeek.enabled = off', current_database()); END $$;
+RESET client_min_messages;
 CREATE EXTENSION mixpeek_docs;
 CREATE SERVER mixpeek FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'http://127.0.0.1:1');
 CREATE USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (api_key 'sk_test');
@@ -88,4 +92,5 @@ DROP TABLE types, plain;
 DROP FUNCTION try;
 DROP TYPE mood, pair;
 DROP DOMAIN positive;
+SET client_min_messages = warning;
 DROP EXTENSION mixpeek_docs CASCADE;

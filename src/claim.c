@@ -171,7 +171,8 @@ widest_room(Worker *worker)
 bool
 worker_has_room(Worker *worker)
 {
-	return worker->bytes < MAX_BYTES && widest_room(worker) > 0;
+	return (mixpeek_enabled || worker->in_session) &&
+		worker->bytes < MAX_BYTES && widest_room(worker) > 0;
 }
 
 void

@@ -22,6 +22,7 @@ PG_MODULE_MAGIC;
 extern PGDLLEXPORT void _PG_init(void);
 
 bool		mixpeek_allow_http = false;
+bool		mixpeek_enabled = true;
 int			mixpeek_max_attempts = 10;
 int			mixpeek_retry_max_delay = 300;
 char	   *mixpeek_instance = NULL;
@@ -46,6 +47,11 @@ define_settings(void)
 							 &mixpeek_weaken, WEAKEN_NOTHING, weaknesses,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 #endif
+	DefineCustomBoolVariable("mixpeek.enabled",
+							 "Lets the worker mirror; off, keys wait in the outbox.",
+							 NULL,
+							 &mixpeek_enabled, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("mixpeek.allow_http",
 							 "Allows plain http to hosts other than this machine.",
 							 "The API key and all data are then readable on the network.",

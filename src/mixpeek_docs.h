@@ -8,6 +8,7 @@
 #ifndef MIXPEEK_DOCS_H
 #define MIXPEEK_DOCS_H
 
+extern bool mixpeek_enabled;	/* mixpeek.enabled */
 extern int	mixpeek_max_attempts;	/* mixpeek.max_attempts */
 extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
 

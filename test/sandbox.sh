@@ -20,7 +20,9 @@ sandbox_open() {
     # What would lead the build or libpq elsewhere.
     for variable in $(env | sed -n 's/^\(PG[A-Z]*\)=.*/\1/p'); do unset "$variable"; done
     unset MAKEFLAGS MFLAGS MAKELEVEL GNUMAKEFLAGS DESTDIR
-    export LC_ALL=C.UTF-8
+    # initdb takes the locale from here; PostgreSQL's Perl modules drop LC_ALL.
+    for variable in $(env | sed -n 's/^\(LC_[A-Z]*\)=.*/\1/p'); do unset "$variable"; done
+    export LANG=C.UTF-8
     # A socket's path has room for 107 bytes, and root's own directories are closed to others.
     TMPDIR=${TMPDIR:-/tmp}
     test "${#TMPDIR}" -le 40 && test "${TMPDIR#/root}" = "$TMPDIR" || TMPDIR=/tmp

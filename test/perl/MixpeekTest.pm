@@ -30,7 +30,7 @@ sub mixpeek_node
 	my ($name, $conf) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init;
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 	$node->append_conf('postgresql.conf', "$conf\n") if defined $conf;
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION mixpeek_docs');
