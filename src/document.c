@@ -18,7 +18,7 @@
 #include "utils/timestamp.h"
 
 /* Looks for enrichments after a document was sent: seconds from one to the next. */
-static const int look_delays[] = {1, 4, 15, 60, 300, 1800, 10800};
+static const int look_delays[] = {1, 2, 4, 15, 60, 300, 1800, 10800};
 
 /*
  * Columns of a batch as arrays, job by job.
