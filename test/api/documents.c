@@ -68,6 +68,8 @@ document_create(Request *request)
 	stats.creates++;
 	answer_document(request, document, root, (RenderOptions) {0});
 	request->body = (Buffer) {0};	/* the store's now */
+	if (options.bodies_off)
+		store_forget_body(document);
 }
 
 void
@@ -128,6 +130,8 @@ update(Request *request, bool partial)
 	else
 		stats.updates++;
 	answer_document(request, document, NULL, (RenderOptions) {0});
+	if (options.bodies_off)
+		store_forget_body(document);
 }
 
 void

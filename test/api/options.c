@@ -17,7 +17,7 @@ enum
 {
 	OPT_PORT = 256, OPT_PORT_FILE, OPT_CONTRACT, OPT_API_KEY, OPT_NAMESPACE, OPT_COLLECTION,
 	OPT_TLS_CERT, OPT_TLS_KEY, OPT_RATE, OPT_BURST, OPT_CONCURRENCY, OPT_ENRICH, OPT_LATENCY,
-	OPT_JOURNAL, OPT_FILTER, OPT_VALIDATION_FORM, OPT_RECORD, OPT_SEED, OPT_HELP
+	OPT_JOURNAL, OPT_BODIES, OPT_FILTER, OPT_VALIDATION_FORM, OPT_RECORD, OPT_SEED, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -35,6 +35,7 @@ static const struct option long_options[] = {
 	{"enrich", required_argument, NULL, OPT_ENRICH},
 	{"latency", required_argument, NULL, OPT_LATENCY},
 	{"journal", required_argument, NULL, OPT_JOURNAL},
+	{"bodies", required_argument, NULL, OPT_BODIES},
 	{"filter", required_argument, NULL, OPT_FILTER},
 	{"validation-form", required_argument, NULL, OPT_VALIDATION_FORM},
 	{"record", no_argument, NULL, OPT_RECORD},
@@ -57,6 +58,7 @@ static const char usage[] =
 "  --enrich WHEN            now (default), never or later:SECONDS\n"
 "  --latency MS             delay of every answer\n"
 "  --journal FILE           keep the documents there through kill -9\n"
+"  --bodies on|off          off: keep only the documents' markers\n"
 "  --filter on|off          off: list answers 400 to filters\n"
 "  --validation-form FORM   422s as detail (default) or error\n"
 "  --record                 keep the last 1000 requests for /_control/requests\n"
@@ -149,6 +151,7 @@ set_option(int option, const char *value)
 		case OPT_CONCURRENCY: options.concurrency = number(value); break;
 		case OPT_LATENCY: options.latency = number(value); break;
 		case OPT_JOURNAL: options.journal = value; break;
+		case OPT_BODIES: options.bodies_off = choice(value, "on", "off"); break;
 		case OPT_FILTER: options.filter_off = choice(value, "on", "off"); break;
 		case OPT_VALIDATION_FORM: options.error_form = choice(value, "detail", "error"); break;
 		case OPT_RECORD: options.record = true; break;

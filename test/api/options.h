@@ -41,6 +41,7 @@ typedef struct Options
 	double		enrich_delay;	/* seconds, for ENRICH_LATER */
 	long		latency;		/* ms */
 	const char *journal;
+	bool		bodies_off;		/* of each document keep the marker only */
 	bool		filter_off;
 	bool		error_form;		/* 422s as ErrorResponse, not as detail[] */
 	bool		record;

@@ -297,6 +297,28 @@ store_replace(Document *document, char *text, size_t length)
 	journal_put('U', document);
 }
 
+/*
+ * Leaves of the document what finds it again: a million large ones then fit in
+ * memory.  The journal has it whole.
+ */
+void
+store_forget_body(Document *document)
+{
+	Buffer		text = {0};
+
+	buffer_literal(&text, "{\"metadata\":{");
+	if (document->marker)
+	{
+		buffer_literal(&text, "\"" MARKER_FIELD "\":");
+		buffer_json_text(&text, document->marker);
+	}
+	buffer_literal(&text, "}}");
+	free(document->text);
+	document->text = copy_bytes(text.data, text.length);
+	document->length = text.length;
+	buffer_free(&text);
+}
+
 static void
 forget(Document *document)
 {

@@ -74,6 +74,7 @@ extern Collection *store_collection_anywhere(const char *name);
 extern Document *store_create(Collection *collection, char *text, size_t length, const JsonNode *root);
 extern Document *store_find(const Collection *collection, const char *id);
 extern void store_replace(Document *document, char *text, size_t length);
+extern void store_forget_body(Document *document);
 extern void store_delete(Document *document);
 extern void store_clear(void);
 extern Document *store_marker_first(const Collection *collection, const char *marker, size_t length);
