@@ -4,6 +4,8 @@
 #   make, make install, make installcheck   as with any extension
 #   make demo                               see it work; needs nothing but Debian and leaves nothing running
 #   make test                               all tests; needs no running server and installs no extension
+#   make bench                              measures it against libcurl and its peers, some 15 minutes; SAVE=1 keeps
+#                                           table and pictures in docs/bench, BENCH="writer latency" asks some questions
 
 EXTENSION = mixpeek_docs
 MODULE_big = mixpeek_docs
@@ -38,12 +40,16 @@ endif
 PROVE_TESTS = test/t/*.pl
 EXTRA_CLEAN = results regression.diffs regression.out
 
-.PHONY: all demo test clean-test
+.PHONY: all demo test bench clean-test
 all:
 
 # These two install the packages that are missing before they build anything.
 demo test:
 	@PG_CONFIG='$(PG_CONFIG)' CURL_CONFIG='$(CURL_CONFIG)' $@/run
+
+# BENCH: some of the questions (the files in test/bench/questions); SAVE=1: into docs/bench; SCALE, RUNS: see test/bench/run
+bench:
+	@PG_CONFIG='$(PG_CONFIG)' CURL_CONFIG='$(CURL_CONFIG)' SCALE='$(SCALE)' RUNS='$(RUNS)' SAVE='$(SAVE)' test/bench/run $(BENCH)
 
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)

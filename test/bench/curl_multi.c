@@ -43,6 +43,7 @@ static long started;
 static long succeeded;
 static long failed;
 static char first_error[512];
+static double *latencies;		/* of those that succeeded, in seconds */
 
 /* One connection's worth of requests, one after the other. */
 typedef struct Slot
@@ -50,6 +51,7 @@ typedef struct Slot
 	CURL	   *easy;
 	char	   *body;
 	size_t		answer_length;
+	double		started_at;
 } Slot;
 
 static void
@@ -149,6 +151,7 @@ start_request(Slot *slot)
 {
 	fill_body(slot->body, started++);
 	slot->answer_length = 0;
+	slot->started_at = now();
 	curl_easy_setopt(slot->easy, CURLOPT_POSTFIELDSIZE, (long) strlen(slot->body));
 	curl_multi_add_handle(multi, slot->easy);
 }
@@ -202,14 +205,14 @@ on_timer(CURLM *handle, long milliseconds, void *context)
 }
 
 static void
-count_result(CURL *easy, CURLcode result)
+count_result(CURL *easy, CURLcode result, const Slot *slot)
 {
 	long		status = 0;
 
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	if (result == CURLE_OK && status == 200)
 	{
-		succeeded++;
+		latencies[succeeded++] = now() - slot->started_at;
 		return;
 	}
 	if (!failed++)
@@ -227,8 +230,8 @@ take_results(void)
 		CURL	   *easy = message->easy_handle;
 		Slot	   *slot;
 
-		count_result(easy, message->data.result);
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, &slot);
+		count_result(easy, message->data.result, slot);
 		curl_multi_remove_handle(multi, easy);
 		if (started < request_count)
 			start_request(slot);
@@ -322,6 +325,22 @@ parse(int argc, char **argv)
 	snprintf(url, sizeof(url), "%s%s", argv[optind], strstr(argv[optind], "/v1/collections/") ? "" : DEFAULT_PATH);
 }
 
+static int
+compare(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* In microseconds. */
+static double
+quantile(double part)
+{
+	return succeeded ? latencies[(long) (part * (succeeded - 1))] * 1e6 : 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -335,6 +354,9 @@ main(int argc, char **argv)
 	if (connection_count > request_count)
 		connection_count = request_count;
 	slots = calloc(connection_count, sizeof(Slot));
+	latencies = calloc(request_count, sizeof(double));
+	if (!slots || !latencies)
+		die("out of memory");
 	begin = now();
 	cpu = cpu_used();
 	for (long i = 0; i < connection_count; i++)
@@ -342,9 +364,10 @@ main(int argc, char **argv)
 	run();
 	seconds = now() - begin;
 	cpu = cpu_used() - cpu;
+	qsort(latencies, succeeded, sizeof(double), compare);
 	printf("%ld requests, %ld connections, body %zu bytes: %.0f requests/s, %.2f s, "
-		   "client CPU %.1f us a request, %ld errors%s%s\n",
+		   "client CPU %.1f us a request, latency %.0f us, p99 %.0f us, %ld errors%s%s\n",
 		   request_count, connection_count, strlen(slots[0].body), request_count / seconds, seconds,
-		   cpu * 1e6 / request_count, failed, failed ? ": " : "", first_error);
+		   cpu * 1e6 / request_count, quantile(0.5), quantile(0.99), failed, failed ? ": " : "", first_error);
 	return failed ? 1 : 0;
 }
