@@ -212,6 +212,8 @@ REVOKE ALL ON FUNCTION mixpeek.on_create_trigger(), mixpeek.on_drop() FROM PUBLI
 CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
+COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS 'a mirror''s mistakes are errors of its CREATE TRIGGER';
+COMMENT ON EVENT TRIGGER mixpeek_on_drop IS 'what is known of a table''s documents goes with the table or its mirror';
 
 --
 -- Running it (src/worker.c)
@@ -237,6 +239,15 @@ REVOKE ALL ON FUNCTION mixpeek.adopt(boolean) FROM PUBLIC;
 -- What came back
 --
 
+-- A view over what others sent must not fail for one odd value of one document.
+CREATE FUNCTION mixpeek.enrichment_number(value jsonb) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN jsonb_typeof(value) = 'number'
+            THEN CASE WHEN value::numeric = 0 OR abs(value::numeric) BETWEEN 1e-307 AND 1.7976931348623157e308
+                      THEN value::double precision END END;
+COMMENT ON FUNCTION mixpeek.enrichment_number(jsonb) IS
+    'a JSON number, or NULL for what is none or is out of double precision''s range';
+
 CREATE FUNCTION mixpeek.enrichment_taxonomies(enrichments jsonb)
 RETURNS TABLE (taxonomy_id text, node_id text, path text[], label text, score double precision)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
@@ -245,15 +256,16 @@ BEGIN ATOMIC
            CASE WHEN jsonb_typeof(x -> 'path') = 'array'
                 THEN ARRAY(SELECT jsonb_array_elements_text(x -> 'path')) END,
            x ->> 'label',
-           CASE WHEN jsonb_typeof(x -> 'score') = 'number' THEN (x ->> 'score')::double precision END
+           mixpeek.enrichment_number(x -> 'score')
       FROM jsonb_array_elements(CASE WHEN jsonb_typeof(enrichments -> 'taxonomies') = 'array'
                                      THEN enrichments -> 'taxonomies' END) x
+     WHERE jsonb_typeof(x) = 'object'
     UNION ALL
     SELECT f.taxonomy, max(f.value #>> '{}') FILTER (WHERE f.field = 'node_id'),
            (SELECT ARRAY(SELECT jsonb_array_elements_text(enrichments -> ('taxonomy_' || f.taxonomy || '_path')))
              WHERE jsonb_typeof(enrichments -> ('taxonomy_' || f.taxonomy || '_path')) = 'array'),
            max(f.value #>> '{}') FILTER (WHERE f.field = 'label'),
-           max((f.value #>> '{}')::double precision) FILTER (WHERE f.field = 'score' AND jsonb_typeof(f.value) = 'number')
+           max(mixpeek.enrichment_number(f.value)) FILTER (WHERE f.field = 'score')
       FROM (SELECT m[1] AS taxonomy, m[2] AS field, e.value
               FROM jsonb_each(CASE WHEN jsonb_typeof(enrichments) = 'object' THEN enrichments END) e,
                    LATERAL regexp_match(e.key, '^taxonomy_(.+)_(node_id|path|label|score)$') m
@@ -269,19 +281,18 @@ RETURNS TABLE (cluster_id text, member_document_id text, distance_to_centroid do
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
 BEGIN ATOMIC
     SELECT x ->> 'cluster_id', x ->> 'document_id',
-           CASE WHEN jsonb_typeof(x -> 'distance_to_centroid') = 'number'
-                THEN (x ->> 'distance_to_centroid')::double precision END,
+           mixpeek.enrichment_number(x -> 'distance_to_centroid'),
            CASE WHEN jsonb_typeof(x -> 'coordinates') = 'array'
-                THEN ARRAY(SELECT v::double precision FROM jsonb_array_elements_text(x -> 'coordinates') v) END,
-           x -> 'source_details' ->> 'type', x -> 'source_details' ->> 'source_id', x -> 'features'
+                THEN ARRAY(SELECT mixpeek.enrichment_number(v) FROM jsonb_array_elements(x -> 'coordinates') v) END,
+           x -> 'source_details' ->> 'type', x -> 'source_details' ->> 'source_id',
+           nullif(x -> 'features', 'null')
       FROM jsonb_array_elements(CASE WHEN jsonb_typeof(enrichments -> 'clusters') = 'array'
                                      THEN enrichments -> 'clusters' END) x
+     WHERE jsonb_typeof(x) = 'object'
     UNION ALL
-    SELECT enrichments ->> 'cluster_id', NULL,
-           CASE WHEN jsonb_typeof(enrichments -> 'cluster_distance') = 'number'
-                THEN (enrichments ->> 'cluster_distance')::double precision END,
+    SELECT enrichments ->> 'cluster_id', NULL, mixpeek.enrichment_number(enrichments -> 'cluster_distance'),
            NULL, NULL, NULL, NULL
-     WHERE enrichments ? 'cluster_id';
+     WHERE enrichments ->> 'cluster_id' IS NOT NULL;
 END;
 COMMENT ON FUNCTION mixpeek.enrichment_clusters(jsonb) IS
     'the ClusterMembers of a document''s enrichments (2025-09), or its root-level fields cluster_id and cluster_distance (2026-02)';

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
 #include "outbox.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -36,6 +37,16 @@
 
 /* Seconds to wait for somebody's lock on a table. */
 #define LOCK_DELAY		0.5
+
+/* Seconds until a table whose keys could not be read is tried again. */
+#define PROBLEM_DELAY	60
+
+/*
+ * A walk past the keys of servers that have no room, to those of others, rests
+ * so many times as long as it took, and so many seconds, before the next one.
+ */
+#define PASS_BY_REST		30
+#define MIN_PASS_BY_REST	0.02
 
 typedef struct JobKey
 {
@@ -156,11 +167,11 @@ connection_room(Connection *connection)
 	return limits_room(&connection->limits, limits_now(), connection->claimed);
 }
 
-/* Of the connections known, or what a claim begins with while none is. */
+/* Of the connections known. */
 static int
 widest_room(Worker *worker)
 {
-	int			room = worker->targets->connections ? 0 : CLAIM_MAX;
+	int			room = 0;
 	ListCell   *lc;
 
 	foreach(lc, worker->targets->connections)
@@ -168,11 +179,42 @@ widest_room(Worker *worker)
 	return Min(room, CLAIM_MAX);
 }
 
-bool
-worker_has_room(Worker *worker)
+/* The walk may go on; past the keys of servers without room it goes only now and then. */
+static bool
+may_walk(const Worker *worker)
 {
-	return (mixpeek_enabled || worker->in_session) &&
-		worker->bytes < MAX_BYTES && widest_room(worker) > 0;
+	ListCell   *lc;
+
+	if (limits_now() >= worker->pass_by_at)
+		return true;
+	foreach(lc, worker->targets->connections)
+	{
+		if (connection_room(lfirst(lc)) <= 0)
+			return false;
+	}
+	return true;
+}
+
+/* Keys whose time has come are read even without room, to know whom they wait for. */
+static bool
+is_due(const Worker *worker)
+{
+	return worker->next_due == -1 ||
+		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
+}
+
+bool
+worker_is_full(const Worker *worker)
+{
+	return worker->bytes >= MAX_BYTES || !(mixpeek_enabled || worker->in_session);
+}
+
+bool
+worker_may_claim(Worker *worker)
+{
+	if (worker_is_full(worker))
+		return false;
+	return (worker->look && may_walk(worker)) || is_due(worker);
 }
 
 void
@@ -250,6 +292,16 @@ has_room_for(Target *target)
 	return false;
 }
 
+/* The walk passes an entry by: it is looked at again so many seconds later. */
+static void
+skip_until(Worker *worker, double delay)
+{
+	double		until = limits_now() + delay;
+
+	if (worker->skipped_until == 0 || until < worker->skipped_until)
+		worker->skipped_until = until;
+}
+
 /*
  * The job of a key, new if there was none.  NULL if the key must wait: it is
  * under way, its table is locked, or its server has no room.
@@ -271,7 +323,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	target = targets_get(worker->targets, relation, collection);
 	if (target == NULL)
 	{
-		worker->skipped_until = limits_now() + LOCK_DELAY;
+		skip_until(worker, LOCK_DELAY);
 		return NULL;
 	}
 	if (!has_room_for(target))
@@ -310,18 +362,22 @@ expand(Claim *claim, const OutboxEntry *entry)
 	int			n = 0;
 	ListCell   *lc;
 	Target	   *target = targets_get(claim->worker->targets, entry->relation, entry->collection);
+	char	   *problem;
 
-	if (target == NULL || (entry->operation == OUTBOX_ALL_ROWS && target->mirror &&
-						   target->mirror->problem))
+	if (target == NULL)
 	{
-		claim->worker->skipped_until = limits_now() + (target ? 60 : LOCK_DELAY);
+		skip_until(claim->worker, LOCK_DELAY);
 		return false;
 	}
 	expansion.target = target;
 	expansion.entry = entry;
-	if (guard_call(scan_keys, &expansion) != NULL)
+	problem = guard_call(scan_keys, &expansion);
+	if (problem)
 	{
-		claim->worker->skipped_until = limits_now() + 60;
+		ereport(LOG,
+				(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
+						entry->relation, problem)));
+		skip_until(claim->worker, PROBLEM_DELAY);
 		return false;
 	}
 	keys = palloc(sizeof(char *) * (list_length(expansion.keys) + 1));
@@ -365,16 +421,25 @@ static void
 take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
 {
 	Worker	   *worker = claim->worker;
+	bool		passes_by = exclusions->n > 0;
+	double		started = limits_now();
+	double		ended;
 	List	   *entries;
 	ListCell   *lc;
 
+	if (!may_walk(worker))
+		return;
 	entries = outbox_read(&worker->position, limit, exclusions->n,
 						  exclusions->relations, exclusions->collections);
+	worker->pass_by_at = 0;
 	if (list_length(entries) < limit)
 	{
 		ItemPointerSet(&worker->position, 0, 0);
 		worker->look = worker->look_again;
 		worker->look_again = false;
+		ended = limits_now();
+		if (passes_by)
+			worker->pass_by_at = ended + Max((ended - started) * PASS_BY_REST, MIN_PASS_BY_REST);
 	}
 	foreach(lc, entries)
 		take_entry(claim, lfirst(lc));
@@ -667,12 +732,39 @@ queue_job(Worker *worker, Job *job)
 	{
 		job->attempts--;
 		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000);
+		connection_report_problem(connection);
 		worker_end_job(worker, job, OUTCOME_PENDING, connection->problem);
 	}
 	else
 	{
 		dlist_push_tail(&connection->ready, &job->node);
 		connection->nready++;
+	}
+}
+
+/*
+ * Requests of a worker before this one may still be at work on the other side
+ * for as long as their server's request_timeout.
+ */
+static void
+recover(Worker *worker)
+{
+	ListCell   *lc;
+
+	worker->unrecovered = false;
+	foreach(lc, document_abandoned())
+	{
+		AbandonedKeys *abandoned = lfirst(lc);
+		Connection *connection = targets_connection(worker->targets, abandoned->server,
+													abandoned->owner);
+
+		if (ConditionalLockRelationOid(abandoned->relation, AccessShareLock))
+			document_recover(abandoned, connection->server ? connection->server->request_timeout : 0);
+		else
+		{
+			worker->unrecovered = true;
+			skip_until(worker, LOCK_DELAY);
+		}
 	}
 }
 
@@ -698,10 +790,13 @@ worker_claim(Worker *worker)
 	ListCell   *lc;
 	int			limit;
 
-	limit = Max(widest_room(worker), 1);
-	worker->skipped_until = 0;
+	if (worker->unrecovered)
+		recover(worker);
+	limit = widest_room(worker);
+	if (limit == 0)
+		limit = CLAIM_MAX;		/* of servers that are not known yet */
 	collect_exclusions(worker, &exclusions);
-	if (worker->next_due == -1 || (worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp()))
+	if (is_due(worker))
 		take_due(&claim, limit, &exclusions);
 	if (worker->look && list_length(claim.jobs) < limit)
 		take_outbox(&claim, limit - list_length(claim.jobs), &exclusions);

@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -86,26 +87,75 @@ check_argument(FunctionCallInfo fcinfo, int i, const char *name)
 }
 
 /*
+ * A mirror sends the owner's rows with the owner's key: it is nobody else's
+ * affair, not even of those who may create triggers.
+ */
+static void
+check_owner(Oid relation)
+{
+	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+}
+
+/*
  * mirror()
  */
 
-/* The name of the collection's trigger, or one that is free. */
+/* The name of the collection's row or truncate trigger, or NULL. */
 static char *
-trigger_name(Relation rel, const char *collection)
+existing_name(Relation rel, const char *collection, bool for_row)
 {
 	Oid			function = mirror_function();
-	bool		plain_taken = false;
 
 	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
 
-		if (mirrors_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
-			return trigger->tgname;
-		if (strcmp(trigger->tgname, "mixpeek") == 0)
-			plain_taken = true;
+		if (mirrors_into(trigger, function, collection) &&
+			(bool) TRIGGER_FOR_ROW(trigger->tgtype) == for_row)
+			return pstrdup(trigger->tgname);
 	}
-	return plain_taken ? psprintf("mixpeek_%s", collection) : "mixpeek";
+	return NULL;
+}
+
+static bool
+name_is_taken(Relation rel, const char *name)
+{
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (strcmp(rel->trigdesc->triggers[i].tgname, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* first_second, cut to an identifier's length, and numbered if another trigger has that name. */
+static char *
+free_name(Relation rel, const char *first, const char *second)
+{
+	char	   *name = makeObjectName(first, second, NULL);
+
+	for (int i = 2; name_is_taken(rel, name); i++)
+		name = makeObjectName(first, second, psprintf("%d", i));
+	return name;
+}
+
+static char *
+row_trigger_name(Relation rel, const char *collection)
+{
+	char	   *name = existing_name(rel, collection, true);
+
+	if (name)
+		return name;
+	return name_is_taken(rel, "mixpeek") ? free_name(rel, "mixpeek", collection) : "mixpeek";
+}
+
+static char *
+truncate_trigger_name(Relation rel, const char *collection, const char *row_trigger)
+{
+	char	   *name = existing_name(rel, collection, false);
+
+	return name ? name : free_name(rel, row_trigger, "truncate");
 }
 
 /* The trigger's arguments as the function got them: at most six. */
@@ -148,16 +198,6 @@ create_trigger(const char *name, Relation rel, const char *event, int nargs, cha
 }
 
 /*
- * A truncate trigger's name stays within an identifier's length, so that the two
- * names are never cut to the same.
- */
-static char *
-truncate_trigger_name(const char *name)
-{
-	return psprintf("%.*s_truncate", NAMEDATALEN - 11, name);
-}
-
-/*
  * mirror(relation regclass, collection text, document jsonb, server name,
  * backfill boolean, document_id_column name, enrichments_column name): creates
  * or replaces the triggers that mirror the table, and marks all rows.  Raises
@@ -171,20 +211,23 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 	char	   *args[6];
 	int			nargs;
 	char	   *name;
+	char	   *truncate_name;
 	Oid			relation;
 	Mirror	   *mirror;
 
 	check_argument(fcinfo, 0, "relation");
 	check_argument(fcinfo, 1, "collection");
 	relation = PG_GETARG_OID(0);
+	check_owner(relation);
 	rel = table_open(relation, ShareRowExclusiveLock);
 	nargs = make_arguments(fcinfo, args);
 	mirror = mirror_compile(rel, nargs, args, CurrentMemoryContext, true);
 	(void) mixpeek_server_get(mirror->arguments.server, mirror->owner);
-	name = pstrdup(trigger_name(rel, args[0]));
+	name = row_trigger_name(rel, args[0]);
+	truncate_name = truncate_trigger_name(rel, args[0], name);
 
 	create_trigger(name, rel, "INSERT OR UPDATE OR DELETE", nargs, args);
-	create_trigger(truncate_trigger_name(name), rel, "TRUNCATE", 1, args);
+	create_trigger(truncate_name, rel, "TRUNCATE", 1, args);
 	if (rel->rd_rel->relforcerowsecurity)
 		ereport(NOTICE,
 				(errmsg("row-level security is forced on \"%s\"", RelationGetRelationName(rel)),
@@ -244,6 +287,7 @@ mixpeek_unmirror(PG_FUNCTION_ARGS)
 	Relation	rel;
 
 	check_argument(fcinfo, 0, "relation");
+	check_owner(PG_GETARG_OID(0));
 	rel = table_open(PG_GETARG_OID(0), AccessExclusiveLock);
 	keep_documents = delete_documents;
 	PG_TRY();
@@ -273,13 +317,6 @@ mixpeek_unmirror(PG_FUNCTION_ARGS)
 /*
  * retry(), refresh()
  */
-
-static void
-check_owner(Oid relation)
-{
-	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
-}
 
 static List *
 owned_relations(void)
@@ -589,6 +626,7 @@ check_trigger(Oid trigger_oid)
 
 	if (trigger && trigger->tgfoid == mirror_function())
 	{
+		check_owner(relation);
 		if (!TRIGGER_FOR_AFTER(trigger->tgtype) ||
 			(bool) TRIGGER_FOR_ROW(trigger->tgtype) == (bool) TRIGGER_FOR_TRUNCATE(trigger->tgtype))
 			ereport(ERROR,

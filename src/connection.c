@@ -119,7 +119,6 @@ load_connection(Connection *connection, MemoryContext parent)
 	{
 		connection->server = NULL;
 		connection->problem = MemoryContextStrdup(connection->context, problem);
-		connection->retry_at = limits_now() + RETRY_PROBLEM;
 	}
 	else if (old_server == NULL || !same_limits(old_server, connection->server))
 	{
@@ -129,8 +128,26 @@ load_connection(Connection *connection, MemoryContext parent)
 		connection->limits.running = running;
 		connection->lookup_batch = LOOKUP_BATCH;
 	}
+	if (problem == NULL && connection->problem_reported)
+	{
+		connection->problem_reported = false;
+		ereport(LOG,
+				(errmsg("mixpeek_docs: server \"%s\" can be used", connection->name)));
+	}
 	if (old_context)
 		MemoryContextDelete(old_context);
+}
+
+void
+connection_report_problem(Connection *connection)
+{
+	connection->retry_at = limits_now() + RETRY_PROBLEM;
+	if (connection->problem_reported)
+		return;
+	connection->problem_reported = true;
+	ereport(LOG,
+			(errmsg("mixpeek_docs: server \"%s\" cannot be used, its keys wait: %s",
+					connection->name, connection->problem)));
 }
 
 static Connection *

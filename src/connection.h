@@ -21,6 +21,7 @@ typedef struct Connection
 	MemoryContext context;		/* of server and problem */
 	MixpeekServer *server;		/* NULL: it cannot be used; see problem */
 	char	   *problem;
+	bool		problem_reported;
 	double		retry_at;		/* when a problem is looked at again */
 	Limits		limits;
 	dlist_head	ready;			/* jobs whose next request may go out */
@@ -60,6 +61,9 @@ extern Target *targets_get(Targets *targets, Oid relation, const char *collectio
 
 /* The connection, loaded if need be and if time has come for a broken one. */
 extern Connection *targets_connection(Targets *targets, const char *server, Oid owner);
+
+/* A key met the connection's problem: it is logged once, and looked at again later. */
+extern void connection_report_problem(Connection *connection);
 
 /* Forgets what is not current any more; keeps what jobs point to. */
 extern void targets_sweep(Targets *targets, bool no_jobs);

@@ -420,7 +420,7 @@ List *
 document_abandoned(void)
 {
 	static Statement query = {
-		"SELECT DISTINCT d.server::text, coalesce(c.relowner, 0) FROM mixpeek.documents d"
+		"SELECT DISTINCT d.server::text, coalesce(c.relowner, 0), d.relation::oid FROM mixpeek.documents d"
 		" LEFT JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE d.state = 'sending'", 0, {0}
 	};
 	List	   *result = NIL;
@@ -434,6 +434,8 @@ document_abandoned(void)
 		abandoned->server = query_text(SPI_tuptable->vals[i], 1);
 		abandoned->owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
 														  SPI_tuptable->tupdesc, 2, &isnull));
+		abandoned->relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															 SPI_tuptable->tupdesc, 3, &isnull));
 		result = query_lappend(result, abandoned);
 	}
 	query_end();
@@ -444,18 +446,17 @@ void
 document_recover(const AbandonedKeys *abandoned, int rest)
 {
 	static Statement query = {
-		"UPDATE mixpeek.documents d SET state = 'pending',"
+		"UPDATE mixpeek.documents SET state = 'pending',"
 		" next_attempt_at = clock_timestamp() + $1 * interval '1 millisecond',"
 		" last_error = 'the worker ended before the answer came' WHERE state = 'sending'"
-		" AND server::text = $2 AND coalesce((SELECT relowner FROM pg_catalog.pg_class c"
-		" WHERE c.oid = d.relation), 0) = $3",
+		" AND server::text = $2 AND relation = $3",
 		3, {INT4OID, TEXTOID, OIDOID}
 	};
 	Datum		args[3];
 
 	args[0] = Int32GetDatum(rest);
 	args[1] = CStringGetTextDatum(abandoned->server);
-	args[2] = ObjectIdGetDatum(abandoned->owner);
+	args[2] = ObjectIdGetDatum(abandoned->relation);
 	run_command(&query, args, NULL);
 }
 

@@ -32,6 +32,7 @@ extern void document_settle(List *jobs);
 typedef struct AbandonedKeys
 {
 	char	   *server;
+	Oid			relation;
 	Oid			owner;			/* InvalidOid: the table is gone */
 } AbandonedKeys;
 

@@ -175,6 +175,11 @@ check_relation(Relation rel)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("temporary table \"%s\" cannot be mirrored", RelationGetRelationName(rel)),
 				 errdetail("Only this session can read its rows.")));
+	if (RelationGetNamespace(rel) == get_namespace_oid("mixpeek", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" cannot be mirrored", RelationGetRelationName(rel)),
+				 errdetail("The extension's own tables change with every mirrored row.")));
 }
 
 Mirror *
@@ -606,6 +611,8 @@ mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 	SPIPlanPtr	plan;
 	int			rc;
 
+	if (mirror->key == NULL)
+		elog(ERROR, "%s", mirror->problem);
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
 	if (after)

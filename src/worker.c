@@ -81,6 +81,9 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 /* mixpeek.sync() waits for keys that are due within so many seconds. */
 #define SYNC_PATIENCE	5
 
+/* and for locked tables, when nothing else is left, so many. */
+#define SYNC_LOCK_PATIENCE	1
+
 /* One request: of one job, or a look-up for several. */
 typedef struct Request
 {
@@ -666,13 +669,6 @@ collect(Worker *worker)
  */
 
 static bool
-due_now(const Worker *worker)
-{
-	return worker->next_due == -1 ||
-		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
-}
-
-static bool
 settle_now(const Worker *worker, double now)
 {
 	if (worker->nended == 0 || now < worker->ended_at)
@@ -707,10 +703,14 @@ time_to_next_turn(Worker *worker, double until_send)
 	double		wait = until_send;
 	ListCell   *lc;
 
-	if ((worker->look || due_now(worker)) && worker_has_room(worker))
+	if (worker_may_claim(worker))
 		return 0;
 	if (worker->nended > 0)
 		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
+	if (worker_is_full(worker))
+		return wait;
+	if (worker->look)
+		wait_at_most(&wait, worker->pass_by_at - now);
 	if (worker->skipped_until > 0)
 		wait_at_most(&wait, worker->skipped_until - now);
 	if (worker->next_due > 0)
@@ -739,7 +739,7 @@ turn(Worker *worker)
 	MemoryContextSwitchTo(worker->turn_context);
 	take_skipped(worker, now);
 	worker_look_excluded(worker);
-	claim = (worker->look || due_now(worker)) && worker_has_room(worker);
+	claim = worker_may_claim(worker);
 	if (claim || settle_now(worker, now))
 		settle_and_claim(worker, claim);
 	wait = time_to_next_turn(worker, send_ready(worker));
@@ -758,33 +758,11 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->in_session = in_session;
 	worker->http = http_client_create();
 	worker->targets = targets_create(context);
+	worker->unrecovered = true;
 	worker_look(worker);
 	dlist_init(&worker->ended);
 	MemoryContextSwitchTo(old);
 	return worker;
-}
-
-/*
- * Lines that a worker before this one left as "sending": its requests may still be
- * at work on the other side for as long as their server's request_timeout.
- */
-static void
-recover(Worker *worker)
-{
-	GuardState	guard;
-	ListCell   *lc;
-
-	begin(worker, &guard);
-	MemoryContextSwitchTo(worker->turn_context);
-	foreach(lc, document_abandoned())
-	{
-		AbandonedKeys *abandoned = lfirst(lc);
-		Connection *connection = targets_connection(worker->targets, abandoned->server,
-													abandoned->owner);
-
-		document_recover(abandoned, connection->server ? connection->server->request_timeout : 0);
-	}
-	commit(worker, &guard, false);
 }
 
 /*
@@ -880,7 +858,6 @@ run_worker(void)
 
 	if (!await_adoption(worker))
 		return;
-	recover(worker);
 	for (;;)
 	{
 		long		timeout;
@@ -931,7 +908,7 @@ mixpeek_worker_main(Datum main_arg)
 static bool
 sync_is_done(const Worker *worker)
 {
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || worker->skipped_until > 0)
+	if (worker->njobs > 0 || worker->look || worker->next_due == -1)
 		return false;
 	return worker->next_due == 0 ||
 		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;
@@ -947,23 +924,52 @@ check_origin(const char *problem)
 				 errhint("%s", origin_hint)));
 }
 
+/* What sync() could not do, for whoever called it. */
+static void
+report_problems(const Worker *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+
+		if (connection->problem)
+			ereport(WARNING, (errmsg("nothing was sent: %s", connection->problem)));
+	}
+	if (worker->skipped_until > 0)
+		ereport(NOTICE,
+				(errmsg("some changes were left for the next mixpeek.sync()"),
+				 errdetail("Their tables are locked, or cannot be read.")));
+}
+
 static void
 run_sync(Worker *worker)
 {
+	double		patience_ends = 0;
+
 	check_origin(find_origin_problem(worker));
-	recover(worker);
 	while (true)
 	{
 		long		timeout = turn(worker);
 
-		if (sync_is_done(worker))
-			return;
+		if (!sync_is_done(worker))
+			patience_ends = 0;
+		else if (worker->skipped_until == 0)
+			break;
+		else if (patience_ends == 0)
+			patience_ends = limits_now() + SYNC_LOCK_PATIENCE;
+		else if (limits_now() >= patience_ends)
+			break;
+		if (patience_ends > 0 && (timeout < 0 || timeout > SYNC_LOCK_PATIENCE * 1000))
+			timeout = SYNC_LOCK_PATIENCE * 1000;
 		http_wait(worker->http, timeout, COMPAT_WAIT_EVENT);
 		if (MyLatch->is_set)
 			ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		collect(worker);
 	}
+	report_problems(worker);
 }
 
 static bool wait_until_done(TimestampTz deadline);

@@ -29,11 +29,13 @@ typedef struct Worker
 	int			running;		/* requests under way */
 
 	/* what is still to be looked at */
+	bool		unrecovered;	/* lines that a worker before this one left "sending" */
 	ItemPointerData position;	/* of the walk through the outbox; offset 0: at its start */
 	bool		look;			/* the walk is to go on */
 	bool		look_again;		/* something may have come up behind position: once more */
+	double		pass_by_at;		/* not before: past the keys of servers without room */
 	bool		skipped;		/* keys were left that were under way */
-	double		skipped_until;	/* a lock was in the way: look again then; 0: no */
+	double		skipped_until;	/* a table was locked: look again then; 0: no */
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
 } Worker;
 
@@ -57,8 +59,11 @@ extern void worker_look(Worker *worker);
 /* Looks again where a server had no room and has some now. */
 extern void worker_look_excluded(Worker *worker);
 
-/* Is there room for a claim on some connection? */
-extern bool worker_has_room(Worker *worker);
+/* Is there something to be claimed, and room for it? */
+extern bool worker_may_claim(Worker *worker);
+
+/* As much is claimed as may be, whatever the servers have room for. */
+extern bool worker_is_full(const Worker *worker);
 
 /* Background worker entry point. */
 extern PGDLLEXPORT void mixpeek_worker_main(Datum main_arg);
