@@ -309,7 +309,7 @@ sub body_file
 	my $file = "$self->{work}/body.json";
 
 	$body =~ s/"mixpeek_docs": *"[^"]*"/"mixpeek_docs":"\@MARKER\@"/ or die "no marker in $body";
-	open(my $out, '>', $file) or die $!;
+	open(my $out, '>:encoding(UTF-8)', $file) or die $!;
 	print $out $body;
 	close $out;
 	return $file;

@@ -35,6 +35,10 @@ my $statement_trigger = q{
 	END $$;
 	CREATE TRIGGER note AFTER INSERT ON w_statement REFERENCING NEW TABLE AS written
 		FOR EACH STATEMENT EXECUTE FUNCTION note_statement()};
+my $nothing = q{
+	CREATE FUNCTION bench_nothing() RETURNS trigger AS '$libdir/mixpeek_bench' LANGUAGE C;
+	CREATE TRIGGER nothing AFTER INSERT OR UPDATE OR DELETE ON w_nothing
+		FOR EACH ROW EXECUTE FUNCTION bench_nothing()};
 my $foreign_key = q{
 	CREATE TABLE sections (id integer PRIMARY KEY);
 	INSERT INTO sections SELECT generate_series(1, 1000);
@@ -80,6 +84,7 @@ sub ways
 
 	return (
 		{ name => 'none', label => 'no trigger', sql => '' },
+		{ name => 'nothing', label => 'row trigger in C that does nothing', sql => $nothing },
 		{ name => 'mirror', label => 'mixpeek_docs', sql => $trigger, empty => 'mixpeek.outbox', class => 'ours' },
 		{ name => 'key', label => 'foreign key', sql => $foreign_key },
 		{ name => 'statement', label => 'statement trigger, transition table', sql => $statement_trigger, empty => 'outbox_statement' },

@@ -18,6 +18,7 @@ sub new
 	$self->{pid} = open3($self->{in}, $self->{out}, '>&' . fileno($errors),
 		qw(psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1));
 	close $errors;
+	binmode($self->{$_}, ':encoding(UTF-8)') foreach qw(in out);
 	$self->{in}->autoflush(1);
 	return $self;
 }
