@@ -1,0 +1,66 @@
+# Whether a large backlog is worked off as fast as a small one, and what a transaction that is held open
+# all the while does to it: its snapshot keeps every dead row from being cleared away.
+package Question::Backlog;
+use strict;
+use warnings;
+use utf8;
+use Time::HiRes qw(time);
+
+# Documents a second over all, and in each of 20 parts, as points.
+sub backlog
+{
+	my ($bench, $rows, $held) = @_;
+	my $holder;
+	my @parts;
+	my ($part, $last, $last_at) = (1, 0);
+
+	if ($held)
+	{
+		$holder = $bench->new_session;
+		$holder->do('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current()');
+	}
+	$bench->session->do("INSERT INTO items @{[ Bench::rows(1, $rows) ]}");
+	my $begin = $last_at = time;
+	$bench->wait_for_documents($rows, 'creates', sub {
+		my ($now) = @_;
+		return if $now < $rows * $part / 20;
+		my $time = time;
+		push @parts, [ $now, ($now - $last) / ($time - $last_at) ];
+		($last, $last_at) = ($now, $time);
+		$part++ while $now >= $rows * $part / 20;
+	});
+	my $rate = $rows / (time - $begin);
+	$holder->do('ROLLBACK') if $holder;
+	$bench->clear('items');
+	return ($rate, \@parts);
+}
+
+return {
+	title => 'A backlog of 10,000 against 1,000,000, and with a transaction held open',
+	run => sub {
+		my ($bench, $report) = @_;
+		my ($few, $many) = ($bench->size(10_000), $bench->size(1_000_000));
+		my (@small, @points);
+		my $small = sub { push @small, (backlog($bench, $few))[0] foreach 1 .. $bench->runs(3) };
+
+		$bench->start(api => [qw(--bodies off)]);
+		$bench->create_mirrored('items');
+		backlog($bench, $few);
+		$small->();
+		my ($large, $parts) = backlog($bench, $many);
+		$small->();
+		my ($held, $held_parts) = backlog($bench, $many, 1);
+		$small->();
+		my $base = Bench::median(@small);
+		my ($ratio, $held_ratio) = ($large / $base, $held / $base);
+		my $tail = Bench::median(map { $_->[1] } @$parts[-5 .. -1]) / Bench::median(map { $_->[1] } @$parts[0 .. 4]) if @$parts >= 10;
+
+		$report->row("backlog of $few", $base, sprintf('%.0f a second', $base));
+		$report->row("backlog of $many", $ratio, sprintf('%.0f a second: %+.0f %%', $large, 100 * ($ratio - 1)), target => 'within 10 %', met => $ratio >= 0.9);
+		$report->row('its last quarter to its first', $tail, sprintf('%+.0f %%', 100 * ($tail - 1))) if defined $tail;
+		$report->row('the same with a transaction held open', $held_ratio, sprintf('%.0f a second: %+.0f %%', $held, 100 * ($held_ratio - 1)),
+			target => 'within 20 %', met => $held_ratio >= 0.8);
+		$report->lines(x => 'documents', y => 'documents a second',
+			lines => [ [ 'backlog', $parts, 'ours' ], [ 'held open', $held_parts ] ]);
+	},
+};

@@ -1,0 +1,71 @@
+# WAL and disk a mirrored row, and whether outbox and documents stop growing: a table's rows are all
+# changed again and again, with autovacuum at its defaults.
+package Question::Disk;
+use strict;
+use warnings;
+use utf8;
+
+# Bytes of WAL that something causes. A checkpoint first: each page is written whole once after it.
+sub wal
+{
+	my ($bench, $do) = @_;
+	my $session = $bench->session;
+
+	$session->do('CHECKPOINT');
+	my $before = $session->value('SELECT pg_current_wal_insert_lsn()');
+	$do->();
+	return $session->value("SELECT pg_current_wal_insert_lsn() - '$before'::pg_lsn");
+}
+
+sub megabytes
+{
+	my ($bench, $relation) = @_;
+	return $bench->session->value("SELECT pg_total_relation_size('$relation') / 1048576.0");
+}
+
+return {
+	title => 'WAL and disk a mirrored row, and bloat after 1,000,000 changes',
+	run => sub {
+		my ($bench, $report) = @_;
+		my $rows = $bench->size(100_000);
+		my $rounds = 20;			# of which half are the first million
+		my (@documents, @outbox);
+
+		$bench->start(max_wal_size => '4GB');
+		my $session = $bench->session;
+		$bench->create_mirrored('items');
+		$session->do("CREATE TABLE plain ($Bench::columns)");
+		my $query = Bench::rows(1, $rows);
+		my $plain = wal($bench, sub { $session->do("INSERT INTO plain $query") });
+		$bench->enable(0);
+		my $writer = wal($bench, sub { $session->do("INSERT INTO items $query") });
+		my $outbox = $session->value("SELECT pg_total_relation_size('mixpeek.outbox')");
+		my $worker = wal($bench, sub { $bench->enable(1); $bench->wait_for_documents($rows) });
+		my $documents = $session->value("SELECT pg_total_relation_size('mixpeek.documents')");
+		my $indexes = $session->value("SELECT pg_indexes_size('mixpeek.documents')");
+
+		my $updates = wal($bench, sub {
+			foreach my $round (1 .. $rounds)
+			{
+				$session->do("UPDATE items SET stock = stock + 1");
+				$bench->wait_for_documents($rows * $round, 'updates');
+				push @documents, [ $rows * $round, megabytes($bench, 'mixpeek.documents') ];
+				push @outbox, [ $rows * $round, megabytes($bench, 'mixpeek.outbox') ];
+			}
+		});
+		my $half = $rounds / 2;
+		my ($first) = sort { $b <=> $a } map { $documents[$_][1] + $outbox[$_][1] } 0 .. $half - 1;
+		my ($second) = sort { $b <=> $a } map { $documents[$_][1] + $outbox[$_][1] } $half .. $rounds - 1;
+		my $growth = $second / $first;
+
+		$report->row("WAL of the row itself", $plain / $rows, sprintf('%.0f bytes', $plain / $rows));
+		$report->row("WAL of the writer's outbox entry", ($writer - $plain) / $rows, sprintf('%.0f bytes a row', ($writer - $plain) / $rows), target => 'stated');
+		$report->row("WAL of the worker, a create", $worker / $rows, sprintf('%.0f bytes a document', $worker / $rows), target => 'stated');
+		$report->row("WAL of all, an update", $updates / $rows / $rounds, sprintf('%.0f bytes, the row\'s own included', $updates / $rows / $rounds), target => 'stated');
+		$report->row('disk of an outbox entry', $outbox / $rows, sprintf('%.0f bytes, until it is taken up', $outbox / $rows), target => 'stated');
+		$report->row('disk of a document', $documents / $rows, sprintf('%.0f bytes, of which indexes %.0f', $documents / $rows, $indexes / $rows), target => 'stated');
+		$report->row("outbox and documents, largest in @{[ $rows * $half ]} changes", $first, sprintf('%.0f MB', $first));
+		$report->row('in the next as many', $second, sprintf('%.0f MB: %+.0f %%', $second, 100 * ($growth - 1)), target => 'no growth', met => $growth <= 1.05);
+		$report->lines(x => 'changes', y => 'MB, indexes included', lines => [ [ 'documents', \@documents, 'ours' ], [ 'outbox', \@outbox ] ]);
+	},
+};
