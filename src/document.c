@@ -305,6 +305,20 @@ next_look(const Job *job)
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), look_delays[job->looks] * INT64CONST(1000));
 }
 
+TimestampTz
+document_due(const Job *job)
+{
+	switch (job->outcome)
+	{
+		case OUTCOME_MIRRORED:
+			return next_look(job);
+		case OUTCOME_PENDING:
+			return job->next_attempt_at;
+		default:
+			return 0;
+	}
+}
+
 static const char *
 state_name(const Job *job)
 {
@@ -365,8 +379,7 @@ store_outcomes(List *jobs)
 	TEXTS(&batch, job->document_id);
 	TEXTS(&batch, state_name(job));
 	INTS(&batch, job->attempts);
-	TIMES(&batch, job->outcome == OUTCOME_MIRRORED ? next_look(job) :
-		  job->outcome == OUTCOME_PENDING ? job->next_attempt_at : 0);
+	TIMES(&batch, document_due(job));
 	TEXTS(&batch, job->error);
 	BOOLS(&batch, job->in_doubt);
 	INTS(&batch, job->outcome == OUTCOME_MIRRORED ? job->looks + 1 : job->looks);

@@ -28,6 +28,9 @@ extern void document_postpone(List *jobs);
 /* Stores what became of each job.  Lines that are gone stay gone. */
 extern void document_settle(List *jobs);
 
+/* When a job that has ended is looked at again at the earliest; 0: never. */
+extern TimestampTz document_due(const Job *job);
+
 /* Lines of a server and table owner that a worker before this one left "sending". */
 typedef struct AbandonedKeys
 {

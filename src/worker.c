@@ -173,6 +173,17 @@ write_back(Job *job)
 	}
 }
 
+/* The wait must end when the first of the settled keys is due again. */
+static void
+note_due(Worker *worker, const Job *job)
+{
+	TimestampTz due = document_due(job);
+
+	if (due != 0 && worker->next_due != -1 &&
+		(worker->next_due == 0 || due < worker->next_due))
+		worker->next_due = due;
+}
+
 /*
  * Stores what became of the jobs that ended, but those whose table somebody
  * holds a lock on: a DROP in progress deletes the same lines.
@@ -198,6 +209,8 @@ settle(Worker *worker)
 	foreach(lc, jobs)
 		write_back(lfirst(lc));
 	document_settle(jobs);
+	foreach(lc, jobs)
+		note_due(worker, lfirst(lc));
 	settled = jobs;
 	worker->ended_at = limits_now() + LOCKED_DELAY;	/* for those that stay */
 	return settled;
