@@ -19,9 +19,6 @@
 /* Seconds after which a server without mapping, grant or sense is looked at again. */
 #define RETRY_PROBLEM	60.0
 
-/* Markers a look-up asks for; the API's pages hold up to 1000 documents. */
-#define LOOKUP_BATCH	100
-
 /* There is one worker a process; invalidation callbacks cannot be removed. */
 static Targets *current_targets = NULL;
 static bool callbacks_registered = false;
@@ -120,13 +117,16 @@ load_connection(Connection *connection, MemoryContext parent)
 		connection->server = NULL;
 		connection->problem = MemoryContextStrdup(connection->context, problem);
 	}
-	else if (old_server == NULL || !same_limits(old_server, connection->server))
+	else
 	{
-		int			running = connection->limits.running;
+		bool		same = old_server != NULL && same_limits(old_server, connection->server);
 
-		limits_init(&connection->limits, connection->server);
-		connection->limits.running = running;
-		connection->lookup_batch = LOOKUP_BATCH;
+		limits_reload(&connection->limits, connection->server, same);
+		if (!same)
+		{
+			connection->lookup_batch = LOOKUP_BATCH;
+			connection->lookups_work = connection->lookups_refused = false;
+		}
 	}
 	if (problem == NULL && connection->problem_reported)
 	{

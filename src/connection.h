@@ -13,6 +13,9 @@
 #include "job.h"
 #include "limits.h"
 
+/* Markers a look-up asks for; the API's pages hold up to 1000 documents. */
+#define LOOKUP_BATCH	100
+
 typedef struct Connection
 {
 	char	   *name;			/* the foreign server's */
@@ -28,6 +31,8 @@ typedef struct Connection
 	int			nready;
 	int			claimed;		/* jobs not yet ended */
 	int			lookup_batch;	/* markers a look-up */
+	bool		lookups_work;	/* one was answered */
+	bool		lookups_refused;	/* the first ones were, whatever they asked for */
 	bool		excluded;		/* keys were left for want of room */
 } Connection;
 

@@ -9,10 +9,13 @@
 
 #include "access/xact.h"
 #include "guard.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+
+#define MAX_PROBLEM		2000	/* bytes */
 
 /* Settings that change the text of a value; a mirror must not depend on them. */
 static const struct
@@ -54,10 +57,11 @@ guard_pin_settings(void)
 	return nest_level;
 }
 
+/* Rolls back all settings since, also those that other people's code has set. */
 void
 guard_unpin_settings(int nest_level)
 {
-	AtEOXact_GUC(true, nest_level);
+	AtEOXact_GUC(false, nest_level);
 }
 
 void
@@ -80,14 +84,27 @@ guard_leave(const GuardState *state)
 	SetUserIdAndSecContext(state->userid, state->sec_context);
 }
 
-/* A cancel or a shutdown must end the caller, whoever's code it hit. */
+/*
+ * A cancel must end the caller, whoever's code it hit.  Anybody can raise an error
+ * of that code, so what counts is where it comes from.
+ */
 static bool
 must_rethrow(const ErrorData *edata)
 {
-	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		edata->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
-		edata->elevel > ERROR;
+	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		edata->funcname != NULL && strcmp(edata->funcname, "ProcessInterrupts") == 0;
+}
+
+/* The error's message and detail, of which others decide how long they are. */
+static char *
+problem_text(const ErrorData *edata)
+{
+	char	   *text = edata->detail ?
+		psprintf("%s: %s", edata->message, edata->detail) : pstrdup(edata->message);
+	int			len = strlen(text);
+
+	text[pg_mbcliplen(text, len, MAX_PROBLEM)] = '\0';
+	return text;
 }
 
 char *
@@ -116,9 +133,7 @@ guard_call(GuardedFunction function, void *arg)
 		CurrentResourceOwner = owner;
 		if (must_rethrow(edata))
 			ReThrowError(edata);
-		problem = edata->detail ?
-			psprintf("%s: %s", edata->message, edata->detail) :
-			pstrdup(edata->message);
+		problem = problem_text(edata);
 		FreeErrorData(edata);
 	}
 	PG_END_TRY();

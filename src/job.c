@@ -16,6 +16,9 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
+/* Bytes; the ids are indexed, and an index holds no more than some 2,700. */
+#define MAX_DOCUMENT_ID	1000
+
 /* Root-level fields of an answer that are not enrichments (both contracts). */
 static const char *const system_fields[] = {
 	"document_id", "collection_id", "source_details", "source_blobs", "document_blobs",
@@ -119,6 +122,14 @@ json_string(Jsonb *object, const char *name)
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
+char *
+json_document_id(Jsonb *document)
+{
+	char	   *id = json_string(document, "document_id");
+
+	return id && id[0] != '\0' && strlen(id) <= MAX_DOCUMENT_ID ? id : NULL;
+}
+
 static bool
 is_sent_or_system(const Job *job, const char *name)
 {
@@ -217,7 +228,7 @@ job_take_answer(Job *job, JobStep step, const Response *response)
 	{
 		if (step == JOB_CREATE)
 		{
-			job->document_id = json_string(response->json, "document_id");
+			job->document_id = json_document_id(response->json);
 			job->told_features = job->features_hash;
 		}
 		job->told_content = job->content_hash;
@@ -244,7 +255,7 @@ job_take_document(Job *job, Jsonb *document)
 		return;
 	}
 	job->answered = true;
-	job->document_id = document ? json_string(document, "document_id") : NULL;
+	job->document_id = document ? json_document_id(document) : NULL;
 	if (!job->refresh)
 	{
 		bool		ours = job->in_doubt && job->document_id &&

@@ -119,4 +119,7 @@ extern void job_take_document(Job *job, Jsonb *document);
 /* A member of a JSON object as text, palloc'd; NULL if there is no such string. */
 extern char *json_string(Jsonb *object, const char *name);
 
+/* A document's id, palloc'd; NULL if it has none, or one that cannot be meant. */
+extern char *json_document_id(Jsonb *document);
+
 #endif							/* MIXPEEK_JOB_H */

@@ -56,6 +56,19 @@ limits_init(Limits *limits, const MixpeekServer *server)
 	}
 }
 
+void
+limits_reload(Limits *limits, const MixpeekServer *server, bool same_limits)
+{
+	Limits		old = *limits;
+
+	if (!same_limits)
+		limits_init(limits, server);
+	limits->running = old.running;
+	limits->down = old.down;
+	limits->down_until = 0;
+	limits->down_delay = 0;
+}
+
 static void
 fill(Limits *limits, double now)
 {
@@ -147,15 +160,23 @@ slow_down(Limits *limits, double now, const HttpAnswer *answer, Verdict verdict)
 		limits->blocked_until = now + (answer->reset > 0 ? answer->reset : DEFAULT_BLOCK);
 }
 
+/*
+ * Of the requests that were under way when the server went down, each fails by
+ * itself: only those that began afterwards say that it is still so.
+ */
 static LimitsChange
-count_failure(Limits *limits, double now, Verdict verdict)
+count_failure(Limits *limits, double now, const HttpAnswer *answer, Verdict verdict)
 {
 	bool		was_down = limits->down;
 
+	if (was_down && now - answer->seconds < limits->failed_at)
+		return LIMITS_SAME;
 	limits->failures++;
+	limits->failed_at = now;
 	if (!was_down && verdict == VERDICT_UNSURE && limits->failures < MAX_FAILURES)
 		return LIMITS_SAME;
-	limits->down_delay = was_down ? Min(MAX_DOWN_DELAY, limits->down_delay * 2) : MIN_DOWN_DELAY;
+	limits->down_delay = was_down ? Min(MAX_DOWN_DELAY, limits->down_delay * 2) : 0;
+	limits->down_delay = Max(MIN_DOWN_DELAY, limits->down_delay);
 	limits->down_until = now + limits->down_delay * (0.5 + 0.5 * COMPAT_RANDOM());
 	limits->down = true;
 	return was_down ? LIMITS_SAME : LIMITS_WENT_DOWN;
@@ -171,7 +192,7 @@ limits_ended(Limits *limits, double now, const HttpAnswer *answer, Verdict verdi
 	if (verdict == VERDICT_SLOW_DOWN || answer->status == 503)
 		slow_down(limits, now, answer, verdict);
 	if (limits_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)
-		return count_failure(limits, now, verdict);
+		return count_failure(limits, now, answer, verdict);
 
 	limits->failures = 0;
 	limits->down = false;

@@ -31,6 +31,7 @@ typedef struct Limits
 	bool		down;			/* the breaker is open */
 	double		down_until;		/* then one request may try */
 	double		down_delay;
+	double		failed_at;		/* when the last failure counted */
 } Limits;
 
 typedef enum LimitsChange
@@ -42,6 +43,12 @@ typedef enum LimitsChange
 
 extern double limits_now(void);
 extern void limits_init(Limits *limits, const MixpeekServer *server);
+
+/*
+ * The server's options, or its key, have changed: what was learnt of its limits is
+ * forgotten if they are others now, and if it was down it may be tried at once.
+ */
+extern void limits_reload(Limits *limits, const MixpeekServer *server, bool same_limits);
 
 /* Seconds until a request may start: 0 now, -1 not before another has ended. */
 extern double limits_delay(Limits *limits, double now);

@@ -75,7 +75,7 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 /* Jobs whose table is locked are settled later, in seconds. */
 #define LOCKED_DELAY	0.5
 
-/* A job that needs more requests than this goes in circles. */
+/* A job that needs more answers than this goes in circles. */
 #define MAX_STEPS		8
 
 /* mixpeek.sync() waits for keys that are due within so many seconds. */
@@ -300,8 +300,6 @@ start_request(Worker *worker, Request *request)
 	if (request->step == JOB_CREATE || request->step == JOB_UPDATE)
 		body = job_body(job, request->step, &len);
 
-	for (int i = 0; i < request->njobs; i++)
-		request->jobs[i]->nsteps++;
 	limits_started(&connection->limits);
 	worker->running++;
 	http_start(worker->http, connection->server, method, path.data, body, len, request);
@@ -403,6 +401,41 @@ rest_after(const Job *job, const HttpAnswer *answer)
 	return 0;
 }
 
+/* A refresh that does not work out is not worth an error. */
+static void
+end_refresh(Worker *worker, Job *job)
+{
+	job->must_look_up = false;
+	worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
+}
+
+/* The key waits for its server, which costs no attempt. */
+static void
+put_off(Worker *worker, Job *job, double rest, const char *error)
+{
+	if (job->refresh)
+	{
+		end_refresh(worker, job);
+		return;
+	}
+	job->attempts--;
+	set_next_attempt(job, rest);
+	worker_end_job(worker, job, OUTCOME_PENDING, error);
+}
+
+/* So do those that were ready to be sent, that everybody can see why. */
+static void
+put_off_ready(Worker *worker, Connection *connection, double rest, const char *error)
+{
+	while (!dlist_is_empty(&connection->ready))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&connection->ready));
+
+		connection->nready--;
+		put_off(worker, job, rest, error);
+	}
+}
+
 /* Not done, or perhaps done: the key is looked at again. */
 static void
 postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
@@ -418,12 +451,9 @@ postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const
 	if (response->verdict == VERDICT_UNSURE && step == JOB_UPDATE)
 		job->told_content.known = false;
 	if (job->connection->limits.down && outage)
-	{
-		job->attempts--;
-		set_next_attempt(job, Max(rest_after(job, answer),
-								  job->connection->limits.down_until - limits_now()));
-		worker_end_job(worker, job, OUTCOME_PENDING, response_text(response));
-	}
+		put_off(worker, job, Max(rest_after(job, answer),
+								 job->connection->limits.down_until - limits_now()),
+				response_text(response));
 	else if (job->attempts >= mixpeek_max_attempts)
 		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
 	else
@@ -437,6 +467,7 @@ postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const
 static void
 proceed(Worker *worker, Job *job)
 {
+	job->nsteps++;
 	if (job_next_step(job) != JOB_END && job->nsteps < MAX_STEPS)
 		requeue(job);
 	else if (job_next_step(job) != JOB_END)
@@ -451,19 +482,26 @@ proceed(Worker *worker, Job *job)
 	}
 }
 
-/* A refresh that does not work out is not worth an error. */
+/* 429: the limits know when it may go again. */
 static void
-end_refresh(Worker *worker, Job *job)
+slow_down(Worker *worker, Job *job, const Response *response)
 {
-	job->must_look_up = false;
-	worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
+	double		wait = job->connection->limits.blocked_until - limits_now();
+
+	if (wait <= SYNC_PATIENCE)
+	{
+		requeue(job);
+		return;
+	}
+	put_off_ready(worker, job->connection, wait, response_text(response));
+	put_off(worker, job, wait, response_text(response));
 }
 
 static void
 take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
 {
 	if (response->verdict == VERDICT_SLOW_DOWN)
-		requeue(job);			/* the limits know when it may go again */
+		slow_down(worker, job, response);
 	else if (job->refresh)
 		end_refresh(worker, job);
 	else if (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE)
@@ -479,7 +517,7 @@ take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, c
 static bool
 names_document(JobStep step, const Response *response)
 {
-	return step == JOB_DELETE || (response->json && json_string(response->json, "document_id"));
+	return step == JOB_DELETE || (response->json && json_document_id(response->json));
 }
 
 static void
@@ -568,7 +606,7 @@ find_document(const Job *job, List *documents, List *markers)
 
 		if (lfirst(lc2) == NULL || strcmp(lfirst(lc2), job->marker) != 0)
 			continue;
-		id = json_string(lfirst(lc), "document_id");
+		id = json_document_id(lfirst(lc));
 		if (id == NULL)
 			continue;
 		if (job->document_id && strcmp(id, job->document_id) == 0)
@@ -586,6 +624,41 @@ cannot_filter(const HttpAnswer *answer)
 	return answer->status == 400 || answer->status == 405 || answer->status == 422;
 }
 
+/*
+ * A look-up that is refused may have been too large, or ask for one marker that
+ * the API does not like: smaller ones tell, unless not even the first of one key was
+ * answered.
+ */
+static bool
+split_lookup(Request *request, const HttpAnswer *answer)
+{
+	Connection *connection = request->connection;
+
+	if (!cannot_filter(answer) && answer->status != 413)
+		return false;
+	if (request->njobs == 1)
+	{
+		connection->lookups_refused = !connection->lookups_work;
+		if (connection->lookups_refused)
+			connection->lookup_batch = LOOKUP_BATCH;
+		return false;
+	}
+	if (connection->lookups_refused)
+		return false;
+	connection->lookup_batch = request->njobs / 2;
+	for (int i = request->njobs - 1; i >= 0; i--)
+		requeue(request->jobs[i]);
+	return true;
+}
+
+static void
+note_lookup_works(Connection *connection)
+{
+	connection->lookups_work = true;
+	connection->lookups_refused = false;
+	connection->lookup_batch = Min(LOOKUP_BATCH, connection->lookup_batch * 2);
+}
+
 static void
 collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
 {
@@ -600,8 +673,10 @@ collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 	}
 	if (response->verdict != VERDICT_DONE)
 	{
+		if (split_lookup(request, answer))
+			return;
 		/* too many at once may be what was wrong */
-		if (request->njobs > 1 && response->verdict != VERDICT_SLOW_DOWN)
+		if (response->verdict == VERDICT_UNSURE)
 			request->connection->lookup_batch = Max(1, request->njobs / 2);
 		for (int i = request->njobs - 1; i >= 0; i--)
 		{
@@ -616,6 +691,7 @@ collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 		}
 		return;
 	}
+	note_lookup_works(request->connection);
 	foreach(lc, documents)
 		markers = lappend(markers, document_marker(lfirst(lc)));
 	for (int i = 0; i < request->njobs; i++)
@@ -649,6 +725,10 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 
 	worker->running--;
 	log_change(request->connection, change, response);
+	if (change == LIMITS_WENT_DOWN)
+		put_off_ready(worker, request->connection,
+					  request->connection->limits.down_until - limits_now(),
+					  response_text(response));
 	if (change == LIMITS_CAME_BACK)
 		worker_look(worker);
 	if (request->step == JOB_LOOK_UP)

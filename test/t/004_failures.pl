@@ -26,8 +26,8 @@ sub sql
 
 sub log_lines
 {
-	my ($pattern) = @_;
-	return scalar(grep { $_ =~ $pattern } split(/\n/, slurp_file($node->logfile)));
+	my ($pattern, $offset) = @_;
+	return scalar(grep { $_ =~ $pattern } split(/\n/, slurp_file($node->logfile, $offset // 0)));
 }
 
 # A server of the tests' own with a foreign server of its name; the statement that has the key is not logged.
@@ -49,7 +49,7 @@ sub api_server
 sub mirrored_table
 {
 	my ($table, $server) = @_;
-	sql("CREATE TABLE $table (id text PRIMARY KEY, v text); SELECT mixpeek.mirror('$table', '$table', server => '$server')");
+	sql("CREATE TABLE $table (id text PRIMARY KEY, v text); SELECT mixpeek.mirror('$table', '$table', server => '$server', backfill => false)");
 	return;
 }
 
@@ -141,5 +141,201 @@ wait_for_states('statuses', 'mirrored');
 is_deeply([ @{ $api->stats }{qw(documents duplicates)} ], [ @statuses + 1, 0 ], '... and each is there once');
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'statuses'::regclass AND (attempts <> 0 OR last_error IS NOT NULL)"),
 	0, '... with nothing to complain about');
+
+
+# Answers that are none: the last attempt is the first here, so that what is left of it stays to be seen
+
+sub set_max_attempts
+{
+	my ($n) = @_;
+	my $worker = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
+	my $offset = -s $node->logfile;
+
+	$node->append_conf('postgresql.conf', "mixpeek.max_attempts = $n\n");
+	$node->reload;
+	# It sleeps but for this, and its debug messages tell when it has woken up.
+	wait_for('the worker to reload', sub { log_lines(qr/\[$worker\] .*CommitTransaction/, $offset) });
+	return;
+}
+
+# What happens, the fault, whether the document was made, and what is said of it. Each has a server
+# of its own: five failures of the second kind in a row are an outage.
+my $unreadable = 'The answer cannot be read: invalid input syntax for type json';
+my %unanswered = (
+	malformed => [ { kind => 'malformed' }, 1, qr/^Mixpeek API sent an answer that is not valid JSON: $unreadable/ ],
+	wrong_type => [ { kind => 'wrong_type' }, 1, qr/^the API's answer holds no document_id$/ ],
+	no_id => [ { kind => 'status_after', status => 200, answer => '{"document_id": 7}' }, 1, qr/holds no document_id$/ ],
+	empty_id => [ { kind => 'status_after', status => 200, answer => '{"document_id": ""}' }, 1, qr/holds no document_id$/ ],
+	endless_id => [ { kind => 'status_after', status => 200, answer => { document_id => join('', map { chr(33 + rand(90)) } 1 .. 9000) =~ tr/"\\//dr } },
+		1, qr/holds no document_id$/ ],
+	huge => [ { kind => 'huge', bytes => 65 * 1024 * 1024 }, 1, qr/^answer of the Mixpeek API is too large: answer has more than 64 MB$/ ],
+	late_500 => [ { kind => 'status_after', status => 500 }, 1, qr/^Mixpeek API failed: 500 / ],
+	hang => [ { kind => 'hang' }, 0, qr/^Mixpeek API did not answer in time: no answer within 1 s$/ ],
+	slow => [ { kind => 'delay', when => 'after', ms => 5000 }, 1, qr/did not answer in time/ ],
+	drip => [ { kind => 'drip', ms => 50 }, 1, qr/did not answer in time/ ],
+	cut => [ { kind => 'cut' }, 1, qr/^lost the connection to the Mixpeek API/ ],
+	reset_before => [ { kind => 'reset_before' }, 0, qr/^lost the connection to the Mixpeek API/ ],
+	reset_after => [ { kind => 'reset_after' }, 1, qr/^lost the connection to the Mixpeek API/ ],
+	late_503 => [ { kind => 'status_after', status => 503 }, 1, qr/^Mixpeek API failed: 503 / ],
+	(map { ("early_$_" => [ { kind => 'status', status => $_ }, 0, qr/^Mixpeek API failed: $_ / ]) } 502 .. 504));
+my %apis;
+
+set_max_attempts(1);
+foreach my $name (sort keys %unanswered)
+{
+	$apis{$name} = api_server($name);
+	mirrored_table($name, $name);
+	$apis{$name}->faults({ %{ $unanswered{$name}[0] }, method => 'POST', count => 1 });
+}
+sql(join('; ', map { "INSERT INTO $_ VALUES ('$_')" } sort keys %unanswered));
+foreach my $name (sort keys %unanswered)
+{
+	my (undef, $done, $error) = @{ $unanswered{$name} };
+
+	wait_for_states($name, 'failed');
+	my $document = documents($name)->{$name};
+	like($document->{last_error}, $error, "$name: is said");
+	is_deeply([ @$document{qw(attempts document_id content_hash next_attempt_at)}, $document->{in_doubt} ? 1 : 0 ],
+		[ 1, undef, undef, undef, 1 ], '... the only attempt, whose outcome is not known');
+	is($apis{$name}->stats->{documents}, $done, '... a document is ' . ($done ? '' : 'not ') . 'there');
+}
+set_max_attempts(3);
+is(sql("SELECT count(*) FROM (SELECT mixpeek.retry(oid) AS n FROM pg_class WHERE relname IN (" .
+		join(', ', map { "'$_'" } keys %unanswered) . ')) r WHERE n = 1'), keys %unanswered, 'retry()');
+foreach my $name (sort keys %unanswered)
+{
+	wait_for_states($name, 'mirrored');
+	my $stats = $apis{$name}->stats;
+	my ($document) = @{ $apis{$name}->documents($name) };
+
+	is_deeply([ @$stats{qw(creates lists documents duplicates updates)} ], [ 1, 1, 1, 0, 0 ], "$name: looked up, and there once");
+	is_deeply([ @{ documents($name)->{$name} }{qw(document_id attempts last_error)} ], [ $document->{document_id}, 0, undef ],
+		'... as is known');
+	$apis{$name}->stop;
+}
+
+# How long to wait is what the answer says: all at once, each on a server of its own
+
+sub http_date
+{
+	my @t = gmtime(shift);
+	return sprintf('%s, %02d %s %d %02d:%02d:%02d GMT', (qw(Sun Mon Tue Wed Thu Fri Sat))[ $t[6] ], $t[3],
+		(qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[ $t[4] ], $t[5] + 1900, @t[ 2, 1, 0 ]);
+}
+
+# What is answered at the first request, and how long after it the second one must come at the earliest.
+# A point in time is in whole seconds, of which the first may have passed.
+my %waits = (
+	retry_seconds => [ 429, sub { { 'Retry-After' => 2 } }, 2 ],
+	retry_date => [ 429, sub { { 'Retry-After' => http_date(time() + 3) } }, 2 ],
+	reset_seconds => [ 429, sub { { 'X-RateLimit-Reset' => 2 } }, 2 ],
+	reset_unix => [ 429, sub { { 'X-RateLimit-Reset' => int(time()) + 3 } }, 2 ],
+	both => [ 429, sub { { 'Retry-After' => 2, 'X-RateLimit-Reset' => 30 } }, 2 ],
+	nothing => [ 429, sub { {} }, 1 ],
+	past => [ 429, sub { { 'Retry-After' => http_date(time() - 1000) } }, 0 ],
+	unavailable => [ 503, sub { { 'Retry-After' => 2 } }, 2 ],
+	broken => [ 500, sub { { 'Retry-After' => 2 } }, 2 ]);
+foreach my $name (keys %waits)
+{
+	$apis{$name} = api_server("wait_$name");
+	mirrored_table("wait_$name", "wait_$name");
+}
+foreach my $name (keys %waits)
+{
+	my ($status, $headers) = @{ $waits{$name} };
+	$apis{$name}->faults({ kind => 'status', status => $status, headers => $headers->(), count => 1 });
+}
+sql(join('; ', map { "INSERT INTO wait_$_ VALUES ('$_')" } keys %waits));
+my $waiting = documents('wait_broken')->{broken};
+is($waiting->{state}, $waiting->{attempts} ? 'pending' : 'sending', 'a document that waits is pending') if $waiting;
+foreach my $name (sort keys %waits)
+{
+	my ($status, undef, $seconds) = @{ $waits{$name} };
+
+	wait_for_states("wait_$name", 'mirrored');
+	my $stats = $apis{$name}->stats;
+	my $waited = $stats->{last_request_at} - $stats->{first_request_at};
+	cmp_ok($waited, '>=', $seconds - 0.01, "$name: waits");
+	cmp_ok($waited, '<', $seconds + 10, '... and not for ever');
+	is_deeply([ $stats->{creates}, $stats->{lists} ], [ 1, $status == 429 ? 0 : 1 ], '... and looks up what may have been done');
+	$apis{$name}->stop;
+}
+
+# A long wait is to be seen, and CALL mixpeek.sync() does not wait for it.
+$api->reset(faults => JSON::PP::true);
+mirrored_table('limited', 'statuses');
+$api->faults({ kind => 'status', status => 429, headers => { 'Retry-After' => 1000 } });
+sql('INSERT INTO limited SELECT n::text FROM generate_series(1, 100) n');
+wait_for('those that were ready to be put off, too', sub {
+	my $limited = documents('limited');
+	return keys %$limited > 1 && !grep { $_->{state} ne 'pending' } values %$limited;
+});
+my $limited = documents('limited');
+is_deeply([ grep { $_->{attempts} != 0 || $_->{wait} < 900 || $_->{last_error} !~ /^Mixpeek API refused the request: 429 / } values %$limited ],
+	[], 'a long Retry-After makes them pending, at no attempt');
+cmp_ok($api->stats->{requests}, '<=', 16, '... after no more requests than were under way');
+
+# Outages
+
+# An API that is not there: what is wrong, what README says of it, and what ends it.
+my $certificates = make_certificates(good => 'IP:127.0.0.1');
+my $down = api_server('down_refused');
+$down->stop;
+my $tls = MixpeekTest::Server->new(api_key => $key, tls_cert => $certificates->{good}{cert}, tls_key => $certificates->{good}{key});
+my $locked = api_server('down_unauthorized', {}, api_key => 'sk_another');
+my $moved = api_server('down_moved');
+$moved->faults({ kind => 'redirect' });
+my $failing = api_server('down_failing');
+$failing->faults({ kind => 'status', status => 503 });
+sql(qq{
+	SET log_statement = none;
+	CREATE SERVER down_nowhere FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'https://mixpeek.invalid', connect_timeout '2');
+	CREATE SERVER down_tls FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '@{[ $tls->url ]}');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER down_nowhere OPTIONS (api_key '$key');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER down_tls OPTIONS (api_key '$key')});
+my $here = $api->url;
+my %outages = (
+	refused => [ qr/^could not connect to the Mixpeek API: Connection refused$/, sub { $down->start } ],
+	nowhere => [ qr/^could not connect to the Mixpeek API: (host name could not be resolved|no connection within 2 s)$/,
+		sub { sql("ALTER SERVER down_nowhere OPTIONS (SET base_url '$here')") } ],
+	tls => [ qr/^could not make a secure connection to the Mixpeek API: /,
+		sub { sql("ALTER SERVER down_tls OPTIONS (ADD ca_file '$certificates->{ca}')") } ],
+	unauthorized => [ qr/^Mixpeek API refused the request: 401 /,
+		sub { sql("SET log_statement = none; ALTER USER MAPPING FOR CURRENT_USER SERVER down_unauthorized OPTIONS (SET api_key 'sk_another')") } ],
+	moved => [ qr/^Mixpeek API answered with a redirect: 307/, sub { $moved->faults() } ],
+	failing => [ qr/^Mixpeek API failed: 503 /, sub { $failing->faults() } ]);
+my $rows = 300;
+my $offset = -s $node->logfile;
+$api->reset(faults => JSON::PP::true);
+mirrored_table("down_$_", "down_$_") for sort keys %outages;
+sql(join('; ', map { "INSERT INTO down_$_ SELECT '$_' || n FROM generate_series(1, $rows) n" } sort keys %outages));
+foreach my $name (sort keys %outages)
+{
+	wait_for("$name to be an outage", sub { log_lines(qr/server "down_$name" is not usable/, $offset) });
+	wait_for('the others to wait', sub { !grep { $_->{state} ne 'pending' } values %{ documents("down_$name") } });
+	my @known = values %{ documents("down_$name") };
+	is_deeply([ grep { $_->{attempts} > 1 || $_->{last_error} !~ $outages{$name}[0] } @known ], [], "$name: says what is wrong");
+	is(@known + sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'down_$name'::regclass"), $rows, '... and loses none');
+}
+# Each of these servers counts: one request tries from time to time, when all that were under way have ended.
+foreach my $server ([ unauthorized => $locked ], [ moved => $moved ], [ failing => $failing ])
+{
+	my ($name, $outage_api) = @$server;
+	my $requests = sub { my $status = $outage_api->stats->{status}; my $n = 0; $n += $_ for values %$status; return $n };
+
+	wait_for("$name: a try or two", sub { $requests->() > 17 });
+	my ($before, $start) = ($requests->(), time());
+	wait_for("$name: another one", sub { $requests->() > $before });
+	cmp_ok($requests->(), '<=', 16 + 8, "$name: is tried by one request at a time");
+}
+$outages{$_}[1]->() for sort keys %outages;
+foreach my $name (sort keys %outages)
+{
+	wait_for("$name to end", sub {
+		sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass AND state = 'mirrored'") == $rows;
+	});
+	is(log_lines(qr/server "down_$name" is not usable/, $offset), 1, "$name: one line when it goes down");
+	is(log_lines(qr/server "down_$name" answers again/, $offset), 1, '... and one when it is back');
+}
 
 done_testing();
