@@ -768,6 +768,25 @@ recover(Worker *worker)
 	}
 }
 
+/* A server that could not be used and is another now: its keys have waited for that. */
+static void
+retry_changed_servers(Worker *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+
+		if (connection->valid || (connection->server && !connection->limits.down))
+			continue;
+		if (targets_connection(worker->targets, connection->name, connection->owner)->server == NULL)
+			continue;
+		document_hurry(connection->name, connection->owner);
+		worker_look(worker);
+	}
+}
+
 static void
 count_attempt(Job *job)
 {
@@ -792,6 +811,7 @@ worker_claim(Worker *worker)
 
 	if (worker->unrecovered)
 		recover(worker);
+	retry_changed_servers(worker);
 	limit = widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */

@@ -72,6 +72,7 @@ targets_create(MemoryContext parent)
 		CacheRegisterSyscacheCallback(USERMAPPINGOID, invalidate_servers, (Datum) 0);
 		CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, invalidate_servers, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, invalidate_servers, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, invalidate_servers, (Datum) 0);
 		callbacks_registered = true;
 	}
 	return targets;

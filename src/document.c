@@ -473,6 +473,22 @@ document_recover(const AbandonedKeys *abandoned, int rest)
 	run_command(&query, args, NULL);
 }
 
+void
+document_hurry(const char *server, Oid owner)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents d SET next_attempt_at = clock_timestamp() FROM pg_catalog.pg_class c"
+		" WHERE d.next_attempt_at > clock_timestamp() AND d.state = 'pending' AND NOT d.in_doubt"
+		" AND d.server::text = $1 AND c.oid = d.relation AND c.relowner = $2",
+		2, {TEXTOID, OIDOID}
+	};
+	Datum		args[2];
+
+	args[0] = CStringGetTextDatum(server);
+	args[1] = ObjectIdGetDatum(owner);
+	run_command(&query, args, NULL);
+}
+
 struct Unfinished
 {
 	bool		any;

@@ -44,6 +44,12 @@ extern List *document_abandoned(void);
 /* They become pending, due when rest milliseconds have passed. */
 extern void document_recover(const AbandonedKeys *abandoned, int rest);
 
+/*
+ * Pending ones of a server and table owner are due at once, but those that may
+ * still be at work on the other side.
+ */
+extern void document_hurry(const char *server, Oid owner);
+
 /* A key whose next_attempt_at has come. */
 typedef struct DueKey
 {

@@ -7,6 +7,8 @@
  *   worker leaves while they run.
  * - CREATE and DROP EXTENSION and CREATE DATABASE may mean a worker to start or to
  *   end, once they are committed.
+ * - A server, a mapping or a right to use a server that changes may be what the
+ *   worker waits for.
  * - COMMIT PREPARED makes entries of the outbox visible without a commit
  *   callback in any session.
  * - An API key is part of the text of CREATE USER MAPPING; pg_stat_activity is
@@ -36,6 +38,9 @@ static object_access_hook_type prev_object_access = NULL;
 static bool probe_this_database = false;
 static bool probe_all_databases = false;
 
+/* And the worker. */
+static bool wake_worker = false;
+
 static void
 at_xact_event(XactEvent event, void *arg)
 {
@@ -48,7 +53,9 @@ at_xact_event(XactEvent event, void *arg)
 	}
 	if (event == XACT_EVENT_COMMIT && probe_all_databases)
 		shmem_request_probe(InvalidOid);
-	probe_this_database = probe_all_databases = false;
+	if (event == XACT_EVENT_COMMIT && wake_worker)
+		shmem_wake_worker(MyDatabaseId);
+	probe_this_database = probe_all_databases = wake_worker = false;
 }
 
 static void
@@ -115,9 +122,30 @@ hide_api_key(Node *parsetree)
 		pgstat_report_activity(STATE_RUNNING, "ALTER USER MAPPING … OPTIONS (api_key …)");
 }
 
+static bool
+may_change_server(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+		case T_CreateForeignServerStmt:
+		case T_AlterForeignServerStmt:
+		case T_CreateUserMappingStmt:
+		case T_AlterUserMappingStmt:
+		case T_DropUserMappingStmt:
+		case T_GrantRoleStmt:
+			return true;
+		case T_GrantStmt:
+			return castNode(GrantStmt, parsetree)->objtype == OBJECT_FOREIGN_SERVER;
+		default:
+			return false;
+	}
+}
+
 static void
 after_statement(Node *parsetree)
 {
+	wake_worker |= may_change_server(parsetree);
+
 	if (IsA(parsetree, TransactionStmt) &&
 		castNode(TransactionStmt, parsetree)->kind == TRANS_STMT_COMMIT_PREPARED)
 		shmem_wake_worker(MyDatabaseId);
