@@ -423,7 +423,6 @@ take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
 	Worker	   *worker = claim->worker;
 	bool		passes_by = exclusions->n > 0;
 	double		started = limits_now();
-	double		ended;
 	List	   *entries;
 	ListCell   *lc;
 
@@ -431,15 +430,18 @@ take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
 		return;
 	entries = outbox_read(&worker->position, limit, exclusions->n,
 						  exclusions->relations, exclusions->collections);
-	worker->pass_by_at = 0;
 	if (list_length(entries) < limit)
 	{
 		ItemPointerSet(&worker->position, 0, 0);
 		worker->look = worker->look_again;
 		worker->look_again = false;
-		ended = limits_now();
-		if (passes_by)
-			worker->pass_by_at = ended + Max((ended - started) * PASS_BY_REST, MIN_PASS_BY_REST);
+	}
+	if (passes_by)
+	{
+		double		ended = limits_now();
+
+		worker->pass_by_at = list_length(entries) == limit ? 0 :
+			ended + Max((ended - started) * PASS_BY_REST, MIN_PASS_BY_REST);
 	}
 	foreach(lc, entries)
 		take_entry(claim, lfirst(lc));
