@@ -7,7 +7,8 @@
 #   sandbox_build VAR...  builds a copy of the project in $work/src, with these make variables, and
 #                         installs it in a copy of PostgreSQL, whose programs are in $bindir
 #   sandbox_wait CMD      runs a command so that a signal to this script ends it at once
-#   sandbox_user CMD      runs a command as the user who may run a server: initdb refuses root
+#   sandbox_user CMD      runs a command as the user who may run a server: initdb refuses root; with the
+#                         options of setpriv in $sandbox_capabilities, if any
 #
 # The installed PostgreSQL is only read: its programs find the libraries and the extensions'
 # files relative to where they are themselves, so a copy of the tree is an installation.
@@ -72,7 +73,8 @@ sandbox_wait() {
 
 sandbox_user() {
     if test -n "$owner"; then
-        set -- setpriv --reuid="$owner" --regid="$(id -g "$owner")" --init-groups "$@"
+        # shellcheck disable=SC2086 # options
+        set -- setpriv --reuid="$owner" --regid="$(id -g "$owner")" --init-groups ${sandbox_capabilities:-} "$@"
     fi
     env HOME="$work/home" TMPDIR="$work/tmp" PATH="$bindir:$PATH" "$@"
 }

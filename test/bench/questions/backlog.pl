@@ -61,6 +61,6 @@ return {
 		$report->row('the same with a transaction held open', $held_ratio, sprintf('%.0f a second: %+.0f %%', $held, 100 * ($held_ratio - 1)),
 			target => 'within 20 %', met => $held_ratio >= 0.8);
 		$report->lines(x => 'documents', y => 'documents a second',
-			lines => [ [ 'backlog', $parts, 'ours' ], [ 'held open', $held_parts ] ]);
+			lines => [ [ 'backlog', $parts, 'ours' ], [ 'with a transaction held open', $held_parts, 'other' ] ]);
 	},
 };

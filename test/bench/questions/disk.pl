@@ -66,6 +66,6 @@ return {
 		$report->row('disk of a document', $documents / $rows, sprintf('%.0f bytes, of which indexes %.0f', $documents / $rows, $indexes / $rows), target => 'stated');
 		$report->row("outbox and documents, largest in @{[ $rows * $half ]} changes", $first, sprintf('%.0f MB', $first));
 		$report->row('in the next as many', $second, sprintf('%.0f MB: %+.0f %%', $second, 100 * ($growth - 1)), target => 'no growth', met => $growth <= 1.05);
-		$report->lines(x => 'changes', y => 'MB, indexes included', lines => [ [ 'documents', \@documents, 'ours' ], [ 'outbox', \@outbox ] ]);
+		$report->lines(x => 'changes', y => 'MB, indexes included', lines => [ [ 'documents', \@documents, 'ours' ], [ 'outbox', \@outbox, 'other' ] ]);
 	},
 };

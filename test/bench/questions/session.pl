@@ -10,7 +10,7 @@ sub transactions
 {
 	my ($bench, $table, $number) = @_;
 	my $file = $bench->work . '/session.sql';
-	my $log = $bench->work . '/session';
+	my $log = $bench->work . '/transactions';
 	my $part = int($number / 100) || 1;
 	my (@points, @latencies);
 
@@ -63,7 +63,7 @@ return {
 		$measure->('mixpeek_docs, worker paused', 'items_paused', $number, 'ours', $target);
 		$session->do('TRUNCATE mixpeek.outbox');
 		$bench->enable(1);
-		$measure->('mixpeek_docs, worker at work', 'items', $number, 'ours', $target);
+		$measure->('mixpeek_docs, worker at work', 'items', $number, 'ceiling', $target);
 		if ($bench->has('pg_net'))
 		{
 			my $url = $bench->api->url;
@@ -77,7 +77,7 @@ return {
 					RETURN NEW;
 				END \$\$;
 				CREATE TRIGGER post AFTER INSERT ON net FOR EACH ROW EXECUTE FUNCTION post_later()");
-			$measure->('pg_net, a fifth of the transactions', 'net', $bench->size(20_000));
+			$measure->('pg_net', 'net', $bench->size(20_000), 'other');
 		}
 		else
 		{

@@ -154,11 +154,13 @@ my $style = <<'END';
   .page { fill: #ffffff; } text { fill: #24292f; font: 13px system-ui, sans-serif; }
   .title { font-size: 15px; font-weight: 600; } .small { font-size: 11px; fill: #57606a; }
   .grid { stroke: #d0d7de; stroke-width: 1; } .bar { fill: #8c959f; } .ours { fill: #0969da; } .ceiling { fill: #1a7f37; }
+  .other { fill: #bc4c00; } .path.other { fill: none; stroke: #bc4c00; }
   .target { stroke: #cf222e; stroke-width: 2; stroke-dasharray: 5 3; } .path { fill: none; stroke-width: 2; stroke: #8c959f; }
   .path.ours { fill: none; stroke: #0969da; } .path.ceiling { fill: none; stroke: #1a7f37; }
   @media (prefers-color-scheme: dark) {
     .page { fill: #0d1117; } text { fill: #e6edf3; } .small { fill: #9198a1; } .grid { stroke: #3d444d; }
     .bar { fill: #6e7681; } .ours { fill: #4493f8; } .ceiling { fill: #3fb950; } .target { stroke: #f85149; }
+    .other { fill: #db6d28; } .path.other { stroke: #db6d28; }
     .path { stroke: #6e7681; } .path.ours { stroke: #4493f8; } .path.ceiling { stroke: #3fb950; }
   }
 </style>
@@ -218,13 +220,13 @@ sub svg
 }
 
 # bars(unit => TEXT, log => 0|1, target => [VALUE, TEXT], bars => [[LABEL, VALUE, CLASS], ...]); class
-# is "ours", "ceiling" or nothing. A name other than the question's may be given as name.
+# is "ours", "ceiling", "other" or nothing. A name other than the question's may be given as name.
 sub bars
 {
 	my ($self, %picture) = @_;
 	my @bars = grep { defined $_->[1] } @{ $picture{bars} };
 	my @values = sort { $a <=> $b } map { $_->[1] } @bars;
-	my ($left, $width, $top, $pitch) = (250, 420, 58, 27);
+	my ($left, $width, $top, $pitch) = (270, 400, 58, 27);
 	my $bottom = $top + $pitch * @bars;
 	my $high = $values[-1] * 1.02 || 1;
 	my $low = 0;
@@ -274,7 +276,8 @@ sub bars
 sub lines
 {
 	my ($self, %picture) = @_;
-	my ($left, $width, $top, $height) = (70, 560, 70, 220);
+	my ($left, $width, $top, $height) = (70, 660, 90, 220);
+	my $legend = $left;
 	my @points = map { @{ $_->[1] } } @{ $picture{lines} };
 	my ($right) = sort { $b <=> $a } map { $_->[0] } @points;
 	my ($high) = sort { $b <=> $a } map { $_->[1] } @points, $picture{target} ? [ 0, $picture{target}[0] ] : ();
@@ -301,10 +304,11 @@ sub lines
 	foreach my $line (@{ $picture{lines} })
 	{
 		my ($label, $of, $class) = @$line;
-		my $last = $of->[-1];
 
 		$body .= qq{<polyline class="path @{[ $class // '' ]}" points="@{[ join(' ', map { $x->($_->[0]) . ',' . $y->($_->[1]) } @$of) ]}"/>\n}
-			. qq{<text x="@{[ $x->($last->[0]) + 6 ]}" y="@{[ $y->($last->[1]) + 4 ]}">@{[ escape($label) ]}</text>\n};
+			. qq{<rect class="bar @{[ $class // '' ]}" x="$legend" y="59" width="10" height="10" rx="2"/>\n}
+			. qq{<text x="@{[ $legend + 15 ]}" y="69">@{[ escape($label) ]}</text>\n};
+		$legend += 40 + 7 * length $label;
 	}
 	$self->write(($picture{name} // $self->current->{name}) . '.svg', $self->svg($top + $height + 60, $picture{y}, $body));
 	return;
