@@ -48,6 +48,16 @@ sub note
 	return;
 }
 
+# What could not be measured, and why; the other questions go on.
+sub failed
+{
+	my ($self, $why) = @_;
+
+	print STDERR $why;
+	$self->row('could not be measured', undef, ($why =~ /^(.*)/)[0] // '');
+	return 1;
+}
+
 sub seconds { $_[0]->current->{seconds} = int($_[1] + 0.5); return }
 sub current { return $_[0]{questions}[-1] }
 
