@@ -9,9 +9,11 @@
  */
 #include "compat.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "document.h"
+#include "funcapi.h"
 #include "query.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -19,62 +21,6 @@
 
 /* Looks for enrichments after a document was sent: seconds from one to the next. */
 static const int look_delays[] = {1, 2, 4, 15, 60, 300, 1800, 10800};
-
-/*
- * Columns of a batch as arrays, job by job.
- */
-
-typedef struct Batch
-{
-	int			n;
-	Job	  **jobs;
-	Datum	   *datums;
-	bool	   *nulls;
-} Batch;
-
-static void
-batch_init(Batch *batch, List *jobs)
-{
-	ListCell   *lc;
-
-	batch->n = 0;
-	batch->jobs = palloc(sizeof(Job *) * list_length(jobs));
-	batch->datums = palloc(sizeof(Datum) * list_length(jobs));
-	batch->nulls = palloc(sizeof(bool) * list_length(jobs));
-	foreach(lc, jobs)
-		batch->jobs[batch->n++] = lfirst(lc);
-}
-
-static Datum
-batch_array(Batch *batch, Oid type, int len, bool byval, char align)
-{
-	int			dims[1];
-	int			lbs[1] = {1};
-
-	dims[0] = batch->n;
-	return PointerGetDatum(construct_md_array(batch->datums, batch->nulls, 1, dims, lbs,
-											  type, len, byval, align));
-}
-
-/* An array of what "expression" is for each job; null where "isnull" holds. */
-#define BATCH_ARRAY(batch, isnull_expression, expression, type, len, byval, align) \
-	do { \
-		for (int i_ = 0; i_ < (batch)->n; i_++) \
-		{ \
-			Job *job = (batch)->jobs[i_]; \
-			(batch)->nulls[i_] = (isnull_expression); \
-			(batch)->datums[i_] = (batch)->nulls[i_] ? (Datum) 0 : (expression); \
-		} \
-		*args++ = batch_array(batch, type, len, byval, align); \
-	} while (0)
-
-#define TEXTS(batch, s)		BATCH_ARRAY(batch, (s) == NULL, CStringGetTextDatum(s), TEXTOID, -1, false, TYPALIGN_INT)
-#define OIDS(batch, o)		BATCH_ARRAY(batch, false, ObjectIdGetDatum(o), OIDOID, sizeof(Oid), true, TYPALIGN_INT)
-#define INTS(batch, i)		BATCH_ARRAY(batch, false, Int32GetDatum(i), INT4OID, 4, true, TYPALIGN_INT)
-#define BOOLS(batch, b)		BATCH_ARRAY(batch, false, BoolGetDatum(b), BOOLOID, 1, true, TYPALIGN_CHAR)
-#define TIMES(batch, t)		BATCH_ARRAY(batch, (t) == 0, TimestampTzGetDatum(t), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)
-#define JSONBS(batch, j)	BATCH_ARRAY(batch, (j) == NULL, JsonbPGetDatum(j), JSONBOID, -1, false, TYPALIGN_INT)
-#define BYTEAS(batch, isnull, b) BATCH_ARRAY(batch, isnull, PointerGetDatum(b), BYTEAOID, -1, false, TYPALIGN_INT)
 
 static bytea *
 make_bytea(const uint8 *bytes, int len)
@@ -84,22 +30,6 @@ make_bytea(const uint8 *bytes, int len)
 	SET_VARSIZE(result, VARHDRSZ + len);
 	memcpy(VARDATA(result), bytes, len);
 	return result;
-}
-
-static bytea *
-hash_bytea(const ContentHash *hash)
-{
-	return make_bytea(hash->bytes, HASH_LENGTH);
-}
-
-static bytea *
-two_hashes_bytea(const ContentHash *content, const ContentHash *features)
-{
-	uint8		both[2 * HASH_LENGTH];
-
-	memcpy(both, content->bytes, HASH_LENGTH);
-	memcpy(both + HASH_LENGTH, features->bytes, HASH_LENGTH);
-	return make_bytea(both, sizeof(both));
 }
 
 /*
@@ -126,21 +56,39 @@ read_hash(ContentHash *hash, const bytea *bytes, int offset)
 		memcpy(hash->bytes, VARDATA_ANY(bytes) + offset, HASH_LENGTH);
 }
 
-/* Runs a statement whose parameters are the arrays of the jobs' keys. */
+/* The jobs' keys as three arrays. */
+static void
+key_arrays(List *jobs, Datum *arrays)
+{
+	Oid		   *relations = palloc(sizeof(Oid) * list_length(jobs));
+	char	  **collections = palloc(sizeof(char *) * list_length(jobs));
+	char	  **keys = palloc(sizeof(char *) * list_length(jobs));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+	{
+		Job		   *job = lfirst(lc);
+
+		relations[n] = job->relation;
+		collections[n] = job->collection;
+		keys[n++] = job->key;
+	}
+	arrays[0] = query_oid_array(relations, n);
+	arrays[1] = query_text_array(collections, n);
+	arrays[2] = query_text_array(keys, n);
+}
+
+/* Runs a statement whose parameters are those arrays. */
 static void
 run_on_keys(Statement *query, List *jobs)
 {
-	Datum		values[3];
-	Datum	   *args = values;
-	Batch		batch;
+	Datum		args[3];
 
 	if (jobs == NIL)
 		return;
-	batch_init(&batch, jobs);
-	OIDS(&batch, job->relation);
-	TEXTS(&batch, job->collection);
-	TEXTS(&batch, job->key);
-	query_run(query, values, NULL);
+	key_arrays(jobs, args);
+	query_run(query, args, NULL);
 	query_end();
 }
 
@@ -185,24 +133,125 @@ document_fetch(List *jobs)
 		" JOIN mixpeek.documents d ON d.relation = k.r AND d.collection = k.c AND d.key = k.k",
 		3, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
-	Datum		values[3];
-	Datum	   *args = values;
-	Batch		batch;
+	Datum		args[3];
 
 	if (jobs == NIL)
 		return;
-	batch_init(&batch, jobs);
-	OIDS(&batch, job->relation);
-	TEXTS(&batch, job->collection);
-	TEXTS(&batch, job->key);
-	query_run(&query, values, NULL);
+	key_arrays(jobs, args);
+	query_run(&query, args, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
 		int64		n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 
-		read_stored(batch.jobs[n - 1], SPI_tuptable->vals[i]);
+		read_stored(list_nth(jobs, n - 1), SPI_tuptable->vals[i]);
 	}
+	query_end();
+}
+
+/*
+ * Lines of mixpeek.documents, one a job, as a parameter of a statement: an array
+ * of records, which costs a tenth of as many arrays as there are columns.
+ */
+#define JOB_LINES \
+	" unnest($1) AS u (relation oid, collection text, key text, document_id text, state text," \
+	" attempts int4, next_attempt_at timestamptz, last_error text, in_doubt bool, looks int2," \
+	" server name, marker text, content_hash bytea, features_hash bytea, intent_hash bytea," \
+	" enrichments jsonb, confirmed bool, written_back bool)"
+#define JOB_LINES_ARGS 1, {RECORDARRAYOID}
+
+enum
+{
+	LINE_RELATION, LINE_COLLECTION, LINE_KEY, LINE_DOCUMENT_ID, LINE_STATE,
+	LINE_ATTEMPTS, LINE_NEXT_ATTEMPT_AT, LINE_LAST_ERROR, LINE_IN_DOUBT, LINE_LOOKS,
+	LINE_SERVER, LINE_MARKER, LINE_CONTENT_HASH, LINE_FEATURES_HASH, LINE_INTENT_HASH,
+	LINE_ENRICHMENTS, LINE_CONFIRMED, LINE_WRITTEN_BACK, LINE_COLUMNS
+};
+
+static const Oid line_types[LINE_COLUMNS] = {
+	OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+	INT4OID, TIMESTAMPTZOID, TEXTOID, BOOLOID, INT2OID,
+	NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID,
+	JSONBOID, BOOLOID, BOOLOID
+};
+
+typedef struct Line
+{
+	Datum		values[LINE_COLUMNS];
+	bool		nulls[LINE_COLUMNS];
+} Line;
+
+static void
+line_set(Line *line, int column, Datum value)
+{
+	line->values[column] = value;
+	line->nulls[column] = false;
+}
+
+static void
+line_set_text(Line *line, int column, const char *text)
+{
+	if (text)
+		line_set(line, column, CStringGetTextDatum(text));
+}
+
+static void
+line_set_hash(Line *line, int column, const ContentHash *hash)
+{
+	if (hash->known)
+		line_set(line, column, PointerGetDatum(make_bytea(hash->bytes, HASH_LENGTH)));
+}
+
+static void
+line_set_hashes(Line *line, int column, const ContentHash *content, const ContentHash *features)
+{
+	uint8		both[2 * HASH_LENGTH];
+
+	memcpy(both, content->bytes, HASH_LENGTH);
+	memcpy(both + HASH_LENGTH, features->bytes, HASH_LENGTH);
+	line_set(line, column, PointerGetDatum(make_bytea(both, sizeof(both))));
+}
+
+static TupleDesc
+line_descriptor(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(LINE_COLUMNS);
+
+	for (int i = 0; i < LINE_COLUMNS; i++)
+		TupleDescInitEntry(desc, i + 1, NULL, line_types[i], -1, 0);
+	return BlessTupleDesc(desc);
+}
+
+/* Runs a statement on the lines that fill() makes of the jobs. */
+static void
+run_on_lines(Statement *query, List *jobs, void (*fill) (const Job *job, Line *line))
+{
+	TupleDesc	desc;
+	Datum	   *lines;
+	Datum		args[1];
+	int			n = 0;
+	ListCell   *lc;
+
+	if (jobs == NIL)
+		return;
+	desc = line_descriptor();
+	lines = palloc(sizeof(Datum) * list_length(jobs));
+	foreach(lc, jobs)
+	{
+		const Job  *job = lfirst(lc);
+		Line		line;
+
+		memset(line.nulls, true, sizeof(line.nulls));
+		line_set(&line, LINE_RELATION, ObjectIdGetDatum(job->relation));
+		line_set_text(&line, LINE_COLLECTION, job->collection);
+		line_set_text(&line, LINE_KEY, job->key);
+		line_set_text(&line, LINE_DOCUMENT_ID, job->document_id);
+		line_set(&line, LINE_ATTEMPTS, Int32GetDatum(job->attempts));
+		fill(job, &line);
+		lines[n++] = HeapTupleGetDatum(heap_form_tuple(desc, line.values, line.nulls));
+	}
+	args[0] = PointerGetDatum(construct_array(lines, n, RECORDOID, -1, false, TYPALIGN_DOUBLE));
+	query_run(query, args, NULL);
 	query_end();
 }
 
@@ -210,39 +259,20 @@ document_fetch(List *jobs)
  * Intend
  */
 
-/*
- * The parameters of both statements: keys, then what is recorded.  A line's
- * content is not known until an answer says so.
- */
-#define INTENT_ARGS \
-	10, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, \
-		BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID}
-#define INTENT_ROWS \
-	" ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6)," \
-	" unnest($7), unnest($8), unnest($9), unnest($10)) AS u (r, c, k, i, a, x, s, m, f, h)"
-
+/* A line's content is not known until an answer says so. */
 static void
-run_intent(Statement *query, List *jobs)
+fill_intent(const Job *job, Line *line)
 {
-	Datum		values[10];
-	Datum	   *args = values;
-	Batch		batch;
+	NameData   *server = palloc0(sizeof(NameData));
 
-	if (jobs == NIL)
-		return;
-	batch_init(&batch, jobs);
-	OIDS(&batch, job->relation);
-	TEXTS(&batch, job->collection);
-	TEXTS(&batch, job->key);
-	TEXTS(&batch, job->document_id);
-	INTS(&batch, job->attempts);
-	BOOLS(&batch, job->in_doubt || job_may_create(job));
-	TEXTS(&batch, job->server);
-	TEXTS(&batch, job->marker);
-	BYTEAS(&batch, !job->told_features.known || job_may_create(job), hash_bytea(&job->told_features));
-	BYTEAS(&batch, !intent_is_certain(job), two_hashes_bytea(&job->content_hash, &job->features_hash));
-	query_run(query, values, NULL);
-	query_end();
+	namestrcpy(server, job->server);
+	line_set(line, LINE_SERVER, NameGetDatum(server));
+	line_set_text(line, LINE_MARKER, job->marker);
+	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt || job_may_create(job)));
+	if (!job_may_create(job))
+		line_set_hash(line, LINE_FEATURES_HASH, &job->told_features);
+	if (intent_is_certain(job))
+		line_set_hashes(line, LINE_INTENT_HASH, &job->content_hash, &job->features_hash);
 }
 
 static List *
@@ -265,18 +295,21 @@ document_intend(List *jobs)
 	static Statement insert = {
 		"INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, attempts,"
 		" in_doubt, server, marker, features_hash, intent_hash)"
-		" SELECT r, c, k, i, 'sending', a, x, s, m, f, h FROM" INTENT_ROWS,
-		INTENT_ARGS
+		" SELECT relation, collection, key, document_id, 'sending', attempts,"
+		" in_doubt, server, marker, features_hash, intent_hash FROM" JOB_LINES,
+		JOB_LINES_ARGS
 	};
 	static Statement update = {
-		"UPDATE mixpeek.documents d SET state = 'sending', attempts = a, in_doubt = x, server = s,"
-		" marker = m, content_hash = NULL, features_hash = f, intent_hash = h, next_attempt_at = NULL"
-		" FROM" INTENT_ROWS " WHERE d.relation = r AND d.collection = c AND d.key = k",
-		INTENT_ARGS
+		"UPDATE mixpeek.documents d SET state = 'sending', attempts = u.attempts,"
+		" in_doubt = u.in_doubt, server = u.server, marker = u.marker, content_hash = NULL,"
+		" features_hash = u.features_hash, intent_hash = u.intent_hash, next_attempt_at = NULL"
+		" FROM" JOB_LINES
+		" WHERE d.relation = u.relation AND d.collection = u.collection AND d.key = u.key",
+		JOB_LINES_ARGS
 	};
 
-	run_intent(&insert, jobs_stored(jobs, false));
-	run_intent(&update, jobs_stored(jobs, true));
+	run_on_lines(&insert, jobs_stored(jobs, false), fill_intent);
+	run_on_lines(&update, jobs_stored(jobs, true), fill_intent);
 }
 
 /* A worker that ends before the look does looks again after a minute. */
@@ -347,51 +380,47 @@ with_outcome(List *jobs, bool forgotten)
 	return result;
 }
 
+static void
+fill_outcome(const Job *job, Line *line)
+{
+	bool		mirrored = job->outcome == OUTCOME_MIRRORED;
+	TimestampTz due = document_due(job);
+
+	line_set_text(line, LINE_STATE, state_name(job));
+	if (due)
+		line_set(line, LINE_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
+	line_set_text(line, LINE_LAST_ERROR, job->error);
+	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt));
+	line_set(line, LINE_LOOKS, Int16GetDatum(mirrored ? job->looks + 1 : job->looks));
+	line_set_hash(line, LINE_CONTENT_HASH, &job->told_content);
+	line_set_hash(line, LINE_FEATURES_HASH, &job->told_features);
+	if (job->in_doubt && job->intent_content.known)
+		line_set_hashes(line, LINE_INTENT_HASH, &job->intent_content, &job->intent_features);
+	if (job->enrichments)
+		line_set(line, LINE_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
+	line_set(line, LINE_CONFIRMED, BoolGetDatum(mirrored && !job->refresh));
+	line_set(line, LINE_WRITTEN_BACK, BoolGetDatum(!job->write_back_missed));
+}
+
 /* Enrichments that differ from those stored end the looks for more. */
 static void
 store_outcomes(List *jobs)
 {
 	static Statement query = {
-		"UPDATE mixpeek.documents d SET document_id = u.i, state = u.st, attempts = u.a,"
-		" next_attempt_at = CASE WHEN u.st = 'mirrored' AND u.e IS NOT NULL"
-		"   AND u.e IS DISTINCT FROM d.enrichments AND NOT u.w THEN NULL ELSE u.t END,"
-		" last_error = u.er, in_doubt = u.x, looks = u.l, content_hash = u.ch, features_hash = u.fh,"
-		" intent_hash = u.ih, enrichments = coalesce(u.e, CASE WHEN u.i = d.document_id THEN d.enrichments END),"
-		" mirrored_at = CASE WHEN u.ok THEN now() ELSE d.mirrored_at END"
-		" FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6), unnest($7),"
-		" unnest($8), unnest($9), unnest($10), unnest($11), unnest($12), unnest($13), unnest($14), unnest($15),"
-		" unnest($16)) AS u (r, c, k, i, st, a, t, er, x, l, ch, fh, ih, e, ok, w)"
-		" WHERE d.relation = u.r AND d.collection = u.c AND d.key = u.k",
-		16, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-			TIMESTAMPTZARRAYOID, TEXTARRAYOID, BOOLARRAYOID, INT4ARRAYOID, BYTEAARRAYOID,
-			BYTEAARRAYOID, BYTEAARRAYOID, JSONBARRAYOID, BOOLARRAYOID, BOOLARRAYOID}
+		"UPDATE mixpeek.documents d SET document_id = u.document_id, state = u.state,"
+		" attempts = u.attempts, next_attempt_at = CASE WHEN u.state = 'mirrored'"
+		"   AND u.enrichments IS NOT NULL AND u.enrichments IS DISTINCT FROM d.enrichments"
+		"   AND u.written_back THEN NULL ELSE u.next_attempt_at END,"
+		" last_error = u.last_error, in_doubt = u.in_doubt, looks = u.looks,"
+		" content_hash = u.content_hash, features_hash = u.features_hash, intent_hash = u.intent_hash,"
+		" enrichments = coalesce(u.enrichments, CASE WHEN u.document_id = d.document_id THEN d.enrichments END),"
+		" mirrored_at = CASE WHEN u.confirmed THEN now() ELSE d.mirrored_at END"
+		" FROM" JOB_LINES
+		" WHERE d.relation = u.relation AND d.collection = u.collection AND d.key = u.key",
+		JOB_LINES_ARGS
 	};
-	Datum		values[16];
-	Datum	   *args = values;
-	Batch		batch;
 
-	if (jobs == NIL)
-		return;
-	batch_init(&batch, jobs);
-	OIDS(&batch, job->relation);
-	TEXTS(&batch, job->collection);
-	TEXTS(&batch, job->key);
-	TEXTS(&batch, job->document_id);
-	TEXTS(&batch, state_name(job));
-	INTS(&batch, job->attempts);
-	TIMES(&batch, document_due(job));
-	TEXTS(&batch, job->error);
-	BOOLS(&batch, job->in_doubt);
-	INTS(&batch, job->outcome == OUTCOME_MIRRORED ? job->looks + 1 : job->looks);
-	BYTEAS(&batch, !job->told_content.known, hash_bytea(&job->told_content));
-	BYTEAS(&batch, !job->told_features.known, hash_bytea(&job->told_features));
-	BYTEAS(&batch, !(job->in_doubt && job->intent_content.known),
-		   two_hashes_bytea(&job->intent_content, &job->intent_features));
-	JSONBS(&batch, job->enrichments);
-	BOOLS(&batch, job->outcome == OUTCOME_MIRRORED && !job->refresh);
-	BOOLS(&batch, job->write_back_missed);
-	query_run(&query, values, NULL);
-	query_end();
+	run_on_lines(&query, jobs, fill_outcome);
 }
 
 static void
