@@ -430,16 +430,22 @@ watch(int epoll, int fd)
 		die("watch a descriptor");
 }
 
-/* How long to sleep: until the next timer, not at all if the library is busy. */
+/*
+ * Sleeps until something happens or the next timer is due, not at all if the
+ * library is busy.  Milliseconds would be too coarse for measuring.
+ */
 static int
-sleep_time(void)
+wait_for_event(int epoll, struct epoll_event *event)
 {
-	int			timeout = timer_run();
+	double		timeout = timer_run();
 	MHD_UNSIGNED_LONG_LONG library;
+	struct timespec time;
 
-	if (MHD_get_timeout(http, &library) == MHD_YES && (timeout < 0 || library < (unsigned) timeout))
-		timeout = library;
-	return timeout;
+	if (MHD_get_timeout(http, &library) == MHD_YES && (timeout < 0 || library / 1e3 < timeout))
+		timeout = library / 1e3;
+	time.tv_sec = (time_t) timeout;
+	time.tv_nsec = (long) ((timeout - time.tv_sec) * 1e9);
+	return epoll_pwait2(epoll, event, 1, timeout < 0 ? NULL : &time, NULL);
 }
 
 /*
@@ -460,7 +466,7 @@ server_run(void)
 	announce();
 	for (;;)
 	{
-		int			ready = epoll_wait(epoll, &event, 1, sleep_time());
+		int			ready = wait_for_event(epoll, &event);
 
 		if (ready < 0 && errno != EINTR)
 			die("wait for events");

@@ -93,10 +93,10 @@ timer_stop(Timer *timer)
 }
 
 /*
- * Calls what has expired.  Returns the milliseconds to the next one, -1 if there
- * is none, and 0 after a call, since that may have left something to do.
+ * Calls what has expired.  Returns the seconds to the next one, -1 if there is
+ * none, and 0 after a call, since that may have left something to do.
  */
-int
+double
 timer_run(void)
 {
 	double		now;
@@ -115,5 +115,5 @@ timer_run(void)
 	}
 	if (called)
 		return 0;
-	return heap_count ? (int) ((heap[1]->deadline - now) * 1000) + 1 : -1;
+	return heap_count ? heap[1]->deadline - now : -1;
 }

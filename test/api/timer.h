@@ -18,6 +18,6 @@ extern double clock_now(void);	/* monotonic, seconds */
 extern double clock_wall(void); /* unix time, seconds */
 extern void timer_start(Timer *timer, double seconds);
 extern void timer_stop(Timer *timer);
-extern int	timer_run(void);
+extern double timer_run(void);
 
 #endif
