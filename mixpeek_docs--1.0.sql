@@ -66,6 +66,8 @@ CREATE TABLE mixpeek.outbox
     key text
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
+-- A publication FOR ALL TABLES must not keep the worker from deleting.
+ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;
 COMMENT ON TABLE mixpeek.outbox IS
     'keys that may have changed and are still to be looked at; operation: I insert, U update, D delete, K look again, R look for enrichments, B all rows after key, T all stored documents after key';
 

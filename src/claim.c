@@ -546,7 +546,8 @@ read_rows(void *arg)
 static void
 forget_rendering(Worker *worker, Job *job)
 {
-	worker->bytes -= job->content_len + job->features_len;
+	if (job->wanted)
+		worker->bytes -= job->content_len + job->features_len;
 	job->content = job->features = NULL;
 	job->content_len = job->features_len = 0;
 	job->wanted = false;
@@ -626,9 +627,12 @@ read_all(Worker *worker, List *jobs)
 static void
 adopt_unmirrored(Worker *worker, Job *job)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
+	HeapTuple	tuple;
 
-	if (!job->stored || !HeapTupleIsValid(tuple))
+	if (!job->stored)
+		return;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
+	if (!HeapTupleIsValid(tuple))
 		return;
 	job->connection = targets_connection(worker->targets, job->server,
 										 ((Form_pg_class) GETSTRUCT(tuple))->relowner);

@@ -649,9 +649,11 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 		" WHERE classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass", 0, {0}
 	};
 	List	   *triggers = NIL;
+	GuardState	guard;
 	ListCell   *lc;
 
 	check_event_trigger(fcinfo);
+	guard_enter(&guard, GetUserId());
 	query_run(&query, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -662,6 +664,7 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 		triggers = query_lappend(triggers, oid);
 	}
 	query_end();
+	guard_leave(&guard);
 	foreach(lc, triggers)
 		check_trigger(*(Oid *) lfirst(lc));
 	PG_RETURN_NULL();

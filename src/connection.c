@@ -17,7 +17,6 @@
 #include "utils/syscache.h"
 
 /* Seconds after which a server without mapping, grant or sense is looked at again. */
-#define RETRY_PROBLEM	60.0
 
 /* There is one worker a process; invalidation callbacks cannot be removed. */
 static Targets *current_targets = NULL;

@@ -13,6 +13,9 @@
 #include "job.h"
 #include "limits.h"
 
+/* A server that cannot be used is tried again after so many seconds. */
+#define RETRY_PROBLEM	60
+
 /* Markers a look-up asks for; the API's pages hold up to 1000 documents. */
 #define LOOKUP_BATCH	100
 

@@ -343,6 +343,9 @@ body_callback(char *data, size_t size, size_t n, void *arg)
 	return CURL_WRITEFUNC_ERROR;
 }
 
+/* An answer's headers put nothing off for longer, in seconds. */
+#define MAX_WAIT	3600.0
+
 static double
 seconds_from_now(double unix_time)
 {
@@ -363,17 +366,21 @@ header_number(const char *value)
 	return number;
 }
 
-/* Retry-After: seconds or an HTTP date. */
+/* Retry-After: seconds or an HTTP date; believed up to an hour. */
 static double
 retry_after(const char *value)
 {
 	double		seconds = header_number(value);
 	time_t		date;
 
-	if (seconds != HTTP_NO_HEADER)
-		return seconds;
-	date = curl_getdate(value, NULL);
-	return date == (time_t) -1 ? HTTP_NO_HEADER : seconds_from_now((double) date);
+	if (seconds == HTTP_NO_HEADER)
+	{
+		date = curl_getdate(value, NULL);
+		if (date == (time_t) -1)
+			return HTTP_NO_HEADER;
+		seconds = seconds_from_now((double) date);
+	}
+	return Min(seconds, MAX_WAIT);
 }
 
 /* X-RateLimit-Reset: unix time by the API's documentation, seconds elsewhere. */
@@ -382,7 +389,7 @@ rate_limit_reset(const char *value)
 {
 	double		number = header_number(value);
 
-	return number > 1e9 ? seconds_from_now(number) : number;
+	return Min(number > 1e9 ? seconds_from_now(number) : number, MAX_WAIT);
 }
 
 static void

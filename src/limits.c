@@ -15,6 +15,12 @@
 /* Keys claimed ahead at the most, where no rate limits them. */
 #define MAX_AHEAD			1000
 
+/* Requests a second: headers that say less are not believed. */
+#define MIN_RATE			(1 / 60.0)
+
+/* Seconds until the next request after a 429, whatever its headers say, at the least. */
+#define MIN_BLOCK			0.05
+
 /* Failures in a row that look like an outage, before the breaker opens. */
 #define MAX_FAILURES		5
 #define MIN_DOWN_DELAY		1.0
@@ -141,7 +147,7 @@ learn(Limits *limits, const HttpAnswer *answer)
 {
 	if (!limits->rate_is_set && answer->limit > 0 && answer->window > 0 &&
 		answer->limit / answer->window != limits->rate)
-		set_rate(limits, answer->limit / answer->window);
+		set_rate(limits, Max(MIN_RATE, answer->limit / answer->window));
 	if (limits->rate > 0 && answer->remaining >= 0)
 		limits->tokens = Min(limits->tokens, Max(0, answer->remaining - limits->running));
 }
@@ -155,7 +161,7 @@ slow_down(Limits *limits, double now, const HttpAnswer *answer, Verdict verdict)
 		limits->shrunk_at = now;
 	}
 	if (answer->retry_after >= 0)
-		limits->blocked_until = now + answer->retry_after;
+		limits->blocked_until = now + Max(MIN_BLOCK, answer->retry_after);
 	else if (verdict == VERDICT_SLOW_DOWN)
 		limits->blocked_until = now + (answer->reset > 0 ? answer->reset : DEFAULT_BLOCK);
 }

@@ -35,7 +35,6 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-bool		mirror_writes_back = false;
 
 /*
  * Arguments
@@ -621,7 +620,6 @@ mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 	plan = scan_plan(mirror, after != NULL);
 	PushActiveSnapshot(GetLatestSnapshot());
 	rc = SPI_execute_plan(plan, values, NULL, true, 0);
-	PopActiveSnapshot();
 	if (rc != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -634,6 +632,7 @@ mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 		keys = lappend(keys, key_to_text(mirror->key, values));
 		MemoryContextSwitchTo(old);
 	}
+	PopActiveSnapshot();
 	if (after == NULL)
 		SPI_freeplan(plan);
 	SPI_finish();
@@ -716,28 +715,6 @@ prepare_write_back(Mirror *mirror)
 	mirror->write_back_plan = prepare(sql.data, key->ncolumns + 2, types);
 }
 
-/* Runs the statement with the trigger silenced, also when it fails. */
-static int
-execute_write_back(Mirror *mirror, Datum *values, const char *nulls)
-{
-	int			rc;
-
-	mirror_writes_back = true;
-	PG_TRY();
-	{
-		PushActiveSnapshot(GetLatestSnapshot());
-		rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
-								  InvalidSnapshot, false, true, 0);
-		PopActiveSnapshot();
-	}
-	PG_FINALLY();
-	{
-		mirror_writes_back = false;
-	}
-	PG_END_TRY();
-	return rc;
-}
-
 bool
 mirror_write_back(Mirror *mirror, const char *key,
 				  const char *document_id, Jsonb *enrichments)
@@ -761,7 +738,10 @@ mirror_write_back(Mirror *mirror, const char *key,
 	if (mirror->write_back_plan == NULL)
 		prepare_write_back(mirror);
 	key_from_text(mirror->key, key, values + 2);
-	rc = execute_write_back(mirror, values, nulls);
+	PushActiveSnapshot(GetLatestSnapshot());
+	rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
+							  InvalidSnapshot, false, true, 0);
+	PopActiveSnapshot();
 	if (rc != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
 	done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

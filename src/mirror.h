@@ -91,8 +91,5 @@ extern List *mirror_scan_keys(Mirror *mirror, const char *after, int limit);
 extern bool mirror_write_back(Mirror *mirror, const char *key,
 							  const char *document_id, Jsonb *enrichments);
 
-/* True while mirror_write_back() changes a row: the trigger stays silent. */
-extern bool mirror_writes_back;
-
 
 #endif							/* MIXPEEK_MIRROR_H */

@@ -70,8 +70,7 @@ static struct
 	BufferLevel *levels;
 	int			nlevels;
 	int			max_levels;
-	const char *last_collection;	/* of the caller, to share its text */
-	int			last_collection_offset;
+	int			last_collection;	/* offset, to share its text; -1: none */
 	bool		written;		/* has the transaction put anything into the table? */
 } buffer;
 
@@ -90,7 +89,7 @@ buffer_create(void)
 	buffer.max_levels = 8;
 	buffer.levels = palloc(sizeof(BufferLevel) * buffer.max_levels);
 	buffer.nentries = buffer.ntext = buffer.nlevels = 0;
-	buffer.last_collection = NULL;
+	buffer.last_collection = -1;
 	MemoryContextSwitchTo(old);
 }
 
@@ -130,7 +129,7 @@ buffer_enter_level(void)
 	level->nest_level = nest_level;
 	level->first_entry = buffer.nentries;
 	level->first_byte = buffer.ntext;
-	buffer.last_collection = NULL;
+	buffer.last_collection = -1;
 }
 
 static void
@@ -185,7 +184,9 @@ buffer_flush_from(int first)
 								 ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(work);
 	outbox = table_open(outbox_oid, RowExclusiveLock);
+	PushActiveSnapshot(GetTransactionSnapshot());	/* a long key may be TOASTed */
 	insert_entries(outbox, buffer.entries + first, buffer.nentries - first);
+	PopActiveSnapshot();
 	table_close(outbox, NoLock);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(work);
@@ -204,7 +205,7 @@ buffer_flush_level(void)
 
 	buffer_flush_from(level->first_entry);
 	buffer.ntext = level->first_byte;
-	buffer.last_collection = NULL;
+	buffer.last_collection = -1;
 }
 
 static bool
@@ -246,15 +247,13 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 		buffer.entries = repalloc_huge(buffer.entries,
 									   sizeof(BufferEntry) * buffer.max_entries);
 	}
-	if (buffer.last_collection != collection)
-	{
-		buffer.last_collection_offset = buffer_add_text(collection);
-		buffer.last_collection = collection;
-	}
+	if (buffer.last_collection < 0 ||
+		strcmp(buffer.text + buffer.last_collection, collection) != 0)
+		buffer.last_collection = buffer_add_text(collection);
 	entry = &buffer.entries[buffer.nentries];
 	entry->relation = relation;
 	entry->operation = operation;
-	entry->collection = buffer.last_collection_offset;
+	entry->collection = buffer.last_collection;
 	entry->key = key ? buffer_add_text(key) : -1;
 	buffer.nentries++;
 }
@@ -305,7 +304,7 @@ merge_level(int nest_level)
 		buffer.nlevels--;
 	else
 		level->nest_level = nest_level - 1;
-	buffer.last_collection = NULL;
+	buffer.last_collection = -1;
 }
 
 static void
@@ -332,7 +331,7 @@ at_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 		case SUBXACT_EVENT_ABORT_SUB:
 			buffer.nentries = level->first_entry;
 			buffer.ntext = level->first_byte;
-			buffer.last_collection = NULL;
+			buffer.last_collection = -1;
 			buffer.nlevels--;
 			break;
 		default:
@@ -431,28 +430,34 @@ outbox_put(Oid relation, char operation, const char *collection,
 	query_end();
 }
 
-int64
-outbox_count_before(TransactionId xmax)
+/* Was the entry written by a transaction that began before xmax, or by the worker for one? */
+static bool
+is_before(TupleTableSlot *slot, TransactionId xmax)
+{
+	bool		isnull;
+	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+	char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
+
+	if (TransactionIdIsNormal(xmin) && TransactionIdIsCurrentTransactionId(xmin))
+		return false;
+	return !TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, xmax) ||
+		operation == OUTBOX_ALL_ROWS || operation == OUTBOX_ALL_STORED ||
+		operation == OUTBOX_LOOK || operation == OUTBOX_REFRESH;
+}
+
+bool
+outbox_any_before(TransactionId xmax)
 {
 	Oid			outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", false));
 	Relation	outbox = table_open(outbox_oid, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(outbox, NULL);
 	TableScanDesc scan = table_beginscan(outbox, GetActiveSnapshot(), 0, NULL);
-	int64		count = 0;
+	bool		found = false;
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		bool		isnull;
-		TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
-		char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
-
-		if (!TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, xmax) ||
-			operation == OUTBOX_ALL_ROWS || operation == OUTBOX_ALL_STORED ||
-			operation == OUTBOX_LOOK || operation == OUTBOX_REFRESH)
-			count++;
-	}
+	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		found = is_before(slot, xmax);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(outbox, AccessShareLock);
-	return count;
+	return found;
 }

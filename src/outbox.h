@@ -59,9 +59,9 @@ extern void outbox_put(Oid relation, char operation, const char *collection,
 					   char *const *keys, int nkeys);
 
 /*
- * Number of entries that a transaction before xmax wrote, or that stand for
- * many; the caller's snapshot decides which are visible.
+ * Is there an entry that another transaction before xmax wrote, or that stands
+ * for many?  The caller's snapshot decides which are visible.
  */
-extern int64 outbox_count_before(TransactionId xmax);
+extern bool outbox_any_before(TransactionId xmax);
 
 #endif							/* MIXPEEK_OUTBOX_H */

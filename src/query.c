@@ -36,7 +36,6 @@ query_run(Statement *query, Datum *args, const char *nulls)
 	PushActiveSnapshot(GetLatestSnapshot());
 	rc = SPI_execute_snapshot(query->plan, args, nulls, GetActiveSnapshot(),
 							  InvalidSnapshot, false, false, 0);
-	PopActiveSnapshot();
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
 }
@@ -44,6 +43,7 @@ query_run(Statement *query, Datum *args, const char *nulls)
 void
 query_end(void)
 {
+	PopActiveSnapshot();		/* results may have been TOASTed: it was needed until now */
 	SPI_finish();
 }
 

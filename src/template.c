@@ -73,8 +73,13 @@ find_attribute(Compiler *compiler, const char *name, const char *path)
 	{
 		Form_pg_attribute att = TupleDescAttr(compiler->desc, i);
 
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return att;
+		if (att->attisdropped || strcmp(NameStr(att->attname), name) != 0)
+			continue;
+		if (bms_is_member(att->attnum, compiler->excluded))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+					 errmsg("%s: column \"%s\" holds what comes back and cannot be sent", path, name)));
+		return att;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -727,6 +732,22 @@ append_column(StringInfo out, const TemplateStep *step, const TemplateRow *row)
 		append_native(out, column, value);
 }
 
+/* Metadata that came from the API may hold the marker of some document: it is not this one's. */
+static void
+drop_marker(StringInfo json)
+{
+	Datum		document;
+
+	if (strstr(json->data, MARKER_FIELD) == NULL && strstr(json->data, "\\u") == NULL)
+		return;
+	document = DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data));
+	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(document)))
+		return;
+	document = DirectFunctionCall2(jsonb_delete, document, CStringGetTextDatum(MARKER_FIELD));
+	resetStringInfo(json);
+	(void) JsonbToCString(json, &DatumGetJsonbP(document)->root, VARSIZE(DatumGetPointer(document)));
+}
+
 /* The members of a column that is an object, after the marker. */
 static void
 append_metadata(StringInfo out, const TemplateStep *step, const TemplateRow *row)
@@ -738,6 +759,7 @@ append_metadata(StringInfo out, const TemplateStep *step, const TemplateRow *row
 		return;
 	initStringInfo(&json);
 	append_column(&json, step, row);
+	drop_marker(&json);
 	p = json.data + strspn(json.data, " \t\r\n");
 	if (*p != '{')
 		ereport(ERROR,

@@ -243,7 +243,7 @@ mixpeek_mirror_row(PG_FUNCTION_ARGS)
 	const char *collection;
 
 	check_protocol(fcinfo);
-	if (mirror_writes_back || trigdata->tg_trigger->tgnargs == 0)
+	if (trigdata->tg_trigger->tgnargs == 0)
 		return PointerGetDatum(NULL);
 
 	collection = trigdata->tg_trigger->tgargs[0];

@@ -154,7 +154,7 @@ write_back_guarded(void *arg)
 }
 
 static void
-write_back(Job *job)
+write_back(Worker *worker, Job *job)
 {
 	WriteBackCall call = {job, false};
 	char	   *problem;
@@ -171,6 +171,7 @@ write_back(Job *job)
 		job->write_back_missed = true;
 		job->looks = 0;
 	}
+	worker_look(worker);		/* the owner's triggers may have changed more than that */
 }
 
 /* The wait must end when the first of the settled keys is due again. */
@@ -207,7 +208,7 @@ settle(Worker *worker)
 		jobs = lappend(jobs, job);
 	}
 	foreach(lc, jobs)
-		write_back(lfirst(lc));
+		write_back(worker, lfirst(lc));
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));
@@ -249,6 +250,55 @@ settle_and_claim(Worker *worker, bool claim)
 	commit(worker, &guard, worker->njobs > before);
 	free_jobs(worker, settled);
 	targets_sweep(worker->targets, worker->njobs == 0);
+}
+
+/*
+ * Keys that must wait
+ */
+
+/* Exponential with full jitter; at least as long as the other side may work. */
+static void
+set_next_attempt(Job *job, double rest)
+{
+	double		cap = Min(mixpeek_retry_max_delay, ldexp(1.0, Min(job->attempts - 1, 20)));
+	double		delay = Max(cap * (0.1 + 0.9 * COMPAT_RANDOM()), rest);
+
+	job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (delay * 1000));
+}
+
+/* A refresh that does not work out is not worth an error. */
+static void
+end_refresh(Worker *worker, Job *job)
+{
+	job->must_look_up = false;
+	worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
+}
+
+/* The key waits for its server, which costs no attempt. */
+static void
+put_off(Worker *worker, Job *job, double rest, const char *error)
+{
+	if (job->refresh)
+	{
+		end_refresh(worker, job);
+		return;
+	}
+	job->attempts--;
+	set_next_attempt(job, rest);
+	worker_end_job(worker, job, OUTCOME_PENDING, error);
+}
+
+/* So do those that were ready to be sent, that everybody can see why. */
+static void
+put_off_ready(Worker *worker, Connection *connection, double rest, const char *error)
+{
+	while (!dlist_is_empty(&connection->ready))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&connection->ready));
+
+		connection->nready--;
+		put_off(worker, job, rest, error);
+	}
 }
 
 /*
@@ -344,6 +394,11 @@ send_ready(Worker *worker)
 	{
 		Connection *connection = lfirst(lc);
 
+		if (connection->server == NULL && !dlist_is_empty(&connection->ready))
+		{
+			connection_report_problem(connection);
+			put_off_ready(worker, connection, RETRY_PROBLEM, connection->problem);
+		}
 		while (!dlist_is_empty(&connection->ready))
 		{
 			double		d = limits_delay(&connection->limits, limits_now());
@@ -369,16 +424,6 @@ requeue(Job *job)
 	job->connection->nready++;
 }
 
-/* Exponential with full jitter; at least as long as the other side may work. */
-static void
-set_next_attempt(Job *job, double rest)
-{
-	double		cap = Min(mixpeek_retry_max_delay, ldexp(1.0, Min(job->attempts - 1, 20)));
-	double		delay = Max(cap * (0.1 + 0.9 * COMPAT_RANDOM()), rest);
-
-	job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (delay * 1000));
-}
-
 static char *
 response_text(const Response *response)
 {
@@ -399,41 +444,6 @@ rest_after(const Job *job, const HttpAnswer *answer)
 	if (answer->end == HTTP_BROKEN)
 		return Max(0, timeout - answer->seconds);
 	return 0;
-}
-
-/* A refresh that does not work out is not worth an error. */
-static void
-end_refresh(Worker *worker, Job *job)
-{
-	job->must_look_up = false;
-	worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
-}
-
-/* The key waits for its server, which costs no attempt. */
-static void
-put_off(Worker *worker, Job *job, double rest, const char *error)
-{
-	if (job->refresh)
-	{
-		end_refresh(worker, job);
-		return;
-	}
-	job->attempts--;
-	set_next_attempt(job, rest);
-	worker_end_job(worker, job, OUTCOME_PENDING, error);
-}
-
-/* So do those that were ready to be sent, that everybody can see why. */
-static void
-put_off_ready(Worker *worker, Connection *connection, double rest, const char *error)
-{
-	while (!dlist_is_empty(&connection->ready))
-	{
-		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&connection->ready));
-
-		connection->nready--;
-		put_off(worker, job, rest, error);
-	}
 }
 
 /* Not done, or perhaps done: the key is looked at again. */
@@ -1164,7 +1174,7 @@ wait_until_done(TimestampTz deadline)
 
 		guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
 		PushActiveSnapshot(GetLatestSnapshot());
-		done = outbox_count_before(xmax) == 0;
+		done = !outbox_any_before(xmax);
 		PopActiveSnapshot();
 		if (done && unfinished == NULL)
 			unfinished = document_unfinished();
