@@ -7,7 +7,7 @@ use utf8;
 use Time::HiRes qw(time);
 
 my $latency = 0.05;
-my $seconds = 15;
+my $seconds = 10;
 
 return {
 	title => 'Documents a second, the server answering after 50 ms',
