@@ -35,9 +35,6 @@
 /* The API's store holds up to 16 MB a document. */
 #define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
 
-/* Seconds to wait for somebody's lock on a table. */
-#define LOCK_DELAY		0.5
-
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
 
@@ -47,6 +44,9 @@
  */
 #define PASS_BY_REST		30
 #define MIN_PASS_BY_REST	0.02
+
+/* Bytes of a key and its collection's name. */
+#define MAX_KEY			2000
 
 typedef struct JobKey
 {
@@ -128,8 +128,39 @@ create_job(Worker *worker, Target *target, const char *key)
 	entry->job = job;
 	worker->njobs++;
 	if (job->connection)
+	{
 		job->connection->claimed++;
+		job->claims = true;
+	}
 	return job;
+}
+
+static void
+forget_text(char **text, int *len)
+{
+	if (*text)
+		pfree(*text);
+	*text = NULL;
+	*len = 0;
+}
+
+static void
+forget_rendering(Worker *worker, Job *job)
+{
+	if (job->wanted)
+		worker->bytes -= job->content_len + job->features_len;
+	forget_text(&job->content, &job->content_len);
+	forget_text(&job->features, &job->features_len);
+}
+
+/* What the job has taken of its server's room and of memory. */
+static void
+release_claim(Worker *worker, Job *job)
+{
+	forget_rendering(worker, job);
+	if (job->claims)
+		job->connection->claimed--;
+	job->claims = false;
 }
 
 void
@@ -139,15 +170,14 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
-	worker->bytes -= job->content_len + job->features_len;
-	if (job->connection)
-		job->connection->claimed--;
+	release_claim(worker, job);
 	MemoryContextDelete(job->context);
 }
 
 void
 worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 {
+	release_claim(worker, job);	/* it may wait for long if somebody has locked the table */
 	job->outcome = outcome;
 	job->error = error ? MemoryContextStrdup(job->context, error) : NULL;
 	if (worker->nended++ == 0)
@@ -242,7 +272,17 @@ worker_look_excluded(Worker *worker)
 	}
 }
 
-/* Mirrors whose server takes nothing now: their keys stay where they are. */
+/* False where the target's server is busy, down or unusable just now. */
+static bool
+has_room_for(Target *target)
+{
+	if (target->connection == NULL || connection_room(target->connection) > 0)
+		return true;
+	target->connection->excluded = true;
+	return false;
+}
+
+/* Mirrors whose server takes nothing now, or whose table is locked: their keys stay where they are. */
 typedef struct Exclusions
 {
 	int			n;
@@ -263,11 +303,10 @@ collect_exclusions(Worker *worker, Exclusions *exclusions)
 	{
 		Target	   *target = lfirst(lc);
 
-		if (target->connection == NULL || connection_room(target->connection) > 0)
+		if (target->blocked_until <= limits_now() && has_room_for(target))
 			continue;
 		exclusions->relations[exclusions->n] = target->relation;
 		exclusions->collections[exclusions->n++] = target->collection;
-		target->connection->excluded = true;
 	}
 }
 
@@ -280,17 +319,9 @@ typedef struct Claim
 	Worker	   *worker;
 	List	   *jobs;			/* new ones */
 	List	   *taken;			/* outbox entries to remove */
+	List	   *expanded;		/* those of them that said "all", from the start */
+	bool		excluded;		/* of a mirror that would be among the exclusions now */
 } Claim;
-
-/* False where the target's server is busy, down or unusable just now. */
-static bool
-has_room_for(Target *target)
-{
-	if (target->connection == NULL || connection_room(target->connection) > 0)
-		return true;
-	target->connection->excluded = true;
-	return false;
-}
 
 /* The walk passes an entry by: it is looked at again so many seconds later. */
 static void
@@ -321,13 +352,13 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 		return NULL;
 	}
 	target = targets_get(worker->targets, relation, collection);
-	if (target == NULL)
-	{
+	if (target->blocked_until > 0)
 		skip_until(worker, LOCK_DELAY);
+	if (target->blocked_until > 0 || !has_room_for(target))
+	{
+		claim->excluded = true;
 		return NULL;
 	}
-	if (!has_room_for(target))
-		return NULL;
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
@@ -364,7 +395,7 @@ expand(Claim *claim, const OutboxEntry *entry)
 	Target	   *target = targets_get(claim->worker->targets, entry->relation, entry->collection);
 	char	   *problem;
 
-	if (target == NULL)
+	if (target->blocked_until > 0)
 	{
 		skip_until(claim->worker, LOCK_DELAY);
 		return false;
@@ -377,6 +408,7 @@ expand(Claim *claim, const OutboxEntry *entry)
 		ereport(LOG,
 				(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
 						entry->relation, problem)));
+		target->blocked_until = limits_now() + PROBLEM_DELAY;
 		skip_until(claim->worker, PROBLEM_DELAY);
 		return false;
 	}
@@ -390,6 +422,47 @@ expand(Claim *claim, const OutboxEntry *entry)
 	return true;
 }
 
+/* An expansion from the start stands for all others that wait. */
+static bool
+is_expanded(const Claim *claim, const OutboxEntry *entry)
+{
+	ListCell   *lc;
+
+	foreach(lc, claim->expanded)
+	{
+		const OutboxEntry *other = lfirst(lc);
+
+		if (entry->key == NULL && other->relation == entry->relation &&
+			other->operation == entry->operation &&
+			strcmp(other->collection, entry->collection) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+take_expansion(Claim *claim, OutboxEntry *entry)
+{
+	if (!is_expanded(claim, entry))
+	{
+		if (!expand(claim, entry))
+			return;
+		if (entry->key == NULL)
+		{
+			outbox_remove_expansions(entry);
+			claim->expanded = lappend(claim->expanded, entry);
+		}
+	}
+	claim->taken = lappend(claim->taken, entry);
+}
+
+/* A line's key is indexed, and longer ones, with their collection, might not fit. */
+static bool
+is_too_long(const OutboxEntry *entry)
+{
+	return strlen(entry->key) + strlen(entry->collection) > MAX_KEY;
+}
+
 static void
 take_entry(Claim *claim, OutboxEntry *entry)
 {
@@ -397,8 +470,15 @@ take_entry(Claim *claim, OutboxEntry *entry)
 
 	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
 	{
-		if (expand(claim, entry))
-			claim->taken = lappend(claim->taken, entry);
+		take_expansion(claim, entry);
+		return;
+	}
+	if (is_too_long(entry))
+	{
+		document_refuse_key(entry->relation, entry->collection, entry->key,
+							psprintf("the key has %zu bytes, and with its collection's name it may have %d",
+									 strlen(entry->key), MAX_KEY));
+		claim->taken = lappend(claim->taken, entry);
 		return;
 	}
 	job = claim_key(claim, entry->relation, entry->collection, entry->key);
@@ -455,14 +535,16 @@ take_due(Claim *claim, int limit, const Exclusions *exclusions)
 										exclusions->collections);
 	ListCell   *lc;
 
-	worker->next_due = list_length(due) == limit ? -1 : document_next_due();
+	claim->excluded = false;
 	foreach(lc, due)
 	{
 		DueKey	   *key = lfirst(lc);
 
-		if (claim_key(claim, key->relation, key->collection, key->key) == NULL)
-			worker->next_due = document_next_due();
+		(void) claim_key(claim, key->relation, key->collection, key->key);
 	}
+	/* others may stand behind those that were read, or that must wait */
+	worker->next_due = list_length(due) == limit && (claim->jobs != NIL || claim->excluded) ?
+		-1 : document_next_due();
 }
 
 /*
@@ -542,14 +624,35 @@ read_rows(void *arg)
 	mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call->worker);
 }
 
-/* What a failed read had rendered is rendered again, row by row. */
-static void
-forget_rendering(Worker *worker, Job *job)
+typedef struct KeyCall
 {
-	if (job->wanted)
-		worker->bytes -= job->content_len + job->features_len;
-	job->content = job->features = NULL;
-	job->content_len = job->features_len = 0;
+	Mirror	   *mirror;
+	char	   *key;
+} KeyCall;
+
+static void
+parse_key(void *arg)
+{
+	KeyCall    *call = arg;
+
+	mirror_check_key(call->mirror, call->key);
+}
+
+/* A key of which the table's present key columns can hold none: there is no such row. */
+static bool
+has_no_row(Mirror *mirror, char *key)
+{
+	KeyCall		call = {mirror, key};
+	int			sqlstate;
+
+	return guard_call_sqlstate(parse_key, &call, &sqlstate) != NULL &&
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION;
+}
+
+static void
+unread(Worker *worker, Job *job)
+{
+	forget_rendering(worker, job);
 	job->wanted = false;
 }
 
@@ -567,8 +670,8 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 		call.keys[call.nkeys++] = ((Job *) lfirst(lc))->key;
 	if (guard_call(read_rows, &call) == NULL)
 		return;
-	foreach(lc, jobs)
-		forget_rendering(worker, lfirst(lc));
+	foreach(lc, jobs)			/* what it had rendered is rendered again, row by row */
+		unread(worker, lfirst(lc));
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
@@ -579,8 +682,9 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 		problem = guard_call(read_rows, &call);
 		if (problem)
 		{
-			forget_rendering(worker, job);
-			job->error = MemoryContextStrdup(job->context, problem);
+			unread(worker, job);
+			if (!has_no_row(mirror, job->key))
+				job->error = MemoryContextStrdup(job->context, problem);
 		}
 	}
 }
@@ -637,6 +741,7 @@ adopt_unmirrored(Worker *worker, Job *job)
 	job->connection = targets_connection(worker->targets, job->server,
 										 ((Form_pg_class) GETSTRUCT(tuple))->relowner);
 	job->connection->claimed++;
+	job->claims = true;
 	ReleaseSysCache(tuple);
 }
 
@@ -648,9 +753,11 @@ is_not_due(const Job *job)
 		job->next_attempt_at > GetCurrentTimestamp();
 }
 
+/* Raises where a text cannot be converted to UTF-8. */
 static void
-prepare_request_parts(Job *job)
+prepare_request_parts(void *arg)
 {
+	Job		   *job = arg;
 	MemoryContext old = MemoryContextSwitchTo(job->context);
 	StringInfoData buf;
 	int			len;
@@ -692,6 +799,8 @@ must_look_up(const Job *job)
 static bool
 decide(Worker *worker, Job *job)
 {
+	char	   *problem;
+
 	if (job->mirror == NULL)
 		adopt_unmirrored(worker, job);
 	if (job->connection == NULL)
@@ -715,7 +824,9 @@ decide(Worker *worker, Job *job)
 		return false;
 	}
 	job->must_look_up = must_look_up(job);
-	prepare_request_parts(job);
+	problem = guard_call(prepare_request_parts, job);
+	if (problem)
+		job->error = MemoryContextStrdup(job->context, problem);
 	if (job->refresh || job->error || (job->mirror && job->mirror->problem) ||
 		job->connection->server == NULL || job_next_step(job) != JOB_END)
 		return true;
@@ -807,7 +918,7 @@ count_attempt(Job *job)
 void
 worker_claim(Worker *worker)
 {
-	Claim		claim = {worker, NIL, NIL};
+	Claim		claim = {worker};
 	Exclusions	exclusions;
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;

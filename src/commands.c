@@ -106,14 +106,15 @@ static char *
 existing_name(Relation rel, const char *collection, bool for_row)
 {
 	Oid			function = mirror_function();
+	TriggerDesc *triggers = mirror_triggers(rel);
 
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = &triggers->triggers[i];
 
 		if (mirrors_into(trigger, function, collection) &&
 			(bool) TRIGGER_FOR_ROW(trigger->tgtype) == for_row)
-			return pstrdup(trigger->tgname);
+			return trigger->tgname;
 	}
 	return NULL;
 }
@@ -121,9 +122,11 @@ existing_name(Relation rel, const char *collection, bool for_row)
 static bool
 name_is_taken(Relation rel, const char *name)
 {
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	TriggerDesc *triggers = mirror_triggers(rel);
+
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
-		if (strcmp(rel->trigdesc->triggers[i].tgname, name) == 0)
+		if (strcmp(triggers->triggers[i].tgname, name) == 0)
 			return true;
 	}
 	return false;
@@ -250,19 +253,20 @@ static List *
 drop_triggers(Relation rel, const char *collection)
 {
 	Oid			function = mirror_function();
+	TriggerDesc *triggers = mirror_triggers(rel);
 	List	   *collections = NIL;
 	List	   *names = NIL;
 	ListCell   *lc;
 
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = &triggers->triggers[i];
 
 		if (!mirrors_into(trigger, function, collection))
 			continue;
-		names = lappend(names, pstrdup(trigger->tgname));
+		names = lappend(names, trigger->tgname);
 		if (TRIGGER_FOR_ROW(trigger->tgtype))
-			collections = lappend(collections, pstrdup(trigger->tgargs[0]));
+			collections = lappend(collections, trigger->tgargs[0]);
 	}
 	foreach(lc, names)
 		run_utility(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)),
@@ -450,10 +454,11 @@ static Mirror *
 get_mirror(Relation rel, const char *collection)
 {
 	Oid			function = mirror_function();
+	TriggerDesc *triggers = mirror_triggers(rel);
 
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = &triggers->triggers[i];
 
 		if (mirrors_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
 			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
@@ -502,10 +507,12 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 static Trigger *
 find_trigger(Relation rel, Oid trigger)
 {
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	TriggerDesc *triggers = mirror_triggers(rel);
+
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
-		if (rel->trigdesc->triggers[i].tgoid == trigger)
-			return &rel->trigdesc->triggers[i];
+		if (triggers->triggers[i].tgoid == trigger)
+			return &triggers->triggers[i];
 	}
 	return NULL;
 }

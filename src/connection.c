@@ -32,7 +32,10 @@ invalidate_relation(Datum arg, Oid relation)
 		Target	   *target = lfirst(lc);
 
 		if (relation == InvalidOid || target->relation == relation)
+		{
 			target->valid = false;
+			target->blocked_until = 0;
+		}
 	}
 }
 
@@ -232,10 +235,14 @@ targets_get(Targets *targets, Oid relation, const char *collection)
 {
 	Target	   *target;
 
-	if (!ConditionalLockRelationOid(relation, AccessShareLock))
-		return NULL;
-	AcceptInvalidationMessages();
 	target = find_target(targets, relation, collection);
+	target->blocked_until = 0;
+	if (!ConditionalLockRelationOid(relation, AccessShareLock))
+	{
+		target->blocked_until = limits_now() + LOCK_DELAY;
+		return target;
+	}
+	AcceptInvalidationMessages();
 	if (!target->valid)
 		load_target(targets, target);
 	target->connection = target->mirror ?

@@ -13,6 +13,9 @@
 #include "job.h"
 #include "limits.h"
 
+/* A table that somebody has locked is tried again after so many seconds. */
+#define LOCK_DELAY		0.5
+
 /* A server that cannot be used is tried again after so many seconds. */
 #define RETRY_PROBLEM	60
 
@@ -47,6 +50,7 @@ typedef struct Target
 	bool		valid;
 	Mirror	   *mirror;			/* NULL: not mirrored (any more) */
 	Connection *connection;		/* of its mirror; NULL: none */
+	double		blocked_until;	/* the table is locked or cannot be listed: not before; 0: no */
 } Target;
 
 typedef struct Targets
@@ -61,9 +65,9 @@ typedef struct Targets
 extern Targets *targets_create(MemoryContext parent);
 
 /*
- * The target, loaded if need be.  Returns NULL where somebody holds a lock on
- * the table that would make the worker wait.  In a transaction; keeps an
- * AccessShareLock on the table until its end.
+ * The target, loaded if need be; but only blocked_until is to be looked at where
+ * somebody holds a lock on the table that would make the worker wait.  In a
+ * transaction; keeps an AccessShareLock on the table until its end.
  */
 extern Target *targets_get(Targets *targets, Oid relation, const char *collection);
 

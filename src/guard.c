@@ -30,6 +30,7 @@ static const struct
 	{"extra_float_digits", "1"},
 	{"bytea_output", "hex"},
 	{"xmlbinary", "base64"},
+	{"quote_all_identifiers", "off"},
 };
 
 /*
@@ -110,6 +111,14 @@ problem_text(const ErrorData *edata)
 char *
 guard_call(GuardedFunction function, void *arg)
 {
+	int			sqlstate;
+
+	return guard_call_sqlstate(function, arg, &sqlstate);
+}
+
+char *
+guard_call_sqlstate(GuardedFunction function, void *arg, int *sqlstate)
+{
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	char	   *volatile problem = NULL;
@@ -133,6 +142,7 @@ guard_call(GuardedFunction function, void *arg)
 		CurrentResourceOwner = owner;
 		if (must_rethrow(edata))
 			ReThrowError(edata);
+		*sqlstate = edata->sqlerrcode;
 		problem = problem_text(edata);
 		FreeErrorData(edata);
 	}

@@ -17,6 +17,9 @@ typedef void (*GuardedFunction) (void *arg);
  */
 extern char *guard_call(GuardedFunction function, void *arg);
 
+/* The same, and the error's SQLSTATE. */
+extern char *guard_call_sqlstate(GuardedFunction function, void *arg, int *sqlstate);
+
 /*
  * Becomes user, security-restricted as for maintenance of a foreign table,
  * with the settings pinned that the text of values depends on, and plans that look

@@ -52,6 +52,7 @@ typedef struct Job
 	char	   *key;
 	Mirror	   *mirror;			/* NULL: unmirrored, its document to be deleted */
 	struct Connection *connection;
+	bool		claims;			/* counts among the connection's claimed jobs */
 
 	/* why it is looked at */
 	bool		dirty;			/* an outbox entry says so */

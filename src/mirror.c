@@ -190,6 +190,8 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 	Mirror	   *mirror = palloc0(sizeof(Mirror));
 	CompileCall call;
 
+	int			nest_level = guard_pin_settings();	/* one of them decides how a name is quoted */
+
 	if (raise)
 		check_relation(rel);
 	call.mirror = mirror;
@@ -206,6 +208,7 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 		compile_template(mirror, rel);
 	else
 		mirror->problem = guard_call(compile_template_guarded, &call);
+	guard_unpin_settings(nest_level);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(context, parent);	/* nothing was left behind by an error */
 	return mirror;
@@ -262,18 +265,37 @@ mirror_topmost_relation(Oid trigger)
 	return relation;
 }
 
+TriggerDesc *
+mirror_triggers(Relation rel)
+{
+	return rel->trigdesc ? CopyTriggerDesc(rel->trigdesc) : palloc0(sizeof(TriggerDesc));
+}
+
+void
+mirror_check_key(const Mirror *mirror, const char *key)
+{
+	Datum		values[INDEX_MAX_KEYS];
+	GuardState	guard;
+
+	guard_enter(&guard, mirror->owner);
+	key_from_text(mirror->key, key, values);
+	guard_leave(&guard);
+}
+
 Mirror *
 mirror_find(Oid relation, const char *collection, MemoryContext parent)
 {
 	Oid			function = mirror_function();
 	Relation	rel = try_relation_open(relation, NoLock);
 	Mirror	   *mirror = NULL;
+	TriggerDesc *triggers;
 
 	if (rel == NULL)
 		return NULL;
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	triggers = mirror_triggers(rel);
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = &triggers->triggers[i];
 
 		if (trigger->tgfoid == function && TRIGGER_FOR_ROW(trigger->tgtype) &&
 			trigger->tgnargs > 0 && strcmp(trigger->tgargs[0], collection) == 0)

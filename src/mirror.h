@@ -58,6 +58,12 @@ extern void mirror_free(Mirror *mirror);
 /* Oid of mixpeek.mirror_row(), InvalidOid if there is none. */
 extern Oid	mirror_function(void);
 
+/* Raises what is wrong with a key's text, for the table's key columns as they are now. */
+extern void mirror_check_key(const Mirror *mirror, const char *key);
+
+/* A copy of the table's triggers: the relation's own may vanish with any catalog access. */
+extern TriggerDesc *mirror_triggers(Relation rel);
+
 /* The topmost table whose trigger this one is a partition's copy of. */
 extern Oid	mirror_topmost_relation(Oid trigger);
 

@@ -412,6 +412,23 @@ outbox_remove(const List *entries)
 }
 
 void
+outbox_remove_expansions(const OutboxEntry *entry)
+{
+	static Statement query = {
+		"DELETE FROM mixpeek.outbox WHERE relation = $1 AND operation = $2 AND collection = $3"
+		" AND key IS NULL",
+		3, {OIDOID, CHAROID, TEXTOID}
+	};
+	Datum		args[3];
+
+	args[0] = ObjectIdGetDatum(entry->relation);
+	args[1] = CharGetDatum(entry->operation);
+	args[2] = CStringGetTextDatum(entry->collection);
+	query_run(&query, args, NULL);
+	query_end();
+}
+
+void
 outbox_put(Oid relation, char operation, const char *collection,
 		   char *const *keys, int nkeys)
 {

@@ -54,6 +54,9 @@ extern List *outbox_read(ItemPointer position, int limit, int nexcept,
 /* Removes entries that have been taken up. */
 extern void outbox_remove(const List *entries);
 
+/* Removes all visible entries that say the same "all" as this one, which has no key. */
+extern void outbox_remove_expansions(const OutboxEntry *entry);
+
 /* Puts keys in at once, or moves a B or T entry's place to key. */
 extern void outbox_put(Oid relation, char operation, const char *collection,
 					   char *const *keys, int nkeys);

@@ -61,6 +61,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
@@ -77,6 +78,9 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 
 /* A job that needs more answers than this goes in circles. */
 #define MAX_STEPS		8
+
+/* Documents that a look-up asks for at once; the API's pages hold up to as many. */
+#define LOOKUP_PAGE		1000
 
 /* mixpeek.sync() waits for keys that are due within so many seconds. */
 #define SYNC_PATIENCE	5
@@ -338,7 +342,7 @@ start_request(Worker *worker, Request *request)
 	appendStringInfoString(&path, job->path);
 	if (request->step == JOB_LOOK_UP)
 	{
-		appendStringInfoString(&path, "/list?limit=1000");
+		appendStringInfo(&path, "/list?limit=%d", LOOKUP_PAGE);
 		body = lookup_body(request, &len);
 	}
 	else if (request->step != JOB_CREATE)
@@ -599,6 +603,42 @@ listed_documents(const Response *response, List **documents)
 	return true;
 }
 
+static JsonbValue *
+find_number_or_string(JsonbContainer *object, const char *field)
+{
+	JsonbValue	name;
+	JsonbValue *value;
+
+	name.type = jbvString;
+	name.val.string.val = (char *) field;
+	name.val.string.len = strlen(field);
+	value = findJsonbValueFromContainer(object, JB_FOBJECT, &name);
+	return value && (value->type == jbvNumeric || value->type == jbvString) ? value : NULL;
+}
+
+/* Is a list of n documents one page of several?  An empty one is none. */
+static bool
+is_page(const Response *response, int n)
+{
+	JsonbValue	name;
+	JsonbValue *pagination;
+	JsonbValue *total;
+
+	name.type = jbvString;
+	name.val.string.val = "pagination";
+	name.val.string.len = strlen("pagination");
+	pagination = findJsonbValueFromContainer(&response->json->root, JB_FOBJECT, &name);
+	if (n == 0 || pagination == NULL || pagination->type != jbvBinary ||
+		!JsonContainerIsObject(pagination->val.binary.data))
+		return n >= LOOKUP_PAGE;
+	total = find_number_or_string(pagination->val.binary.data, "total");
+	if (total && total->type == jbvNumeric)
+		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(total->val.numeric),
+												 NumericGetDatum(int64_to_numeric(n)))) > 0;
+	return find_number_or_string(pagination->val.binary.data, "next_page") ||
+		find_number_or_string(pagination->val.binary.data, "next_cursor");
+}
+
 /*
  * Of several documents with one marker the job keeps the one it knows, else
  * the first.
@@ -629,9 +669,9 @@ find_document(const Job *job, List *documents, List *markers)
 
 /* A refusal of the look-up itself, not of who asks. */
 static bool
-cannot_filter(const HttpAnswer *answer)
+cannot_filter(const HttpAnswer *answer, const Response *response)
 {
-	return answer->status == 400 || answer->status == 405 || answer->status == 422;
+	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || answer->status == 400 || answer->status == 405 || answer->status == 422;
 }
 
 /*
@@ -640,11 +680,11 @@ cannot_filter(const HttpAnswer *answer)
  * answered.
  */
 static bool
-split_lookup(Request *request, const HttpAnswer *answer)
+split_lookup(Request *request, const HttpAnswer *answer, const Response *response)
 {
 	Connection *connection = request->connection;
 
-	if (!cannot_filter(answer) && answer->status != 413)
+	if (!cannot_filter(answer, response) && answer->status != 413)
 		return false;
 	if (request->njobs == 1)
 	{
@@ -669,28 +709,77 @@ note_lookup_works(Connection *connection)
 	connection->lookup_batch = Min(LOOKUP_BATCH, connection->lookup_batch * 2);
 }
 
-static void
-collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
+static bool
+is_asked_for(const Request *request, const char *marker)
 {
-	List	   *documents;
-	List	   *markers = NIL;
+	for (int i = 0; i < request->njobs; i++)
+	{
+		if (marker && strcmp(marker, request->jobs[i]->marker) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The documents that an answer lists, and their markers.  An answer that holds
+ * others than were asked for says nothing of those that it does not hold: the API
+ * knows no such filter.
+ */
+static void
+read_lookup(const Request *request, Response *response, List **documents, List **markers)
+{
 	ListCell   *lc;
 
-	if (response->verdict == VERDICT_DONE && !listed_documents(response, &documents))
+	*markers = NIL;
+	if (!listed_documents(response, documents))
 	{
 		response->verdict = VERDICT_UNSURE;
 		response->message = "the API's answer holds no list of documents";
+		return;
 	}
+	foreach(lc, *documents)
+	{
+		char	   *marker = document_marker(lfirst(lc));
+
+		if (!is_asked_for(request, marker))
+		{
+			response->verdict = VERDICT_REFUSED;
+			response->message = "the API lists documents that were not asked for";
+		}
+		*markers = lappend(*markers, marker);
+	}
+}
+
+/* Some of the jobs' documents may stand on another page. */
+static void
+look_up_again(Request *request, List *jobs)
+{
+	ListCell   *lc;
+
+	request->connection->lookup_batch = Max(1, request->njobs / 2);
+	foreach(lc, jobs)
+		requeue(lfirst(lc));
+}
+
+static void
+collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
+{
+	List	   *documents = NIL;
+	List	   *markers = NIL;
+	List	   *missing = NIL;
+
+	if (response->verdict == VERDICT_DONE)
+		read_lookup(request, response, &documents, &markers);
 	if (response->verdict != VERDICT_DONE)
 	{
-		if (split_lookup(request, answer))
+		if (split_lookup(request, answer, response))
 			return;
 		/* too many at once may be what was wrong */
 		if (response->verdict == VERDICT_UNSURE)
 			request->connection->lookup_batch = Max(1, request->njobs / 2);
 		for (int i = request->njobs - 1; i >= 0; i--)
 		{
-			if (cannot_filter(answer) && request->connection->server &&
+			if (cannot_filter(answer, response) && request->connection->server &&
 				request->connection->server->create_unfindable)
 			{
 				job_take_document(request->jobs[i], NULL);
@@ -702,13 +791,20 @@ collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 		return;
 	}
 	note_lookup_works(request->connection);
-	foreach(lc, documents)
-		markers = lappend(markers, document_marker(lfirst(lc)));
 	for (int i = 0; i < request->njobs; i++)
 	{
-		job_take_document(request->jobs[i], find_document(request->jobs[i], documents, markers));
+		Jsonb	   *document = find_document(request->jobs[i], documents, markers);
+
+		if (document == NULL && request->njobs > 1 && is_page(response, list_length(documents)))
+		{
+			missing = lappend(missing, request->jobs[i]);
+			continue;
+		}
+		job_take_document(request->jobs[i], document);
 		proceed(worker, request->jobs[i]);
 	}
+	if (missing)
+		look_up_again(request, missing);
 }
 
 /* One line when a server goes down, one when it is back. */
@@ -977,6 +1073,31 @@ run_worker(void)
 	}
 }
 
+/* A database's or role's settings are meant for its clients. */
+static void
+override_settings(void)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			settings[] =
+	{
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /*
  * Entry point; the argument is the database's oid.  Ends when the database has no
  * extension (any more), at SIGTERM, or with an error; the launcher decides whether
@@ -993,6 +1114,7 @@ mixpeek_worker_main(Datum main_arg)
 	if (!shmem_attach_worker(database))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	override_settings();
 	if (extension_exists())
 	{
 		StartTransactionCommand();
