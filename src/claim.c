@@ -35,6 +35,14 @@
 /* The API's store holds up to 16 MB a document. */
 #define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
 
+/*
+ * The longest key that the primary key of mixpeek.documents has room for, with
+ * the collection: an index entry has some 2,700 bytes.  Of a longer one its beginning
+ * and its hash are stored.
+ */
+#define MAX_KEY_BYTES		2000
+#define LONG_KEY_SHOWN		200
+
 /* Seconds to wait for somebody's lock on a table. */
 #define LOCK_DELAY		0.5
 
@@ -139,9 +147,11 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
-	worker->bytes -= job->content_len + job->features_len;
 	if (job->connection)
+	{
 		job->connection->claimed--;
+		job->connection->bytes -= job->content_len + job->features_len;
+	}
 	MemoryContextDelete(job->context);
 }
 
@@ -164,6 +174,8 @@ connection_room(Connection *connection)
 {
 	if (connection->server == NULL)
 		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
+	if (connection->bytes >= MAX_BYTES)
+		return 0;
 	return limits_room(&connection->limits, limits_now(), connection->claimed);
 }
 
@@ -204,15 +216,15 @@ is_due(const Worker *worker)
 }
 
 bool
-worker_is_full(const Worker *worker)
+worker_is_paused(const Worker *worker)
 {
-	return worker->bytes >= MAX_BYTES || !(mixpeek_enabled || worker->in_session);
+	return !(mixpeek_enabled || worker->in_session);
 }
 
 bool
 worker_may_claim(Worker *worker)
 {
-	if (worker_is_full(worker))
+	if (worker_is_paused(worker))
 		return false;
 	return (worker->look && may_walk(worker)) || is_due(worker);
 }
@@ -242,7 +254,7 @@ worker_look_excluded(Worker *worker)
 	}
 }
 
-/* Mirrors whose server takes nothing now: their keys stay where they are. */
+/* Mirrors whose server takes nothing now, or (all) is down: their keys stay where they are. */
 typedef struct Exclusions
 {
 	int			n;
@@ -251,7 +263,7 @@ typedef struct Exclusions
 } Exclusions;
 
 static void
-collect_exclusions(Worker *worker, Exclusions *exclusions)
+collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
 {
 	int			max = list_length(worker->targets->targets);
 	ListCell   *lc;
@@ -263,11 +275,17 @@ collect_exclusions(Worker *worker, Exclusions *exclusions)
 	{
 		Target	   *target = lfirst(lc);
 
-		if (target->connection == NULL || connection_room(target->connection) > 0)
+		bool		has_room;
+
+		if (target->connection == NULL)
+			continue;
+		has_room = connection_room(target->connection) > 0;
+		if (has_room && !(all_down && target->connection->limits.down))
 			continue;
 		exclusions->relations[exclusions->n] = target->relation;
 		exclusions->collections[exclusions->n++] = target->collection;
-		target->connection->excluded = true;
+		if (!has_room)
+			target->connection->excluded = true;
 	}
 }
 
@@ -280,6 +298,7 @@ typedef struct Claim
 	Worker	   *worker;
 	List	   *jobs;			/* new ones */
 	List	   *taken;			/* outbox entries to remove */
+	bool		more_due;		/* than were read */
 } Claim;
 
 /* False where the target's server is busy, down or unusable just now. */
@@ -300,6 +319,18 @@ skip_until(Worker *worker, double delay)
 
 	if (worker->skipped_until == 0 || until < worker->skipped_until)
 		worker->skipped_until = until;
+}
+
+/* The key itself, or what stands for one that is too long. */
+static const char *
+storable_key(const char *key)
+{
+	int			len = strlen(key);
+
+	if (len <= MAX_KEY_BYTES)
+		return key;
+	return psprintf("%.*s... (%d bytes, hash %016llx)", pg_mbcliplen(key, len, LONG_KEY_SHOWN), key, len,
+					(unsigned long long) hash_bytes_extended((const unsigned char *) key, len, 0));
 }
 
 /*
@@ -401,9 +432,14 @@ take_entry(Claim *claim, OutboxEntry *entry)
 			claim->taken = lappend(claim->taken, entry);
 		return;
 	}
-	job = claim_key(claim, entry->relation, entry->collection, entry->key);
+	job = claim_key(claim, entry->relation, entry->collection, storable_key(entry->key));
 	if (job == NULL)
 		return;
+	if (strlen(entry->key) > MAX_KEY_BYTES)
+	{
+		job->long_key = strlen(entry->key);
+		job->wanted = entry->operation != OUTBOX_DELETE;
+	}
 	if (entry->operation == OUTBOX_REFRESH)
 		job->refresh = !job->dirty;
 	else
@@ -455,7 +491,11 @@ take_due(Claim *claim, int limit, const Exclusions *exclusions)
 										exclusions->collections);
 	ListCell   *lc;
 
-	worker->next_due = list_length(due) == limit ? -1 : document_next_due();
+	if (list_length(due) == limit)
+		worker->next_due = -1;
+	else if (!claim->more_due)
+		worker->next_due = document_next_due();
+	claim->more_due = list_length(due) == limit;
 	foreach(lc, due)
 	{
 		DueKey	   *key = lfirst(lc);
@@ -522,7 +562,7 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 	hash_text(job->content, job->content_len, &job->content_hash);
 	hash_text(job->features ? job->features : "", job->features_len, &job->features_hash);
 	job->wanted = true;
-	worker->bytes += job->content_len + job->features_len;
+	job->connection->bytes += job->content_len + job->features_len;
 }
 
 typedef struct ReadCall
@@ -544,10 +584,10 @@ read_rows(void *arg)
 
 /* What a failed read had rendered is rendered again, row by row. */
 static void
-forget_rendering(Worker *worker, Job *job)
+forget_rendering(Job *job)
 {
 	if (job->wanted)
-		worker->bytes -= job->content_len + job->features_len;
+		job->connection->bytes -= job->content_len + job->features_len;
 	job->content = job->features = NULL;
 	job->content_len = job->features_len = 0;
 	job->wanted = false;
@@ -568,7 +608,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 	if (guard_call(read_rows, &call) == NULL)
 		return;
 	foreach(lc, jobs)
-		forget_rendering(worker, lfirst(lc));
+		forget_rendering(lfirst(lc));
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
@@ -579,7 +619,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 		problem = guard_call(read_rows, &call);
 		if (problem)
 		{
-			forget_rendering(worker, job);
+			forget_rendering(job);
 			job->error = MemoryContextStrdup(job->context, problem);
 		}
 	}
@@ -588,7 +628,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 static bool
 needs_row(const Job *job)
 {
-	return job->mirror && job->mirror->problem == NULL && !job->refresh;
+	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0;
 }
 
 static void
@@ -649,16 +689,13 @@ is_not_due(const Job *job)
 }
 
 static void
-prepare_request_parts(Job *job)
+convert_request_parts(void *arg)
 {
+	Job		   *job = arg;
 	MemoryContext old = MemoryContextSwitchTo(job->context);
 	StringInfoData buf;
 	int			len;
 
-	if (job->marker == NULL)
-		job->marker = psprintf("%s%s", job->mirror->marker_prefix, job->key);
-	if (job->server == NULL || job->mirror)
-		job->server = pstrdup(job->connection->name);
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "/v1/collections/");
 	http_append_escaped(&buf, to_utf8(job, job->collection, strlen(job->collection), &len));
@@ -671,6 +708,26 @@ prepare_request_parts(Job *job)
 	escape_json(&buf, job->marker);
 	job->marker_json = to_utf8(job, buf.data, buf.len, &len);
 	MemoryContextSwitchTo(old);
+}
+
+/* A text that is not what its encoding says is the job's problem. */
+static void
+prepare_request_parts(Job *job)
+{
+	MemoryContext old = MemoryContextSwitchTo(job->context);
+	char	   *problem = NULL;
+
+	if (job->marker == NULL)
+		job->marker = psprintf("%s%s", job->mirror->marker_prefix, job->key);
+	if (job->server == NULL || job->mirror)
+		job->server = pstrdup(job->connection->name);
+	MemoryContextSwitchTo(old);
+	if (GetDatabaseEncoding() == PG_UTF8)
+		convert_request_parts(job);
+	else
+		problem = guard_call(convert_request_parts, job);
+	if (problem && job->error == NULL)
+		job->error = MemoryContextStrdup(job->context, problem);
 }
 
 /* Nothing is known of the key's document, or not for certain. */
@@ -714,6 +771,10 @@ decide(Worker *worker, Job *job)
 		worker_free_job(worker, job);	/* came and went before anybody looked */
 		return false;
 	}
+	if (job->long_key > 0 && job->wanted)
+		job->error = MemoryContextStrdup(job->context,
+										 psprintf("the key has %d bytes, more than can be stored (%d)",
+												  job->long_key, MAX_KEY_BYTES));
 	job->must_look_up = must_look_up(job);
 	prepare_request_parts(job);
 	if (job->refresh || job->error || (job->mirror && job->mirror->problem) ||
@@ -807,8 +868,10 @@ count_attempt(Job *job)
 void
 worker_claim(Worker *worker)
 {
-	Claim		claim = {worker, NIL, NIL};
-	Exclusions	exclusions;
+	Claim		claim = {worker, NIL, NIL, false};
+	Exclusions	no_room;
+	Exclusions	not_up;
+	bool		due = is_due(worker);
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;
 	List	   *queued = NIL;
@@ -821,11 +884,16 @@ worker_claim(Worker *worker)
 	limit = widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
-	collect_exclusions(worker, &exclusions);
-	if (is_due(worker))
-		take_due(&claim, limit, &exclusions);
+	collect_exclusions(worker, false, &no_room);
+	collect_exclusions(worker, true, &not_up);
+	if (due)
+		take_due(&claim, limit, &not_up);
 	if (worker->look && list_length(claim.jobs) < limit)
-		take_outbox(&claim, limit - list_length(claim.jobs), &exclusions);
+		take_outbox(&claim, limit - list_length(claim.jobs), &no_room);
+
+	/* a server may be down for what is due: other keys come first to find out */
+	if (due && not_up.n > no_room.n && list_length(claim.jobs) < limit)
+		take_due(&claim, limit - list_length(claim.jobs), &no_room);
 
 	document_fetch(claim.jobs);
 	foreach(lc, claim.jobs)

@@ -810,7 +810,7 @@ time_to_next_turn(Worker *worker, double until_send)
 		return 0;
 	if (worker->nended > 0)
 		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
-	if (worker_is_full(worker))
+	if (worker_is_paused(worker))
 		return wait;
 	if (worker->look)
 		wait_at_most(&wait, worker->pass_by_at - now);
