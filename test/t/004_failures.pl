@@ -18,6 +18,22 @@ mixpeek.max_attempts = 3
 mixpeek.retry_max_delay = 1
 });
 
+# Meanwhile another cluster uses two limits to the full: requests a minute, at once, and rows for some seconds.
+my %limits = (minute => [ 600, 20, 170 ], second => [ 6000, 50, 850 ], option => [ 60000, 1000, 120 ]);
+my %limited;
+my $limits_node = mixpeek_node('limits', "shared_preload_libraries = 'mixpeek_docs'");
+foreach my $name (keys %limits)
+{
+	my ($rate, $burst, $rows) = @{ $limits{$name} };
+
+	$limited{$name} = MixpeekTest::Server->new(rate => $rate, burst => $burst, enrich => 'now');
+	create_server($limits_node, $name, $limited{$name}, $name eq 'option' ? (requests_per_minute => 600) : ());
+	$limits_node->safe_psql('postgres', qq{
+		CREATE TABLE $name (id int PRIMARY KEY);
+		SELECT mixpeek.mirror('$name', '$name', server => '$name', backfill => false);
+		INSERT INTO $name SELECT generate_series(1, $rows)});
+}
+
 sub sql
 {
 	my ($statement, $database) = @_;
@@ -452,11 +468,11 @@ mirrored_table($_, $_) for qw(hanging absent lively);
 sql(q{
 	INSERT INTO hanging SELECT n::text, repeat('x', 1000000) FROM generate_series(1, 40) n;
 	INSERT INTO absent SELECT n::text, repeat('x', 1000000) FROM generate_series(1, 40) n});
-wait_for('requests to hang', sub { $hanging->stats->{in_flight} >= 10 });
+wait_for('requests to hang', sub { $hanging->stats->{in_flight} >= 4 });
 sql(q{INSERT INTO lively SELECT n::text, 'x' FROM generate_series(1, 1000) n});
 wait_for_states('lively', 'mirrored');
 is($lively->stats->{documents}, 1000, 'one server stops no other');
-cmp_ok($hanging->stats->{in_flight}, '>=', 10, '... while its requests hang');
+cmp_ok($hanging->stats->{in_flight}, '>=', 4, '... while its requests hang');
 sql('DROP TABLE hanging, absent');
 $hanging->stop;
 
@@ -478,5 +494,25 @@ pass('... but what is certain to be new');
 sql(q{ALTER SERVER blind OPTIONS (ADD if_unfindable 'create'); SELECT mixpeek.retry('blind', error => 'could not ask for%')});
 wait_for_states('blind', 'mirrored');
 is_deeply([ @{ $blind->stats }{qw(documents duplicates)} ], [ 121, 0 ], "if_unfindable 'create' creates them");
+
+# The limits
+
+foreach my $name (sort keys %limits)
+{
+	my ($rate, $burst, $rows) = @{ $limits{$name} };
+
+	wait_for("$name: all rows", sub {
+		$limits_node->safe_psql('postgres', "SELECT count(*) FROM mixpeek.documents WHERE relation = '$name'::regclass AND state = 'mirrored'") == $rows;
+	});
+	my $stats = $limited{$name}->stats;
+	my $permitted = $burst + $rate / 60 * ($stats->{last_request_at} - $stats->{first_request_at});
+	my $option = 10 + 600 / 60 * ($stats->{last_request_at} - $stats->{first_request_at});
+	note(sprintf('%s: %d requests of %.0f that the server permits', $name, $stats->{requests}, $permitted));
+	cmp_ok($stats->{requests}, '>=', 0.98 * $permitted, "$name: the limit is used") if $name ne 'option';
+	cmp_ok($stats->{requests}, '<=', $option + 1, "$name: the user's own limit is kept") if $name eq 'option';
+	cmp_ok($stats->{status}{429} // 0, '<=', 0.01 * $rows, '... and not exceeded');
+	is_deeply([ @$stats{qw(documents duplicates)} ], [ $rows, 0 ], '... and no document is lost or doubled');
+}
+$limits_node->stop;
 
 done_testing();
