@@ -35,6 +35,14 @@
 /* The API's store holds up to 16 MB a document. */
 #define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
 
+/*
+ * The longest key that the primary key of mixpeek.documents has room for, with
+ * the collection: an index entry has some 2,700 bytes.  Of a longer one its beginning
+ * and its hash are stored.
+ */
+#define MAX_KEY_BYTES		2000
+#define LONG_KEY_SHOWN		200
+
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
 
@@ -44,9 +52,6 @@
  */
 #define PASS_BY_REST		30
 #define MIN_PASS_BY_REST	0.02
-
-/* Bytes of a key and its collection's name. */
-#define MAX_KEY			2000
 
 typedef struct JobKey
 {
@@ -145,19 +150,19 @@ forget_text(char **text, int *len)
 }
 
 static void
-forget_rendering(Worker *worker, Job *job)
+forget_rendering(Job *job)
 {
 	if (job->wanted)
-		worker->bytes -= job->content_len + job->features_len;
+		job->connection->bytes -= job->content_len + job->features_len;
 	forget_text(&job->content, &job->content_len);
 	forget_text(&job->features, &job->features_len);
 }
 
 /* What the job has taken of its server's room and of memory. */
 static void
-release_claim(Worker *worker, Job *job)
+release_claim(Job *job)
 {
-	forget_rendering(worker, job);
+	forget_rendering(job);
 	if (job->claims)
 		job->connection->claimed--;
 	job->claims = false;
@@ -170,14 +175,14 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
-	release_claim(worker, job);
+	release_claim(job);
 	MemoryContextDelete(job->context);
 }
 
 void
 worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 {
-	release_claim(worker, job);	/* it may wait for long if somebody has locked the table */
+	release_claim(job);	/* it may wait for long if somebody has locked the table */
 	job->outcome = outcome;
 	job->error = error ? MemoryContextStrdup(job->context, error) : NULL;
 	if (worker->nended++ == 0)
@@ -194,6 +199,8 @@ connection_room(Connection *connection)
 {
 	if (connection->server == NULL)
 		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
+	if (connection->bytes >= MAX_BYTES)
+		return 0;
 	return limits_room(&connection->limits, limits_now(), connection->claimed);
 }
 
@@ -234,15 +241,15 @@ is_due(const Worker *worker)
 }
 
 bool
-worker_is_full(const Worker *worker)
+worker_is_paused(const Worker *worker)
 {
-	return worker->bytes >= MAX_BYTES || !(mixpeek_enabled || worker->in_session);
+	return !(mixpeek_enabled || worker->in_session);
 }
 
 bool
 worker_may_claim(Worker *worker)
 {
-	if (worker_is_full(worker))
+	if (worker_is_paused(worker))
 		return false;
 	return (worker->look && may_walk(worker)) || is_due(worker);
 }
@@ -282,7 +289,7 @@ has_room_for(Target *target)
 	return false;
 }
 
-/* Mirrors whose server takes nothing now, or whose table is locked: their keys stay where they are. */
+/* Mirrors whose server takes nothing now, whose table is locked, or (all) that is down: their keys stay where they are. */
 typedef struct Exclusions
 {
 	int			n;
@@ -291,7 +298,7 @@ typedef struct Exclusions
 } Exclusions;
 
 static void
-collect_exclusions(Worker *worker, Exclusions *exclusions)
+collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
 {
 	int			max = list_length(worker->targets->targets);
 	ListCell   *lc;
@@ -302,8 +309,10 @@ collect_exclusions(Worker *worker, Exclusions *exclusions)
 	foreach(lc, worker->targets->targets)
 	{
 		Target	   *target = lfirst(lc);
+		bool		has_room = has_room_for(target);
 
-		if (target->blocked_until <= limits_now() && has_room_for(target))
+		if (target->blocked_until <= limits_now() && has_room &&
+			!(all_down && target->connection && target->connection->limits.down))
 			continue;
 		exclusions->relations[exclusions->n] = target->relation;
 		exclusions->collections[exclusions->n++] = target->collection;
@@ -320,7 +329,8 @@ typedef struct Claim
 	List	   *jobs;			/* new ones */
 	List	   *taken;			/* outbox entries to remove */
 	List	   *expanded;		/* those of them that said "all", from the start */
-	bool		excluded;		/* of a mirror that would be among the exclusions now */
+	bool		excluded;		/* a due key of a mirror that would be among the exclusions now */
+	bool		more_due;		/* than were read */
 } Claim;
 
 /* The walk passes an entry by: it is looked at again so many seconds later. */
@@ -331,6 +341,18 @@ skip_until(Worker *worker, double delay)
 
 	if (worker->skipped_until == 0 || until < worker->skipped_until)
 		worker->skipped_until = until;
+}
+
+/* The key itself, or what stands for one that is too long. */
+static const char *
+storable_key(const char *key)
+{
+	int			len = strlen(key);
+
+	if (len <= MAX_KEY_BYTES)
+		return key;
+	return psprintf("%.*s... (%d bytes, hash %016llx)", pg_mbcliplen(key, len, LONG_KEY_SHOWN), key, len,
+					(unsigned long long) hash_bytes_extended((const unsigned char *) key, len, 0));
 }
 
 /*
@@ -456,13 +478,6 @@ take_expansion(Claim *claim, OutboxEntry *entry)
 	claim->taken = lappend(claim->taken, entry);
 }
 
-/* A line's key is indexed, and longer ones, with their collection, might not fit. */
-static bool
-is_too_long(const OutboxEntry *entry)
-{
-	return strlen(entry->key) + strlen(entry->collection) > MAX_KEY;
-}
-
 static void
 take_entry(Claim *claim, OutboxEntry *entry)
 {
@@ -473,17 +488,14 @@ take_entry(Claim *claim, OutboxEntry *entry)
 		take_expansion(claim, entry);
 		return;
 	}
-	if (is_too_long(entry))
-	{
-		document_refuse_key(entry->relation, entry->collection, entry->key,
-							psprintf("the key has %zu bytes, and with its collection's name it may have %d",
-									 strlen(entry->key), MAX_KEY));
-		claim->taken = lappend(claim->taken, entry);
-		return;
-	}
-	job = claim_key(claim, entry->relation, entry->collection, entry->key);
+	job = claim_key(claim, entry->relation, entry->collection, storable_key(entry->key));
 	if (job == NULL)
 		return;
+	if (strlen(entry->key) > MAX_KEY_BYTES)
+	{
+		job->long_key = strlen(entry->key);
+		job->wanted = entry->operation != OUTBOX_DELETE;
+	}
 	if (entry->operation == OUTBOX_REFRESH)
 		job->refresh = !job->dirty;
 	else
@@ -543,8 +555,11 @@ take_due(Claim *claim, int limit, const Exclusions *exclusions)
 		(void) claim_key(claim, key->relation, key->collection, key->key);
 	}
 	/* others may stand behind those that were read, or that must wait */
-	worker->next_due = list_length(due) == limit && (claim->jobs != NIL || claim->excluded) ?
-		-1 : document_next_due();
+	if (list_length(due) == limit && (claim->jobs != NIL || claim->excluded))
+		worker->next_due = -1;
+	else if (!claim->more_due)
+		worker->next_due = document_next_due();
+	claim->more_due = list_length(due) == limit;
 }
 
 /*
@@ -604,7 +619,7 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 	hash_text(job->content, job->content_len, &job->content_hash);
 	hash_text(job->features ? job->features : "", job->features_len, &job->features_hash);
 	job->wanted = true;
-	worker->bytes += job->content_len + job->features_len;
+	job->connection->bytes += job->content_len + job->features_len;
 }
 
 typedef struct ReadCall
@@ -650,9 +665,9 @@ has_no_row(Mirror *mirror, char *key)
 }
 
 static void
-unread(Worker *worker, Job *job)
+unread(Job *job)
 {
-	forget_rendering(worker, job);
+	forget_rendering(job);
 	job->wanted = false;
 }
 
@@ -671,7 +686,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 	if (guard_call(read_rows, &call) == NULL)
 		return;
 	foreach(lc, jobs)			/* what it had rendered is rendered again, row by row */
-		unread(worker, lfirst(lc));
+		unread(lfirst(lc));
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
@@ -682,7 +697,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 		problem = guard_call(read_rows, &call);
 		if (problem)
 		{
-			unread(worker, job);
+			unread(job);
 			if (!has_no_row(mirror, job->key))
 				job->error = MemoryContextStrdup(job->context, problem);
 		}
@@ -692,7 +707,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 static bool
 needs_row(const Job *job)
 {
-	return job->mirror && job->mirror->problem == NULL && !job->refresh;
+	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0;
 }
 
 static void
@@ -755,17 +770,13 @@ is_not_due(const Job *job)
 
 /* Raises where a text cannot be converted to UTF-8. */
 static void
-prepare_request_parts(void *arg)
+convert_request_parts(void *arg)
 {
 	Job		   *job = arg;
 	MemoryContext old = MemoryContextSwitchTo(job->context);
 	StringInfoData buf;
 	int			len;
 
-	if (job->marker == NULL)
-		job->marker = psprintf("%s%s", job->mirror->marker_prefix, job->key);
-	if (job->server == NULL || job->mirror)
-		job->server = pstrdup(job->connection->name);
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "/v1/collections/");
 	http_append_escaped(&buf, to_utf8(job, job->collection, strlen(job->collection), &len));
@@ -778,6 +789,26 @@ prepare_request_parts(void *arg)
 	escape_json(&buf, job->marker);
 	job->marker_json = to_utf8(job, buf.data, buf.len, &len);
 	MemoryContextSwitchTo(old);
+}
+
+/* A text that is not what its encoding says is the job's problem. */
+static void
+prepare_request_parts(Job *job)
+{
+	MemoryContext old = MemoryContextSwitchTo(job->context);
+	char	   *problem = NULL;
+
+	if (job->marker == NULL)
+		job->marker = psprintf("%s%s", job->mirror->marker_prefix, job->key);
+	if (job->server == NULL || job->mirror)
+		job->server = pstrdup(job->connection->name);
+	MemoryContextSwitchTo(old);
+	if (GetDatabaseEncoding() == PG_UTF8)
+		convert_request_parts(job);
+	else
+		problem = guard_call(convert_request_parts, job);
+	if (problem && job->error == NULL)
+		job->error = MemoryContextStrdup(job->context, problem);
 }
 
 /* Nothing is known of the key's document, or not for certain. */
@@ -799,8 +830,6 @@ must_look_up(const Job *job)
 static bool
 decide(Worker *worker, Job *job)
 {
-	char	   *problem;
-
 	if (job->mirror == NULL)
 		adopt_unmirrored(worker, job);
 	if (job->connection == NULL)
@@ -823,10 +852,12 @@ decide(Worker *worker, Job *job)
 		worker_free_job(worker, job);	/* came and went before anybody looked */
 		return false;
 	}
+	if (job->long_key > 0 && job->wanted)
+		job->error = MemoryContextStrdup(job->context,
+										 psprintf("the key has %d bytes, more than can be stored (%d)",
+												  job->long_key, MAX_KEY_BYTES));
 	job->must_look_up = must_look_up(job);
-	problem = guard_call(prepare_request_parts, job);
-	if (problem)
-		job->error = MemoryContextStrdup(job->context, problem);
+	prepare_request_parts(job);
 	if (job->refresh || job->error || (job->mirror && job->mirror->problem) ||
 		job->connection->server == NULL || job_next_step(job) != JOB_END)
 		return true;
@@ -919,7 +950,9 @@ void
 worker_claim(Worker *worker)
 {
 	Claim		claim = {worker};
-	Exclusions	exclusions;
+	Exclusions	no_room;
+	Exclusions	not_up;
+	bool		due = is_due(worker);
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;
 	List	   *queued = NIL;
@@ -932,11 +965,16 @@ worker_claim(Worker *worker)
 	limit = widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
-	collect_exclusions(worker, &exclusions);
-	if (is_due(worker))
-		take_due(&claim, limit, &exclusions);
+	collect_exclusions(worker, false, &no_room);
+	collect_exclusions(worker, true, &not_up);
+	if (due)
+		take_due(&claim, limit, &not_up);
 	if (worker->look && list_length(claim.jobs) < limit)
-		take_outbox(&claim, limit - list_length(claim.jobs), &exclusions);
+		take_outbox(&claim, limit - list_length(claim.jobs), &no_room);
+
+	/* a server may be down for what is due: other keys come first to find out */
+	if (due && not_up.n > no_room.n && list_length(claim.jobs) < limit)
+		take_due(&claim, limit - list_length(claim.jobs), &no_room);
 
 	document_fetch(claim.jobs);
 	foreach(lc, claim.jobs)

@@ -35,7 +35,8 @@ typedef struct Connection
 	Limits		limits;
 	dlist_head	ready;			/* jobs whose next request may go out */
 	int			nready;
-	int			claimed;		/* jobs not yet ended */
+	int			claimed;		/* jobs not yet settled */
+	size_t		bytes;			/* of their bodies */
 	int			lookup_batch;	/* markers a look-up */
 	bool		lookups_work;	/* one was answered */
 	bool		lookups_refused;	/* the first ones were, whatever they asked for */

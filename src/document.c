@@ -485,24 +485,6 @@ document_abandoned(void)
 }
 
 void
-document_refuse_key(Oid relation, const char *collection, const char *key, const char *error)
-{
-	static Statement query = {
-		"INSERT INTO mixpeek.documents (relation, collection, key, state, last_error, server, marker)"
-		" VALUES ($1, left($2, 200), left($3, 200) || '...' || md5($3), 'failed', $4, '', '')"
-		" ON CONFLICT (relation, collection, key) DO NOTHING",
-		4, {OIDOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	Datum		args[4];
-
-	args[0] = ObjectIdGetDatum(relation);
-	args[1] = CStringGetTextDatum(collection);
-	args[2] = CStringGetTextDatum(key);
-	args[3] = CStringGetTextDatum(error);
-	run_command(&query, args, NULL);
-}
-
-void
 document_recover(const AbandonedKeys *abandoned, int rest)
 {
 	static Statement query = {

@@ -41,10 +41,6 @@ typedef struct AbandonedKeys
 
 extern List *document_abandoned(void);
 
-/* A key that cannot have a line of its own: a shortened one says so. */
-extern void document_refuse_key(Oid relation, const char *collection, const char *key,
-								const char *error);
-
 /* They become pending, due when rest milliseconds have passed. */
 extern void document_recover(const AbandonedKeys *abandoned, int rest);
 

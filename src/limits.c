@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 
+#include <limits.h>
 #include <math.h>
 #include <time.h>
 
@@ -25,6 +26,9 @@
 #define MAX_FAILURES		5
 #define MIN_DOWN_DELAY		1.0
 #define MAX_DOWN_DELAY		60.0
+
+/* Requests at once before the first one has ended. */
+#define FIRST_REQUESTS		4
 
 /* Without Retry-After or X-RateLimit-Reset, a 429 stops requests this long. */
 #define DEFAULT_BLOCK		1.0
@@ -70,6 +74,7 @@ limits_reload(Limits *limits, const MixpeekServer *server, bool same_limits)
 	if (!same_limits)
 		limits_init(limits, server);
 	limits->running = old.running;
+	limits->started = old.started;
 	limits->down = old.down;
 	limits->down_until = 0;
 	limits->down_delay = 0;
@@ -82,12 +87,31 @@ fill(Limits *limits, double now)
 	limits->filled_at = now;
 }
 
+/*
+ * Tokens left unused where there are many: requests do not arrive as evenly as
+ * they are sent, and one that comes too early costs more than they do.
+ */
+static double
+reserve(const Limits *limits)
+{
+	return Min(2.0, (limits->burst - 1.0) / 4);
+}
+
+/* The first answers tell what more than a few requests at once may exceed. */
+static int
+concurrency(const Limits *limits)
+{
+	if (limits->down)
+		return 1;
+	return Min((int) limits->window, limits->ended ? INT_MAX : FIRST_REQUESTS);
+}
+
 double
 limits_delay(Limits *limits, double now)
 {
 	double		delay = 0;
 
-	if (limits->running >= (limits->down ? 1 : (int) limits->window))
+	if (limits->running >= concurrency(limits))
 		return -1;
 	if (limits->down)
 		delay = limits->down_until - now;
@@ -95,8 +119,8 @@ limits_delay(Limits *limits, double now)
 	if (limits->rate > 0)
 	{
 		fill(limits, now);
-		if (limits->tokens < 1.0)
-			delay = Max(delay, (1.0 - limits->tokens) / limits->rate);
+		if (limits->tokens < 1.0 + reserve(limits))
+			delay = Max(delay, (1.0 + reserve(limits) - limits->tokens) / limits->rate);
 	}
 	return Max(delay, 0);
 }
@@ -122,12 +146,13 @@ limits_room(Limits *limits, double now, int claimed)
 	return Max(0, (int) Min(ahead, MAX_AHEAD) - claimed);
 }
 
-void
+int64
 limits_started(Limits *limits)
 {
 	limits->running++;
 	if (limits->rate > 0)
 		limits->tokens -= 1.0;
+	return ++limits->started;
 }
 
 bool
@@ -141,15 +166,40 @@ limits_is_outage(const HttpAnswer *answer, Verdict verdict)
 		 answer->status == 502 || answer->status == 503 || answer->status == 504);
 }
 
+/*
+ * The server's bucket as an answer shows it, when it let that request in: since
+ * then it has got fuller with time, and some of the requests that began later, or
+ * earlier and are still under way, have taken theirs.  What is known is between two
+ * bounds; within them our own count is as good as any.
+ */
+static void
+correct_tokens(Limits *limits, int64 number, const HttpAnswer *answer)
+{
+	double		later = limits->started - number;
+	double		least = answer->remaining - Max(later, limits->running);
+	double		most = answer->remaining + limits->rate * answer->seconds -
+		Max(later - limits->running, 0);
+
+	if (!limits->rate_is_set)	/* the option is the user's own bound */
+	{
+		limits->burst = Max(limits->burst, answer->remaining + 1.0);
+		limits->tokens = Max(limits->tokens, least);
+	}
+	limits->tokens = Min(limits->tokens, most);
+}
+
 /* What the headers say of the rate, unless the server's option says it. */
 static void
-learn(Limits *limits, const HttpAnswer *answer)
+learn(Limits *limits, int64 number, double now, const HttpAnswer *answer)
 {
 	if (!limits->rate_is_set && answer->limit > 0 && answer->window > 0 &&
 		answer->limit / answer->window != limits->rate)
 		set_rate(limits, Max(MIN_RATE, answer->limit / answer->window));
 	if (limits->rate > 0 && answer->remaining >= 0)
-		limits->tokens = Min(limits->tokens, Max(0, answer->remaining - limits->running));
+	{
+		fill(limits, now);
+		correct_tokens(limits, number, answer);
+	}
 }
 
 static void
@@ -189,12 +239,14 @@ count_failure(Limits *limits, double now, const HttpAnswer *answer, Verdict verd
 }
 
 LimitsChange
-limits_ended(Limits *limits, double now, const HttpAnswer *answer, Verdict verdict)
+limits_ended(Limits *limits, int64 number, double now,
+			 const HttpAnswer *answer, Verdict verdict)
 {
 	bool		was_down = limits->down;
 
 	limits->running--;
-	learn(limits, answer);
+	limits->ended = true;
+	learn(limits, number, now, answer);
 	if (verdict == VERDICT_SLOW_DOWN || answer->status == 503)
 		slow_down(limits, now, answer, verdict);
 	if (limits_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)

@@ -26,6 +26,8 @@ typedef struct Limits
 	double		window;			/* requests at once, 1 … max_running */
 	double		shrunk_at;
 	int			running;
+	bool		ended;			/* a request has, since the limits were set up */
+	int64		started;		/* ever; a request's number is what it was then */
 	double		blocked_until;	/* Retry-After */
 	int			failures;		/* in a row */
 	bool		down;			/* the breaker is open */
@@ -56,9 +58,10 @@ extern double limits_delay(Limits *limits, double now);
 /* How many keys it makes sense to have ready, beyond those already claimed. */
 extern int	limits_room(Limits *limits, double now, int claimed);
 
-extern void limits_started(Limits *limits);
-extern LimitsChange limits_ended(Limits *limits, double now, const HttpAnswer *answer,
-								 Verdict verdict);
+/* A request goes out; returns its number, for limits_ended(). */
+extern int64 limits_started(Limits *limits);
+extern LimitsChange limits_ended(Limits *limits, int64 number, double now,
+								 const HttpAnswer *answer, Verdict verdict);
 
 /* Was this the server's failure, not the request's?  It costs no attempt. */
 extern bool limits_is_outage(const HttpAnswer *answer, Verdict verdict);

@@ -82,6 +82,10 @@ mirror_decode(int nargs, char **args)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a mirror needs a collection"),
 				 errhint("Write it as the trigger function's first argument: mixpeek.mirror_row('my_collection').")));
+	if (strlen(args[0]) > MAX_COLLECTION)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("collection has %d bytes, more than %d", (int) strlen(args[0]), MAX_COLLECTION)));
 	arguments->collection = pstrdup(args[0]);
 	arguments->server = pstrdup("mixpeek");
 	for (int i = 1; i < nargs; i++)

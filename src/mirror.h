@@ -12,6 +12,9 @@
 #include "key.h"
 #include "template.h"
 
+/* Bytes; with a key it must fit into an index. */
+#define MAX_COLLECTION	500
+
 /* A mirror trigger's arguments, decoded. */
 typedef struct MirrorArguments
 {

@@ -93,6 +93,7 @@ typedef struct Request
 {
 	Connection *connection;
 	JobStep		step;
+	int64		number;			/* among its connection's */
 	int			njobs;
 	Job		   *jobs[FLEXIBLE_ARRAY_MEMBER];
 } Request;
@@ -354,7 +355,7 @@ start_request(Worker *worker, Request *request)
 	if (request->step == JOB_CREATE || request->step == JOB_UPDATE)
 		body = job_body(job, request->step, &len);
 
-	limits_started(&connection->limits);
+	request->number = limits_started(&connection->limits);
 	worker->running++;
 	http_start(worker->http, connection->server, method, path.data, body, len, request);
 }
@@ -826,8 +827,8 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 	Request    *request = http_transfer_owner(transfer);
 	const HttpAnswer *answer = http_transfer_answer(transfer);
 	Response   *response = response_read(answer);
-	LimitsChange change = limits_ended(&request->connection->limits, limits_now(),
-									   answer, response->verdict);
+	LimitsChange change = limits_ended(&request->connection->limits, request->number,
+									   limits_now(), answer, response->verdict);
 
 	worker->running--;
 	log_change(request->connection, change, response);
@@ -906,7 +907,7 @@ time_to_next_turn(Worker *worker, double until_send)
 		return 0;
 	if (worker->nended > 0)
 		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
-	if (worker_is_full(worker))
+	if (worker_is_paused(worker))
 		return wait;
 	if (worker->look)
 		wait_at_most(&wait, worker->pass_by_at - now);

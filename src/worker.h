@@ -22,7 +22,6 @@ typedef struct Worker
 	Targets    *targets;
 	HTAB	   *jobs;			/* by key: claimed and not yet settled */
 	int			njobs;
-	size_t		bytes;			/* rendered and not yet settled */
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
@@ -39,7 +38,7 @@ typedef struct Worker
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
 } Worker;
 
-/* Rendered bodies that may wait at once; one row may always be claimed. */
+/* A server's rendered bodies that may wait at once; one row may always be claimed. */
 #define MAX_BYTES (16 * 1024 * 1024)
 
 /*
@@ -62,8 +61,8 @@ extern void worker_look_excluded(Worker *worker);
 /* Is there something to be claimed, and room for it? */
 extern bool worker_may_claim(Worker *worker);
 
-/* As much is claimed as may be, whatever the servers have room for. */
-extern bool worker_is_full(const Worker *worker);
+/* Nothing is claimed, whatever there is. */
+extern bool worker_is_paused(const Worker *worker);
 
 /* Background worker entry point. */
 extern PGDLLEXPORT void mixpeek_worker_main(Datum main_arg);

@@ -18,6 +18,22 @@ mixpeek.max_attempts = 3
 mixpeek.retry_max_delay = 1
 });
 
+# Meanwhile another cluster uses two limits to the full: requests a minute, at once, and rows for some seconds.
+my %limits = (minute => [ 600, 20, 170 ], second => [ 6000, 50, 850 ], option => [ 60000, 1000, 120 ]);
+my %limited;
+my $limits_node = mixpeek_node('limits', "shared_preload_libraries = 'mixpeek_docs'");
+foreach my $name (keys %limits)
+{
+	my ($rate, $burst, $rows) = @{ $limits{$name} };
+
+	$limited{$name} = MixpeekTest::Server->new(rate => $rate, burst => $burst, enrich => 'now');
+	create_server($limits_node, $name, $limited{$name}, $name eq 'option' ? (requests_per_minute => 600) : ());
+	$limits_node->safe_psql('postgres', qq{
+		CREATE TABLE $name (id int PRIMARY KEY);
+		SELECT mixpeek.mirror('$name', '$name', server => '$name', backfill => false);
+		INSERT INTO $name SELECT generate_series(1, $rows)});
+}
+
 sub sql
 {
 	my ($statement, $database) = @_;
@@ -30,19 +46,28 @@ sub log_lines
 	return scalar(grep { $_ =~ $pattern } split(/\n/, slurp_file($node->logfile, $offset // 0)));
 }
 
-# A server of the tests' own with a foreign server of its name; the statement that has the key is not logged.
+# A server of the tests' own, and a foreign server of that name.
 sub api_server
 {
 	my ($name, $options, %api_options) = @_;
 	my $api = MixpeekTest::Server->new(api_key => $key, record => 1, enrich => 'now', %api_options);
-	my %all = (base_url => $api->url, request_timeout => '1', %{ $options // {} });
-	my $list = join(', ', map { "$_ '$all{$_}'" } sort keys %all);
 
-	sql(qq{
-		SET log_statement = none;
-		CREATE SERVER $name FOREIGN DATA WRAPPER mixpeek_docs OPTIONS ($list);
-		CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS (api_key '$key')});
+	sql(foreign_server($name, base_url => $api->url, request_timeout => '1', %{ $options // {} }));
 	return $api;
+}
+
+# Statements; the one that has the key is not logged.
+sub foreign_server
+{
+	my ($name, %options) = @_;
+	my $list = join(', ', map { "$_ '$options{$_}'" } sort keys %options);
+
+	return qq{
+		CREATE SERVER $name FOREIGN DATA WRAPPER mixpeek_docs OPTIONS ($list);
+		SET log_statement = none;
+		CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS (api_key '$key');
+		RESET log_statement;
+	};
 }
 
 # A mirrored table, which is the collection's name, too.
@@ -148,7 +173,7 @@ is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'statuses'::regc
 sub set_max_attempts
 {
 	my ($n) = @_;
-	my $worker = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
+	my $worker = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND datname = 'postgres'");
 	my $offset = -s $node->logfile;
 
 	$node->append_conf('postgresql.conf', "mixpeek.max_attempts = $n\n");
@@ -287,12 +312,8 @@ my $moved = api_server('down_moved');
 $moved->faults({ kind => 'redirect' });
 my $failing = api_server('down_failing');
 $failing->faults({ kind => 'status', status => 503 });
-sql(qq{
-	SET log_statement = none;
-	CREATE SERVER down_nowhere FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'https://mixpeek.invalid', connect_timeout '2');
-	CREATE SERVER down_tls FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '@{[ $tls->url ]}');
-	CREATE USER MAPPING FOR CURRENT_USER SERVER down_nowhere OPTIONS (api_key '$key');
-	CREATE USER MAPPING FOR CURRENT_USER SERVER down_tls OPTIONS (api_key '$key')});
+sql(foreign_server('down_nowhere', base_url => 'https://mixpeek.invalid', connect_timeout => '2'));
+sql(foreign_server('down_tls', base_url => $tls->url));
 my $here = $api->url;
 my $offset;
 my %outages = (
@@ -342,12 +363,157 @@ foreach my $server ([ unauthorized => $locked ], [ moved => $moved ], [ failing 
 	my ($name, $outage_api) = @$server;
 	my $requests = sub { my $status = $outage_api->stats->{status}; my $n = 0; $n += $_ for values %$status; return $n };
 
-	wait_for("$name: a try or two", sub { $requests->() > 17 });
-	my ($before, $start) = ($requests->(), time());
-	wait_for("$name: another one", sub { $requests->() > $before });
+	my $before = $requests->();
+	wait_for("$name: a try", sub { $requests->() > $before });
 	cmp_ok($requests->(), '<=', 16 + 8, "$name: is tried by one request at a time");
 }
 $outages{$_}[1]->() for sort keys %outages;
 wait_for_end($_) for sort keys %outages;
+
+# One row stops no other
+
+# The whole batch is claimed and sent at once: rows that cannot be rendered, stored or sent, or that
+# the API refuses, between others.
+my $poisoned = api_server('poisoned');
+$poisoned->faults(
+	{ kind => 'status', status => 422, body => '"one form"', answer => { detail => [ { loc => [ 'body', 'metadata' ], msg => 'no such thing', type => 'x' } ] } },
+	{ kind => 'status', status => 422, body => '"other form"', answer => { success => JSON::PP::false, status => 422, error => { type => 'ValidationError',
+		message => 'wrong', details => { validation_errors => [ { type => 'x', location => [ 'body', 'metadata' ], message => 'no such thing' } ] } } } });
+sql(q{
+	CREATE TYPE divisor AS ENUM ('zero', 'one');
+	CREATE FUNCTION inverse(divisor) RETURNS json LANGUAGE sql IMMUTABLE AS $$SELECT to_json(1 / CASE $1 WHEN 'zero' THEN 0 ELSE 1 END)$$;
+	CREATE CAST (divisor AS json) WITH FUNCTION inverse(divisor);
+	CREATE TABLE poisoned (id text PRIMARY KEY, v text, d divisor);
+	SELECT mixpeek.mirror('poisoned', 'poisoned', server => 'poisoned', backfill => false)});
+my %poison = (
+	'one form' => qr/^Mixpeek API refused the request: 422 ValidationError: body\.metadata: no such thing$/,
+	'other form' => qr/^Mixpeek API refused the request: 422 ValidationError: wrong.body\.metadata: no such thing$/s,
+	'no value' => qr/^division by zero$/,
+	'too large' => qr/^the document has 17\d+ bytes, more than the API stores \(16777216\)$/);
+my $long_key = join('', map { chr(33 + rand(90)) } 1 .. 2600) =~ tr/'/-/r;
+sql(qq{
+	BEGIN;
+	INSERT INTO poisoned SELECT 'before ' || n FROM generate_series(1, 20) n;
+	INSERT INTO poisoned VALUES ('one form'), ('other form'), ('$long_key');
+	INSERT INTO poisoned VALUES ('no value', '', 'zero'), ('too large', repeat('x', 17000000), NULL);
+	INSERT INTO poisoned SELECT 'after ' || n FROM generate_series(1, 20) n;
+	COMMIT});
+wait_for_states('poisoned', 'failed,mirrored');
+my $known = documents('poisoned');
+is_deeply([ map { $known->{$_}{state} } grep { /^(before|after) / } keys %$known ], [ ('mirrored') x 40 ], 'the rows beside poisonous ones are mirrored');
+foreach my $row (sort keys %poison)
+{
+	is("$known->{$row}{state} $known->{$row}{attempts}", 'failed 1', "$row: failed at once");
+	like($known->{$row}{last_error}, $poison{$row}, '... with the reason');
+}
+my ($long) = grep { /\(2600 bytes, / } keys %$known;
+is("$known->{$long}{state} $known->{$long}{last_error}", 'failed the key has 2600 bytes, more than can be stored (2000)',
+	'a key that no index has room for: is known, too');
+sql('DELETE FROM poisoned');
+wait_for('nothing to be left of them', sub { !%{ documents('poisoned') } });
+is($poisoned->stats->{documents}, 0, '... and forgotten with the row');
+
+# In a database whose texts may be anything, texts that are not UTF-8.
+sql("CREATE DATABASE anything ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+sql('CREATE EXTENSION mixpeek_docs', 'anything');
+sql(foreign_server('mixpeek', base_url => $poisoned->url), 'anything');
+sql(q{
+	CREATE TABLE poisoned (id text PRIMARY KEY, v text);
+	SELECT mixpeek.mirror('poisoned', 'anything', '{"metadata": {"v": "$v"}}', backfill => false);
+	INSERT INTO poisoned VALUES ('good', ''), ('bad value', E'\xff'), (E'bad key \xff', '')}, 'anything');
+is(sql('SELECT mixpeek.wait()', 'anything'), 't', 'texts that are not UTF-8');
+is(sql('SELECT string_agg(state, \',\' ORDER BY (key !~ \'good\')) FROM mixpeek.documents', 'anything'), 'mirrored,failed,failed', '... fail alone');
+is(sql('SELECT count(*) FROM mixpeek.documents WHERE last_error ~ \'^invalid byte sequence for encoding "UTF8": 0xff\'', 'anything'), 2, '... with the reason');
+
+# One marker that the API does not like, in a look-up for all.
+sql(q{INSERT INTO poisoned SELECT 'row ' || n FROM generate_series(1, 90) n});
+wait_for_states('poisoned', 'mirrored');
+sql(q{SELECT mixpeek.unmirror('poisoned')});
+$poisoned->faults({ kind => 'status', status => 400, path => '/list', body => 'row 33' });
+sql(q{SELECT mixpeek.mirror('poisoned', 'poisoned', server => 'poisoned')});
+wait_for('all to be looked up', sub {
+	sql(q{SELECT count(*) FILTER (WHERE state = 'mirrored') || ' ' || count(*) FILTER (WHERE state = 'failed')
+		FROM mixpeek.documents WHERE relation = 'poisoned'::regclass}) eq '89 1';
+});
+$known = documents('poisoned');
+like($known->{'row 33'}{last_error}, qr/^could not ask for the document by its marker, so it was not created: .* 400 /, 'a marker that is refused fails alone');
+$poisoned->faults();
+sql(q{SELECT mixpeek.retry('poisoned')});
+wait_for_states('poisoned', 'mirrored');
+is_deeply([ @{ $poisoned->stats }{qw(documents duplicates)} ], [ 91, 0 ], '... and all are found, and not made again');
+
+# A row that brings the server down each time, all by itself, until the server counts as down.
+my $fragile = api_server('fragile');
+mirrored_table('fragile', 'fragile');
+$fragile->faults({ kind => 'reset_before', body => 'poison' });
+set_max_attempts(1000);
+$offset = -s $node->logfile;
+sql(q{INSERT INTO fragile VALUES ('poison')});
+wait_for('the server to count as down', sub { log_lines(qr/server "fragile" is not usable/, $offset) });
+sql(q{INSERT INTO fragile SELECT 'good ' || n FROM generate_series(1, 20) n});
+wait_for('the others', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'fragile'::regclass AND state = 'mirrored'") == 20 });
+pass('a row that is an outage by itself keeps no other from being mirrored');
+set_max_attempts(1);
+wait_for_states('fragile', 'failed,mirrored');
+is(documents('fragile')->{poison}{state}, 'failed', '... and comes to an end');
+set_max_attempts(3);
+
+# One server stops no other
+
+# A server that never answers, with more than fits into memory waiting for it, and one that is not there.
+my $hanging = api_server('hanging', { request_timeout => '60' });
+my $lively = api_server('lively');
+$hanging->faults({ kind => 'hang' });
+sql(foreign_server('absent', base_url => 'http://127.0.0.1:' . MixpeekTest::unused_port()));
+mirrored_table($_, $_) for qw(hanging absent lively);
+sql(q{
+	INSERT INTO hanging SELECT n::text, repeat('x', 1000000) FROM generate_series(1, 40) n;
+	INSERT INTO absent SELECT n::text, repeat('x', 1000000) FROM generate_series(1, 40) n});
+wait_for('requests to hang', sub { $hanging->stats->{in_flight} >= 4 });
+sql(q{INSERT INTO lively SELECT n::text, 'x' FROM generate_series(1, 1000) n});
+wait_for_states('lively', 'mirrored');
+is($lively->stats->{documents}, 1000, 'one server stops no other');
+cmp_ok($hanging->stats->{in_flight}, '>=', 4, '... while its requests hang');
+sql('DROP TABLE hanging, absent');
+$hanging->stop;
+
+# An API that looks no document up by its marker
+
+my $blind = api_server('blind', {}, filter => 'off');
+sql(q{
+	CREATE TABLE blind (id text PRIMARY KEY, v text);
+	INSERT INTO blind SELECT n FROM generate_series(1, 120) n;
+	SELECT mixpeek.mirror('blind', 'blind', server => 'blind')});
+wait_for_states('blind', 'failed');
+is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'blind'::regclass
+	AND last_error ~ '^could not ask for the document by its marker, so it was not created: .*: 400 .*Filters'}), 120, 'without look-ups nothing is created');
+cmp_ok($blind->stats->{lists}, '<', 20, '... as is found out with few requests');
+is($blind->stats->{creates}, 0, '... none of them a create');
+sql(q{INSERT INTO blind VALUES ('fresh')});
+wait_for('a fresh row', sub { documents('blind')->{fresh}{state} eq 'mirrored' });
+pass('... but what is certain to be new');
+sql(q{ALTER SERVER blind OPTIONS (ADD if_unfindable 'create'); SELECT mixpeek.retry('blind', error => 'could not ask for%')});
+wait_for_states('blind', 'mirrored');
+is_deeply([ @{ $blind->stats }{qw(documents duplicates)} ], [ 121, 0 ], "if_unfindable 'create' creates them");
+
+# The limits
+
+foreach my $name (sort keys %limits)
+{
+	my ($rate, $burst, $rows) = @{ $limits{$name} };
+
+	wait_for("$name: all rows", sub {
+		$limits_node->safe_psql('postgres', "SELECT count(*) FROM mixpeek.documents WHERE relation = '$name'::regclass AND state = 'mirrored'") == $rows;
+	});
+	my $stats = $limited{$name}->stats;
+	my $permitted = $burst + $rate / 60 * ($stats->{last_request_at} - $stats->{first_request_at});
+	my $option = 10 + 600 / 60 * ($stats->{last_request_at} - $stats->{first_request_at});
+	note(sprintf('%s: %d requests of %.0f that the server permits', $name, $stats->{requests}, $permitted));
+	cmp_ok($stats->{requests}, '>=', 0.98 * $permitted, "$name: the limit is used") if $name ne 'option';
+	cmp_ok($stats->{requests}, '<=', $option + 1, "$name: the user's own limit is kept") if $name eq 'option';
+	cmp_ok($stats->{status}{429} // 0, '<=', 0.01 * $rows, '... and not exceeded');
+	is_deeply([ @$stats{qw(documents duplicates)} ], [ $rows, 0 ], '... and no document is lost or doubled');
+}
+$limits_node->stop;
 
 done_testing();
