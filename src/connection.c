@@ -119,6 +119,8 @@ load_connection(Connection *connection, MemoryContext parent)
 	{
 		connection->server = NULL;
 		connection->problem = MemoryContextStrdup(connection->context, problem);
+		if (!connection->problem_reported)
+			connection->retry_at = 0;	/* not that of an earlier problem */
 	}
 	else
 	{

@@ -35,10 +35,11 @@ static const struct
 
 /*
  * Statements look keys up in tables whose statistics may be from when they were
- * empty; only one plan is right however large they have grown since.
+ * empty; only one plan is right however large they have grown since.  What is
+ * scanned all the same looks so expensive then that it would be compiled each time.
  */
 static const char *const disabled_plans[] = {
-	"enable_seqscan", "enable_hashjoin", "enable_mergejoin"
+	"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"
 };
 
 static void

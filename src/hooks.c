@@ -30,6 +30,7 @@
 #include "shmem.h"
 #include "tcop/utility.h"
 #include "utils/backend_status.h"
+#include "utils/resowner.h"
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
@@ -53,9 +54,23 @@ at_xact_event(XactEvent event, void *arg)
 	}
 	if (event == XACT_EVENT_COMMIT && probe_all_databases)
 		shmem_request_probe(InvalidOid);
-	if (event == XACT_EVENT_COMMIT && wake_worker)
+	probe_this_database = probe_all_databases = false;
+	if (event != XACT_EVENT_COMMIT)
+		wake_worker = false;
+}
+
+/*
+ * The worker must not look before it can see: invalidation messages are sent after
+ * the commit callbacks, and before locks are released.
+ */
+static void
+at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
+	if (is_commit && wake_worker)
 		shmem_wake_worker(MyDatabaseId);
-	probe_this_database = probe_all_databases = wake_worker = false;
+	wake_worker = false;
 }
 
 static void
@@ -136,6 +151,10 @@ may_change_server(Node *parsetree)
 			return true;
 		case T_GrantStmt:
 			return castNode(GrantStmt, parsetree)->objtype == OBJECT_FOREIGN_SERVER;
+		case T_RenameStmt:
+			return castNode(RenameStmt, parsetree)->renameType == OBJECT_FOREIGN_SERVER;
+		case T_AlterOwnerStmt:
+			return castNode(AlterOwnerStmt, parsetree)->objectType == OBJECT_FOREIGN_SERVER;
 		default:
 			return false;
 	}
@@ -186,4 +205,5 @@ hooks_install(void)
 	prev_object_access = object_access_hook;
 	object_access_hook = on_object_access;
 	RegisterXactCallback(at_xact_event, NULL);
+	RegisterResourceReleaseCallback(at_resource_release, NULL);
 }

@@ -546,13 +546,13 @@ mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());	/* for the functions of a key's domain, too */
 	if (mirror->read_plan == NULL)
 		prepare_read(mirror);
 	options.params = make_params(mirror->key->ncolumns,
 								 key_arrays(mirror->key, keys, nkeys), types);
 	options.read_only = true;
 	options.dest = &receiver.pub;
-	PushActiveSnapshot(GetLatestSnapshot());
 	rc = SPI_execute_plan_extended(mirror->read_plan, &options);
 	PopActiveSnapshot();
 	if (rc < 0)
@@ -640,11 +640,11 @@ mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 		elog(ERROR, "%s", mirror->problem);
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());
 	if (after)
 		key_from_text(mirror->key, after, values);
 	values[after ? mirror->key->ncolumns : 0] = Int64GetDatum(limit);
 	plan = scan_plan(mirror, after != NULL);
-	PushActiveSnapshot(GetLatestSnapshot());
 	rc = SPI_execute_plan(plan, values, NULL, true, 0);
 	if (rc != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
@@ -761,10 +761,10 @@ mirror_write_back(Mirror *mirror, const char *key,
 
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());
 	if (mirror->write_back_plan == NULL)
 		prepare_write_back(mirror);
 	key_from_text(mirror->key, key, values + 2);
-	PushActiveSnapshot(GetLatestSnapshot());
 	rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
 							  InvalidSnapshot, false, true, 0);
 	PopActiveSnapshot();

@@ -1,0 +1,279 @@
+# With whose rights the worker works: the table owner's key and the table owner's rows, and other
+# people's functions never with more than the owner has.
+use strict;
+use warnings;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MixpeekTest;
+
+my $node = mixpeek_node('main', q{
+shared_preload_libraries = 'mixpeek_docs'
+mixpeek.max_attempts = 3
+mixpeek.retry_max_delay = 1
+});
+my @people = qw(alice bob writer mallory);
+my $api = MixpeekTest::Server->new(api_key => [ 'sk_root', 'sk_public', map { "sk_$_" } @people ], record => 1, enrich => 'now');
+
+sub sql
+{
+	my ($statement, $role) = @_;
+	return $node->safe_psql('postgres', (defined $role ? "SET SESSION AUTHORIZATION $role; " : '') . $statement);
+}
+
+# What a statement of somebody is refused with; '' if it is not.
+sub refusal
+{
+	my ($role, $statement) = @_;
+	my (undef, undef, $stderr) = $node->psql('postgres', "SET SESSION AUTHORIZATION $role; $statement");
+	return $stderr =~ /ERROR:\s+(.*)/ ? $1 : '';
+}
+
+# The key's line in mixpeek.documents as "state document error", when it is in the state.
+sub wait_for_state
+{
+	my ($table, $key, $state) = @_;
+	return wait_for("$table $key to be $state", sub {
+		my $line = sql(qq{
+			SELECT concat_ws(' ', state, attempts, last_error) FROM mixpeek.documents
+			WHERE relation = '$table'::regclass AND key = '$key'
+				AND NOT EXISTS (SELECT FROM mixpeek.outbox o WHERE o.relation = '$table'::regclass)});
+		return $line =~ /^$state\b/ ? $line : undef;
+	});
+}
+
+# Whose keys have been used since the last time, but for the test's own functions.
+sub keys_used
+{
+	my %used = map { ($_->{authorization} =~ s/^Bearer sk_//r) => 1 } @{ $api->requests };
+	$api->reset;
+	return join(' ', sort keys %used);
+}
+
+my $worker = sub { sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'") };
+
+create_server($node, 'mixpeek', $api, api_key => 'sk_root', request_timeout => 5);
+sql(join('', map { qq{
+	CREATE ROLE $_ LOGIN;
+	CREATE SCHEMA $_ AUTHORIZATION $_;
+	CREATE USER MAPPING FOR $_ SERVER mixpeek OPTIONS (api_key 'sk_$_');
+} } @people) . 'GRANT USAGE ON FOREIGN SERVER mixpeek TO alice, mallory');
+
+# Whose key
+
+sql(q{
+	CREATE TABLE alice.t (id int PRIMARY KEY, v text);
+	SELECT mixpeek.mirror('alice.t', 'alice');
+	GRANT INSERT ON alice.t TO writer;
+	GRANT USAGE ON SCHEMA alice TO writer, mallory;
+	GRANT TRIGGER ON alice.t TO mallory}, 'alice');
+my $pid = wait_for('the worker', $worker);
+sql('INSERT INTO alice.t VALUES (1)', 'alice');
+sql('INSERT INTO alice.t VALUES (2)', 'writer');
+sql('INSERT INTO alice.t VALUES (3)');
+wait_for_state('alice.t', $_, 'mirrored') for 1 .. 3;
+is(keys_used(), 'alice', "the owner's key is used, whoever writes");
+sql("UPDATE alice.t SET v = 'new' WHERE id = 1; DELETE FROM alice.t WHERE id = 2");
+wait_for('the changes', sub { my $stats = $api->stats; $stats->{updates} == 1 && $stats->{deletes} == 1 });
+is(keys_used(), 'alice', '... for changes, too');
+
+# What the worker waits for, and how it goes on
+
+sub waits_for
+{
+	my ($name, $take, $error, $give) = @_;
+	my ($id) = sql('SELECT max(id) + 1 FROM alice.t');
+
+	sql($take);
+	sql("INSERT INTO alice.t VALUES ($id)", 'writer');
+	like(wait_for_state('alice.t', $id, 'pending'), qr/^pending 0 $error$/, "$name: a document waits, and says for what");
+	is(keys_used(), '', '... nothing is sent');
+	sql($give);
+	like(wait_for_state('alice.t', $id, 'mirrored'), qr/^mirrored 0$/, '... and goes on at once when it is there');
+	return keys_used();
+}
+
+is(waits_for('no USAGE', 'REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice', 'permission denied for foreign server mixpeek',
+		'GRANT USAGE ON FOREIGN SERVER mixpeek TO alice'), 'alice', "... with the owner's key");
+is(waits_for('no mapping', 'DROP USER MAPPING FOR alice SERVER mixpeek', 'role "alice" has no API key for server "mixpeek"',
+		"CREATE USER MAPPING FOR PUBLIC SERVER mixpeek OPTIONS (api_key 'sk_public')"), 'public', "... with everybody's key");
+sql("DROP USER MAPPING FOR PUBLIC SERVER mixpeek; CREATE USER MAPPING FOR alice SERVER mixpeek OPTIONS (api_key 'sk_alice')");
+is(waits_for('no server', 'ALTER SERVER mixpeek RENAME TO away', 'server "mixpeek" does not exist', 'ALTER SERVER away RENAME TO mixpeek'),
+	'alice', '... with the same server');
+is(waits_for('no role with USAGE', 'CREATE ROLE users; GRANT USAGE ON FOREIGN SERVER mixpeek TO users; REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice',
+		'permission denied for foreign server mixpeek', 'GRANT users TO alice'), 'alice', '... as a member');
+
+# Somebody else's server
+
+sql(qq{
+	GRANT USAGE ON FOREIGN DATA WRAPPER mixpeek_docs TO bob;
+	SET SESSION AUTHORIZATION bob;
+	CREATE SERVER bobs FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '@{[ $api->url ]}', namespace 'test');
+	GRANT USAGE ON FOREIGN SERVER bobs TO alice;
+	SET SESSION AUTHORIZATION alice;
+	CREATE USER MAPPING FOR alice SERVER bobs OPTIONS (api_key 'sk_alice');
+	CREATE TABLE alice.at_bobs (id int PRIMARY KEY);
+	SELECT mixpeek.mirror('alice.at_bobs', 'at_bobs', server => 'bobs');
+	INSERT INTO alice.at_bobs VALUES (1)});
+wait_for_state('alice.at_bobs', 1, 'mirrored');
+is(keys_used(), 'alice', "somebody else's server is used with the owner's key");
+like(refusal('mallory', "CREATE TABLE mallory.x (id int PRIMARY KEY); SELECT mixpeek.mirror('mallory.x', 'x', server => 'bobs')"),
+	qr/^permission denied for foreign server bobs/, '... by those who may');
+like(refusal('bob', "CREATE TABLE bob.x (id int PRIMARY KEY); SELECT mixpeek.mirror('bob.x', 'x', server => 'bobs')"),
+	qr/^role "bob" has no API key/, '... and have a key');
+is(refusal('alice', 'ALTER SERVER bobs OPTIONS (SET namespace \'x\')'), 'must be owner of foreign server bobs', '... and changed by its owner');
+
+# A right to create triggers is none to have rows sent, or columns written
+like(refusal('mallory', "CREATE TRIGGER x AFTER INSERT ON alice.t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('x', 'document_id_column=v')"),
+	qr/^must be owner of table t/, 'a role with TRIGGER only makes no mirror');
+like(refusal('mallory', "SELECT mixpeek.mirror('alice.t', 'x')"), qr/^must be owner of table t/, '... nor by the function');
+
+# Row-level security
+
+sql(q{
+	CREATE TABLE alice.policed (id int PRIMARY KEY, hidden bool);
+	ALTER TABLE alice.policed ENABLE ROW LEVEL SECURITY;
+	CREATE POLICY shown ON alice.policed FOR SELECT USING (NOT hidden);
+	CREATE POLICY written ON alice.policed FOR ALL TO writer USING (true);
+	CREATE POLICY changed ON alice.policed FOR UPDATE USING (true);
+	SELECT mixpeek.mirror('alice.policed', 'policed');
+	GRANT SELECT, INSERT, UPDATE ON alice.policed TO writer}, 'alice');
+sql('INSERT INTO alice.policed VALUES (1, false), (2, true)', 'writer');
+wait_for_state('alice.policed', $_, 'mirrored') for 1, 2;
+is(scalar(@{ $api->documents('policed') }), 2, 'policies that do not bind the owner hide nothing');
+sql('ALTER TABLE alice.policed FORCE ROW LEVEL SECURITY', 'alice');
+sql("INSERT INTO alice.policed VALUES (3, true), (4, false)", 'writer');
+wait_for_state('alice.policed', 4, 'mirrored');
+is(sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass"), '1,2,4',
+	'forced, they hide rows from the worker');
+sql('UPDATE alice.policed SET hidden = NOT hidden', 'writer');
+wait_for('the hidden ones to go', sub {
+	sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass AND state = 'mirrored'") eq '2,3';
+});
+is(join(',', sort map { $_->{metadata}{id} } @{ $api->documents('policed') }), '2,3', '... as they change');
+
+# A malicious owner: whatever the worker runs of hers tries all that she can think of
+
+my $root = sql('SELECT current_user');
+sql(q{
+	GRANT CREATE ON SCHEMA public TO mallory;
+	CREATE TABLE alice.secret (v text);
+	SET SESSION AUTHORIZATION mallory;
+	CREATE TABLE mallory.attacks (place text, what text, outcome text, who text);
+	CREATE TABLE mallory.trapped (who text);
+	CREATE TABLE mallory.deferred (i int);
+	GRANT USAGE ON SCHEMA mallory TO PUBLIC;
+	GRANT ALL ON ALL TABLES IN SCHEMA mallory TO PUBLIC;
+	-- who steps into one of these has a name looked up where she may write
+	CREATE FUNCTION mallory.trap() RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO mallory.trapped VALUES (current_user);
+		EXECUTE 'ALTER ROLE mallory SUPERUSER';
+	EXCEPTION WHEN OTHERS THEN NULL;
+	END $$;
+	DO $$
+	DECLARE
+		place text; type text;
+	BEGIN
+		FOREACH place IN ARRAY ARRAY['mallory', 'public'] LOOP
+			FOREACH type IN ARRAY ARRAY['text', 'oid', 'name', 'timestamptz', 'tid', '"char"', 'bytea', 'int4', 'uuid'] LOOP
+				EXECUTE format('CREATE FUNCTION %I.same(%s, %s) RETURNS bool LANGUAGE plpgsql AS
+					''BEGIN PERFORM mallory.trap(); RETURN $1::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text; END''', place, type, type);
+				EXECUTE format('CREATE OPERATOR %I.= (FUNCTION = %I.same, LEFTARG = %s, RIGHTARG = %s)', place, place, type, type);
+				EXECUTE format('CREATE FUNCTION %I.unnest(%s[]) RETURNS SETOF %s LANGUAGE plpgsql AS
+					''BEGIN PERFORM mallory.trap(); RETURN QUERY SELECT pg_catalog.unnest($1); END''', place, type, type);
+			END LOOP;
+			EXECUTE format('CREATE FUNCTION %I.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
+				''BEGIN PERFORM mallory.trap(); RETURN pg_catalog.clock_timestamp(); END''', place);
+			EXECUTE format('CREATE FUNCTION %I.now() RETURNS timestamptz LANGUAGE plpgsql AS
+				''BEGIN PERFORM mallory.trap(); RETURN pg_catalog.now(); END''', place);
+		END LOOP;
+	END $$;
+	CREATE FUNCTION mallory.set_trap() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM mallory.trap(); RETURN NULL; END$$;
+	CREATE CONSTRAINT TRIGGER later AFTER INSERT ON mallory.deferred DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW EXECUTE FUNCTION mallory.set_trap();
+	CREATE FUNCTION mallory.attack(place text) RETURNS boolean LANGUAGE plpgsql AS $$
+	DECLARE
+		statement text; outcome text;
+	BEGIN
+		IF session_user = 'mallory' THEN RETURN true; END IF;
+		FOREACH statement IN ARRAY ARRAY[
+			'SET ROLE ROOT', 'RESET ROLE', 'SET SESSION AUTHORIZATION ROOT', 'RESET SESSION AUTHORIZATION',
+			'ALTER ROLE mallory SUPERUSER', 'CREATE ROLE evil SUPERUSER', 'GRANT ROOT TO mallory',
+			'SELECT umoptions FROM pg_catalog.pg_user_mapping',
+			'SELECT usename FROM pg_catalog.pg_user_mappings WHERE usename <> ''mallory'' AND umoptions IS NOT NULL',
+			'SELECT v FROM alice.secret', 'SELECT v FROM alice.t',
+			'SELECT key FROM mixpeek.documents WHERE relation = ''alice.t''::pg_catalog.regclass', 'SELECT relation FROM mixpeek.clusters WHERE relation = ''alice.t''::pg_catalog.regclass',
+			'DELETE FROM mixpeek.outbox', 'UPDATE mixpeek.documents SET document_id = ''x''', 'UPDATE mixpeek.origin SET id = id',
+			'LISTEN x', 'CREATE TEMP TABLE x ()', 'PREPARE x AS SELECT 1', 'DECLARE x CURSOR WITH HOLD FOR SELECT 1', 'DISCARD ALL',
+			'COPY alice.secret TO ''/tmp/x''', 'COPY mallory.attacks FROM PROGRAM ''id''', 'LOAD ''mixpeek_docs''',
+			'SELECT pg_catalog.pg_read_file(''postgresql.conf'')', 'SELECT pg_catalog.lo_export(1, ''/tmp/x'')',
+			'SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())', 'SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid())',
+			'INSERT INTO mallory.deferred VALUES (1)', 'COMMIT', 'CALL mixpeek.sync()', 'SELECT mixpeek.adopt()',
+			'SET mixpeek.allow_http = on', 'SET mixpeek.enabled = off', 'SET session_replication_role = replica', 'SET log_statement = ''all'''] LOOP
+			BEGIN
+				IF statement ~ '^SELECT' THEN
+					EXECUTE replace(statement, 'ROOT', session_user) INTO outcome;
+				ELSE
+					EXECUTE replace(statement, 'ROOT', session_user);
+					outcome := NULL;
+				END IF;
+				outcome := CASE WHEN outcome IS NULL AND statement ~ '^SELECT' THEN 'nothing' ELSE 'done' END;
+			EXCEPTION WHEN OTHERS THEN
+				outcome := sqlerrm;
+			END;
+			INSERT INTO mallory.attacks VALUES (place, statement, outcome, current_user);
+		END LOOP;
+		-- allowed, and of no avail after the function
+		PERFORM pg_catalog.set_config('search_path', 'mallory, public, pg_catalog', false),
+			pg_catalog.set_config('default_transaction_read_only', 'on', false),
+			pg_catalog.set_config('default_transaction_isolation', 'serializable', false),
+			pg_catalog.set_config('synchronous_commit', 'off', false),
+			pg_catalog.set_config('lock_timeout', '1', false),
+			pg_catalog.set_config('DateStyle', 'German', false);
+		RETURN true;
+	END $$;
+	-- for places that want an immutable function
+	CREATE FUNCTION mallory.sneak(place text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN PERFORM mallory.attack(place); RETURN place; END $$;
+	CREATE FUNCTION mallory.attack_row() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN PERFORM mallory.attack(tg_argv[0]); RETURN new; END $$;
+
+	CREATE TYPE mallory.mood AS ENUM ('bad');
+	CREATE FUNCTION mallory.mood_json(mallory.mood) RETURNS json LANGUAGE plpgsql AS $$
+	BEGIN PERFORM mallory.attack('cast'); RETURN '"bad"'; END $$;
+	CREATE CAST (mallory.mood AS json) WITH FUNCTION mallory.mood_json(mallory.mood);
+	CREATE DOMAIN mallory.id AS int CHECK (mallory.attack('domain'));
+	CREATE TABLE mallory.t (id mallory.id PRIMARY KEY, mood mallory.mood DEFAULT 'bad', v text, doc_id text, enrichments jsonb,
+		g text GENERATED ALWAYS AS (mallory.sneak('generated' || left(v, 0))) STORED,
+		CHECK (mallory.attack('check')));
+	CREATE INDEX ON mallory.t (mallory.sneak('index' || left(v, 0)));
+	CREATE TRIGGER before BEFORE UPDATE ON mallory.t FOR EACH ROW EXECUTE FUNCTION mallory.attack_row('before');
+	CREATE TRIGGER after AFTER UPDATE ON mallory.t FOR EACH ROW EXECUTE FUNCTION mallory.attack_row('after');
+	ALTER TABLE mallory.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+	CREATE POLICY p ON mallory.t USING (mallory.attack('policy'));
+	SELECT mixpeek.mirror('mallory.t', 'mallory', document_id_column => 'doc_id', enrichments_column => 'enrichments');
+	INSERT INTO mallory.t VALUES (1, 'bad', 'x')});
+# The test itself is not to step into the traps.
+local $ENV{PGOPTIONS} = '-c search_path=pg_catalog';
+sql('ALTER DATABASE postgres SET search_path = mallory, public, pg_catalog');
+like(wait_for_state('mallory.t', 1, 'mirrored'), qr/^mirrored 0$/, 'a row with functions that attack is mirrored');
+sql('INSERT INTO mallory.t SELECT n, \'bad\', \'x\' FROM generate_series(2, 20) n', 'mallory');
+sql("INSERT INTO alice.t VALUES (1000, 'beside')");
+wait_for_state('alice.t', 1000, 'mirrored');
+wait_for_state('mallory.t', $_, 'mirrored') for 2 .. 20;
+sql("UPDATE mallory.t SET v = 'y'", 'mallory');
+wait_for('the change', sub { sql("SELECT count(*) FROM mallory.t WHERE v = 'y'") == 20
+	&& sql("SELECT count(*) FROM mixpeek.outbox") == 0 && sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") == 0 });
+
+is(sql("SELECT string_agg(DISTINCT place, ' ' ORDER BY place) FROM mallory.attacks"), 'after before cast check domain generated index policy',
+	'all of her functions were run by the worker');
+is(sql('SELECT string_agg(DISTINCT who, \' \') FROM mallory.attacks'), 'mallory', '... as herself');
+is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done'"), '', '... and no attack succeeded');
+is(sql("SELECT count(*) FROM mallory.trapped"), 0, 'nobody stepped into what she put in the way of names');
+is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'she is who she was');
+is($worker->(), $pid, 'the worker still is the one it was');
+is(keys_used(), 'alice mallory', 'everybody used the own key');
+
+done_testing();
