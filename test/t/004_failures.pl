@@ -271,8 +271,6 @@ foreach my $name (keys %waits)
 	$apis{$name}->faults({ kind => 'status', status => $status, headers => $headers->(), count => 1 });
 }
 sql(join('; ', map { "INSERT INTO wait_$_ VALUES ('$_')" } keys %waits));
-my $waiting = documents('wait_broken')->{broken};
-is($waiting->{state}, $waiting->{attempts} ? 'pending' : 'sending', 'a document that waits is pending') if $waiting;
 foreach my $name (sort keys %waits)
 {
 	my ($status, undef, $seconds) = @{ $waits{$name} };
@@ -285,6 +283,18 @@ foreach my $name (sort keys %waits)
 	is_deeply([ $stats->{creates}, $stats->{lists} ], [ 1, $status == 429 ? 0 : 1 ], '... and looks up what may have been done');
 	$apis{$name}->stop;
 }
+
+# An attempt that failed is to be seen.
+$api->reset(faults => JSON::PP::true);
+mirrored_table('waiting', 'statuses');
+$api->faults({ kind => 'status', status => 500, headers => { 'Retry-After' => 1000 } });
+sql("INSERT INTO waiting VALUES ('x')");
+wait_for_states('waiting', 'pending');
+my $waiting = documents('waiting')->{x};
+is("$waiting->{attempts} $waiting->{in_doubt}", '1 1', 'a document whose attempt failed is pending');
+like($waiting->{last_error}, qr/^Mixpeek API failed: 500 /, '... says why');
+cmp_ok($waiting->{wait}, '>', 900, '... and for how long');
+sql('DROP TABLE waiting');
 
 # A long wait is to be seen, and CALL mixpeek.sync() does not wait for it.
 $api->reset(faults => JSON::PP::true);

@@ -276,4 +276,53 @@ is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') 
 is($worker->(), $pid, 'the worker still is the one it was');
 is(keys_used(), 'alice mallory', 'everybody used the own key');
 
+# What harms herself harms nobody else: errors that look like the end of the process, texts without end
+
+sql(q{
+	CREATE FUNCTION mallory.harm(text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		IF session_user = 'mallory' THEN RETURN true; END IF;
+		CASE $1
+			WHEN 'endless' THEN RAISE EXCEPTION '%', repeat('x', 10000000);
+			WHEN 'read only' THEN SET transaction_read_only = on;
+			WHEN 'policies' THEN SET row_security = off;
+			WHEN 'stack' THEN PERFORM mallory.harm($1);
+			ELSE RAISE EXCEPTION USING errcode = $1;
+		END CASE;
+		RETURN true;
+	END $$;
+	CREATE TYPE mallory.harm AS ENUM ('57014', '57P01', '57P02', '57P03', 'XX000', '53200', '40001', '55P03', 'endless', 'read only', 'policies', 'stack');
+	CREATE FUNCTION mallory.harm_json(mallory.harm) RETURNS json LANGUAGE plpgsql AS $$
+	BEGIN PERFORM mallory.harm($1::pg_catalog.text); RETURN '"harm"'; END $$;
+	CREATE CAST (mallory.harm AS json) WITH FUNCTION mallory.harm_json(mallory.harm);
+	CREATE TABLE mallory.harmful (id text PRIMARY KEY, harm mallory.harm);
+	SELECT mixpeek.mirror('mallory.harmful', 'harmful', backfill => false);
+	INSERT INTO mallory.harmful SELECT h::text, h FROM unnest(enum_range(NULL::mallory.harm)) h;
+	INSERT INTO mallory.harmful VALUES ('good')} =~ s/h::text/h::pg_catalog.text/r, 'mallory');
+sql("INSERT INTO alice.t VALUES (1001, 'beside')");
+wait_for_state('alice.t', 1001, 'mirrored');
+wait_for_state('mallory.harmful', 'good', 'mirrored');
+like(wait_for_state('mallory.harmful', $_, 'failed'), qr/^failed 1 \S/, "$_ fails by itself") for qw(57014 57P01 57P02 57P03 XX000 53200 40001 55P03 endless stack);
+wait_for_state('mallory.harmful', $_, 'mirrored') for 'read only', 'policies';
+cmp_ok(length(wait_for_state('mallory.harmful', 'endless', 'failed')), '<', 2100, 'its error is not endless');
+is($worker->(), $pid, 'the worker still is the one it was');
+
+# Another owner
+
+sql('GRANT CREATE, USAGE ON SCHEMA alice TO bob; GRANT USAGE ON FOREIGN SERVER mixpeek TO bob');
+keys_used();
+sql('ALTER TABLE alice.t OWNER TO bob');
+sql("UPDATE alice.t SET v = 'bobs' WHERE id = 1000");
+wait_for('the change', sub { grep { $_->{metadata}{v} && $_->{metadata}{v} eq 'bobs' } @{ $api->documents('alice') } });
+is(keys_used(), 'bob', "another owner's key is used from then on");
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'alice.t'::regclass AND state <> 'mirrored'"), 0, '... and nothing else changes');
+sql('REASSIGN OWNED BY bob TO mallory; DROP OWNED BY bob CASCADE');
+sql("INSERT INTO alice.t VALUES (1002)");
+wait_for_state('alice.t', 1002, 'mirrored');
+is(keys_used(), 'mallory', 'REASSIGN OWNED');
+sql("INSERT INTO alice.t VALUES (1003); DROP OWNED BY mallory CASCADE; DROP OWNED BY alice CASCADE");
+wait_for('nothing to be left', sub { sql('SELECT count(*) FROM mixpeek.documents') + sql('SELECT count(*) FROM mixpeek.outbox') == 0 });
+pass('DROP OWNED leaves nothing');
+is($worker->(), $pid, 'the worker still is the one it was');
+
 done_testing();
