@@ -17,13 +17,7 @@
 #include "stats.h"
 #include "validate.h"
 
-typedef enum FaultKind
-{
-	FAULT_STATUS, FAULT_STATUS_AFTER, FAULT_DELAY, FAULT_RESET_BEFORE, FAULT_RESET_AFTER, FAULT_HANG,
-	FAULT_CUT, FAULT_MALFORMED, FAULT_HUGE, FAULT_DRIP, FAULT_WRONG_TYPE, FAULT_REDIRECT, FAULT_REFUSE_FILTER
-} FaultKind;
-
-static const char *const kind_names[] = {
+const char *const fault_kind_names[] = {
 	"status", "status_after", "delay", "reset_before", "reset_after", "hang",
 	"cut", "malformed", "huge", "drip", "wrong_type", "redirect", "refuse_filter", NULL
 };
@@ -115,7 +109,7 @@ make(const JsonNode *node)
 	Fault	   *fault = allocate(sizeof(Fault));
 
 	fault->references = 1;
-	while (kind_names[fault->kind] && !json_is(json_get(node, "kind"), kind_names[fault->kind]))
+	while (fault_kind_names[fault->kind] && !json_is(json_get(node, "kind"), fault_kind_names[fault->kind]))
 		fault->kind++;
 	fault->method = json_string(json_get(node, "method"));
 	fault->path = json_string(json_get(node, "path"));
@@ -146,7 +140,7 @@ faults_replace(const JsonNode *list)
 	JSON_ITEMS(list, item)
 	{
 		*end = make(item);
-		if (!kind_names[(*end)->kind])
+		if (!fault_kind_names[(*end)->kind])
 		{
 			faults_clear();
 			return "unknown kind of fault";
@@ -199,6 +193,7 @@ fault_pick(Request *request)
 		fault->references++;
 		request->fault = fault;
 		stats.faults++;
+		stats.fault_kinds[fault->kind]++;
 		return;
 	}
 }

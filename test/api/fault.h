@@ -7,6 +7,13 @@
 
 #include "request.h"
 
+typedef enum FaultKind
+{
+	FAULT_STATUS, FAULT_STATUS_AFTER, FAULT_DELAY, FAULT_RESET_BEFORE, FAULT_RESET_AFTER, FAULT_HANG,
+	FAULT_CUT, FAULT_MALFORMED, FAULT_HUGE, FAULT_DRIP, FAULT_WRONG_TYPE, FAULT_REDIRECT, FAULT_REFUSE_FILTER,
+	FAULT_KINDS
+} FaultKind;
+
 /* What is to happen to the request now. */
 typedef enum FaultStep
 {
@@ -14,6 +21,8 @@ typedef enum FaultStep
 	STEP_WAIT,					/* it is suspended */
 	STEP_CLOSE					/* its connection is to be closed */
 } FaultStep;
+
+extern const char *const fault_kind_names[];
 
 extern void faults_start(void);
 extern const char *faults_replace(const JsonNode *list);

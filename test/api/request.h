@@ -48,6 +48,7 @@ typedef struct Request
 	Buffer		body;
 	bool		too_large;		/* the body was, and is not kept */
 
+	bool		split;			/* the path is */
 	char	   *collection_name;	/* decoded path parts, or NULL */
 	char	   *document_id;
 	struct Collection *collection;	/* NULL: holds no documents */
@@ -57,6 +58,8 @@ typedef struct Request
 	struct ApiKey *key;			/* NULL: unknown */
 	bool		admitted;		/* counts among the key's requests at once */
 	struct Fault *fault;		/* to be done to this request, or NULL */
+	char	   *subject;		/* the marker of what it changes, or NULL: see overlap.c */
+	struct Request *subject_next;
 
 	unsigned	status;
 	struct MHD_Response *response;	/* NULL until there is an answer */

@@ -18,7 +18,6 @@
 
 #define BOTH (CONTRACT_2025_09 | CONTRACT_2026_02)
 #define PREFIX "/v1/collections/"
-#define DEFAULT_NAMESPACE "default"
 
 /* In order: a word that is an operation's is taken for it before an id. */
 static const struct Route
@@ -62,14 +61,20 @@ at_end(const char *at)
 	return *at == '\0' || *at == '?';
 }
 
-/* Splits the path into collection and document id (or operation, or nothing). */
-static bool
-split_path(Request *request)
+/* Splits the path into collection and document id (or operation, or nothing), once. */
+bool
+route_split(Request *request)
 {
 	const char *at = request->uri;
 	char	   *word;
 	bool		documents;
 
+	if (request->split)
+		return true;
+	free(request->collection_name);
+	free(request->document_id);
+	request->document_id = NULL;
+	request->collection_name = NULL;
 	if (strncmp(at, PREFIX, sizeof(PREFIX) - 1) != 0)
 		return false;
 	at += sizeof(PREFIX) - 1;
@@ -78,11 +83,13 @@ split_path(Request *request)
 		return false;
 	documents = strcmp(word, "documents") == 0;
 	free(word);
-	if (!documents || at_end(at))
-		return documents;
-	at++;
-	request->document_id = take_part(&at);
-	return request->document_id && at_end(at);
+	if (documents && !at_end(at))
+	{
+		at++;
+		request->document_id = take_part(&at);
+		documents = request->document_id && at_end(at);
+	}
+	return request->split = documents;
 }
 
 /* The operation, or NULL; then allow says which methods the path has. */
@@ -149,7 +156,7 @@ route_request(Request *request)
 	const struct Route *route;
 	Buffer		allow = {0};
 
-	if (!split_path(request))
+	if (!route_split(request))
 	{
 		answer_error(request, 404, NULL, "Not Found");
 		return;

@@ -7,6 +7,9 @@
 
 #include "request.h"
 
+#define DEFAULT_NAMESPACE "default"
+
+extern bool route_split(Request *request);
 extern void route_request(Request *request);
 
 #endif

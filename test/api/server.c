@@ -25,6 +25,7 @@
 #include "fault.h"
 #include "limits.h"
 #include "options.h"
+#include "overlap.h"
 #include "record.h"
 #include "route.h"
 #include "stats.h"
@@ -139,6 +140,7 @@ end_request(void *cls, struct MHD_Connection *connection, void **context,
 		return;
 	timer_stop(&request->timer);
 	limits_release(request);
+	overlap_end(request);
 	fault_release(request);
 	answer_drop(request);
 	if (request->counted)
@@ -207,6 +209,7 @@ admit(Request *request)
 	else
 	{
 		fault_pick(request);
+		overlap_begin(request);
 		request->phase = PHASE_ADMITTED;
 	}
 }

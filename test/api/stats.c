@@ -57,10 +57,18 @@ stats_render(Buffer *into)
 			buffer_printf(into, "%s\"%d\":%ld", separator, i, stats.status[i]);
 			separator = ",";
 		}
-	buffer_printf(into, "},\"faults\":%ld,\"documents\":%ld,\"markers\":%ld,\"duplicates\":%ld,"
+	separator = "";
+	buffer_printf(into, "},\"faults\":%ld,\"fault_kinds\":{", stats.faults);
+	for (int i = 0; i < FAULT_KINDS; i++)
+		if (stats.fault_kinds[i])
+		{
+			buffer_printf(into, "%s\"%s\":%ld", separator, fault_kind_names[i], stats.fault_kinds[i]);
+			separator = ",";
+		}
+	buffer_printf(into, "},\"overlaps\":%ld,\"documents\":%ld,\"markers\":%ld,\"duplicates\":%ld,"
 				  "\"in_flight\":%ld,\"max_in_flight\":%ld,\"connections\":%ld,"
 				  "\"first_request_at\":%.6f,\"last_request_at\":%.6f}",
-				  stats.faults, store_totals.documents, store_totals.markers, store_totals.duplicates,
+				  stats.overlaps, store_totals.documents, store_totals.markers, store_totals.duplicates,
 				  stats.in_flight, stats.max_in_flight, stats.connections,
 				  stats.first_request_at, stats.last_request_at);
 }

@@ -6,6 +6,7 @@
 #define STATS_H
 
 #include "buffer.h"
+#include "fault.h"
 
 typedef struct Stats
 {
@@ -17,6 +18,8 @@ typedef struct Stats
 	long		gets;
 	long		lists;
 	long		faults;
+	long		fault_kinds[FAULT_KINDS];
+	long		overlaps;
 	long		in_flight;
 	long		max_in_flight;
 	long		connections;
