@@ -4,6 +4,8 @@
 #   make, make install, make installcheck   as with any extension
 #   make demo                               see it work; needs nothing but Debian and leaves nothing running
 #   make test                               all tests; needs no running server and installs no extension
+#   make chaos ROUNDS=40                    one of the tests for longer: kills, resets, failovers, and nothing lost or
+#                                           doubled; SEED: what a run before has printed
 #   make bench                              measures it against libcurl and its peers, some 15 minutes; SAVE=1 keeps
 #                                           table and pictures in docs/bench, BENCH="writer latency" asks some questions
 
@@ -40,12 +42,16 @@ endif
 PROVE_TESTS = test/t/*.pl
 EXTRA_CLEAN = results regression.diffs regression.out
 
-.PHONY: all demo test bench clean-test
+.PHONY: all demo test chaos bench clean-test
 all:
 
 # These two install the packages that are missing before they build anything.
 demo test:
 	@PG_CONFIG='$(PG_CONFIG)' CURL_CONFIG='$(CURL_CONFIG)' $@/run
+
+# ROUNDS: some 10 s each (40 without it); SEED: of the random choices. See test/t/020_chaos.pl.
+chaos:
+	@PG_CONFIG='$(PG_CONFIG)' CURL_CONFIG='$(CURL_CONFIG)' CHAOS_ROUNDS='$(or $(ROUNDS),40)' CHAOS_SEED='$(SEED)' test/run test/t/020_chaos.pl
 
 # BENCH: some of the questions (the files in test/bench/questions); SAVE=1: into docs/bench; SCALE, RUNS: see test/bench/run
 bench:

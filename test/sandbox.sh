@@ -6,6 +6,8 @@
 #                         processes that run in it are ended and it is removed (kept where KEEP=1)
 #   sandbox_build VAR...  builds a copy of the project in $work/src, with these make variables, and
 #                         installs it in a copy of PostgreSQL, whose programs are in $bindir
+#   sandbox_build_weak    after that, builds a library whose safeguards can be switched off, into another copy of
+#                         PostgreSQL, whose programs are in $weak_prefix/bin
 #   sandbox_wait CMD      runs a command so that a signal to this script ends it at once
 #   sandbox_user CMD      runs a command as the user who may run a server: initdb refuses root; with the
 #                         options of setpriv in $sandbox_capabilities, if any
@@ -104,4 +106,16 @@ sandbox_build() {
     sandbox_logged "$@" install DESTDIR="$work/pg" || return
     sandbox_logged make -s -C "$work/src/test/api" -j"$(nproc)" || return
     test -z "$owner" || chown -R "$owner:" "$work/src" "$work/home" "$work/tmp"
+}
+
+sandbox_build_weak() {
+    mkdir "$work/weak" "$work/weak-src" || return
+    cp -R --preserve=mode,timestamps "$work/src/Makefile" "$work/src"/mixpeek_docs* "$work/src/src" "$work/weak-src" || return
+    # The files that stay the same are the same; install makes new ones.
+    cp -R --link "$work/pg/." "$work/weak" || return
+    weak_prefix=$work/weak$(dirname "$("$PG_CONFIG" --bindir)")
+    set -- make -s -C "$work/weak-src" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" with_llvm=no WEAKEN=1
+    sandbox_logged "$@" clean || return
+    sandbox_logged "$@" all || return
+    sandbox_logged "$@" install DESTDIR="$work/weak"
 }
