@@ -1,0 +1,307 @@
+# The last state of a row always wins: what is sent, and in which order, when a row changes while a request
+# for it is under way. Answers are late on demand, and the server tells of changes that overlap.
+use strict;
+use warnings;
+use IPC::Run ();
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MixpeekTest;
+
+my $late = 600;    # milliseconds
+my $node = mixpeek_node('main', q{
+shared_preload_libraries = 'mixpeek_docs'
+mixpeek.retry_max_delay = 1
+});
+my $api = MixpeekTest::Server->new(record => 1, enrich => 'now');
+create_server($node, 'mixpeek', $api, request_timeout => 20);
+
+my $template = '{"metadata": {"v": "$v"}, "features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sql(qq{
+	CREATE TABLE items (id int PRIMARY KEY, v text);
+	CREATE TABLE vectors (id int PRIMARY KEY, v text, e real[]);
+	CREATE TABLE twice (id int PRIMARY KEY, v text);
+	SELECT mixpeek.mirror('items', 'items');
+	SELECT mixpeek.mirror('vectors', 'vectors', '$template');
+	SELECT mixpeek.mirror('twice', 'first');
+	SELECT mixpeek.mirror('twice', 'second');
+});
+
+# The requests since the last start(), look-ups included, as "METHOD value": the value that a create or an
+# update says, and nothing for the others.
+sub sent
+{
+	return map {
+		my $v = $_->{body} ? decode_json($_->{body})->{metadata}{v} : undef;
+		my ($collection, $operation) = $_->{path} =~ m{/collections/(\w+)/documents(?:/(list))?};
+		join(' ', $operation // $_->{method}, defined $v ? $v : ());
+	} @{ $api->requests };
+}
+
+# All tables empty, no document, no request, and these faults.
+sub start
+{
+	my (@faults) = @_;
+
+	$api->faults();
+	sql('DELETE FROM items; DELETE FROM vectors; DELETE FROM twice;');
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', 'from nothing') or die;
+	$api->reset;
+	$api->faults(@faults);
+	return;
+}
+
+sub wait_until_under_way
+{
+	my ($n) = @_;
+	wait_for('the request to be under way', sub { $api->stats->{in_flight} == ($n // 1) });
+	return;
+}
+
+sub rows { my ($table) = @_; return join(',', split(/\n/, sql("SELECT id || ' ' || v FROM $table ORDER BY id"))); }
+
+sub documents
+{
+	my ($collection) = @_;
+	return join(',', sort { $a <=> $b }
+		map { ($_->{metadata}{mixpeek_docs} =~ /:(\d+)$/)[0] . ' ' . $_->{metadata}{v} } @{ $api->documents($collection) // [] });
+}
+
+# What was sent, and that the documents are as the rows are.
+sub ends
+{
+	my ($name, $sent, $table, @collections) = @_;
+
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: ends");
+	is_deeply([ sent() ], $sent, '... by these requests') if $sent;
+	is(documents($_), rows($table), '... with the last state') foreach @collections ? @collections : $table;
+	is(sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") + sql('SELECT count(*) FROM mixpeek.outbox'), 0,
+		'... and nothing is left');
+	is($api->stats->{overlaps}, 0, '... and no two were under way at once');
+	return;
+}
+
+# A create that is under way
+
+my $create = '"collection_id"';
+foreach my $when ('before', 'after')
+{
+	my @fault = ({ kind => 'delay', when => $when, ms => $late, method => 'POST', body => $create, count => 1 });
+
+	start(@fault);
+	sql("INSERT INTO items VALUES (1, 'a')");
+	wait_until_under_way();
+	sql("UPDATE items SET v = 'b'");
+	sql("UPDATE items SET v = 'c'");
+	ends("updates while a create is under way ($when)", [ 'POST a', 'PUT c' ], 'items');
+
+	start(@fault);
+	sql("INSERT INTO items VALUES (1, 'a')");
+	wait_until_under_way();
+	sql("UPDATE items SET v = 'b'");
+	sql("UPDATE items SET v = 'a'");
+	ends("a row that changes back ($when)", ['POST a'], 'items');
+
+	start(@fault);
+	sql("INSERT INTO items VALUES (1, 'a')");
+	wait_until_under_way();
+	sql('DELETE FROM items');
+	ends("delete while a create is under way ($when)", [ 'POST a', 'DELETE' ], 'items');
+	is($api->stats->{documents}, 0, '... deletes what the create made');
+
+	start(@fault);
+	sql("INSERT INTO items VALUES (1, 'a')");
+	wait_until_under_way();
+	sql('TRUNCATE items');
+	ends("TRUNCATE while a create is under way ($when)", [ 'POST a', 'DELETE' ], 'items');
+
+	start(@fault);
+	sql("INSERT INTO items VALUES (1, 'a')");
+	wait_until_under_way();
+	sql("DELETE FROM items; INSERT INTO items VALUES (1, 'b')");
+	ends("delete and insert while a create is under way ($when)", [ 'POST a', 'PUT b' ], 'items');
+}
+
+# Creates that nobody need see
+
+start();
+sql("BEGIN; INSERT INTO items VALUES (1, 'a'); UPDATE items SET v = 'b'; DELETE FROM items; COMMIT");
+sql("BEGIN; SAVEPOINT s; INSERT INTO items VALUES (2, 'a'); ROLLBACK TO s; INSERT INTO items VALUES (3, 'a'); ROLLBACK");
+ends('insert and delete in one transaction', [], 'items');
+
+$node->append_conf('postgresql.conf', "mixpeek.enabled = off\n");
+$node->reload;
+wait_for('the worker to pause', sub { sql("SELECT current_setting('mixpeek.enabled')") eq 'off' });
+sql("INSERT INTO items VALUES (1, 'a')");
+sql('DELETE FROM items');
+sql("INSERT INTO items VALUES (2, 'a')");
+sql("UPDATE items SET id = 3, v = 'b'");
+sql('DELETE FROM items');
+sql("INSERT INTO items VALUES (3, 'c')");
+is_deeply([ sent() ], [], 'a worker that is paused sends nothing');
+$node->append_conf('postgresql.conf', "mixpeek.enabled = on\n");
+$node->reload;
+ends('what came and went before the worker looked', ['POST c'], 'items');
+
+# Changes of keys
+
+start();
+sql("INSERT INTO items VALUES (1, 'a')");
+sql("SELECT mixpeek.wait()");
+sql('UPDATE items SET id = 2');
+ends('a change of the key', undef, 'items');
+is_deeply([ sort(sent()) ], [ 'DELETE', 'POST a', 'POST a', grep { $_ eq 'list' } sent() ], '... is a delete and a create');
+
+start({ kind => 'delay', when => 'before', ms => $late, body => $create, count => 1 });
+sql("INSERT INTO items VALUES (1, 'a')");
+wait_until_under_way();
+sql("UPDATE items SET id = 2, v = 'b'");
+sql("INSERT INTO items VALUES (1, 'c')");
+ends('keys that move on while a create is under way', undef, 'items');
+is_deeply([ sort grep { $_ ne 'list' } sent() ], [ 'POST a', 'POST b', 'PUT c' ], '... need one request each');
+
+# A delete that is under way
+
+foreach my $when ('before', 'after')
+{
+	start();
+	sql("INSERT INTO items VALUES (1, 'a')");
+	sql('SELECT mixpeek.wait()');
+	$api->reset;
+	$api->faults({ kind => 'delay', when => $when, ms => $late, method => 'DELETE', count => 1 });
+	sql('DELETE FROM items');
+	wait_until_under_way();
+	sql("INSERT INTO items VALUES (1, 'b')");
+	ends("insert while a delete is under way ($when)", [ 'DELETE', 'POST b' ], 'items');
+}
+
+# An update that is under way
+
+start();
+sql("INSERT INTO items VALUES (1, 'a')");
+sql('SELECT mixpeek.wait()');
+$api->reset;
+$api->faults({ kind => 'delay', when => 'before', ms => $late, method => 'PUT', count => 1 });
+sql("UPDATE items SET v = 'b'");
+wait_until_under_way();
+sql("UPDATE items SET v = 'c'");
+sql("UPDATE items SET v = 'a'");
+ends('a row that changes back while an update is under way', [ 'PUT b', 'PUT a' ], 'items');
+
+# A document that is replaced
+
+foreach my $step ('DELETE', 'POST')
+{
+	start();
+	sql("INSERT INTO vectors VALUES (1, 'a', '{1,2}')");
+	sql('SELECT mixpeek.wait()');
+	$api->reset;
+	$api->faults({ kind => 'delay', when => 'before', ms => $late, method => $step, count => 1 });
+	sql("UPDATE vectors SET e = '{3,4}'");
+	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
+	sql("UPDATE vectors SET v = 'b'");
+	ends("update while a replacement's $step is under way", [ 'DELETE', 'POST a', 'PUT b' ], 'vectors');
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 3, 4 ], '... and the new vector');
+
+	$api->reset;
+	$api->faults({ kind => 'delay', when => 'before', ms => $late, method => $step, count => 1 });
+	sql("UPDATE vectors SET e = '{5,6}'");
+	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
+	sql("UPDATE vectors SET e = '{7,8}'");
+	ends("another vector while a replacement's $step is under way", [ 'DELETE', 'POST b', 'DELETE', 'POST b' ], 'vectors');
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 7, 8 ], '... and the last vector');
+}
+
+# Two mirrors of one table
+
+start({ kind => 'delay', when => 'before', ms => 2 * $late, path => '/first/', body => $create, count => 1 });
+sql("INSERT INTO twice VALUES (1, 'a')");
+wait_for('the other create', sub { documents('second') eq '1 a' });
+sql("UPDATE twice SET v = 'b'");
+wait_for('the other update', sub { documents('second') eq '1 b' });
+is($api->stats->{in_flight}, 1, 'a mirror does not wait for another one of the same table');
+ends('updates in two mirrors', undef, 'twice', 'first', 'second');
+is_deeply([ sort(sent()) ], [ 'POST a', 'POST a', 'PUT b', 'PUT b' ], '... by these requests');
+
+# Random delays
+
+start(
+	{ kind => 'delay', when => 'before', ms => 150, probability => 0.2 },
+	{ kind => 'delay', when => 'after', ms => 200, probability => 0.2 },
+	{ kind => 'delay', when => 'before', ms => 30, probability => 0.5 });
+$node->pgbench('--no-vacuum --client=4 --transactions=100', 0, [qr{processed: 400/400}], [qr/^$/],
+	'rows change at random',
+	{
+		'021_change' => q{
+			\set id random(1, 8)
+			\set what random(1, 10)
+			\if :what <= 2
+				DELETE FROM items WHERE id = :id;
+			\elif :what <= 5
+				INSERT INTO items VALUES (:id, :client_id) ON CONFLICT (id) DO UPDATE SET v = items.v || :client_id;
+			\elif :what = 6
+				BEGIN;
+				UPDATE items SET v = 'never' WHERE id = :id;
+				ROLLBACK;
+			\else
+				UPDATE items SET v = md5(v || :client_id) WHERE id = :id;
+			\endif
+			\sleep 2 ms
+		}
+	});
+ends('random changes with random delays', undef, 'items');
+cmp_ok($api->stats->{max_in_flight}, '>', 1, '... where several keys are under way at once');
+
+# mixpeek.sync() beside the worker, and beside another one
+
+sub start_sync
+{
+	my ($on) = @_;
+	my $sync = { out => '', err => '' };
+
+	$sync->{process} = IPC::Run::start(
+		[ $on->installed_command('psql'), qw(-X -q -A -t -d), $on->connstr('postgres'), '-c', 'CALL mixpeek.sync()' ],
+		'<', \undef, '>', \$sync->{out}, '2>', \$sync->{err});
+	return $sync;
+}
+
+sub finish_sync
+{
+	my ($sync, $name) = @_;
+
+	$sync->{process}->finish;
+	is($sync->{err} =~ /ERROR|WARNING/ ? $sync->{err} : '', '', $name);
+	return;
+}
+
+start({ kind => 'delay', when => 'before', ms => $late, body => $create, count => 1 });
+sql("INSERT INTO items VALUES (1, 'a')");
+wait_until_under_way();
+my $sync = start_sync($node);
+sql("UPDATE items SET v = 'b'");
+finish_sync($sync, 'mixpeek.sync() beside the worker');
+ends('... and an update', [ 'POST a', 'PUT b' ], 'items');
+$node->stop;
+
+$node = mixpeek_node('bare');
+create_server($node, 'mixpeek', $api, request_timeout => 20);
+sql(q{
+	CREATE TABLE items (id int PRIMARY KEY, v text);
+	SELECT mixpeek.mirror('items', 'bare');
+	CALL mixpeek.sync();
+});
+$api->reset;
+$api->faults({ kind => 'delay', when => 'before', ms => $late, body => $create, count => 1 });
+sql("INSERT INTO items VALUES (1, 'a')");
+my @syncs = map { start_sync($node) } 1 .. 3;
+wait_until_under_way();
+sql("UPDATE items SET v = 'b'");
+finish_sync($_, 'several mixpeek.sync() at once') foreach @syncs;
+sql('CALL mixpeek.sync()');
+ends('... and an update', [ 'POST a', 'PUT b' ], 'items', 'bare');
+
+done_testing();
