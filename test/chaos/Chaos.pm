@@ -62,7 +62,7 @@ sub new
 		counts => {},
 	}, $class;
 
-	$self->{api} = MixpeekTest::Server->new(enrich => 'now', journal => "$self->{dir}/journal", seed => 1 + int(rand(1_000_000)), latency => $options{latency} // 0);
+	$self->{api} = MixpeekTest::Server->new(enrich => 'now', journal => "$self->{dir}/journal", seed => 1 + int(rand(1_000_000)), latency => $options{latency} // 0, record => 1);
 	$self->{node} = $self->new_node;
 	$self->{node}->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 	$self->{node}->append_conf('postgresql.conf', qq{
@@ -71,6 +71,7 @@ sub new
 		max_prepared_transactions = 20
 		deadlock_timeout = 50ms
 		wal_retrieve_retry_interval = 100ms
+		wal_keep_size = 1GB
 		mixpeek.max_attempts = 1000
 		mixpeek.retry_max_delay = 1
 		log_statement = none
@@ -464,6 +465,24 @@ sub compare_collection
 	return;
 }
 
+# What there is to be known of a key, for whoever looks for the reason.
+sub report
+{
+	my ($self, $where) = @_;
+	my ($collection, $key) = $where =~ /^(\w+) (.*?)(?:: .*)?$/s;
+	my $line = $self->sql(qq{
+		SELECT coalesce(jsonb_agg(d), '[]') FROM mixpeek.documents d
+		WHERE collection = '$collection' AND key = @{[ MixpeekTest::quote($key) ]}});
+	my ($document) = $line =~ /"document_id": "(\w+)"/;
+	my @requests = grep {
+		$_->{path} =~ m{/$collection/} && (($document && $_->{path} =~ /$document/) || ($_->{body} // '') =~ /:\Q$key\E"/)
+	} @{ $self->{api}->requests };
+
+	note("$where: $line");
+	note("$where: ", $json->encode($_)) foreach @requests;
+	return;
+}
+
 sub compare
 {
 	my ($self) = @_;
@@ -474,6 +493,7 @@ sub compare
 		SELECT 'outbox: ' || o::text FROM mixpeek.outbox o
 		UNION ALL SELECT concat_ws(' ', relation, collection, key, state, last_error) FROM mixpeek.documents WHERE state <> 'mirrored'}));
 	$self->compare_collection($_, \%wrong) foreach sort keys %expected;
+	$self->report($_) foreach map { @{ $wrong{$_} } } qw(lost doubled stray);
 	$self->add_counts;
 	return \%wrong;
 }
