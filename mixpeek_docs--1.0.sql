@@ -127,6 +127,17 @@ CREATE TABLE mixpeek.origin
 COMMENT ON TABLE mixpeek.origin IS
     'this database''s part of every marker, and where it was made (cluster, database, instance); made by the first mirrored row, kept by pg_dump';
 
+-- An INSERT is taken for new only where this says nothing else: see must_look_up() in src/claim.c.
+CREATE TABLE mixpeek.forgotten
+(
+    marker_prefix text COLLATE "C" NOT NULL,
+    collection text COLLATE "C" NOT NULL,
+    PRIMARY KEY (marker_prefix, collection)
+);
+COMMENT ON TABLE mixpeek.forgotten IS
+    'mirrors whose documents may be at the API without a line in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all): their new rows are looked up before they are created';
+
+SELECT pg_catalog.pg_extension_config_dump('mixpeek.forgotten', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.origin', '');

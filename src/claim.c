@@ -16,6 +16,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
+#include "origin.h"
 #include "outbox.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -243,7 +244,7 @@ is_due(const Worker *worker)
 bool
 worker_is_paused(const Worker *worker)
 {
-	return !(mixpeek_enabled || worker->in_session);
+	return worker->copy_of || !(mixpeek_enabled || worker->in_session);
 }
 
 bool
@@ -823,7 +824,7 @@ must_look_up(const Job *job)
 		return true;
 	if (job->document_id)
 		return false;
-	return job->stored || !job->inserted;
+	return job->stored || !job->inserted || job->mirror->forgotten;
 }
 
 /* The job's first decision; true if it has something to send. */
@@ -946,6 +947,35 @@ count_attempt(Job *job)
 		job->looks = 0;
 }
 
+static void
+set_text(Worker *worker, char **text, const char *value)
+{
+	if (*text)
+		pfree(*text);
+	*text = value ? MemoryContextStrdup(worker->context, value) : NULL;
+}
+
+/*
+ * A restore may bring another database's documents at any time, and adopt() may
+ * change whose they are.
+ */
+static bool
+may_touch_documents(Worker *worker)
+{
+	char	   *id;
+	char	   *problem = origin_problem(&id);
+
+	set_text(worker, &worker->copy_of, problem);
+	if (problem)
+		return false;
+	if (id && (worker->origin == NULL || strcmp(id, worker->origin) != 0))
+	{
+		targets_invalidate(worker->targets);
+		set_text(worker, &worker->origin, id);
+	}
+	return true;
+}
+
 void
 worker_claim(Worker *worker)
 {
@@ -959,6 +989,8 @@ worker_claim(Worker *worker)
 	ListCell   *lc;
 	int			limit;
 
+	if (!may_touch_documents(worker))
+		return;
 	if (worker->unrecovered)
 		recover(worker);
 	retry_changed_servers(worker);

@@ -681,17 +681,21 @@ typedef struct Dropped
 {
 	Oid			relation;		/* the table itself, or the dropped trigger's */
 	bool		is_table;
+	bool		had_trigger;	/* it, or the table, was a trigger or had one that users can make */
 } Dropped;
 
 static List *
 dropped_objects(void)
 {
 	static Statement query = {
-		"SELECT CASE WHEN classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN objid"
-		" ELSE pg_catalog.to_regclass(pg_catalog.format('%I.%I', address_names[1], address_names[2]))::oid END,"
-		" classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
-		" WHERE object_type IN ('table', 'trigger')", 0, {0}
+		"WITH d AS (SELECT classid = 'pg_catalog.pg_class'::pg_catalog.regclass AS is_table, objid,"
+		"   address_names[1] AS schema, address_names[2] AS table"
+		"  FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE object_type = 'table'"
+		"   OR object_type = 'trigger' AND address_names[3] !~ '^RI_ConstraintTrigger_'),"
+		" t AS (SELECT DISTINCT d.schema, d.table FROM d WHERE NOT is_table)"
+		" SELECT CASE WHEN is_table THEN objid"
+		"  ELSE pg_catalog.to_regclass(pg_catalog.format('%I.%I', d.schema, d.table))::oid END, is_table,"
+		"  t.schema IS NOT NULL FROM d LEFT JOIN t ON t.schema = d.schema AND t.table = d.table", 0, {0}
 	};
 	List	   *dropped = NIL;
 
@@ -706,6 +710,7 @@ dropped_objects(void)
 		if (isnull)
 			continue;
 		object->is_table = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		object->had_trigger = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &isnull));
 		dropped = query_lappend(dropped, object);
 	}
 	query_end();
@@ -723,7 +728,10 @@ forget_unmirrored(Oid relation)
 		Mirror	   *mirror = mirror_find(relation, lfirst(lc), CurrentMemoryContext);
 
 		if (mirror == NULL)
+		{
+			outbox_forget(relation, lfirst(lc));
 			document_forget(relation, lfirst(lc));
+		}
 	}
 }
 
@@ -739,7 +747,11 @@ forget_dropped(void *arg)
 		Dropped    *object = lfirst(lc);
 
 		if (object->is_table)
+		{
+			if (object->had_trigger)	/* most tables never had one, and the outbox may be long */
+				outbox_forget(object->relation, NULL);
 			document_forget(object->relation, NULL);
+		}
 		else if (!keep_documents)
 			forget_unmirrored(object->relation);
 	}

@@ -45,8 +45,12 @@
 /* 16: one function for the owner of every kind of object. */
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_OWNS_TABLE(relid, roleid)	object_ownercheck(RelationRelationId, relid, roleid)
+#define COMPAT_OWNS_DATABASE(oid, roleid)	object_ownercheck(DatabaseRelationId, oid, roleid)
+#define COMPAT_OWNS_EXTENSION(oid, roleid)	object_ownercheck(ExtensionRelationId, oid, roleid)
 #else
 #define COMPAT_OWNS_TABLE(relid, roleid)	pg_class_ownercheck(relid, roleid)
+#define COMPAT_OWNS_DATABASE(oid, roleid)	pg_database_ownercheck(oid, roleid)
+#define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
 #endif
 
 /* What pg_stat_activity shows while the extension waits for the network. */

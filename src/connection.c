@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "connection.h"
+#include "document.h"
 #include "guard.h"
 #include "origin.h"
 #include "storage/lmgr.h"
@@ -226,10 +227,22 @@ load_target(Targets *targets, Target *target)
 	}
 	target->valid = true;
 	target->mirror = mirror_find(target->relation, target->collection, targets->context);
-	if (target->mirror)
-		target->mirror->marker_prefix =
-			MemoryContextStrdup(target->mirror->context,
-								psprintf("%s:%s:", origin_id(), target->mirror->table));
+	if (target->mirror == NULL)
+		return;
+	target->mirror->marker_prefix =
+		MemoryContextStrdup(target->mirror->context,
+							psprintf("%s:%s:", origin_id(), target->mirror->table));
+	target->mirror->forgotten = document_was_forgotten(target->mirror->marker_prefix,
+													   target->collection);
+}
+
+void
+targets_invalidate(Targets *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets->targets)
+		((Target *) lfirst(lc))->valid = false;
 }
 
 Target *

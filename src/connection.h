@@ -78,6 +78,9 @@ extern Connection *targets_connection(Targets *targets, const char *server, Oid 
 /* A key met the connection's problem: it is logged once, and looked at again later. */
 extern void connection_report_problem(Connection *connection);
 
+/* All targets are loaded again. */
+extern void targets_invalidate(Targets *targets);
+
 /* Forgets what is not current any more; keeps what jobs point to. */
 extern void targets_sweep(Targets *targets, bool no_jobs);
 

@@ -662,19 +662,40 @@ document_collections(Oid relation)
 	return collections;
 }
 
-int64
+void
 document_forget(Oid relation, const char *collection)
 {
 	static Statement query = {
-		"WITH o AS (DELETE FROM mixpeek.outbox WHERE relation = $1 AND ($2 IS NULL OR collection = $2))"
-		" DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)",
+		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
+		"  RETURNING marker, key, collection, document_id, in_doubt)"
+		" INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
+		" SELECT DISTINCT left(marker, length(marker) - length(key)), collection FROM d"
+		" WHERE document_id IS NOT NULL OR in_doubt ON CONFLICT DO NOTHING",
 		2, {OIDOID, TEXTOID}
 	};
 	Datum		args[2];
 
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	return run_command(&query, args, collection ? "  " : " n");
+	run_command(&query, args, collection ? "  " : " n");
+}
+
+bool
+document_was_forgotten(const char *marker_prefix, const char *collection)
+{
+	static Statement query = {
+		"SELECT FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		args[2];
+	bool		found;
+
+	args[0] = CStringGetTextDatum(marker_prefix);
+	args[1] = CStringGetTextDatum(collection);
+	query_run(&query, args, NULL);
+	found = SPI_processed > 0;
+	query_end();
+	return found;
 }
 
 /*
@@ -688,7 +709,8 @@ document_retry(Oid relation, const char *collection, const char *error)
 		"INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
 		" SELECT relation, 'K', collection, key FROM mixpeek.documents"
 		" WHERE relation = $1 AND state = 'failed' AND ($2 IS NULL OR collection = $2)"
-		" AND ($3 IS NULL OR last_error LIKE $3)",
+		" AND ($3 IS NULL OR last_error LIKE $3)"
+		" AND key !~ '\\.\\.\\. \\(\\d+ bytes, hash [0-9a-f]{16}\\)$'",	/* see storable_key() */
 		3, {OIDOID, TEXTOID, TEXTOID}
 	};
 	Datum		args[3];

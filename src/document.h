@@ -83,12 +83,16 @@ extern bool document_all_finished(const Unfinished *unfinished);
 
 /*
  * The work of SQL functions, of one table's documents in one collection or (NULL)
- * in all; each returns the number of them: forget, look at failed ones again (error:
- * a LIKE pattern or NULL), look for enrichments again.  document_collections() lists those
- * for which there is anything, as char *.
+ * in all: forget; look at failed ones again (error: a LIKE pattern or NULL), look for
+ * enrichments again, which return the number of them.  document_collections() lists
+ * those for which there is anything, as char *.
  */
 extern List *document_collections(Oid relation);
-extern int64 document_forget(Oid relation, const char *collection);
+extern void document_forget(Oid relation, const char *collection);
+
+/* Were there documents of these markers that nothing is known of any more? */
+extern bool document_was_forgotten(const char *marker_prefix, const char *collection);
+
 extern int64 document_retry(Oid relation, const char *collection, const char *error);
 extern int64 document_refresh(Oid relation, const char *collection);
 

@@ -18,19 +18,28 @@
  */
 #include "compat.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "hooks.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "shmem.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/backend_status.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
@@ -41,6 +50,9 @@ static bool probe_all_databases = false;
 
 /* And the worker. */
 static bool wake_worker = false;
+
+/* In which the transaction keeps workers from running. */
+static List *held_databases = NIL;
 
 static void
 at_xact_event(XactEvent event, void *arg)
@@ -59,6 +71,17 @@ at_xact_event(XactEvent event, void *arg)
 		wake_worker = false;
 }
 
+static void
+release_databases(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, held_databases)
+		shmem_release_database(lfirst_oid(lc));
+	list_free(held_databases);
+	held_databases = NIL;
+}
+
 /*
  * The worker must not look before it can see: invalidation messages are sent after
  * the commit callbacks, and before locks are released.
@@ -71,6 +94,7 @@ at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_leve
 	if (is_commit && wake_worker)
 		shmem_wake_worker(MyDatabaseId);
 	wake_worker = false;
+	release_databases();
 }
 
 static void
@@ -80,6 +104,22 @@ on_object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_i
 		prev_object_access(access, class_id, object_id, sub_id, arg);
 	if (class_id == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
 		probe_this_database = true;
+}
+
+static bool
+drops_extension(Node *parsetree)
+{
+	ListCell   *lc;
+
+	if (!IsA(parsetree, DropStmt) || castNode(DropStmt, parsetree)->removeType != OBJECT_EXTENSION ||
+		!OidIsValid(get_extension_oid("mixpeek_docs", true)))
+		return false;
+	foreach(lc, castNode(DropStmt, parsetree)->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "mixpeek_docs") == 0)
+			return true;
+	}
+	return false;
 }
 
 /* The database that a statement must have for itself; InvalidOid: none. */
@@ -110,7 +150,52 @@ exclusive_database(Node *parsetree)
 				name = defGetString(lfirst_node(DefElem, lc));
 		}
 	}
+	else if (drops_extension(parsetree))
+		return MyDatabaseId;
 	return name ? get_database_oid(name, true) : InvalidOid;
+}
+
+static bool
+may_copy_database(Oid database)
+{
+	HeapTuple	role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		may = HeapTupleIsValid(role) && HeapTupleIsValid(tuple) &&
+		((Form_pg_authid) GETSTRUCT(role))->rolcreatedb &&
+		(((Form_pg_database) GETSTRUCT(tuple))->datistemplate ||
+		 COMPAT_OWNS_DATABASE(database, GetUserId()));
+
+	if (HeapTupleIsValid(role))
+		ReleaseSysCache(role);
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return may;
+}
+
+/* The statement checks that itself, but later: nobody else ends a database's worker. */
+static bool
+may_hold(Node *parsetree, Oid database)
+{
+	if (RecoveryInProgress())
+		return false;
+	if (superuser())
+		return true;
+	if (IsA(parsetree, CreatedbStmt))
+		return may_copy_database(database);
+	if (IsA(parsetree, DropStmt))
+		return COMPAT_OWNS_EXTENSION(get_extension_oid("mixpeek_docs", false), GetUserId());
+	return COMPAT_OWNS_DATABASE(database, GetUserId());
+}
+
+/* The worker leaves, and none comes until the transaction's end. */
+static void
+hold_database(Oid database)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	held_databases = lappend_oid(held_databases, database);
+	MemoryContextSwitchTo(old);
+	shmem_hold_database(database);
 }
 
 static bool
@@ -131,10 +216,10 @@ hide_api_key(Node *parsetree)
 {
 	if (IsA(parsetree, CreateUserMappingStmt) &&
 		names_api_key(castNode(CreateUserMappingStmt, parsetree)->options))
-		pgstat_report_activity(STATE_RUNNING, "CREATE USER MAPPING … OPTIONS (api_key …)");
+		pgstat_report_activity(STATE_RUNNING, "CREATE USER MAPPING ... OPTIONS (api_key ...)");
 	else if (IsA(parsetree, AlterUserMappingStmt) &&
 			 names_api_key(castNode(AlterUserMappingStmt, parsetree)->options))
-		pgstat_report_activity(STATE_RUNNING, "ALTER USER MAPPING … OPTIONS (api_key …)");
+		pgstat_report_activity(STATE_RUNNING, "ALTER USER MAPPING ... OPTIONS (api_key ...)");
 }
 
 static bool
@@ -167,8 +252,12 @@ after_statement(Node *parsetree)
 
 	if (IsA(parsetree, TransactionStmt) &&
 		castNode(TransactionStmt, parsetree)->kind == TRANS_STMT_COMMIT_PREPARED)
+	{
+		shmem_request_probe(MyDatabaseId);	/* it may have made the extension */
 		shmem_wake_worker(MyDatabaseId);
-	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt))
+	}
+	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt) ||
+			 IsA(parsetree, AlterDatabaseStmt))
 		probe_all_databases = true;
 }
 
@@ -182,18 +271,9 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 	Oid			database = exclusive_database(parsetree);
 
 	hide_api_key(parsetree);
-	PG_TRY();
-	{
-		if (OidIsValid(database))
-			shmem_hold_database(database);
-		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	}
-	PG_FINALLY();
-	{
-		if (OidIsValid(database))
-			shmem_release_database(database);
-	}
-	PG_END_TRY();
+	if (OidIsValid(database) && may_hold(parsetree, database))
+		hold_database(database);
+	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	after_statement(parsetree);
 }
 

@@ -36,6 +36,13 @@
 #include "utils/syscache.h"
 
 
+/* The row that mirror_write_back() is at; no key: it is not. */
+static struct
+{
+	Oid			relation;
+	const char *key;
+}			written_back;
+
 /*
  * Arguments
  */
@@ -82,6 +89,10 @@ mirror_decode(int nargs, char **args)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a mirror needs a collection"),
 				 errhint("Write it as the trigger function's first argument: mixpeek.mirror_row('my_collection').")));
+	if (strcmp(args[0], ".") == 0 || strcmp(args[0], "..") == 0)	/* steps within the path */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid collection: \"%s\"", args[0])));
 	if (strlen(args[0]) > MAX_COLLECTION)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -98,8 +109,7 @@ mirror_decode(int nargs, char **args)
  */
 
 static AttrNumber
-write_back_column(Relation rel, const char *name, Oid type, const char *type_name,
-				  Bitmapset **excluded)
+write_back_column(Relation rel, const char *name, Oid type, const char *type_name)
 {
 	AttrNumber	attnum;
 
@@ -116,15 +126,48 @@ write_back_column(Relation rel, const char *name, Oid type, const char *type_nam
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" must be of type %s", name, type_name)));
-	*excluded = bms_add_member(*excluded, attnum);
 	return attnum;
+}
+
+static Bitmapset *
+add_column(Bitmapset *columns, Relation rel, const char *name)
+{
+	AttrNumber	attnum = name ? get_attnum(RelationGetRelid(rel), name) : InvalidAttrNumber;
+
+	return attnum > 0 ? bms_add_member(columns, attnum) : columns;
+}
+
+static Bitmapset *
+add_write_back_columns(Bitmapset *columns, Relation rel, const MirrorArguments *arguments)
+{
+	columns = add_column(columns, rel, arguments->document_id_column);
+	return add_column(columns, rel, arguments->enrichments_column);
+}
+
+/* What comes back to any mirror of the table is no part of "all columns". */
+static Bitmapset *
+write_back_columns(Relation rel, const MirrorArguments *arguments)
+{
+	Oid			function = mirror_function();
+	TriggerDesc *triggers = mirror_triggers(rel);
+	Bitmapset  *columns = add_write_back_columns(NULL, rel, arguments);
+
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgfoid == function && trigger->tgnargs > 1)
+			columns = add_write_back_columns(columns, rel,
+											 mirror_decode(trigger->tgnargs, trigger->tgargs));
+	}
+	return columns;
 }
 
 static void
 compile_template(Mirror *mirror, Relation rel)
 {
 	MirrorArguments *arguments = &mirror->arguments;
-	Bitmapset  *excluded = NULL;
+	Bitmapset  *excluded;
 	Jsonb	   *document = NULL;
 
 	if (mirror->key == NULL)
@@ -133,9 +176,10 @@ compile_template(Mirror *mirror, Relation rel)
 				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel)),
 				 errhint("A mirror finds its rows by key: add a primary key, or set a replica identity index.")));
 	mirror->document_id_attnum =
-		write_back_column(rel, arguments->document_id_column, TEXTOID, "text", &excluded);
+		write_back_column(rel, arguments->document_id_column, TEXTOID, "text");
 	mirror->enrichments_attnum =
-		write_back_column(rel, arguments->enrichments_column, JSONBOID, "jsonb", &excluded);
+		write_back_column(rel, arguments->enrichments_column, JSONBOID, "jsonb");
+	excluded = write_back_columns(rel, arguments);
 	for (int i = 0; i < mirror->key->ncolumns; i++)
 		if (bms_is_member(mirror->key->columns[i].attnum, excluded))
 			ereport(ERROR,
@@ -742,6 +786,33 @@ prepare_write_back(Mirror *mirror)
 }
 
 bool
+mirror_is_written_back(Oid relation, const char *key)
+{
+	return written_back.key && written_back.relation == relation &&
+		strcmp(written_back.key, key) == 0;
+}
+
+static int
+execute_write_back(Mirror *mirror, const char *key, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	written_back.relation = mirror->relation;
+	written_back.key = key;
+	PG_TRY();
+	{
+		rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
+								  InvalidSnapshot, false, true, 0);
+	}
+	PG_FINALLY();
+	{
+		written_back.key = NULL;
+	}
+	PG_END_TRY();
+	return rc;
+}
+
+bool
 mirror_write_back(Mirror *mirror, const char *key,
 				  const char *document_id, Jsonb *enrichments)
 {
@@ -765,8 +836,7 @@ mirror_write_back(Mirror *mirror, const char *key,
 	if (mirror->write_back_plan == NULL)
 		prepare_write_back(mirror);
 	key_from_text(mirror->key, key, values + 2);
-	rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
-							  InvalidSnapshot, false, true, 0);
+	rc = execute_write_back(mirror, key, values, nulls);
 	PopActiveSnapshot();
 	if (rc != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));

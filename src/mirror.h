@@ -34,6 +34,7 @@ typedef struct Mirror
 	MirrorArguments arguments;
 	char	   *table;			/* the logical table's name */
 	char	   *marker_prefix;	/* "origin:table:", worker only */
+	bool		forgotten;		/* new rows may have documents already, worker only */
 	Key		   *key;			/* NULL if the table has none */
 	Template   *template;		/* NULL if it is broken; see problem */
 	char	   *problem;		/* why no row can be mirrored, or NULL */
@@ -100,5 +101,11 @@ extern List *mirror_scan_keys(Mirror *mirror, const char *after, int limit);
 extern bool mirror_write_back(Mirror *mirror, const char *key,
 							  const char *document_id, Jsonb *enrichments);
 
+
+/*
+ * Is it mirror_write_back() that changes this row?  No mirror of its table is
+ * told: the documents do not depend on what comes back.
+ */
+extern bool mirror_is_written_back(Oid relation, const char *key);
 
 #endif							/* MIXPEEK_MIRROR_H */

@@ -110,6 +110,21 @@ origin_id(void)
 	return id;
 }
 
+/*
+ * Rows may come anew that had been mirrored when what is here was saved: a standby
+ * lacks what its primary did last, and a dump what was done after it.
+ */
+static void
+distrust_inserts(void)
+{
+	static Statement insert = {
+		"INSERT INTO mixpeek.forgotten VALUES ('', '') ON CONFLICT DO NOTHING", 0, {0}
+	};
+
+	query_run(&insert, NULL, NULL);
+	query_end();
+}
+
 static void
 note_instance(void)
 {
@@ -121,12 +136,24 @@ note_instance(void)
 	run_with_identity(&update);
 }
 
+static bool
+has_documents(void)
+{
+	static Statement query = {"SELECT FROM mixpeek.documents LIMIT 1", 0, {0}};
+	bool		any;
+
+	query_run(&query, NULL, NULL);
+	any = SPI_processed > 0;
+	query_end();
+	return any;
+}
+
 char *
-origin_problem(void)
+origin_problem(char **id)
 {
 	static Statement query = {
-		"SELECT (system_identifier = $1 AND database = $2)::text, instance, (instance = $3)::text"
-		" FROM mixpeek.origin",
+		"SELECT (system_identifier = $1 AND database = $2)::text, instance, (instance = $3)::text,"
+		" id::text FROM mixpeek.origin",
 		3, {INT8OID, OIDOID, TEXTOID}
 	};
 	Datum		args[3];
@@ -134,17 +161,19 @@ origin_problem(void)
 	char	   *instance = NULL;
 	char	   *same_instance = NULL;
 
+	*id = NULL;
 	identity_args(args);
 	query_run(&query, args, NULL);
 	if (SPI_processed > 0)
 	{
+		*id = query_text(SPI_tuptable->vals[0], 4);
 		same_database = query_text(SPI_tuptable->vals[0], 1);
 		instance = query_text(SPI_tuptable->vals[0], 2);
 		same_instance = query_text(SPI_tuptable->vals[0], 3);
 	}
 	query_end();
-	if (same_database == NULL)
-		return NULL;			/* nothing was ever mirrored here */
+	if (same_database == NULL)	/* nothing was ever mirrored here, or a restore is not done yet */
+		return has_documents() ? pstrdup("whose its documents are is not known (yet)") : NULL;
 	if (strcmp(same_database, "true") != 0)
 		return pstrdup("this database is a copy of the one whose documents it knows");
 	if (strcmp(same_instance, "true") == 0)
@@ -152,6 +181,7 @@ origin_problem(void)
 	if (was_promoted())
 	{
 		note_instance();
+		distrust_inserts();
 		return NULL;
 	}
 	return psprintf("this server runs at \"%s\", and its documents belong to \"%s\"",
@@ -176,6 +206,7 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 	};
 	static Statement start_anew = {
 		"WITH o AS (DELETE FROM mixpeek.outbox), d AS (DELETE FROM mixpeek.documents),"
+		" f AS (DELETE FROM mixpeek.forgotten),"
 		" n AS (UPDATE mixpeek.origin SET id = pg_catalog.gen_random_uuid())"
 		" INSERT INTO mixpeek.outbox (relation, operation, collection)"
 		" SELECT relation, 'B', collection FROM mixpeek.mirrors WHERE collection IS NOT NULL",
@@ -183,9 +214,10 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 	};
 	bool		as_copy = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
 	GuardState	guard;
+	char	   *id;
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	if (as_copy && origin_problem() == NULL)
+	if (as_copy && origin_problem(&id) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database is not a copy"),
@@ -196,6 +228,8 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 		query_run(&start_anew, NULL, NULL);
 		query_end();
 	}
+	else
+		distrust_inserts();
 	guard_leave(&guard);
 	outbox_notify();
 	PG_RETURN_VOID();

@@ -16,9 +16,10 @@ extern char *origin_id(void);
 
 /*
  * NULL if this database is where its origin was made, or has taken that one's
- * place by failover; else what it looks like, palloc'd.  Needs a transaction.
+ * place by failover; else what it looks like, palloc'd.  *id is the origin's, or
+ * NULL if there is none.  Needs a transaction.
  */
-extern char *origin_problem(void);
+extern char *origin_problem(char **id);
 
 /* What to do about it. */
 extern const char *const origin_hint;

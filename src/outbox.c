@@ -429,6 +429,21 @@ outbox_remove_expansions(const OutboxEntry *entry)
 }
 
 void
+outbox_forget(Oid relation, const char *collection)
+{
+	static Statement query = {
+		"DELETE FROM mixpeek.outbox WHERE relation = $1 AND ($2 IS NULL OR collection = $2)",
+		2, {OIDOID, TEXTOID}
+	};
+	Datum		args[2];
+
+	args[0] = ObjectIdGetDatum(relation);
+	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
+	query_run(&query, args, collection ? "  " : " n");
+	query_end();
+}
+
+void
 outbox_put(Oid relation, char operation, const char *collection,
 		   char *const *keys, int nkeys)
 {

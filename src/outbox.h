@@ -57,6 +57,9 @@ extern void outbox_remove(const List *entries);
 /* Removes all visible entries that say the same "all" as this one, which has no key. */
 extern void outbox_remove_expansions(const OutboxEntry *entry);
 
+/* Removes all of a table's in one collection or (NULL) in all; reads the whole outbox. */
+extern void outbox_forget(Oid relation, const char *collection);
+
 /* Puts keys in at once, or moves a B or T entry's place to key. */
 extern void outbox_put(Oid relation, char operation, const char *collection,
 					   char *const *keys, int nkeys);

@@ -63,15 +63,21 @@ oidset_index(const OidSet *set, Oid oid)
 	return -1;
 }
 
+/* Puts it in once more. */
 static void
-oidset_add(OidSet *set, Oid oid)
+oidset_push(OidSet *set, Oid oid)
 {
-	if (oidset_index(set, oid) >= 0)
-		return;
 	if (set->n < MAX_OIDS)
 		set->oids[set->n++] = oid;
 	else
 		set->overflown = true;
+}
+
+static void
+oidset_add(OidSet *set, Oid oid)
+{
+	if (oidset_index(set, oid) < 0)
+		oidset_push(set, oid);
 }
 
 static void
@@ -284,7 +290,7 @@ shmem_hold_database(Oid database)
 	if (state == NULL)
 		return;
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	oidset_add(&state->held, database);
+	oidset_push(&state->held, database);	/* each holder releases it once */
 	LWLockRelease(state->lock);
 
 	for (int i = 0; i < 500; i++)

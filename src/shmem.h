@@ -29,7 +29,8 @@ extern bool shmem_worker_runs(Oid database);
 
 /*
  * Asks the database's worker to leave and keeps the launcher from starting
- * another until shmem_release_database(); waits until it is gone.
+ * another until shmem_release_database() was called as often; waits until it
+ * is gone.
  */
 extern void shmem_hold_database(Oid database);
 extern void shmem_release_database(Oid database);

@@ -73,13 +73,8 @@ find_attribute(Compiler *compiler, const char *name, const char *path)
 	{
 		Form_pg_attribute att = TupleDescAttr(compiler->desc, i);
 
-		if (att->attisdropped || strcmp(NameStr(att->attname), name) != 0)
-			continue;
-		if (bms_is_member(att->attnum, compiler->excluded))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-					 errmsg("%s: column \"%s\" holds what comes back and cannot be sent", path, name)));
-		return att;
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return att;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),

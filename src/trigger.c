@@ -176,7 +176,7 @@ add_key(const TriggerCacheEntry *entry, char operation, const char *collection, 
 {
 	if (key == NULL)
 		outbox_add(entry->relation, OUTBOX_ALL_ROWS, collection, NULL);
-	else
+	else if (!mirror_is_written_back(entry->relation, key))
 		outbox_add(entry->relation, operation, collection, key);
 }
 

@@ -82,6 +82,9 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 /* Documents that a look-up asks for at once; the API's pages hold up to as many. */
 #define LOOKUP_PAGE		1000
 
+/* Keys to be looked up come due together, in microseconds, so that one request asks for many. */
+#define LOOKUP_TICK		(USECS_PER_SEC / 2)
+
 /* mixpeek.sync() waits for keys that are due within so many seconds. */
 #define SYNC_PATIENCE	5
 
@@ -269,6 +272,8 @@ set_next_attempt(Job *job, double rest)
 	double		delay = Max(cap * (0.1 + 0.9 * COMPAT_RANDOM()), rest);
 
 	job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (delay * 1000));
+	if (job->in_doubt || job->must_look_up)
+		job->next_attempt_at += LOOKUP_TICK - job->next_attempt_at % LOOKUP_TICK;
 }
 
 /* A refresh that does not work out is not worth an error. */
@@ -1015,40 +1020,24 @@ take_signals(void)
 	return extension_exists();
 }
 
-static char *
-find_origin_problem(Worker *worker)
+/* A copy of a database waits until somebody says what it is. */
+static void
+report_copy(Worker *worker)
 {
-	GuardState	guard;
-	MemoryContext old = CurrentMemoryContext;
-	char	   *problem;
-
-	begin(worker, &guard);
-	MemoryContextSwitchTo(worker->turn_context);
-	problem = origin_problem();
-	commit(worker, &guard, true);
-	MemoryContextSwitchTo(old);
-	return problem;
+	if (worker->copy_of && !worker->copy_reported)
+		ereport(LOG,
+				(errmsg("mixpeek_docs: nothing is mirrored: %s", worker->copy_of),
+				 errhint("%s", origin_hint)));
+	worker->copy_reported = worker->copy_of != NULL;
 }
 
-/* A copy of a database waits until somebody says what it is; false: no extension. */
-static bool
-await_adoption(Worker *worker)
+/* It is looked at again with the next claim. */
+static void
+forget_copy(Worker *worker)
 {
-	char	   *problem;
-	bool		said = false;
-
-	while ((problem = find_origin_problem(worker)) != NULL)
-	{
-		if (!said)
-			ereport(LOG,
-					(errmsg("mixpeek_docs: nothing is mirrored: %s", problem),
-					 errhint("%s", origin_hint)));
-		said = true;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, COMPAT_WAIT_EVENT);
-		if (!take_signals())
-			return false;
-	}
-	return true;
+	if (worker->copy_of)
+		pfree(worker->copy_of);
+	worker->copy_of = NULL;
 }
 
 static void
@@ -1056,18 +1045,18 @@ run_worker(void)
 {
 	Worker	   *worker = create_worker(TopMemoryContext, false);
 
-	if (!await_adoption(worker))
-		return;
 	for (;;)
 	{
 		long		timeout;
 
 		timeout = turn(worker);
+		report_copy(worker);
 		http_wait(worker->http, timeout, COMPAT_WAIT_EVENT);
 		if (MyLatch->is_set)
 		{
 			if (!take_signals())
 				return;
+			forget_copy(worker);
 			worker_look(worker);
 		}
 		collect(worker);
@@ -1174,11 +1163,11 @@ run_sync(Worker *worker)
 {
 	double		patience_ends = 0;
 
-	check_origin(find_origin_problem(worker));
 	while (true)
 	{
 		long		timeout = turn(worker);
 
+		check_origin(worker->copy_of);
 		if (!sync_is_done(worker))
 			patience_ends = 0;
 		else if (worker->skipped_until == 0)
@@ -1285,9 +1274,10 @@ wait_until_done(TimestampTz deadline)
 	long		delay = 1;
 	GuardState	guard;
 	char	   *problem;
+	char	   *id;
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	problem = origin_problem();
+	problem = origin_problem(&id);
 	guard_leave(&guard);
 	check_origin(problem);
 

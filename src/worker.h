@@ -28,6 +28,9 @@ typedef struct Worker
 	int			running;		/* requests under way */
 
 	/* what is still to be looked at */
+	char	   *copy_of;		/* why this database may not touch the documents, or NULL */
+	bool		copy_reported;
+	char	   *origin;			/* the markers' part that says whose they are; NULL: none yet */
 	bool		unrecovered;	/* lines that a worker before this one left "sending" */
 	ItemPointerData position;	/* of the walk through the outbox; offset 0: at its start */
 	bool		look;			/* the walk is to go on */
