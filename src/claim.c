@@ -876,7 +876,10 @@ queue_job(Worker *worker, Job *job)
 	Connection *connection = job->connection;
 
 	if (job->error || (job->mirror && job->mirror->problem))
+	{
+		tally_count(worker->tally, job->error ? "the row cannot be mirrored" : "the mirror is broken", false);
 		worker_end_job(worker, job, OUTCOME_FAILED, job->error ? job->error : job->mirror->problem);
+	}
 	else if (connection->server == NULL)
 	{
 		job->attempts--;

@@ -475,9 +475,13 @@ postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const
 								 job->connection->limits.down_until - limits_now()),
 				response_text(response));
 	else if (job->attempts >= mixpeek_max_attempts)
+	{
+		tally_count(worker->tally, response->message, false);
 		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
+	}
 	else
 	{
+		tally_count(worker->tally, response->message, true);
 		set_next_attempt(job, Max(rest_after(job, answer), answer->retry_after));
 		worker_end_job(worker, job, OUTCOME_PENDING, response_text(response));
 	}
@@ -525,10 +529,13 @@ take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, c
 	else if (job->refresh)
 		end_refresh(worker, job);
 	else if (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE)
+	{
+		tally_count(worker->tally, response->message, false);
 		worker_end_job(worker, job, OUTCOME_FAILED, step == JOB_LOOK_UP ?
 					   psprintf("could not ask for the document by its marker, so it was not created: %s",
 								response_text(response)) :
 					   response_text(response));
+	}
 	else
 		postpone(worker, job, step, answer, response);
 }
@@ -938,6 +945,7 @@ turn(Worker *worker)
 {
 	double		now = limits_now();
 	double		wait;
+	double		log_in;
 	bool		claim;
 
 	MemoryContextReset(worker->turn_context);
@@ -948,6 +956,9 @@ turn(Worker *worker)
 	if (claim || settle_now(worker, now))
 		settle_and_claim(worker, claim);
 	wait = time_to_next_turn(worker, send_ready(worker));
+	log_in = tally_log(worker->tally, now, worker->njobs == 0 && wait != 0);
+	if (log_in >= 0)
+		wait_at_most(&wait, log_in);
 	return wait < 0 ? -1 : (long) ceil(wait * 1000);
 }
 
@@ -963,6 +974,7 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->in_session = in_session;
 	worker->http = http_client_create();
 	worker->targets = targets_create(context);
+	worker->tally = tally_create();
 	worker->unrecovered = true;
 	worker_look(worker);
 	dlist_init(&worker->ended);

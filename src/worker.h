@@ -11,6 +11,7 @@
 #include "connection.h"
 #include "guard.h"
 #include "storage/itemptr.h"
+#include "tally.h"
 #include "utils/hsearch.h"
 
 typedef struct Worker
@@ -20,6 +21,7 @@ typedef struct Worker
 	bool		in_session;		/* CALL mixpeek.sync(), not a background worker */
 	HttpClient *http;
 	Targets    *targets;
+	Tally	   *tally;
 	HTAB	   *jobs;			/* by key: claimed and not yet settled */
 	int			njobs;
 	dlist_head	ended;			/* jobs that wait to be settled */

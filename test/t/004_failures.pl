@@ -101,6 +101,23 @@ sub wait_for_states
 
 sub rows { return join(', ', map { "('$_')" } @_); }
 
+# One line a kind of failure
+
+my $refusing = api_server('refusing');
+mirrored_table('refusing', 'refusing');
+$refusing->faults({ kind => 'status', status => 422, body => '"refused' }, { kind => 'status', status => 418, body => '"twice', count => 40 });
+my $offset = -s $node->logfile;
+sql("INSERT INTO refusing SELECT 'refused ' || n FROM generate_series(1, 200) n UNION ALL SELECT 'twice ' || n FROM generate_series(1, 40) n");
+wait_for('the log to tell', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 418/, $offset) });
+is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422 ValidationError$/, $offset), 1, 'the log tells once how many documents failed');
+is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418 /, $offset), 1, '... and why');
+is(log_lines(qr/LOG: .*failed/, $offset), 2, '... and no more of it');
+sql("INSERT INTO refusing VALUES ('refused again')");
+wait_for_states('refusing', 'failed');
+is(log_lines(qr/LOG: .*failed/, $offset), 2, '... nor again soon after');
+sql('DROP TABLE refusing');
+$refusing->stop;
+
 # README's table: what becomes of each status
 
 sub readme_lines
@@ -325,7 +342,6 @@ $failing->faults({ kind => 'status', status => 503 });
 sql(foreign_server('down_nowhere', base_url => 'https://mixpeek.invalid', connect_timeout => '2'));
 sql(foreign_server('down_tls', base_url => $tls->url));
 my $here = $api->url;
-my $offset;
 my %outages = (
 	refused => [ qr/^could not connect to the Mixpeek API: Connection refused$/, sub { $down->start } ],
 	nowhere => [ qr/^could not connect to the Mixpeek API: (host name could not be resolved|no connection within 2 s)$/,
@@ -506,6 +522,12 @@ sql(q{ALTER SERVER blind OPTIONS (ADD if_unfindable 'create'); SELECT mixpeek.re
 wait_for_states('blind', 'mirrored');
 is_deeply([ @{ $blind->stats }{qw(documents duplicates)} ], [ 121, 0 ], "if_unfindable 'create' creates them");
 
+# Where a key might be seen
+
+is(sql("SELECT count(*) FROM (SELECT to_jsonb(d)::text FROM mixpeek.documents d UNION ALL SELECT to_jsonb(m)::text FROM mixpeek.mirrors m
+	UNION ALL SELECT to_jsonb(a)::text FROM pg_stat_activity a UNION ALL SELECT to_jsonb(o)::text FROM mixpeek.outbox o) x (line) WHERE line ~ 'sk_[a]_key'"),
+	0, 'no view has the key');
+
 # The limits
 
 foreach my $name (sort keys %limits)
@@ -525,5 +547,13 @@ foreach my $name (sort keys %limits)
 	is_deeply([ @$stats{qw(documents duplicates)} ], [ $rows, 0 ], '... and no document is lost or doubled');
 }
 $limits_node->stop;
+
+# Nothing is hidden but the key
+
+$node->stop;
+my $log = slurp_file($node->logfile);
+like($log, qr/LOG: +statement: CREATE TABLE poisoned/, 'the log has all statements');
+like($log, qr/DEBUG: /, '... and debug messages');
+ok(index($log, $key) < 0, '... and not the key');
 
 done_testing();
