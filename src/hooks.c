@@ -29,11 +29,14 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "guard.h"
 #include "hooks.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "query.h"
 #include "shmem.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
@@ -261,6 +264,38 @@ after_statement(Node *parsetree)
 		probe_all_databases = true;
 }
 
+/*
+ * DROP EXTENSION ... CASCADE drops the tables of the extension, and then the
+ * triggers of mirrored ones; a writer has locked the mirrored table, and at its commit
+ * wants the outbox.  So the mirrored tables are locked first.
+ */
+static void
+lock_mirrored_tables(void)
+{
+	static Statement query = {
+		"SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger"
+		" WHERE tgfoid = pg_catalog.to_regprocedure('mixpeek.mirror_row()') ORDER BY tgrelid", 0, {0}
+	};
+	List	   *tables = NIL;
+	GuardState	guard;
+	ListCell   *lc;
+
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	query_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Oid		   *table = query_palloc(sizeof(Oid));
+
+		*table = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		tables = query_lappend(tables, table);
+	}
+	query_end();
+	guard_leave(&guard);
+	foreach(lc, tables)
+		LockRelationOid(*(Oid *) lfirst(lc), AccessExclusiveLock);
+}
+
 static void
 on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				   ProcessUtilityContext context, ParamListInfo params,
@@ -272,7 +307,11 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 
 	hide_api_key(parsetree);
 	if (OidIsValid(database) && may_hold(parsetree, database))
+	{
 		hold_database(database);
+		if (IsA(parsetree, DropStmt) && castNode(DropStmt, parsetree)->behavior == DROP_CASCADE)
+			lock_mirrored_tables();
+	}
 	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	after_statement(parsetree);
 }
