@@ -468,7 +468,8 @@ postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const
 		job->intent_content = job->content_hash;
 		job->intent_features = job->features_hash;
 	}
-	if (response->verdict == VERDICT_UNSURE && step == JOB_UPDATE)
+	/* after a delete the document may be gone: an update will tell */
+	if (response->verdict == VERDICT_UNSURE && (step == JOB_UPDATE || step == JOB_DELETE))
 		job->told_content.known = false;
 	if (job->connection->limits.down && outage)
 		put_off(worker, job, Max(rest_after(job, answer),

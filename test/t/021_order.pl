@@ -216,6 +216,44 @@ foreach my $step ('DELETE', 'POST')
 	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 7, 8 ], '... and the last vector');
 }
 
+# Answers that are lost: what was told is not known, though the row says again what it said before
+
+sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '1')");
+foreach my $lost ('reset_before', 'reset_after')
+{
+	start();
+	sql("INSERT INTO items VALUES (1, 'a')");
+	sql('SELECT mixpeek.wait()');
+	$api->reset;
+	$api->faults({ kind => $lost, method => 'DELETE', count => 1 });
+	sql('DELETE FROM items');
+	wait_for('the delete', sub { $api->stats->{faults} == 1 });
+	sql("INSERT INTO items VALUES (1, 'a')");
+	ends("the row is back, and the delete ended with $lost", undef, 'items');
+
+	start();
+	sql("INSERT INTO items VALUES (1, 'a')");
+	sql('SELECT mixpeek.wait()');
+	$api->reset;
+	$api->faults({ kind => $lost, method => 'PUT', count => 1 });
+	sql("UPDATE items SET v = 'b'");
+	wait_for('the update', sub { $api->stats->{faults} == 1 });
+	sql("UPDATE items SET v = 'a'");
+	ends("the row changed back, and the update ended with $lost", undef, 'items');
+
+	start();
+	sql("INSERT INTO vectors VALUES (1, 'a', '{1,2}')");
+	sql('SELECT mixpeek.wait()');
+	$api->reset;
+	$api->faults({ kind => $lost, method => 'DELETE', count => 1 });
+	sql("UPDATE vectors SET e = '{3,4}'");
+	wait_for('the delete', sub { $api->stats->{faults} == 1 });
+	sql("UPDATE vectors SET e = '{1,2}'");
+	ends("the vector changed back, and the replacement ended with $lost", undef, 'vectors');
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 1, 2 ], '... and the vector it had');
+}
+sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '20')");
+
 # Two mirrors of one table
 
 start({ kind => 'delay', when => 'before', ms => 2 * $late, path => '/first/', body => $create, count => 1 });
