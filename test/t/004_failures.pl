@@ -185,6 +185,20 @@ is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'statuses'::regc
 	0, '... with nothing to complain about');
 
 
+# 404 where there was a document
+
+sql("DELETE FROM statuses WHERE id NOT IN ('good', 's400')");
+wait_for('the others to go', sub { keys %{ documents('statuses') } == 2 });
+my %ids = map { $_->{metadata}{id} => $_->{document_id} } @{ $api->documents('statuses') };
+sql("SELECT mixpeek.delete_document('statuses', d, 'statuses') FROM unnest('{$ids{good},$ids{s400}}'::text[]) d");
+$api->reset;
+sql("UPDATE statuses SET v = 'changed' WHERE id = 'good'; DELETE FROM statuses WHERE id = 's400'");
+wait_for_states('statuses', 'mirrored');
+wait_for('both', sub { keys %{ documents('statuses') } == 1 });
+isnt(documents('statuses')->{good}{document_id}, $ids{good}, 'a document that is gone is created again by an update');
+is_deeply([ @{ $api->stats }{qw(lists creates documents)}, $api->stats->{status}{404} ], [ 1, 1, 1, 2 ], '... after a look-up, and by a delete it is not');
+is(documents('statuses')->{good}{attempts}, 0, '... at no attempt');
+
 # Answers that are none: the last attempt is the first here, so that what is left of it stays to be seen
 
 sub set_max_attempts
