@@ -137,6 +137,25 @@ sub add_standby
 	return;
 }
 
+# Nothing reaches it any more, and nobody waits for that.
+sub cut_off_standby
+{
+	my ($self) = @_;
+	my $node = $self->{node};
+	my $file = $node->data_dir . '/pg_hba.conf';
+	my $rules = slurp_file($file);
+
+	unlink($file);
+	append_to_file($file, "local replication all reject\n$rules");
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
+	$node->reload;
+	wait_for('the end of replication', sub {
+		!$self->sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication");
+	});
+	wait_for('commits that wait for nobody', sub { $self->sql('SHOW synchronous_standby_names') eq '' });
+	return;
+}
+
 # Kills
 
 sub kill_process
