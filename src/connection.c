@@ -252,7 +252,13 @@ targets_get(Targets *targets, Oid relation, const char *collection)
 
 	target = find_target(targets, relation, collection);
 	target->blocked_until = 0;
-	if (!ConditionalLockRelationOid(relation, AccessShareLock))
+
+	/*
+	 * The lock of whoever changes rows, for it keeps CREATE TRIGGER out: a new
+	 * template's keys are to be seen before the invalidation message is, and
+	 * must not be rendered from the old one.
+	 */
+	if (!ConditionalLockRelationOid(relation, RowExclusiveLock))
 	{
 		target->blocked_until = limits_now() + LOCK_DELAY;
 		return target;

@@ -33,6 +33,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #define Natts_outbox	4
@@ -272,6 +273,9 @@ outbox_notify(void)
 	buffer.written = true;
 }
 
+/* What is committed is something to look at. */
+static bool wake_worker = false;
+
 static void
 at_xact_event(XactEvent event, void *arg)
 {
@@ -284,14 +288,28 @@ at_xact_event(XactEvent event, void *arg)
 				buffer_flush_from(0);
 			break;
 		case XACT_EVENT_COMMIT:
-			if (buffer.written)
-				shmem_wake_worker(MyDatabaseId);
+			wake_worker = buffer.written;
 			forget_buffer();
 			break;
 		default:
+			wake_worker = false;
 			forget_buffer();
 			break;
 	}
+}
+
+/*
+ * The worker is woken when it can see all that the transaction did, and lock its
+ * tables: invalidation messages and locks go after the commit callbacks.
+ */
+static void
+at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
+	if (is_commit && wake_worker)
+		shmem_wake_worker(MyDatabaseId);
+	wake_worker = false;
 }
 
 /* What a released subtransaction left in the buffer is its parent's now. */
@@ -344,6 +362,7 @@ void
 outbox_init(void)
 {
 	RegisterXactCallback(at_xact_event, NULL);
+	RegisterResourceReleaseCallback(at_resource_release, NULL);
 	RegisterSubXactCallback(at_subxact_event, NULL);
 }
 
