@@ -44,6 +44,9 @@
 #define MAX_KEY_BYTES		2000
 #define LONG_KEY_SHOWN		200
 
+/* So many rows of a table may take mixpeek.read_timeout in one claim. */
+#define MAX_READ_TIMEOUTS	3
+
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
 
@@ -425,7 +428,7 @@ expand(Claim *claim, const OutboxEntry *entry)
 	}
 	expansion.target = target;
 	expansion.entry = entry;
-	problem = guard_call(scan_keys, &expansion);
+	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout);
 	if (problem)
 	{
 		ereport(LOG,
@@ -674,18 +677,21 @@ unread(Job *job)
 
 /*
  * Reads the rows of jobs, all of one mirror: together, and where that fails
- * one by one, so that a row that cannot be rendered fails alone.
+ * one by one, so that a row that cannot be rendered fails alone.  Where rows take
+ * so long that other tables would wait for them, some are left for later.
  */
 static void
 read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 {
 	ReadCall	call = {worker, mirror, palloc(sizeof(char *) * list_length(jobs)), 0};
+	double		give_up_at;
 	ListCell   *lc;
 
 	foreach(lc, jobs)
 		call.keys[call.nkeys++] = ((Job *) lfirst(lc))->key;
-	if (guard_call(read_rows, &call) == NULL)
+	if (guard_call_within(read_rows, &call, mixpeek_read_timeout) == NULL)
 		return;
+	give_up_at = limits_now() + MAX_READ_TIMEOUTS * mixpeek_read_timeout / 1000.0;
 	foreach(lc, jobs)			/* what it had rendered is rendered again, row by row */
 		unread(lfirst(lc));
 	foreach(lc, jobs)
@@ -695,7 +701,10 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 
 		call.keys = &job->key;
 		call.nkeys = 1;
-		problem = guard_call(read_rows, &call);
+		job->put_off = limits_now() >= give_up_at;
+		if (job->put_off)
+			continue;
+		problem = guard_call_within(read_rows, &call, mixpeek_read_timeout);
 		if (problem)
 		{
 			unread(job);
@@ -848,7 +857,7 @@ decide(Worker *worker, Job *job)
 		return false;
 	}
 	if (!job->stored && !job->wanted && job->inserted && job->error == NULL &&
-		job->mirror->problem == NULL)
+		!job->put_off && job->mirror->problem == NULL)
 	{
 		worker_free_job(worker, job);	/* came and went before anybody looked */
 		return false;
@@ -859,7 +868,7 @@ decide(Worker *worker, Job *job)
 												  job->long_key, MAX_KEY_BYTES));
 	job->must_look_up = must_look_up(job);
 	prepare_request_parts(job);
-	if (job->refresh || job->error || (job->mirror && job->mirror->problem) ||
+	if (job->refresh || job->error || job->put_off || (job->mirror && job->mirror->problem) ||
 		job->connection->server == NULL || job_next_step(job) != JOB_END)
 		return true;
 	if (job->stored && strcmp(job->state, "mirrored") == 0)
@@ -880,12 +889,14 @@ queue_job(Worker *worker, Job *job)
 		tally_count(worker->tally, job->error ? "the row cannot be mirrored" : "the mirror is broken", false);
 		worker_end_job(worker, job, OUTCOME_FAILED, job->error ? job->error : job->mirror->problem);
 	}
-	else if (connection->server == NULL)
+	else if (job->put_off || connection->server == NULL)
 	{
 		job->attempts--;
-		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000);
-		connection_report_problem(connection);
-		worker_end_job(worker, job, OUTCOME_PENDING, connection->problem);
+		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROBLEM_DELAY * 1000);
+		if (!job->put_off)
+			connection_report_problem(connection);
+		worker_end_job(worker, job, OUTCOME_PENDING, job->put_off ?
+					   "other rows of the table took too long to read" : connection->problem);
 	}
 	else
 	{

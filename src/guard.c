@@ -7,13 +7,17 @@
  */
 #include "compat.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "guard.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timeout.h"
 
 #define MAX_PROBLEM		2000	/* bytes */
 
@@ -86,6 +90,9 @@ guard_leave(const GuardState *state)
 	SetUserIdAndSecContext(state->userid, state->sec_context);
 }
 
+/* Of guard_call_within(). */
+static volatile sig_atomic_t time_is_up = false;
+
 /*
  * A cancel must end the caller, whoever's code it hit.  Anybody can raise an error
  * of that code, so what counts is where it comes from.
@@ -93,7 +100,7 @@ guard_leave(const GuardState *state)
 static bool
 must_rethrow(const ErrorData *edata)
 {
-	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+	return !time_is_up && edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		edata->funcname != NULL && strcmp(edata->funcname, "ProcessInterrupts") == 0;
 }
 
@@ -115,6 +122,37 @@ guard_call(GuardedFunction function, void *arg)
 	int			sqlstate;
 
 	return guard_call_sqlstate(function, arg, &sqlstate);
+}
+
+/* As if somebody had cancelled the statement. */
+static void
+on_timeout(void)
+{
+	time_is_up = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+char *
+guard_call_within(GuardedFunction function, void *arg, int milliseconds)
+{
+	static TimeoutId timeout = MAX_TIMEOUTS;
+	char	   *problem;
+
+	if (timeout == MAX_TIMEOUTS)
+		timeout = RegisterTimeout(USER_TIMEOUT, on_timeout);
+	time_is_up = false;
+	enable_timeout_after(timeout, milliseconds);
+	problem = guard_call(function, arg);
+	disable_timeout(timeout, false);
+	if (time_is_up)
+	{
+		time_is_up = QueryCancelPending = false;
+		if (problem)
+			problem = psprintf("it took longer than mixpeek.read_timeout (%d ms)", milliseconds);
+	}
+	return problem;
 }
 
 char *

@@ -21,6 +21,12 @@ extern char *guard_call(GuardedFunction function, void *arg);
 extern char *guard_call_sqlstate(GuardedFunction function, void *arg, int *sqlstate);
 
 /*
+ * The same for what may take so many milliseconds; then it is cancelled, and that
+ * is the problem.
+ */
+extern char *guard_call_within(GuardedFunction function, void *arg, int milliseconds);
+
+/*
  * Becomes user, security-restricted as for maintenance of a foreign table,
  * with the settings pinned that the text of values depends on, and plans that look
  * rows up by key; guard_leave() goes back.  Must not span a transaction's end.

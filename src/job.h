@@ -58,6 +58,7 @@ typedef struct Job
 	bool		dirty;			/* an outbox entry says so */
 	bool		inserted;		/* its first entry is an INSERT */
 	bool		refresh;		/* only to see the enrichments again */
+	bool		put_off;		/* its table took too long: it was not read */
 	int			long_key;		/* bytes of a key that is too long to be stored whole; 0: it is not */
 
 	/* what is stored about it */

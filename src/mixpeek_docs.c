@@ -25,6 +25,7 @@ bool		mixpeek_allow_http = false;
 bool		mixpeek_enabled = true;
 int			mixpeek_max_attempts = 10;
 int			mixpeek_retry_max_delay = 300;
+int			mixpeek_read_timeout = 10000;
 char	   *mixpeek_instance = NULL;
 
 #ifdef MIXPEEK_WEAKEN
@@ -67,6 +68,11 @@ define_settings(void)
 							NULL,
 							&mixpeek_retry_max_delay, 300, 1, 86400,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("mixpeek.read_timeout",
+							"Sets the longest time that the worker spends on reading a row, or on writing to it.",
+							"It runs the table's functions, and other tables wait meanwhile.",
+							&mixpeek_read_timeout, 10000, 1, 3600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("mixpeek.instance",
 							   "Names the place where this server runs.",
 							   "A server that finds its documents to belong to another place sends nothing. Empty: the host's name and the data directory's inode.",

@@ -11,6 +11,7 @@
 extern bool mixpeek_enabled;	/* mixpeek.enabled */
 extern int	mixpeek_max_attempts;	/* mixpeek.max_attempts */
 extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
+extern int	mixpeek_read_timeout;	/* mixpeek.read_timeout, milliseconds */
 
 extern char *mixpeek_instance;	/* mixpeek.instance */
 

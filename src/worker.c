@@ -73,6 +73,9 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 #define SETTLE_JOBS		256
 #define SETTLE_DELAY	0.01
 
+/* So many write-backs may take mixpeek.read_timeout at once; the others are done later. */
+#define MAX_WRITE_TIMEOUTS	3
+
 /* Jobs whose table is locked are settled later, in seconds. */
 #define LOCKED_DELAY	0.5
 
@@ -162,15 +165,16 @@ write_back_guarded(void *arg)
 }
 
 static void
-write_back(Worker *worker, Job *job)
+write_back(Worker *worker, Job *job, double give_up_at)
 {
 	WriteBackCall call = {job, false};
-	char	   *problem;
+	char	   *problem = NULL;
 
 	if (job->outcome != OUTCOME_MIRRORED || !job->answered || job->mirror == NULL ||
 		(job->mirror->document_id_attnum == 0 && job->mirror->enrichments_attnum == 0))
 		return;
-	problem = guard_call(write_back_guarded, &call);
+	if (limits_now() < give_up_at)
+		problem = guard_call_within(write_back_guarded, &call, mixpeek_read_timeout);
 	if (problem)
 		job->error = MemoryContextStrdup(job->context,
 										 psprintf("could not write to the table's columns: %s", problem));
@@ -203,6 +207,7 @@ settle(Worker *worker)
 	List	   *jobs = NIL;
 	List	   *settled = NIL;
 	dlist_mutable_iter iter;
+	double		give_up_at;
 	ListCell   *lc;
 
 	dlist_foreach_modify(iter, &worker->ended)
@@ -215,8 +220,9 @@ settle(Worker *worker)
 		worker->nended--;
 		jobs = lappend(jobs, job);
 	}
+	give_up_at = limits_now() + MAX_WRITE_TIMEOUTS * mixpeek_read_timeout / 1000.0;
 	foreach(lc, jobs)
-		write_back(worker, lfirst(lc));
+		write_back(worker, lfirst(lc), give_up_at);
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));

@@ -307,6 +307,44 @@ wait_for_state('mallory.harmful', $_, 'mirrored') for 'read only', 'policies';
 cmp_ok(length(wait_for_state('mallory.harmful', 'endless', 'failed')), '<', 2100, 'its error is not endless');
 is($worker->(), $pid, 'the worker still is the one it was');
 
+# Functions that do not end
+
+$node->append_conf('postgresql.conf', 'mixpeek.read_timeout = 500ms');
+$node->reload;
+sql(q{
+	CREATE FUNCTION mallory.sleep() RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		IF session_user <> 'mallory' THEN PERFORM pg_catalog.pg_sleep(1000000); END IF;
+		RETURN true;
+	END $$;
+	CREATE FUNCTION mallory.loop(mallory.mood) RETURNS json LANGUAGE plpgsql AS $$
+	BEGIN
+		WHILE session_user <> 'mallory' LOOP END LOOP;
+		RETURN '1';
+	END $$;
+	CREATE TYPE mallory.slow AS ENUM ('slow');
+	CREATE FUNCTION mallory.slow_json(mallory.slow) RETURNS json LANGUAGE sql AS $$SELECT mallory.loop('bad')$$;
+	CREATE CAST (mallory.slow AS json) WITH FUNCTION mallory.slow_json(mallory.slow);
+	CREATE FUNCTION mallory.sleep_row() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN PERFORM mallory.sleep(); RETURN new; END $$;
+	CREATE TABLE mallory.looping (id int PRIMARY KEY, s mallory.slow);
+	CREATE TABLE mallory.sleeping (id int PRIMARY KEY, doc_id text);
+	CREATE TRIGGER t BEFORE UPDATE ON mallory.sleeping FOR EACH ROW EXECUTE FUNCTION mallory.sleep_row();
+	SELECT mixpeek.mirror('mallory.looping', 'looping', backfill => false);
+	SELECT mixpeek.mirror('mallory.sleeping', 'sleeping', backfill => false, document_id_column => 'doc_id');
+	INSERT INTO mallory.looping SELECT n, CASE WHEN n <= 20 THEN 'slow'::mallory.slow END FROM generate_series(1, 21) n;
+	INSERT INTO mallory.sleeping SELECT n FROM generate_series(1, 20) n}, 'mallory');
+sql("INSERT INTO alice.t VALUES (1010, 'beside')");
+wait_for_state('alice.t', 1010, 'mirrored');
+pass('functions that do not end keep no other table waiting for ever');
+like(wait_for_state('mallory.looping', 1, 'failed'), qr/^failed 1 it took longer than mixpeek.read_timeout \(500 ms\)$/, '... and fail');
+like(wait_for_state('mallory.looping', 20, 'pending'), qr/^pending 0 other rows of the table took too long to read$/, '... or wait, where there are many');
+wait_for_state('mallory.sleeping', $_, 'mirrored') for 1 .. 20;
+like(sql("SELECT min(last_error) FROM mixpeek.documents WHERE relation = 'mallory.sleeping'::regclass"),
+	qr/^could not write to the table's columns: it took longer /, "... as do write-backs");
+is($worker->(), $pid, 'the worker still is the one it was');
+sql("DROP TABLE mallory.looping, mallory.sleeping");
+
 # Another owner
 
 sql('GRANT CREATE, USAGE ON SCHEMA alice TO bob; GRANT USAGE ON FOREIGN SERVER mixpeek TO bob');
