@@ -16,6 +16,7 @@
 #include "funcapi.h"
 #include "http.h"
 #include "mb/pg_wchar.h"
+#include "member.h"
 #include "miscadmin.h"
 #include "response.h"
 #include "server.h"
@@ -119,19 +120,6 @@ request(const MixpeekServer *server, HttpMethod method, const char *path, const 
 	return response->json;
 }
 
-static JsonbValue *
-find_field(JsonbContainer *object, const char *name)
-{
-	JsonbValue	key;
-
-	if (!JsonContainerIsObject(object))
-		return NULL;
-	key.type = jbvString;
-	key.val.string.val = (char *) name;
-	key.val.string.len = strlen(name);
-	return findJsonbValueFromContainer(object, JB_FOBJECT, &key);
-}
-
 pg_noreturn static void
 unexpected_answer(const char *what)
 {
@@ -146,7 +134,7 @@ unexpected_answer(const char *what)
 static Datum
 document_datum(Jsonb *answer)
 {
-	JsonbValue *document_id = answer ? find_field(&answer->root, "document_id") : NULL;
+	JsonbValue *document_id = answer ? member_find(&answer->root, "document_id") : NULL;
 
 	if (document_id == NULL || document_id->type != jbvString)
 		unexpected_answer("an object with a document_id");
@@ -259,7 +247,7 @@ check_extra(FunctionCallInfo fcinfo, Jsonb *extra)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("extra must be an object")));
 	for (int i = 0; i < (int) lengthof(names); i++)
-		if (!PG_ARGISNULL(i) && find_field(&extra->root, names[i]))
+		if (!PG_ARGISNULL(i) && member_find(&extra->root, names[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("extra must not have the field \"%s\"", names[i]),
@@ -300,7 +288,7 @@ create_body(FunctionCallInfo fcinfo, const char *collection)
 	}
 
 	/* 2025-09 requires it, 2026-02 does not mind */
-	if (PG_ARGISNULL(1) && !(extra && find_field(&extra->root, "source_details")))
+	if (PG_ARGISNULL(1) && !(extra && member_find(&extra->root, "source_details")))
 	{
 		append_member(&body, "source_details");
 		appendStringInfoString(&body, "[]");
@@ -486,11 +474,11 @@ page_path(const Listing *listing, int page_size)
 static JsonbValue *
 pagination_field(Jsonb *answer, const char *name)
 {
-	JsonbValue *pagination = find_field(&answer->root, "pagination");
+	JsonbValue *pagination = member_find(&answer->root, "pagination");
 
 	if (pagination == NULL || pagination->type != jbvBinary)
 		return NULL;
-	return find_field(pagination->val.binary.data, name);
+	return member_find(pagination->val.binary.data, name);
 }
 
 /*
@@ -541,7 +529,7 @@ note_next_page(Listing *listing, Jsonb *answer, int page_size)
 static void
 take_page(Listing *listing, Jsonb *answer, int page_size)
 {
-	JsonbValue *results = answer ? find_field(&answer->root, "results") : NULL;
+	JsonbValue *results = answer ? member_find(&answer->root, "results") : NULL;
 
 	listing->next = 0;
 	listing->nresults = 0;

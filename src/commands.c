@@ -332,20 +332,12 @@ owned_relations(void)
 	};
 	Datum		args[1];
 	GuardState	guard;
-	List	   *relations = NIL;
+	List	   *relations;
 
 	args[0] = ObjectIdGetDatum(GetUserId());
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
 	query_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Oid		   *relation = query_palloc(sizeof(Oid));
-		bool		isnull;
-
-		*relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-												   SPI_tuptable->tupdesc, 1, &isnull));
-		relations = query_lappend(relations, relation);
-	}
+	relations = query_oids();
 	query_end();
 	guard_leave(&guard);
 	return relations;
@@ -387,7 +379,7 @@ mixpeek_retry(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		PG_RETURN_INT64(retry_relation(PG_GETARG_OID(0), collection, error));
 	foreach(lc, owned_relations())
-		n += retry_relation(*(Oid *) lfirst(lc), collection, error);
+		n += retry_relation(lfirst_oid(lc), collection, error);
 	PG_RETURN_INT64(n);
 }
 
@@ -655,25 +647,18 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 		"SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands()"
 		" WHERE classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass", 0, {0}
 	};
-	List	   *triggers = NIL;
+	List	   *triggers;
 	GuardState	guard;
 	ListCell   *lc;
 
 	check_event_trigger(fcinfo);
 	guard_enter(&guard, GetUserId());
 	query_run(&query, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		Oid		   *oid = query_palloc(sizeof(Oid));
-
-		*oid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		triggers = query_lappend(triggers, oid);
-	}
+	triggers = query_oids();
 	query_end();
 	guard_leave(&guard);
 	foreach(lc, triggers)
-		check_trigger(*(Oid *) lfirst(lc));
+		check_trigger(lfirst_oid(lc));
 	PG_RETURN_NULL();
 }
 

@@ -16,6 +16,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "member.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -432,17 +433,6 @@ check_field(Walker *walker, const ContractField *field, JsonbValue *value)
 		check_object(walker, field->type, value->val.binary.data);
 }
 
-static JsonbValue *
-find_field(JsonbContainer *object, const char *name)
-{
-	JsonbValue	key;
-
-	key.type = jbvString;
-	key.val.string.val = (char *) name;
-	key.val.string.len = strlen(name);
-	return findJsonbValueFromContainer(object, JB_FOBJECT, &key);
-}
-
 static void
 check_object(Walker *walker, const ContractType *type, JsonbContainer *value)
 {
@@ -450,7 +440,7 @@ check_object(Walker *walker, const ContractType *type, JsonbContainer *value)
 	for (const ContractField *field = type->fields; field->name; field++)
 	{
 		int			end = enter_field(walker, field->name, strlen(field->name));
-		JsonbValue *found = find_field(value, field->name);
+		JsonbValue *found = member_find(value, field->name);
 
 		if (found)
 			check_field(walker, field, found);
@@ -471,8 +461,8 @@ check_object(Walker *walker, const ContractType *type, JsonbContainer *value)
 static void
 check_sparse(Walker *walker, JsonbContainer *value)
 {
-	JsonbValue *indices = find_field(value, "indices");
-	JsonbValue *values = find_field(value, "values");
+	JsonbValue *indices = member_find(value, "indices");
+	JsonbValue *values = member_find(value, "values");
 
 	check_object(walker, &sparse_vector, value);
 	if (indices->type == jbvBinary && values->type == jbvBinary &&
@@ -516,7 +506,7 @@ check_vectors(Walker *walker, JsonbContainer *value)
 	JsonbValue	key;
 	JsonbValue	vector;
 
-	if (find_field(value, "indices") && find_field(value, "values"))
+	if (member_find(value, "indices") && member_find(value, "values"))
 	{
 		check_sparse(walker, value);
 		return;
@@ -557,7 +547,7 @@ check_operands(Walker *walker, JsonbContainer *operands)
 		if (check_type(walker, operand, CONTRACT_OBJECT))
 		{
 			JsonbContainer *object = operand->val.binary.data;
-			bool		condition = find_field(object, "field") || find_field(object, "operator");
+			bool		condition = member_find(object, "field") || member_find(object, "operator");
 
 			check_object(walker, condition ? &filter_condition : &filters, object);
 		}
@@ -574,14 +564,14 @@ check_filters(Walker *walker, JsonbContainer *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("filters must not be nested more than %d levels deep", MAX_FILTER_DEPTH)));
-	if (find_field(value, "field") && find_field(value, "value"))
+	if (member_find(value, "field") && member_find(value, "value"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s: a condition must stand within AND, OR or NOT", walker->path.data),
 				 errhint("Write {\"AND\": [{\"field\": \"...\", \"operator\": \"eq\", \"value\": ...}]}.")));
 	for (int i = 0; i < (int) lengthof(operators); i++)
 	{
-		JsonbValue *operands = find_field(value, operators[i]);
+		JsonbValue *operands = member_find(value, operators[i]);
 		int			end;
 
 		if (operands == NULL)

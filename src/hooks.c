@@ -276,24 +276,17 @@ lock_mirrored_tables(void)
 		"SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger"
 		" WHERE tgfoid = pg_catalog.to_regprocedure('mixpeek.mirror_row()') ORDER BY tgrelid", 0, {0}
 	};
-	List	   *tables = NIL;
+	List	   *tables;
 	GuardState	guard;
 	ListCell   *lc;
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
 	query_run(&query, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		Oid		   *table = query_palloc(sizeof(Oid));
-
-		*table = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		tables = query_lappend(tables, table);
-	}
+	tables = query_oids();
 	query_end();
 	guard_leave(&guard);
 	foreach(lc, tables)
-		LockRelationOid(*(Oid *) lfirst(lc), AccessExclusiveLock);
+		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
 }
 
 static void

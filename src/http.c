@@ -1051,12 +1051,6 @@ http_client_create(void)
 	return client;
 }
 
-int
-http_client_running(const HttpClient *client)
-{
-	return client->nrunning;
-}
-
 /*
  * Driving
  */

@@ -90,9 +90,6 @@ extern void *http_transfer_owner(const HttpTransfer *transfer);
 /* Ends the transfer if it is under way, and frees it. */
 extern void http_transfer_free(HttpTransfer *transfer);
 
-/* Number of transfers under way (started, not ended). */
-extern int	http_client_running(const HttpClient *client);
-
 /*
  * Appends s to dst with everything but unreserved characters as %XX.  s is in
  * UTF-8: the caller has converted it from the database encoding.

@@ -13,6 +13,7 @@
 
 #include "job.h"
 #include "lib/stringinfo.h"
+#include "member.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
@@ -99,23 +100,10 @@ job_body(const Job *job, JobStep step, size_t *len)
  * What came back
  */
 
-static JsonbValue *
-find_member(Jsonb *object, const char *name)
-{
-	JsonbValue	key;
-
-	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
-		return NULL;
-	key.type = jbvString;
-	key.val.string.val = (char *) name;
-	key.val.string.len = strlen(name);
-	return findJsonbValueFromContainer(&object->root, JB_FOBJECT, &key);
-}
-
 char *
 json_string(Jsonb *object, const char *name)
 {
-	JsonbValue *value = find_member(object, name);
+	JsonbValue *value = object ? member_find(&object->root, name) : NULL;
 
 	if (value == NULL || value->type != jbvString)
 		return NULL;
@@ -196,7 +184,7 @@ is_empty_enrichment(Jsonb *enrichments)
 static void
 take_enrichments(Job *job, Jsonb *document)
 {
-	JsonbValue *value = find_member(document, "enrichments");
+	JsonbValue *value = document ? member_find(&document->root, "enrichments") : NULL;
 	Jsonb	   *enrichments = NULL;
 
 	if (value && value->type == jbvBinary)

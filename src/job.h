@@ -92,7 +92,6 @@ typedef struct Job
 
 	/* on the way */
 	bool		must_look_up;
-	bool		changed;		/* told the API something: intent was recorded */
 	int			nsteps;
 	bool		answered;		/* the API confirmed something */
 	Jsonb	   *enrichments;	/* of the last answer; NULL: none seen */

@@ -86,6 +86,23 @@ query_bytea(HeapTuple tuple, int column)
 }
 
 List *
+query_oids(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(result_context);
+	List	   *oids = NIL;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		oids = lappend_oid(oids, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+																SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	MemoryContextSwitchTo(old);
+	return oids;
+}
+
+List *
 query_lappend(List *list, void *datum)
 {
 	MemoryContext old = MemoryContextSwitchTo(result_context);
@@ -120,20 +137,6 @@ query_text_array(char *const *values, int n)
 		datums[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(values[i]);
 	}
 	return make_array(datums, nulls, n, TEXTOID, -1, false, TYPALIGN_INT);
-}
-
-Datum
-query_bytea_array(bytea *const *values, int n)
-{
-	Datum	   *datums = palloc(sizeof(Datum) * (n + 1));
-	bool	   *nulls = palloc(sizeof(bool) * (n + 1));
-
-	for (int i = 0; i < n; i++)
-	{
-		nulls[i] = values[i] == NULL;
-		datums[i] = PointerGetDatum(values[i]);
-	}
-	return make_array(datums, nulls, n, BYTEAOID, -1, false, TYPALIGN_INT);
 }
 
 Datum

@@ -35,9 +35,11 @@ extern char *query_text(HeapTuple tuple, int column);	/* NULL if null */
 extern bytea *query_bytea(HeapTuple tuple, int column);
 extern List *query_lappend(List *list, void *datum);
 
+/* The first column of all rows, as a List of Oid. */
+extern List *query_oids(void);
+
 /* Arrays for unnest(): a NULL pointer in values becomes a null element. */
 extern Datum query_text_array(char *const *values, int n);
 extern Datum query_oid_array(const Oid *values, int n);
-extern Datum query_bytea_array(bytea *const *values, int n);
 
 #endif							/* MIXPEEK_QUERY_H */

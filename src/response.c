@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "member.h"
 #include "response.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -250,30 +251,9 @@ parse_body(const HttpAnswer *answer, char **error)
 }
 
 static JsonbValue *
-find_field(JsonbContainer *container, const char *name)
-{
-	JsonbValue	key;
-
-	if (container == NULL || !JsonContainerIsObject(container))
-		return NULL;
-	key.type = jbvString;
-	key.val.string.val = (char *) name;
-	key.val.string.len = strlen(name);
-	return findJsonbValueFromContainer(container, JB_FOBJECT, &key);
-}
-
-static JsonbContainer *
-find_container(JsonbContainer *container, const char *name)
-{
-	JsonbValue *value = find_field(container, name);
-
-	return value && value->type == jbvBinary ? value->val.binary.data : NULL;
-}
-
-static JsonbValue *
 find_string(JsonbContainer *container, const char *name)
 {
-	JsonbValue *value = find_field(container, name);
+	JsonbValue *value = member_find(container, name);
 
 	return value && value->type == jbvString ? value : NULL;
 }
@@ -318,7 +298,7 @@ append_rejected_field(StringInfo dst, JsonbContainer *field,
 
 	if (dst->len > 0)
 		appendStringInfoChar(dst, '\n');
-	if (append_path(dst, find_container(field, path_name)))
+	if (append_path(dst, member_container(field, path_name)))
 		appendStringInfoString(dst, ": ");
 	if (message)
 		append_string(dst, message, MAX_TEXT);
@@ -348,11 +328,11 @@ append_rejected_fields(StringInfo dst, JsonbContainer *fields,
 static const char *
 error_type(JsonbContainer *root)
 {
-	JsonbValue *type = find_string(find_container(root, "error"), "type");
+	JsonbValue *type = find_string(member_container(root, "error"), "type");
 	StringInfoData text;
 
 	if (type == NULL)
-		return find_container(root, "detail") ? " ValidationError" : "";
+		return member_container(root, "detail") ? " ValidationError" : "";
 	initStringInfo(&text);
 	appendStringInfoChar(&text, ' ');
 	append_string(&text, type, MAX_TYPE);
@@ -362,7 +342,7 @@ error_type(JsonbContainer *root)
 static void
 append_error_detail(StringInfo dst, JsonbContainer *root)
 {
-	JsonbContainer *error = find_container(root, "error");
+	JsonbContainer *error = member_container(root, "error");
 	JsonbValue *message = find_string(error, "message");
 
 	if (message == NULL)
@@ -372,9 +352,9 @@ append_error_detail(StringInfo dst, JsonbContainer *root)
 	if (message)
 		append_string(dst, message, MAX_TEXT);
 	append_rejected_fields(dst,
-						   find_container(find_container(error, "details"), "validation_errors"),
+						   member_container(member_container(error, "details"), "validation_errors"),
 						   "location", "message");
-	append_rejected_fields(dst, find_container(root, "detail"), "loc", "msg");
+	append_rejected_fields(dst, member_container(root, "detail"), "loc", "msg");
 }
 
 /*

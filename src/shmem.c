@@ -193,17 +193,6 @@ shmem_wake_worker(Oid database)
 	LWLockRelease(state->lock);
 }
 
-void
-shmem_wake_launcher(void)
-{
-	if (state == NULL)
-		return;
-	LWLockAcquire(state->lock, LW_SHARED);
-	if (state->launcher_procno >= 0)
-		set_latch(state->launcher_procno);
-	LWLockRelease(state->lock);
-}
-
 static void
 detach_launcher(int code, Datum arg)
 {

@@ -18,7 +18,6 @@ extern bool shmem_available(void);
 
 /* Sets the latch of the database's worker, if it has one. */
 extern void shmem_wake_worker(Oid database);
-extern void shmem_wake_launcher(void);
 
 /* The launcher's and the workers' own side; undone when the process exits. */
 extern void shmem_attach_launcher(void);

@@ -14,6 +14,7 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "contract.h"
+#include "member.h"
 #include "miscadmin.h"
 #include "template.h"
 #include "utils/builtins.h"
@@ -424,15 +425,8 @@ add_default_source_details(Compiler *compiler)
 static JsonbValue *
 find_field(Jsonb *document, const char *name)
 {
-	JsonbValue	key;
-	JsonbValue *value;
+	JsonbValue *value = document ? member_find(&document->root, name) : NULL;
 
-	if (document == NULL)
-		return NULL;
-	key.type = jbvString;
-	key.val.string.val = (char *) name;
-	key.val.string.len = strlen(name);
-	value = findJsonbValueFromContainer(&document->root, JB_FOBJECT, &key);
 	return value && value->type == jbvNull ? NULL : value;
 }
 
@@ -575,18 +569,11 @@ check_template(Compiler *compiler, Jsonb *document)
 				 errmsg("collection_id: a mirror's collection is an argument of its own, not part of the template")));
 	contract_check(&contract_create, document, column_types, compiler);
 	metadata = find_field(document, "metadata");
-	if (metadata && metadata->type == jbvBinary)
-	{
-		JsonbValue	key;
-
-		key.type = jbvString;
-		key.val.string.val = MARKER_FIELD;
-		key.val.string.len = strlen(MARKER_FIELD);
-		if (findJsonbValueFromContainer(metadata->val.binary.data, JB_FOBJECT, &key))
-			ereport(ERROR,
-					(errcode(ERRCODE_RESERVED_NAME),
-					 errmsg("metadata.%s is where the marker stands", MARKER_FIELD)));
-	}
+	if (metadata && metadata->type == jbvBinary &&
+		member_find(metadata->val.binary.data, MARKER_FIELD))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("metadata.%s is where the marker stands", MARKER_FIELD)));
 }
 
 /* Names under which the API may hand metadata back at the document's root. */
