@@ -394,18 +394,17 @@ foreach my $name (sort keys %outages)
 	is_deeply([ grep { $_->{attempts} > 1 || $_->{last_error} !~ $outages{$name}[0] } @known ], [], "$name: says what is wrong");
 	is(@known + sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'down_$name'::regclass"), $rows, '... and loses none');
 }
+# Each of these servers counts: one request tries from time to time, when all that were under way have ended.
+my %tried = (unauthorized => $locked, moved => $moved, failing => $failing);
+my $requests = sub { my $n = 0; $n += $_ for values %{ $tried{ $_[0] }->stats->{status} }; return $n };
+my %before = map { $_ => $requests->($_) } keys %tried;
 # One that is back by itself is found soon.
 (delete $outages{refused})->[1]->();
 wait_for_end('refused');
-# Each of these servers counts: one request tries from time to time, when all that were under way have ended.
-foreach my $server ([ unauthorized => $locked ], [ moved => $moved ], [ failing => $failing ])
+foreach my $name (sort keys %tried)
 {
-	my ($name, $outage_api) = @$server;
-	my $requests = sub { my $status = $outage_api->stats->{status}; my $n = 0; $n += $_ for values %$status; return $n };
-
-	my $before = $requests->();
-	wait_for("$name: a try", sub { $requests->() > $before });
-	cmp_ok($requests->(), '<=', 16 + 8, "$name: is tried by one request at a time");
+	wait_for("$name: a try", sub { $requests->($name) > $before{$name} });
+	cmp_ok($requests->($name), '<=', 16 + 8, "$name: is tried by one request at a time");
 }
 $outages{$_}[1]->() for sort keys %outages;
 wait_for_end($_) for sort keys %outages;
