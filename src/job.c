@@ -201,16 +201,23 @@ job_take_answer(Job *job, JobStep step, const Response *response)
 	MemoryContext old = MemoryContextSwitchTo(job->context);
 
 	job->answered = true;
-	if (step == JOB_DELETE)
+	if (response->verdict == VERDICT_GONE)
+	{
+		/*
+		 * Somebody deleted the document, or we did and were not answered: is
+		 * there another with our marker?  Even a delete must ask, since a create
+		 * may have followed that no intent spoke of.
+		 */
+		if (step == JOB_DELETE)
+			job->gone = job->document_id;
+		job->document_id = NULL;
+		job->told_content.known = job->told_features.known = false;
+		job->must_look_up = true;
+	}
+	else if (step == JOB_DELETE)
 	{
 		job->document_id = NULL;
 		job->told_content.known = job->told_features.known = false;
-	}
-	else if (response->verdict == VERDICT_GONE)
-	{
-		/* somebody deleted the document: is there another with our marker? */
-		job->document_id = NULL;
-		job->must_look_up = true;
 	}
 	else
 	{
@@ -237,6 +244,8 @@ job_take_document(Job *job, Jsonb *document)
 	char	   *known = job->document_id;
 
 	job->must_look_up = false;
+	if (document && job->gone && strcmp(job->gone, json_document_id(document)) == 0)
+		document = NULL;		/* a list may lag behind */
 	if (job->refresh && document == NULL)
 	{
 		MemoryContextSwitchTo(old);

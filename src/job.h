@@ -93,6 +93,7 @@ typedef struct Job
 	/* on the way */
 	bool		must_look_up;
 	int			nsteps;
+	char	   *gone;			/* the document that a delete did not find */
 	bool		answered;		/* the API confirmed something */
 	Jsonb	   *enrichments;	/* of the last answer; NULL: none seen */
 

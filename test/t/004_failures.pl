@@ -196,7 +196,8 @@ sql("UPDATE statuses SET v = 'changed' WHERE id = 'good'; DELETE FROM statuses W
 wait_for_states('statuses', 'mirrored');
 wait_for('both', sub { keys %{ documents('statuses') } == 1 });
 isnt(documents('statuses')->{good}{document_id}, $ids{good}, 'a document that is gone is created again by an update');
-is_deeply([ @{ $api->stats }{qw(lists creates documents)}, $api->stats->{status}{404} ], [ 1, 1, 1, 2 ], '... after a look-up, and by a delete it is not');
+is_deeply([ @{ $api->stats }{qw(creates documents)}, $api->stats->{status}{404} ], [ 1, 1, 2 ], '... and by a delete it is not');
+cmp_ok($api->stats->{lists}, '>=', 1, '... both after a look-up, for each or for both');
 is(documents('statuses')->{good}{attempts}, 0, '... at no attempt');
 
 # Answers that are none: the last attempt is the first here, so that what is left of it stays to be seen

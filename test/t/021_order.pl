@@ -13,6 +13,7 @@ my $late = 600;    # milliseconds
 my $node = mixpeek_node('main', q{
 shared_preload_libraries = 'mixpeek_docs'
 mixpeek.retry_max_delay = 1
+restart_after_crash = on
 });
 my $api = MixpeekTest::Server->new(record => 1, enrich => 'now');
 create_server($node, 'mixpeek', $api, request_timeout => 20);
@@ -323,6 +324,46 @@ my $sync = start_sync($node);
 sql("UPDATE items SET v = 'b'");
 finish_sync($sync, 'mixpeek.sync() beside the worker');
 ends('... and an update', [ 'POST a', 'PUT b' ], 'items');
+
+# A create that nobody planned: an update finds no document, and all dies before the answer to the create that
+# follows. Then the row is gone, or its document is to be replaced.
+
+# What the API itself says: somebody else deletes the document.
+sub delete_at_api
+{
+	my ($collection) = @_;
+	sql("SELECT mixpeek.delete_document('$collection', document_id) FROM mixpeek.documents WHERE collection = '$collection'");
+	return;
+}
+
+sub kill_worker
+{
+	my $pid = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
+
+	kill('KILL', $pid) or die "kill: $!";
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> $pid") or die 'no worker';
+	return;
+}
+
+sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '1')");
+foreach my $change ([ 'items', 'DELETE FROM items' ], [ 'vectors', "UPDATE vectors SET e = '{3,4}'" ])
+{
+	my ($table, $statement) = @$change;
+
+	start();
+	sql($table eq 'items' ? "INSERT INTO items VALUES (1, 'a')" : "INSERT INTO vectors VALUES (1, 'a', '{1,2}')");
+	sql('SELECT mixpeek.wait()');
+	delete_at_api($table);
+	$api->reset;
+	$api->faults({ kind => 'delay', when => 'after', ms => 900, body => $create, count => 1 });
+	sql("UPDATE $table SET v = 'b'");
+	wait_for('the create', sub { $api->stats->{creates} == 1 });
+	kill_worker();
+	$api->faults();
+	sql($statement);
+	ends("a create that nobody planned, a crash, and $statement", undef, $table);
+}
 $node->stop;
 
 $node = mixpeek_node('bare');
