@@ -79,15 +79,30 @@ sub there
 	return join(', ', map { "$_->{id} $_->{v}" } sort { $a->{id} <=> $b->{id} } map { $_->{metadata} } @{ $api->documents($collection) });
 }
 
-# Inserts a row whose request gets no answer, and waits until it is under way.
+# Inserts a row whose request meets a fault that leaves it without an answer, and waits until it is under way.
 sub hang
 {
-	my ($database, $id) = @_;
-	$api->faults({ kind => 'hang', body => 'hanging' });
+	my ($database, $id, %fault) = @_;
+	$api->reset;
+	$api->faults({ kind => 'hang', body => 'hanging', %fault });
 	sql("INSERT INTO t VALUES ($id, 'hanging')", $database);
-	wait_for('the request to be under way', sub { $api->stats->{in_flight} == 1 });
+	wait_for('the request to be under way', sub { $api->stats->{faults} == 1 });
 	return;
 }
+
+# The same in the database postgres; whoever comes after that worker need not wait for long before it looks
+# the document up.
+sub hang_for_the_next
+{
+	my ($id, %fault) = @_;
+	sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
+	hang('postgres', $id, %fault);
+	sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '1')");
+	return;
+}
+
+my %before = (kind => 'hang');
+my %after = (kind => 'delay', ms => 600000, when => 'after');
 
 # Changes a setting, and waits until the worker has taken it: the log's lines begin with another word then.
 my $reloads = 0;
@@ -179,9 +194,10 @@ my @ends;
 foreach my $try (1 .. 2)
 {
 	sql("CREATE TABLE ended_$try (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('ended_$try', 'ended', server => 'patient')");
+	$api->reset;
 	$api->faults({ kind => 'hang', body => 'hanging' });
 	sql("INSERT INTO ended_$try VALUES (1, 'hanging')");
-	wait_for('the request to be under way', sub { $api->stats->{in_flight} == 1 });
+	wait_for('the request to be under way', sub { $api->stats->{faults} == 1 });
 	my $pid = worker('postgres');
 	my $start = time();
 	kill('TERM', $pid);
@@ -198,8 +214,7 @@ like(there('postgres'), qr/20 after it/, '... and the new one works');
 
 # Fast shutdown. What had no answer is looked up when the server runs again.
 
-hang('postgres', 21);
-sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '1')");
+hang_for_the_next(21);
 my $offset = -s $node->logfile;
 $node->stop('fast');
 my $log = slurp_file($node->logfile, $offset);
@@ -220,11 +235,7 @@ foreach my $when ('before', 'after')
 	my $id = $when eq 'before' ? 30 : 31;
 	my $pid = wait_for_worker('postgres');
 
-	# The document is made before the answer is late, or it is not made.
-	$api->reset;
-	$api->faults($when eq 'after' ? { kind => 'delay', ms => 60000, when => 'after', body => 'killed' } : { kind => 'hang', body => 'killed' });
-	sql("INSERT INTO t VALUES ($id, 'killed')");
-	wait_for('the request to be under way', sub { $api->stats->{in_flight} == 1 });
+	hang_for_the_next($id, $when eq 'before' ? %before : %after);
 	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"), 'sending|t', 'the intent is on record');
 	$offset = -s $node->logfile;
 	kill('KILL', $pid);
@@ -248,6 +259,7 @@ is(sql("SELECT state, attempts FROM mixpeek.documents WHERE relation = 't'::regc
 $api->faults();
 sql("DELETE FROM t WHERE id = 40");
 settle();
+set_and_reload('mixpeek.max_attempts', 10, 'postgres');
 
 set_and_reload('mixpeek.enabled', 'off', 'postgres');
 $api->reset;
@@ -361,10 +373,7 @@ is($standby->safe_psql('postgres', "SELECT count(*) FROM mixpeek.documents WHERE
 	'... and it knows what the primary knows');
 
 # The primary dies with a request under way whose work was done.
-$api->reset;
-$api->faults({ kind => 'delay', ms => 60000, when => 'after', body => 'lost' });
-sql("INSERT INTO t VALUES (61, 'lost')");
-wait_for('the request to be under way', sub { $api->stats->{in_flight} == 1 });
+hang_for_the_next(61, %after);
 $node->wait_for_catchup($standby);
 $node->stop('immediate');
 $api->faults();
