@@ -289,15 +289,6 @@ pass('a transaction held open is no obstacle either');
 $session->query('ROLLBACK');
 $session->quit;
 
-# COMMIT PREPARED. Nothing but the API is asked meanwhile, for another session might wake the worker.
-
-sql("BEGIN; INSERT INTO t VALUES (50, 'prepared'); PREPARE TRANSACTION 'one'");
-settle();
-$api->reset;
-sql("COMMIT PREPARED 'one'");
-wait_for('the document', sub { $api->stats->{creates} == 1 });
-like(there('postgres'), qr/50 prepared/, 'COMMIT PREPARED wakes the worker');
-
 # Idle: with nothing due, a worker is not even scheduled.
 
 sub activity
@@ -337,9 +328,12 @@ my $meanwhile = sub {
 wait_for('the worker to rest', sub { my ($before, $after) = $meanwhile->(); return $before eq $after });
 my ($before, $after) = $meanwhile->();
 is($after, $before, '... runs no query and uses no CPU while another works');
-sql("INSERT INTO t VALUES (2, 'y')", 'quiet');
-wait_for('the document', sub { there('quiet') eq '2 y' });
-isnt($activity->(), $after, '... until there is something');
+
+# What is prepared is no commit of its own; COMMIT PREPARED is what wakes such a worker.
+sql("BEGIN; INSERT INTO t VALUES (2, 'prepared'); PREPARE TRANSACTION 'one'", 'quiet');
+sql("COMMIT PREPARED 'one'", 'quiet');
+wait_for('the document', sub { there('quiet') eq '2 prepared' });
+isnt($activity->(), $after, '... until COMMIT PREPARED wakes it');
 sql('DROP DATABASE quiet');
 
 # The key
