@@ -217,19 +217,20 @@ sub kill_node
 	return;
 }
 
-# The primary is gone for good, and the standby goes on.
+# The primary is gone for good, and the standby goes on. Returns when its worker has noted the new place: a
+# server that dies between its promotion and that moment cannot tell afterwards that it was promoted, and waits
+# for mixpeek.adopt().
 sub fail_over
 {
 	my ($self) = @_;
+	my $place = (stat($self->{standby}->data_dir))[1];
 
 	$self->note_kill('postmaster');
 	$self->kill_node;
 	$self->{node} = delete $self->{standby};
 	$self->{node}->promote;
 	$self->{failovers}++;
-	wait_for('the worker of the new primary', sub {
-		return $self->ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
-	});
+	wait_for('the worker of the new primary', sub { ($self->ask('SELECT instance FROM mixpeek.origin') // '') =~ /:$place$/ });
 	return;
 }
 

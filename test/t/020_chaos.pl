@@ -120,5 +120,6 @@ foreach my $round (1 .. $rounds)
 }
 is($chaos->{counts}{overlaps}, 0, 'no two changes of one document were ever under way at once');
 diag($chaos->summary . ", lost $total{lost}, doubled $total{doubled}, stray $total{stray}, stuck $total{stuck}");
+$chaos->end;
 
 done_testing();
