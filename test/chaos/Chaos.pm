@@ -85,6 +85,15 @@ sub new
 	return $self;
 }
 
+sub set
+{
+	my ($self, $setting) = @_;
+
+	$self->{node}->append_conf('postgresql.conf', "$setting\n");
+	$self->{node}->restart;
+	return;
+}
+
 sub end
 {
 	my ($self) = @_;
