@@ -205,7 +205,8 @@ connection_room(Connection *connection)
 		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
 	if (connection->bytes >= MAX_BYTES)
 		return 0;
-	return limits_room(&connection->limits, limits_now(), connection->claimed);
+	return Min(limits_room(&connection->limits, limits_now(), connection->claimed),
+			   1 + (int) ((MAX_BYTES - connection->bytes) / connection->mean_bytes));
 }
 
 /* Of the connections known. */
@@ -624,6 +625,8 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 	hash_text(job->features ? job->features : "", job->features_len, &job->features_hash);
 	job->wanted = true;
 	job->connection->bytes += job->content_len + job->features_len;
+	job->connection->mean_bytes +=
+		(job->content_len + job->features_len - job->connection->mean_bytes) / 10;
 }
 
 typedef struct ReadCall
@@ -778,6 +781,22 @@ is_not_due(const Job *job)
 		job->next_attempt_at > GetCurrentTimestamp();
 }
 
+/* A restore may have brought a line here and left the origin that it belongs to behind. */
+static bool
+is_foreign(const Worker *worker, const Job *job)
+{
+	return job->stored && job->marker && worker->origin &&
+		strncmp(job->marker, worker->origin, strlen(worker->origin)) != 0;
+}
+
+/* A request that was given up for good may still be at work on the other side. */
+static bool
+must_rest(const Job *job)
+{
+	return job->stored && strcmp(job->state, "failed") == 0 &&
+		job->next_attempt_at > GetCurrentTimestamp();
+}
+
 /* Raises where a text cannot be converted to UTF-8. */
 static void
 convert_request_parts(void *arg)
@@ -856,12 +875,22 @@ decide(Worker *worker, Job *job)
 		worker_free_job(worker, job);
 		return false;
 	}
+	if (must_rest(job))
+	{
+		job->attempts = 0;
+		worker_end_job(worker, job, OUTCOME_PENDING,
+					   "the last request was given up, and may still be at work on the other side");
+		return false;
+	}
 	if (!job->stored && !job->wanted && job->inserted && job->error == NULL &&
 		!job->put_off && job->mirror->problem == NULL)
 	{
 		worker_free_job(worker, job);	/* came and went before anybody looked */
 		return false;
 	}
+	if (is_foreign(worker, job))
+		job->error = MemoryContextStrdup(job->context,
+										 "the document is another database's: its marker does not begin with this one's origin");
 	if (job->long_key > 0 && job->wanted)
 		job->error = MemoryContextStrdup(job->context,
 										 psprintf("the key has %d bytes, more than can be stored (%d)",

@@ -19,6 +19,9 @@
 
 /* Seconds after which a server without mapping, grant or sense is looked at again. */
 
+/* Bodies are taken to be large until some were seen. */
+#define FIRST_MEAN_BYTES (1024.0 * 1024.0)
+
 /* There is one worker a process; invalidation callbacks cannot be removed. */
 static Targets *current_targets = NULL;
 static bool callbacks_registered = false;
@@ -173,6 +176,7 @@ find_connection(Targets *targets, const char *server, Oid owner)
 	connection = palloc0(sizeof(Connection));
 	connection->name = pstrdup(server);
 	connection->owner = owner;
+	connection->mean_bytes = FIRST_MEAN_BYTES;
 	dlist_init(&connection->ready);
 	targets->connections = lappend(targets->connections, connection);
 	MemoryContextSwitchTo(old);

@@ -347,6 +347,8 @@ document_due(const Job *job)
 			return next_look(job);
 		case OUTCOME_PENDING:
 			return job->next_attempt_at;
+		case OUTCOME_FAILED:	/* not before, if somebody wants it tried again */
+			return job->next_attempt_at > GetCurrentTimestamp() ? job->next_attempt_at : 0;
 		default:
 			return 0;
 	}
@@ -572,7 +574,7 @@ document_read_due(int limit, int nexcept, const Oid *relations, char *const *col
 {
 	static Statement query = {
 		"SELECT relation, collection, key FROM mixpeek.documents"
-		" WHERE next_attempt_at <= clock_timestamp() AND (relation::oid, collection) NOT IN"
+		" WHERE next_attempt_at <= clock_timestamp() AND state <> 'failed' AND (relation::oid, collection) NOT IN"
 		" (SELECT * FROM unnest($1, $2)) ORDER BY next_attempt_at LIMIT $3",
 		3, {OIDARRAYOID, TEXTARRAYOID, INT8OID}
 	};
@@ -602,7 +604,8 @@ TimestampTz
 document_next_due(void)
 {
 	static Statement query = {
-		"SELECT min(next_attempt_at) FROM mixpeek.documents WHERE next_attempt_at > clock_timestamp()", 0, {0}
+		"SELECT min(next_attempt_at) FROM mixpeek.documents WHERE next_attempt_at > clock_timestamp()"
+		" AND state <> 'failed'", 0, {0}
 	};
 	TimestampTz due = 0;
 	Datum		datum;

@@ -190,7 +190,7 @@ write_back(Worker *worker, Job *job, double give_up_at)
 static void
 note_due(Worker *worker, const Job *job)
 {
-	TimestampTz due = document_due(job);
+	TimestampTz due = job->outcome == OUTCOME_FAILED ? 0 : document_due(job);
 
 	if (due != 0 && worker->next_due != -1 &&
 		(worker->next_due == 0 || due < worker->next_due))
@@ -484,6 +484,8 @@ postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const
 	else if (job->attempts >= mixpeek_max_attempts)
 	{
 		tally_count(worker->tally, response->message, false);
+		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														   (int64) (rest_after(job, answer) * 1000));
 		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
 	}
 	else
