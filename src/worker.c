@@ -1208,7 +1208,81 @@ run_sync(Worker *worker)
 	report_problems(worker);
 }
 
-static bool wait_until_done(TimestampTz deadline);
+/* False where somebody else does the work. */
+static bool
+try_sync(void)
+{
+	if (!lock_database(false))
+		return false;
+	PG_TRY();
+	{
+		run_sync(create_worker(CurrentMemoryContext, true));
+	}
+	PG_FINALLY();
+	{
+		unlock_database();
+	}
+	PG_END_TRY();
+	return true;
+}
+
+/* For all that was committed before begin_wait(). */
+typedef struct Wait
+{
+	TimestampTz started;
+	TransactionId xmax;
+	Unfinished *unfinished;		/* once the outbox holds nothing of it any more */
+	long		delay;
+} Wait;
+
+static void
+begin_wait(Wait *wait)
+{
+	GuardState	guard;
+	char	   *problem;
+	char	   *id;
+
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	problem = origin_problem(&id);
+	guard_leave(&guard);
+	check_origin(problem);
+	wait->started = GetCurrentTimestamp();
+	wait->xmax = ReadNextTransactionId();
+	wait->unfinished = NULL;
+	wait->delay = 1;
+}
+
+static bool
+wait_is_over(Wait *wait)
+{
+	GuardState	guard;
+	bool		done;
+
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	PushActiveSnapshot(GetLatestSnapshot());
+	done = !outbox_any_before(wait->xmax);
+	PopActiveSnapshot();
+	if (done && wait->unfinished == NULL)
+		wait->unfinished = document_unfinished();
+	if (done)
+		done = document_all_finished(wait->unfinished);
+	guard_leave(&guard);
+	return done;
+}
+
+/* Sleeps for a moment, longer each time; false when the deadline has passed. */
+static bool
+sleep_until(TimestampTz deadline, long *delay)
+{
+	if (GetCurrentTimestamp() >= deadline)
+		return false;
+	*delay = Min(*delay * 2, 50);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 *delay, COMPAT_WAIT_EVENT);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
 
 /*
  * CALL mixpeek.sync(): the worker's work in this session.  Returns when nothing is
@@ -1227,22 +1301,15 @@ mixpeek_sync(PG_FUNCTION_ARGS)
 				 errmsg("mixpeek.sync() cannot run inside a transaction block"),
 				 errdetail("It commits between its steps.")));
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	if (lock_database(false))
+	if (!try_sync())
 	{
-		PG_TRY();
-		{
-			run_sync(create_worker(CurrentMemoryContext, true));
-		}
-		PG_FINALLY();
-		{
-			unlock_database();
-		}
-		PG_END_TRY();
-	}
-	else
-	{
+		Wait		wait;
+
 		ereport(NOTICE, (errmsg("a worker mirrors this database: waiting for it")));
-		(void) wait_until_done(DT_NOEND);
+		begin_wait(&wait);
+		/* a session that leaves before all is done leaves the rest to this one */
+		while (!wait_is_over(&wait) && !try_sync())
+			(void) sleep_until(DT_NOEND, &wait.delay);
 	}
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -1251,20 +1318,6 @@ mixpeek_sync(PG_FUNCTION_ARGS)
 /*
  * mixpeek.wait()
  */
-
-/* Sleeps for a moment, longer each time; false when the deadline has passed. */
-static bool
-sleep_until(TimestampTz deadline, long *delay)
-{
-	if (GetCurrentTimestamp() >= deadline)
-		return false;
-	*delay = Min(*delay * 2, 50);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 *delay, COMPAT_WAIT_EVENT);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	return true;
-}
 
 /* Waiting for nobody would be for ever. */
 static void
@@ -1286,43 +1339,6 @@ check_somebody_works(TimestampTz started)
 			 errhint("Add mixpeek_docs to shared_preload_libraries, or CALL mixpeek.sync().")));
 }
 
-static bool
-wait_until_done(TimestampTz deadline)
-{
-	TimestampTz started = GetCurrentTimestamp();
-	TransactionId xmax = ReadNextTransactionId();
-	Unfinished *unfinished = NULL;
-	long		delay = 1;
-	GuardState	guard;
-	char	   *problem;
-	char	   *id;
-
-	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	problem = origin_problem(&id);
-	guard_leave(&guard);
-	check_origin(problem);
-
-	for (;;)
-	{
-		bool		done;
-
-		guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-		PushActiveSnapshot(GetLatestSnapshot());
-		done = !outbox_any_before(xmax);
-		PopActiveSnapshot();
-		if (done && unfinished == NULL)
-			unfinished = document_unfinished();
-		if (done)
-			done = document_all_finished(unfinished);
-		guard_leave(&guard);
-		if (done)
-			return true;
-		check_somebody_works(started);
-		if (!sleep_until(deadline, &delay))
-			return false;
-	}
-}
-
 /*
  * mixpeek.wait(timeout interval): true when everything that was committed
  * before the call is mirrored or failed, false after the timeout (NULL: none).
@@ -1332,10 +1348,18 @@ Datum
 mixpeek_wait(PG_FUNCTION_ARGS)
 {
 	TimestampTz deadline = DT_NOEND;
+	Wait		wait;
 
 	if (!PG_ARGISNULL(0))
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														   TimestampTzGetDatum(GetCurrentTimestamp()),
 														   PG_GETARG_DATUM(0)));
-	PG_RETURN_BOOL(wait_until_done(deadline));
+	begin_wait(&wait);
+	while (!wait_is_over(&wait))
+	{
+		check_somebody_works(wait.started);
+		if (!sleep_until(deadline, &wait.delay))
+			PG_RETURN_BOOL(false);
+	}
+	PG_RETURN_BOOL(true);
 }
