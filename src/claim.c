@@ -595,6 +595,17 @@ hash_text(const char *text, int len, ContentHash *hash)
 	hash->known = true;
 }
 
+/* Most documents have no features. */
+static const ContentHash *
+hash_of_nothing(void)
+{
+	static ContentHash hash;
+
+	if (!hash.known)
+		hash_text("", 0, &hash);
+	return &hash;
+}
+
 /* Called for each row that a mirror's query finds, within the guard. */
 static void
 render_row(void *arg, const char *key, const TemplateRow *found)
@@ -622,7 +633,10 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 	if (job->mirror->template->has_features)
 		job->features = to_utf8(job, features.data, features.len, &job->features_len);
 	hash_text(job->content, job->content_len, &job->content_hash);
-	hash_text(job->features ? job->features : "", job->features_len, &job->features_hash);
+	if (job->features_len > 0)
+		hash_text(job->features, job->features_len, &job->features_hash);
+	else
+		job->features_hash = *hash_of_nothing();
 	job->wanted = true;
 	job->connection->bytes += job->content_len + job->features_len;
 	job->connection->mean_bytes +=

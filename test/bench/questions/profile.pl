@@ -59,6 +59,7 @@ sub step_of
 		my $file = $files->{ $function =~ s/\..*//r } or next;
 		return $within if $within && $file ne 'template';
 		next if $file =~ /^(?:query|guard)$/;
+		return 'settle' if $file eq 'document' && grep { $_->[0] =~ /^document_settle/ } @stack;
 		return $step_of_file{$file} if $step_of_file{$file};
 		return $library =~ /libcurl/ ? 'curl' : 'other';
 	}
