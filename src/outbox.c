@@ -153,7 +153,7 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 {
 	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * Min(nentries, INSERT_BATCH));
 	int			nslots = Min(nentries, INSERT_BATCH);
-	BulkInsertState bistate = GetBulkInsertState();
+	BulkInsertState bistate = nentries > INSERT_BATCH ? GetBulkInsertState() : NULL;
 
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(outbox, NULL);
@@ -167,7 +167,8 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 	}
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
-	FreeBulkInsertState(bistate);
+	if (bistate)
+		FreeBulkInsertState(bistate);
 }
 
 /* Writes the buffer's entries from first on into the table, and drops them. */

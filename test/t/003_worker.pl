@@ -326,7 +326,13 @@ my $meanwhile = sub {
 
 # It may have had something to finish; then it rests.
 wait_for('the worker to rest', sub { my ($before, $after) = $meanwhile->(); return $before eq $after });
-my ($before, $after) = $meanwhile->();
+# PostgreSQL itself may wake it, though seldom: to take invalidation messages in, or a signal barrier.
+my ($before, $after);
+foreach my $try (1 .. 3)
+{
+	($before, $after) = $meanwhile->();
+	last if $before eq $after;
+}
 is($after, $before, '... runs no query and uses no CPU while another works');
 
 # What is prepared is no commit of its own; COMMIT PREPARED is what wakes such a worker.
@@ -362,8 +368,8 @@ $standby->start;
 is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek_docs%'}), '0', 'on a standby nobody works');
 sql("INSERT INTO t VALUES (60, 'before the failover'); UPDATE t SET v = 'updated' WHERE id = 20");
 settle();
-$node->wait_for_catchup($standby);
-is($standby->safe_psql('postgres', "SELECT count(*) FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '60' AND document_id IS NOT NULL"), '1',
+# What the worker stores is not flushed at once, and what is not flushed is not sent.
+ok($standby->poll_query_until('postgres', "SELECT count(*) = 1 FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '60' AND document_id IS NOT NULL"),
 	'... and it knows what the primary knows');
 
 # The primary dies with a request under way whose work was done.
