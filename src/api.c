@@ -89,7 +89,7 @@ wait_for_answer(HttpClient *client)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	return response_read(http_transfer_answer(ended));
+	return response_read(http_transfer_answer(ended), NULL);
 }
 
 /*

@@ -100,6 +100,24 @@ job_body(const Job *job, JobStep step, size_t *len)
  * What came back
  */
 
+bool
+job_needs_no_member(const char *name, size_t len)
+{
+	static const char *const needed[] = {"document_id", "enrichments"};
+
+	for (int i = 0; i < (int) lengthof(needed); i++)
+	{
+		if (strlen(needed[i]) == len && memcmp(needed[i], name, len) == 0)
+			return false;
+	}
+	for (int i = 0; system_fields[i]; i++)
+	{
+		if (strlen(system_fields[i]) == len && memcmp(system_fields[i], name, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 char *
 json_string(Jsonb *object, const char *name)
 {

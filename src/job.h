@@ -113,6 +113,9 @@ extern bool job_may_create(const Job *job);
  */
 extern char *job_body(const Job *job, JobStep step, size_t *len);
 
+/* A MemberFilter: what job_take_answer() does not look at. */
+extern bool job_needs_no_member(const char *name, size_t len);
+
 /* Takes in the answer to a delete, create or update that the API gave. */
 extern void job_take_answer(Job *job, JobStep step, const Response *response);
 

@@ -230,12 +230,13 @@ escape_non_ascii(const char *text, size_t len)
 	return ascii.data;
 }
 
-/* The answer's body as jsonb, or NULL and why not. */
+/* The answer's body as jsonb, without what is not wanted, or NULL and why not. */
 static Jsonb *
-parse_body(const HttpAnswer *answer, char **error)
+parse_body(const HttpAnswer *answer, MemberFilter unwanted, char **error)
 {
 	char	   *text = answer->body;
 	size_t		len = answer->body_len;
+	char	   *rest;
 
 	if ((size_t) pg_encoding_verifymbstr(PG_UTF8, text, (int) len) != len)
 	{
@@ -247,6 +248,9 @@ parse_body(const HttpAnswer *answer, char **error)
 		text = escape_non_ascii(text, len);
 		len = strlen(text);
 	}
+	rest = unwanted && strlen(text) == len ? member_drop(text, len, unwanted) : NULL;
+	if (rest)
+		return response_parse_json(rest, strlen(rest), error);
 	return response_parse_json(text, len, error);
 }
 
@@ -405,7 +409,7 @@ read_failure(Response *response, const HttpAnswer *answer,
 	char	   *error;
 	JsonbContainer *root;
 
-	response->json = parse_body(answer, &error);
+	response->json = parse_body(answer, NULL, &error);
 	root = response->json ? &response->json->root : NULL;
 	response->message = failure_message(answer->status, error_type(root));
 	response->detail = failure_detail(answer, root);
@@ -413,14 +417,14 @@ read_failure(Response *response, const HttpAnswer *answer,
 }
 
 static void
-read_success(Response *response, const HttpAnswer *answer)
+read_success(Response *response, const HttpAnswer *answer, MemberFilter unwanted)
 {
 	char	   *error;
 	StringInfoData detail;
 
 	if (answer->status == 204)
 		return;
-	response->json = parse_body(answer, &error);
+	response->json = parse_body(answer, unwanted, &error);
 	if (response->json)
 		return;
 	initStringInfo(&detail);
@@ -454,7 +458,7 @@ read_end(Response *response, const HttpAnswer *answer)
 }
 
 Response *
-response_read(const HttpAnswer *answer)
+response_read(const HttpAnswer *answer, MemberFilter unwanted)
 {
 	Response   *response = palloc0(sizeof(Response));
 	const StatusMeaning *meaning;
@@ -468,7 +472,7 @@ response_read(const HttpAnswer *answer)
 	response->verdict = meaning->verdict;
 	response->sqlstate = meaning->sqlstate;
 	if (meaning->verdict == VERDICT_DONE)
-		read_success(response, answer);
+		read_success(response, answer, unwanted);
 	else
 		read_failure(response, answer, meaning);
 	return response;

@@ -9,7 +9,7 @@
 #define MIXPEEK_RESPONSE_H
 
 #include "http.h"
-#include "utils/jsonb.h"
+#include "member.h"
 
 /*
  * The one answer to "what now?" for each way a request can end; the tables in
@@ -67,8 +67,9 @@ typedef struct Response
  * raises for what the other side sent: JSON that is malformed, too large, not
  * UTF-8 or cannot be jsonb makes the verdict VERDICT_UNSURE.  Everything of
  * remote origin in message and detail is bounded and in the database encoding.
+ * Members of a success' answer that unwanted() names are left out; it may be NULL.
  */
-extern Response *response_read(const HttpAnswer *answer);
+extern Response *response_read(const HttpAnswer *answer, MemberFilter unwanted);
 
 /*
  * A JSON text in the database encoding as jsonb, or NULL and why not in *error.

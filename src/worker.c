@@ -847,7 +847,7 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 {
 	Request    *request = http_transfer_owner(transfer);
 	const HttpAnswer *answer = http_transfer_answer(transfer);
-	Response   *response = response_read(answer);
+	Response   *response = response_read(answer, request->step == JOB_LOOK_UP ? NULL : job_needs_no_member);
 	LimitsChange change = limits_ended(&request->connection->limits, request->number,
 									   limits_now(), answer, response->verdict);
 
