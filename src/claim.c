@@ -18,6 +18,7 @@
 #include "mixpeek_docs.h"
 #include "origin.h"
 #include "outbox.h"
+#include "shmem.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -1046,6 +1047,7 @@ worker_claim(Worker *worker)
 	ListCell   *lc;
 	int			limit;
 
+	shmem_expect_changes();		/* what is committed from here on may not be seen */
 	if (!may_touch_documents(worker))
 		return;
 	if (worker->unrecovered)

@@ -15,6 +15,7 @@
 #include "compat.h"
 
 #include "access/heapam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -30,6 +31,7 @@
 #include "shmem.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -71,6 +73,7 @@ static struct
 	BufferLevel *levels;
 	int			nlevels;
 	int			max_levels;
+	int			longest;		/* bytes of one text */
 	int			last_collection;	/* offset, to share its text; -1: none */
 	bool		written;		/* has the transaction put anything into the table? */
 } buffer;
@@ -108,6 +111,7 @@ buffer_add_text(const char *s)
 	}
 	memcpy(buffer.text + offset, s, len);
 	buffer.ntext += len;
+	buffer.longest = Max(buffer.longest, len);
 	return offset;
 }
 
@@ -171,24 +175,40 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 		FreeBulkInsertState(bistate);
 }
 
+/* mixpeek.outbox; InvalidOid where it must be looked up. */
+static Oid	outbox_oid = InvalidOid;
+
+static void
+invalidate_outbox(Datum arg, Oid relid)
+{
+	if (relid == outbox_oid || relid == InvalidOid)
+		outbox_oid = InvalidOid;
+}
+
 /* Writes the buffer's entries from first on into the table, and drops them. */
 static void
 buffer_flush_from(int first)
 {
-	Oid			outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", true));
 	MemoryContext work;
 	MemoryContext old;
 	Relation	outbox;
 
-	if (!OidIsValid(outbox_oid) || first >= buffer.nentries)
+	if (first >= buffer.nentries)
+		return;
+	if (!OidIsValid(outbox_oid))
+		outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", true));
+	if (!OidIsValid(outbox_oid))
 		return;					/* the extension is gone, and its triggers with it */
 	work = AllocSetContextCreate(buffer.context, "mixpeek outbox insert",
 								 ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(work);
 	outbox = table_open(outbox_oid, RowExclusiveLock);
-	PushActiveSnapshot(GetTransactionSnapshot());	/* a long key may be TOASTed */
+	/* a long key may be TOASTed */
+	if (buffer.longest >= TOAST_TUPLE_TARGET / 2)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	insert_entries(outbox, buffer.entries + first, buffer.nentries - first);
-	PopActiveSnapshot();
+	if (buffer.longest >= TOAST_TUPLE_TARGET / 2)
+		PopActiveSnapshot();
 	table_close(outbox, NoLock);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(work);
@@ -268,14 +288,15 @@ forget_buffer(void)
 	memset(&buffer, 0, sizeof(buffer));
 }
 
+/* What is committed is something to look at; or to be looked at whatever the worker waits for. */
+static bool tell_worker = false;
+static bool wake_worker = false;
+
 void
 outbox_notify(void)
 {
-	buffer.written = true;
+	wake_worker = true;
 }
-
-/* What is committed is something to look at. */
-static bool wake_worker = false;
 
 static void
 at_xact_event(XactEvent event, void *arg)
@@ -289,11 +310,11 @@ at_xact_event(XactEvent event, void *arg)
 				buffer_flush_from(0);
 			break;
 		case XACT_EVENT_COMMIT:
-			wake_worker = buffer.written;
+			tell_worker = buffer.written;
 			forget_buffer();
 			break;
 		default:
-			wake_worker = false;
+			tell_worker = wake_worker = false;
 			forget_buffer();
 			break;
 	}
@@ -310,7 +331,9 @@ at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_leve
 		return;
 	if (is_commit && wake_worker)
 		shmem_wake_worker(MyDatabaseId);
-	wake_worker = false;
+	else if (is_commit && tell_worker)
+		shmem_tell_worker(MyDatabaseId);
+	tell_worker = wake_worker = false;
 }
 
 /* What a released subtransaction left in the buffer is its parent's now. */
@@ -365,6 +388,7 @@ outbox_init(void)
 	RegisterXactCallback(at_xact_event, NULL);
 	RegisterResourceReleaseCallback(at_resource_release, NULL);
 	RegisterSubXactCallback(at_subxact_event, NULL);
+	CacheRegisterRelcacheCallback(invalidate_outbox, (Datum) 0);
 }
 
 /*
@@ -375,20 +399,23 @@ List *
 outbox_read(ItemPointer position, int limit, int nexcept,
 			const Oid *relations, char *const *collections)
 {
-	static Statement query = {
-		"SELECT ctid, relation, operation, collection, key FROM mixpeek.outbox"
-		" WHERE ctid > $1 AND (relation::oid, collection) NOT IN"
-		" (SELECT * FROM unnest($2, $3)) LIMIT $4",
-		4, {TIDOID, OIDARRAYOID, TEXTARRAYOID, INT8OID}
+#define SELECT_ENTRIES \
+	"SELECT ctid, relation, operation, collection, key FROM mixpeek.outbox WHERE ctid > $1"
+	static Statement all = {
+		SELECT_ENTRIES " LIMIT $2", 2, {TIDOID, INT8OID}
+	};
+	static Statement some = {
+		SELECT_ENTRIES " AND (relation::oid, collection) NOT IN (SELECT * FROM unnest($3, $4)) LIMIT $2",
+		4, {TIDOID, INT8OID, OIDARRAYOID, TEXTARRAYOID}
 	};
 	Datum		args[4];
 	List	   *entries = NIL;
 
 	args[0] = PointerGetDatum(position);
-	args[1] = query_oid_array(relations, nexcept);
-	args[2] = query_text_array(collections, nexcept);
-	args[3] = Int64GetDatum(limit);
-	query_run(&query, args, NULL);
+	args[1] = Int64GetDatum(limit);
+	args[2] = query_oid_array(relations, nexcept);
+	args[3] = query_text_array(collections, nexcept);
+	query_run(nexcept > 0 ? &some : &all, args, NULL);
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -500,8 +527,7 @@ is_before(TupleTableSlot *slot, TransactionId xmax)
 bool
 outbox_any_before(TransactionId xmax)
 {
-	Oid			outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", false));
-	Relation	outbox = table_open(outbox_oid, AccessShareLock);
+	Relation	outbox = table_open(get_relname_relid("outbox", get_namespace_oid("mixpeek", false)), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(outbox, NULL);
 	TableScanDesc scan = table_beginscan(outbox, GetActiveSnapshot(), 0, NULL);
 	bool		found = false;

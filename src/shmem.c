@@ -9,6 +9,7 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/atomics.h"
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -33,6 +34,7 @@ typedef struct WorkerSlot
 	Oid			database;		/* InvalidOid: free */
 	int			pid;
 	int			procno;			/* index into ProcGlobal->allProcs */
+	pg_atomic_uint32 expects;	/* 1: the next change is to wake it */
 } WorkerSlot;
 
 typedef struct SharedState
@@ -139,6 +141,8 @@ startup(void)
 		state->lock = &(GetNamedLWLockTranche("mixpeek_docs"))->lock;
 		state->launcher_procno = -1;
 		state->nslots = max_worker_processes;
+		for (int i = 0; i < state->nslots; i++)
+			pg_atomic_init_u32(&state->slots[i].expects, 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -193,6 +197,30 @@ shmem_wake_worker(Oid database)
 	LWLockRelease(state->lock);
 }
 
+/*
+ * Every commit of a mirrored table comes here, so no lock is taken.  A slot may
+ * change hands meanwhile: then a latch is set in vain, or the new worker, which
+ * looks at everything to begin with, is not woken.
+ */
+void
+shmem_tell_worker(Oid database)
+{
+	WorkerSlot *slot = state ? find_slot(database) : NULL;
+
+	if (slot && pg_atomic_exchange_u32(&slot->expects, 0) == 1)
+		set_latch(slot->procno);
+}
+
+/* The worker's own slot; NULL in other processes. */
+static WorkerSlot *my_slot = NULL;
+
+void
+shmem_expect_changes(void)
+{
+	if (my_slot)
+		(void) pg_atomic_exchange_u32(&my_slot->expects, 1);
+}
+
 static void
 detach_launcher(int code, Datum arg)
 {
@@ -214,11 +242,8 @@ static void
 detach_worker(int code, Datum arg)
 {
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < state->nslots; i++)
-	{
-		if (state->slots[i].pid == MyProcPid)
-			memset(&state->slots[i], 0, sizeof(WorkerSlot));
-	}
+	my_slot->database = InvalidOid;
+	my_slot = NULL;
 	if (state->launcher_procno >= 0)
 		set_latch(state->launcher_procno);
 	LWLockRelease(state->lock);
@@ -238,8 +263,10 @@ shmem_attach_worker(Oid database)
 		slot->database = database;
 		slot->pid = MyProcPid;
 		slot->procno = COMPAT_PROC_NUMBER;
+		pg_atomic_write_u32(&slot->expects, 0);
 	}
 	LWLockRelease(state->lock);
+	my_slot = slot;
 	if (slot)
 		before_shmem_exit(detach_worker, (Datum) 0);
 	return slot != NULL;

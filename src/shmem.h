@@ -19,6 +19,14 @@ extern bool shmem_available(void);
 /* Sets the latch of the database's worker, if it has one. */
 extern void shmem_wake_worker(Oid database);
 
+/*
+ * There are new entries in the outbox: wakes the worker, but only once after it
+ * has asked for that.  It asks before it looks, so what it does not see wakes it; a
+ * worker that is busy or paused is left alone.
+ */
+extern void shmem_tell_worker(Oid database);
+extern void shmem_expect_changes(void);
+
 /* The launcher's and the workers' own side; undone when the process exits. */
 extern void shmem_attach_launcher(void);
 extern bool shmem_attach_worker(Oid database);

@@ -340,6 +340,23 @@ sql("BEGIN; INSERT INTO t VALUES (2, 'prepared'); PREPARE TRANSACTION 'one'", 'q
 sql("COMMIT PREPARED 'one'", 'quiet');
 wait_for('the document', sub { there('quiet') eq '2 prepared' });
 isnt($activity->(), $after, '... until COMMIT PREPARED wakes it');
+
+# A paused worker asks for no changes: the first commit may still wake it, the others do not.
+set_and_reload('mixpeek.enabled', 'off', 'quiet');
+my $row = 2;
+my $commit = sub { $row++; sql("INSERT INTO t VALUES ($row, 'paused')", 'quiet') };
+my $worker_activity = sub { return activity($idle{worker}) };
+$commit->();
+foreach my $try (1 .. 5)
+{
+	$before = $worker_activity->();
+	$commit->() foreach 1 .. 10;
+	$after = $worker_activity->();
+	last if $before eq $after;
+}
+is($after, $before, 'a paused worker is not woken by commits');
+set_and_reload('mixpeek.enabled', 'on', 'quiet');
+wait_for('all rows', sub { (() = there('quiet') =~ /paused/g) == $row - 2 });
 sql('DROP DATABASE quiet');
 
 # The key
