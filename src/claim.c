@@ -210,6 +210,14 @@ connection_room(Connection *connection)
 			   1 + (int) ((MAX_BYTES - connection->bytes) / connection->mean_bytes));
 }
 
+/* It has room, and is worth a claim: a transaction for a few keys costs as much as one for hundreds. */
+static bool
+wants_keys(Connection *connection)
+{
+	return connection_room(connection) > 0 &&
+		!(connection->server && limits_is_fed(&connection->limits, limits_now(), connection->claimed));
+}
+
 /* Of the connections known. */
 static int
 widest_room(Worker *worker)
@@ -218,24 +226,35 @@ widest_room(Worker *worker)
 	ListCell   *lc;
 
 	foreach(lc, worker->targets->connections)
-		room = Max(room, connection_room(lfirst(lc)));
+	{
+		if (wants_keys(lfirst(lc)))
+			room = Max(room, connection_room(lfirst(lc)));
+	}
 	return Min(room, CLAIM_MAX);
 }
 
-/* The walk may go on; past the keys of servers without room it goes only now and then. */
 static bool
-may_walk(const Worker *worker)
+all_want_keys(const Worker *worker)
 {
 	ListCell   *lc;
 
-	if (limits_now() >= worker->pass_by_at)
-		return true;
 	foreach(lc, worker->targets->connections)
 	{
-		if (connection_room(lfirst(lc)) <= 0)
+		if (!wants_keys(lfirst(lc)))
 			return false;
 	}
 	return true;
+}
+
+/*
+ * The walk may go on; past the keys of servers that want none it goes only now and
+ * then, and not if the last time showed that there are no others.
+ */
+static bool
+may_walk(const Worker *worker)
+{
+	return all_want_keys(worker) ||
+		(!worker->passed_all && limits_now() >= worker->pass_by_at);
 }
 
 /* Keys whose time has come are read even without room, to know whom they wait for. */
@@ -260,13 +279,20 @@ worker_may_claim(Worker *worker)
 	return (worker->look && may_walk(worker)) || is_due(worker);
 }
 
-void
-worker_look(Worker *worker)
+static void
+walk_again(Worker *worker)
 {
 	worker->look_again = worker->look_again ||
 		ItemPointerGetOffsetNumberNoCheck(&worker->position) != 0;
 	worker->look = true;
 	worker->next_due = -1;
+}
+
+void
+worker_look(Worker *worker)
+{
+	worker->passed_all = false;
+	walk_again(worker);
 }
 
 void
@@ -278,10 +304,11 @@ worker_look_excluded(Worker *worker)
 	{
 		Connection *connection = lfirst(lc);
 
-		if (!connection->excluded || connection_room(connection) <= 0)
+		if (!connection->excluded || !wants_keys(connection))
 			continue;
 		connection->excluded = false;
-		worker_look(worker);
+		walk_again(worker);
+		worker->passed_all = worker->passed_all && all_want_keys(worker);
 	}
 }
 
@@ -315,9 +342,11 @@ collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
 	foreach(lc, worker->targets->targets)
 	{
 		Target	   *target = lfirst(lc);
-		bool		has_room = has_room_for(target);
+		bool		wanted = target->connection == NULL || wants_keys(target->connection);
 
-		if (target->blocked_until <= limits_now() && has_room &&
+		if (!wanted)
+			target->connection->excluded = true;
+		if (target->blocked_until <= limits_now() && wanted &&
 			!(all_down && target->connection && target->connection->limits.down))
 			continue;
 		exclusions->relations[exclusions->n] = target->relation;
@@ -537,6 +566,8 @@ take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
 	if (passes_by)
 	{
 		double		ended = limits_now();
+
+		worker->passed_all = list_length(entries) < limit;
 
 		worker->pass_by_at = list_length(entries) == limit ? 0 :
 			ended + Max((ended - started) * PASS_BY_REST, MIN_PASS_BY_REST);

@@ -129,21 +129,29 @@ limits_delay(Limits *limits, double now)
  * What can be sent within the next second, so that a claimed key does not
  * wait for long in the state "sending".
  */
+static int
+keys_ahead(Limits *limits, double now)
+{
+	if (limits->rate == 0)
+		return MAX_AHEAD;
+	fill(limits, now);
+	return (int) Min(limits->tokens + limits->rate + limits->running, MAX_AHEAD);
+}
+
 int
 limits_room(Limits *limits, double now, int claimed)
 {
-	double		ahead = MAX_AHEAD;
-
 	if (limits->down)
 		return limits->down_until <= now && claimed == 0 ? 1 : 0;
 	if (limits->blocked_until > now)
 		return 0;
-	if (limits->rate > 0)
-	{
-		fill(limits, now);
-		ahead = limits->tokens + limits->rate + limits->running;
-	}
-	return Max(0, (int) Min(ahead, MAX_AHEAD) - claimed);
+	return Max(0, keys_ahead(limits, now) - claimed);
+}
+
+bool
+limits_is_fed(Limits *limits, double now, int claimed)
+{
+	return claimed - limits->running > keys_ahead(limits, now) / 2;
 }
 
 int64

@@ -58,6 +58,9 @@ extern double limits_delay(Limits *limits, double now);
 /* How many keys it makes sense to have ready, beyond those already claimed. */
 extern int	limits_room(Limits *limits, double now, int claimed);
 
+/* Enough of them wait for their turn: many keys are claimed at once, and then none for a while. */
+extern bool limits_is_fed(Limits *limits, double now, int claimed);
+
 /* A request goes out; returns its number, for limits_ended(). */
 extern int64 limits_started(Limits *limits);
 extern LimitsChange limits_ended(Limits *limits, int64 number, double now,

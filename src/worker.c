@@ -79,6 +79,9 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 /* Jobs whose table is locked are settled later, in seconds. */
 #define LOCKED_DELAY	0.5
 
+/* Bytes that a turn keeps for the next one. */
+#define TURN_SIZE		(512 * 1024)
+
 /* A job that needs more answers than this goes in circles. */
 #define MAX_STEPS		8
 
@@ -930,7 +933,7 @@ time_to_next_turn(Worker *worker, double until_send)
 		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
 	if (worker_is_paused(worker))
 		return wait;
-	if (worker->look)
+	if (worker->look && !worker->passed_all)
 		wait_at_most(&wait, worker->pass_by_at - now);
 	if (worker->skipped_until > 0)
 		wait_at_most(&wait, worker->skipped_until - now);
@@ -979,7 +982,8 @@ create_worker(MemoryContext parent, bool in_session)
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	worker->context = context;
-	worker->turn_context = AllocSetContextCreate(context, "mixpeek turn", ALLOCSET_DEFAULT_SIZES);
+	worker->turn_context = AllocSetContextCreate(context, "mixpeek turn", TURN_SIZE, TURN_SIZE,
+												 ALLOCSET_DEFAULT_MAXSIZE);
 	worker->in_session = in_session;
 	worker->http = http_client_create();
 	worker->targets = targets_create(context);

@@ -38,6 +38,7 @@ typedef struct Worker
 	bool		look;			/* the walk is to go on */
 	bool		look_again;		/* something may have come up behind position: once more */
 	double		pass_by_at;		/* not before: past the keys of servers without room */
+	bool		passed_all;		/* behind them stand none of other servers */
 	bool		skipped;		/* keys were left that were under way */
 	double		skipped_until;	/* a table was locked: look again then; 0: no */
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
