@@ -13,8 +13,8 @@
  */
 #include "compat.h"
 
-#include "access/htup_details.h"
 #include "commands/trigger.h"
+#include "executor/tuptable.h"
 #include "guard.h"
 #include "mirror.h"
 #include "outbox.h"
@@ -83,19 +83,22 @@ fill_entry(void *arg)
 
 /*
  * The trigger's entry, compiled if need be; mirror is NULL where even that
- * failed.
+ * failed.  Entries are never removed, so a statement keeps its own.
  */
 static TriggerCacheEntry *
-lookup_trigger(TriggerData *trigdata)
+lookup_trigger(FunctionCallInfo fcinfo)
 {
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Trigger    *trigger = trigdata->tg_trigger;
-	TriggerCacheEntry *entry;
+	TriggerCacheEntry *entry = fcinfo->flinfo->fn_extra;
 	FillCall	call;
 	bool		found;
 
+	if (entry && entry->valid && entry->trigger == trigger->tgoid)
+		return entry;
 	if (trigger_cache == NULL)
 		create_cache();
-	entry = hash_search(trigger_cache, &trigger->tgoid, HASH_ENTER, &found);
+	entry = fcinfo->flinfo->fn_extra = hash_search(trigger_cache, &trigger->tgoid, HASH_ENTER, &found);
 	if (found && entry->valid)
 		return entry;
 	if (found && entry->mirror)
@@ -112,7 +115,7 @@ lookup_trigger(TriggerData *trigdata)
 
 /* The key of a row; NULL if its columns do not make one. */
 static char *
-row_key(const Key *key, HeapTuple tuple, TupleDesc desc)
+row_key(const Key *key, TupleTableSlot *row)
 {
 	Datum		values[INDEX_MAX_KEYS];
 
@@ -120,7 +123,7 @@ row_key(const Key *key, HeapTuple tuple, TupleDesc desc)
 	{
 		bool		isnull;
 
-		values[i] = heap_getattr(tuple, key->columns[i].attnum, desc, &isnull);
+		values[i] = slot_getattr(row, key->columns[i].attnum, &isnull);
 		if (isnull)
 			return NULL;
 	}
@@ -132,13 +135,13 @@ row_key(const Key *key, HeapTuple tuple, TupleDesc desc)
  * costs the worker a look, nothing more.
  */
 static bool
-same_column(HeapTuple old, HeapTuple new, TupleDesc desc, AttrNumber attnum)
+same_column(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attnum)
 {
-	Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
+	Form_pg_attribute att = TupleDescAttr(new->tts_tupleDescriptor, attnum - 1);
 	bool		old_null;
 	bool		new_null;
-	Datum		old_value = heap_getattr(old, attnum, desc, &old_null);
-	Datum		new_value = heap_getattr(new, attnum, desc, &new_null);
+	Datum		old_value = slot_getattr(old, attnum, &old_null);
+	Datum		new_value = slot_getattr(new, attnum, &new_null);
 
 	if (old_null || new_null)
 		return old_null && new_null;
@@ -146,26 +149,26 @@ same_column(HeapTuple old, HeapTuple new, TupleDesc desc, AttrNumber attnum)
 }
 
 static bool
-same_key(const Key *key, HeapTuple old, HeapTuple new, TupleDesc desc)
+same_key(const Key *key, TupleTableSlot *old, TupleTableSlot *new)
 {
 	for (int i = 0; i < key->ncolumns; i++)
 	{
-		if (!same_column(old, new, desc, key->columns[i].attnum))
+		if (!same_column(old, new, key->columns[i].attnum))
 			return false;
 	}
 	return true;
 }
 
 static bool
-same_content(const Mirror *mirror, HeapTuple old, HeapTuple new, TupleDesc desc)
+same_content(const Mirror *mirror, TupleTableSlot *old, TupleTableSlot *new)
 {
 	int			attnum = -1;
 
-	if (mirror->template == NULL || COMPAT_HAS_VIRTUAL_COLUMNS(desc))
+	if (mirror->template == NULL || COMPAT_HAS_VIRTUAL_COLUMNS(new->tts_tupleDescriptor))
 		return false;
 	while ((attnum = bms_next_member(mirror->template->used, attnum)) >= 0)
 	{
-		if (!same_column(old, new, desc, attnum))
+		if (!same_column(old, new, attnum))
 			return false;
 	}
 	return true;
@@ -184,25 +187,23 @@ static void
 add_update(const TriggerCacheEntry *entry, const char *collection, TriggerData *trigdata)
 {
 	const Mirror *mirror = entry->mirror;
-	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
-	HeapTuple	old = trigdata->tg_trigtuple;
-	HeapTuple	new = trigdata->tg_newtuple;
+	TupleTableSlot *old = trigdata->tg_trigslot;
+	TupleTableSlot *new = trigdata->tg_newslot;
 
-	if (same_key(mirror->key, old, new, desc))
+	if (same_key(mirror->key, old, new))
 	{
-		if (!same_content(mirror, old, new, desc))
-			add_key(entry, OUTBOX_UPDATE, collection, row_key(mirror->key, new, desc));
+		if (!same_content(mirror, old, new))
+			add_key(entry, OUTBOX_UPDATE, collection, row_key(mirror->key, new));
 		return;
 	}
-	add_key(entry, OUTBOX_DELETE, collection, row_key(mirror->key, old, desc));
-	add_key(entry, OUTBOX_INSERT, collection, row_key(mirror->key, new, desc));
+	add_key(entry, OUTBOX_DELETE, collection, row_key(mirror->key, old));
+	add_key(entry, OUTBOX_INSERT, collection, row_key(mirror->key, new));
 }
 
 static void
 add_row(const TriggerCacheEntry *entry, const char *collection, TriggerData *trigdata)
 {
 	const Mirror *mirror = entry->mirror;
-	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 
 	if (mirror == NULL || mirror->key == NULL)
 		add_key(entry, OUTBOX_ALL_ROWS, collection, NULL);
@@ -210,7 +211,7 @@ add_row(const TriggerCacheEntry *entry, const char *collection, TriggerData *tri
 		add_update(entry, collection, trigdata);
 	else
 		add_key(entry, TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? OUTBOX_INSERT : OUTBOX_DELETE,
-				collection, row_key(mirror->key, trigdata->tg_trigtuple, desc));
+				collection, row_key(mirror->key, trigdata->tg_trigslot));
 }
 
 static void
@@ -247,7 +248,7 @@ mixpeek_mirror_row(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	collection = trigdata->tg_trigger->tgargs[0];
-	entry = lookup_trigger(trigdata);
+	entry = lookup_trigger(fcinfo);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 		outbox_add(entry->relation, OUTBOX_ALL_STORED, collection, NULL);
 	else
