@@ -1188,6 +1188,12 @@ wait_time(HttpClient *client, int64 until)
 }
 
 void
+http_push(HttpClient *client)
+{
+	drive(client, false);
+}
+
+void
 http_wait(HttpClient *client, long timeout_ms, uint32 wait_event)
 {
 	int64		until = timeout_ms < 0 ? -1 : now_us() + (int64) timeout_ms * 1000;

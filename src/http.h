@@ -65,7 +65,7 @@ extern HttpClient *http_client_create(void);
  * with a slash, its parts already escaped.  body is JSON in UTF-8, or NULL.
  * The client copies path, body and what it needs of server.  "owner" is
  * handed back by http_transfer_owner().  Raises only out of memory: what else
- * goes wrong is the transfer's answer.  Nothing is sent before http_wait().
+ * goes wrong is the transfer's answer.  Nothing is sent before http_push() or http_wait().
  *
  * All but a GET is at most once on the wire: if a kept-alive connection dies,
  * the answer is HTTP_BROKEN and not libcurl's own second try.
@@ -73,6 +73,9 @@ extern HttpClient *http_client_create(void);
 extern HttpTransfer *http_start(HttpClient *client, const MixpeekServer *server,
 								HttpMethod method, const char *path,
 								const char *body, size_t body_len, void *owner);
+
+/* Sends what was started, for a caller that has other things to do before it waits. */
+extern void http_push(HttpClient *client);
 
 /*
  * Drives all transfers and sleeps until one has ended, the process latch is

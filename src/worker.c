@@ -966,7 +966,11 @@ turn(Worker *worker)
 	worker_look_excluded(worker);
 	claim = worker_may_claim(worker);
 	if (claim || settle_now(worker, now))
+	{
+		(void) send_ready(worker);	/* the server is not to wait for our transaction */
+		http_push(worker->http);
 		settle_and_claim(worker, claim);
+	}
 	wait = time_to_next_turn(worker, send_ready(worker));
 	log_in = tally_log(worker->tally, now, worker->njobs == 0 && wait != 0);
 	if (log_in >= 0)
