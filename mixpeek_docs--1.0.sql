@@ -92,7 +92,7 @@ CREATE TABLE mixpeek.documents
     features_hash bytea,
     intent_hash bytea,
     PRIMARY KEY (relation, collection, key)
-) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents (document_id) WHERE document_id IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WHERE enrichments IS NOT NULL;
