@@ -284,7 +284,7 @@ sub wait_for_documents
 		die "nothing moves: $now of $number $counter\n" . $self->log_end if time - $moved > 60;
 		$last = $now;
 		$watch->($now) if $watch;
-		sleep(0.05);
+		sleep($now > 0.95 * $number ? 0.005 : 0.05);
 	}
 	until ($self->session->value("SELECT NOT EXISTS (SELECT FROM mixpeek.outbox) AND NOT EXISTS
 		(SELECT FROM mixpeek.documents WHERE state <> 'mirrored')") eq 't')
