@@ -165,6 +165,20 @@ DROP TABLE w;
 SELECT (SELECT count(*) FROM mixpeek.documents), (SELECT count(*) FROM mixpeek.outbox);
 DROP ROLE regress_mixpeek_writer;
 
+-- a list of columns may leave out what is not mirrored, and says so where it leaves out more
+CREATE TABLE l (id int PRIMARY KEY, a text, b text, c text);
+CREATE TRIGGER m AFTER INSERT OR DELETE OR UPDATE OF a ON l FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('c', 'document={"metadata": {"a": "$a", "b": "$b"}}');
+DROP TRIGGER m ON l;
+CREATE TRIGGER m AFTER INSERT OR DELETE OR UPDATE OF id, a, b ON l FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('c', 'document={"metadata": {"a": "$a", "b": "$b"}}');
+CREATE TRIGGER added AFTER INSERT ON l FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('d');
+INSERT INTO l VALUES (1, 'x', 'y', 'z');
+UPDATE l SET c = 'w';
+SELECT * FROM take();
+UPDATE l SET b = 'w';
+UPDATE l SET id = 2;
+SELECT * FROM take();
+DROP TABLE l;
+
 -- attached in a wrong way
 CREATE TABLE x (id int PRIMARY KEY);
 CREATE TABLE nokey (id int);

@@ -216,7 +216,7 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 	char	   *name;
 	char	   *truncate_name;
 	Oid			relation;
-	Mirror	   *mirror;
+	Mirror     *mirror;
 
 	check_argument(fcinfo, 0, "relation");
 	check_argument(fcinfo, 1, "collection");
@@ -408,7 +408,7 @@ mixpeek_refresh(PG_FUNCTION_ARGS)
 
 typedef struct PreviewCall
 {
-	Mirror	   *mirror;
+	Mirror     *mirror;
 	char	   *key;
 	MemoryContext context;
 	Jsonb	   *document;
@@ -531,7 +531,7 @@ trigger_relation(Oid trigger)
 typedef struct DescribeCall
 {
 	Oid			trigger;
-	Mirror	   *mirror;
+	Mirror     *mirror;
 	Jsonb	   *document;
 } DescribeCall;
 
@@ -616,12 +616,45 @@ check_event_trigger(FunctionCallInfo fcinfo)
 				 errmsg("this function must be called as an event trigger")));
 }
 
+static bool
+fires_for_column(const Trigger *trigger, AttrNumber attnum)
+{
+	for (int i = 0; i < trigger->tgnattr; i++)
+	{
+		if (trigger->tgattr[i] == attnum)
+			return true;
+	}
+	return trigger->tgnattr == 0;
+}
+
+/* UPDATE OF may leave out what the documents do not need, and nothing else. */
+static void
+check_update_of(Relation rel, const Trigger *trigger, const Mirror *mirror)
+{
+	Bitmapset  *columns = bms_copy(mirror->template->used);
+	int			attnum = -1;
+
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		columns = bms_add_member(columns, mirror->key->columns[i].attnum);
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		if (!fires_for_column(trigger, attnum))
+			ereport(WARNING,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("updates of column \"%s\" of table \"%s\" will not be mirrored",
+							NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname),
+							RelationGetRelationName(rel)),
+					 errhint("List all columns of the key and of the document after UPDATE OF, or use UPDATE without a list.")));
+	}
+}
+
 static void
 check_trigger(Oid trigger_oid)
 {
 	Oid			relation = trigger_relation(trigger_oid);
 	Relation	rel = table_open(relation, AccessShareLock);
 	Trigger    *trigger = find_trigger(rel, trigger_oid);
+	Mirror     *mirror;
 
 	if (trigger && trigger->tgfoid == mirror_function())
 	{
@@ -631,7 +664,9 @@ check_trigger(Oid trigger_oid)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 					 errmsg("mixpeek.mirror_row() must be fired AFTER INSERT, UPDATE or DELETE FOR EACH ROW, or AFTER TRUNCATE")));
-		(void) mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+		mirror = mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+		if (TRIGGER_FOR_UPDATE(trigger->tgtype))
+			check_update_of(rel, trigger, mirror);
 	}
 	table_close(rel, AccessShareLock);
 }
