@@ -82,11 +82,13 @@ sub slurp
 # The cluster
 #
 
-# PostgreSQL's defaults, with room so that no checkpoint falls into one run and not into another.
+# PostgreSQL's defaults, with room so that no checkpoint falls into one run and not into another. WAL files
+# are kept and used again, as on a server that has been up for a while: clear() makes the checkpoint.
 my %settings = (
 	listen_addresses => '',
 	shared_buffers => '2GB',
 	max_wal_size => '20GB',
+	min_wal_size => '20GB',
 	checkpoint_timeout => '1h',
 	max_connections => 50,
 	client_min_messages => 'warning',
@@ -265,6 +267,7 @@ sub clear
 	my ($self, @tables) = @_;
 
 	$self->session->do('TRUNCATE ' . join(', ', @tables, 'mixpeek.outbox', 'mixpeek.documents'));
+	$self->session->do('CHECKPOINT');
 	$self->api->reset;
 	return;
 }

@@ -47,7 +47,7 @@ return {
 		my $rounds = 10;			# make a million; three of them
 		my (@documents, @outbox);
 
-		$bench->start(max_wal_size => '4GB');
+		$bench->start(max_wal_size => '4GB', min_wal_size => '80MB');
 		my $session = $bench->session;
 		$bench->create_mirrored('items');
 		$session->do("CREATE TABLE plain ($Bench::columns)");

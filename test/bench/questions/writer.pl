@@ -247,7 +247,7 @@ return {
 			$report->row("INSERT … SELECT, $peer->[1]", undef, 'missing: not installed') unless $bench->has($peer->[0]);
 		}
 
-		my @few = grep { $_->{name} =~ /^(none|mirror|key|plpgsql)$/ } @ways;
+		my @few = grep { $_->{name} =~ /^(none|nothing|mirror|key|plpgsql)$/ } @ways;
 		single($bench, $report, '1-row transactions, 8 clients', 7, @few);
 		$bench->session->do('ALTER SYSTEM SET synchronous_commit = off');
 		$bench->session->do('SELECT pg_reload_conf()');
