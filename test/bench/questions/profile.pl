@@ -22,7 +22,7 @@ my @steps = (
 );
 my %step_of_file = (
 	'outbox' => 'claim', 'claim' => 'claim', 'mirror' => 'read', 'key' => 'read', 'template' => 'render', 'document' => 'intent',
-	'http' => 'curl', 'response' => 'parse', 'job' => 'parse',
+	'http' => 'curl', 'response' => 'parse', 'member' => 'parse', 'job' => 'parse',
 );
 
 # Which of our files a function is in.
@@ -105,8 +105,8 @@ return {
 		}
 		$bench->start;
 		$bench->create_mirrored('items');
-		$bench->session->do("INSERT INTO items @{[ Bench::rows(-1000, -1) ]}");
-		$bench->wait_for_documents(1000);
+		$bench->session->do("INSERT INTO items @{[ Bench::rows(1, $rows) ]}");
+		$bench->wait_for_documents($rows);
 		$bench->clear('items');
 		my $pid = $bench->worker_pid;
 		my $perf = fork // die $!;
