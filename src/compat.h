@@ -53,6 +53,28 @@
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
 #endif
 
+/* 18: a scan can be counted. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_INDEX_BEGINSCAN(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#else
+#define COMPAT_INDEX_BEGINSCAN(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, nkeys, 0)
+#endif
+
+/* 16: after a HOT update indexes that sum up blocks (BRIN) are told all the same. */
+#if PG_VERSION_NUM >= 160000
+#define CompatUpdateIndexes	TU_UpdateIndexes
+#define COMPAT_NO_INDEXES	TU_None
+#define COMPAT_ALL_INDEXES	TU_All
+#define COMPAT_PASSES_INDEX(which, info) ((which) == TU_Summarizing && !(info)->ii_Summarizing)
+#else
+#define CompatUpdateIndexes	bool
+#define COMPAT_NO_INDEXES	false
+#define COMPAT_ALL_INDEXES	true
+#define COMPAT_PASSES_INDEX(which, info) false
+#endif
+
 /* What pg_stat_activity shows while the extension waits for the network. */
 #define COMPAT_WAIT_EVENT	PG_WAIT_EXTENSION
 

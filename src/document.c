@@ -9,15 +9,17 @@
  */
 #include "compat.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "document.h"
-#include "funcapi.h"
+#include "line.h"
 #include "query.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+
+/* A line that others change each time we look is given up after so many times. */
+#define MAX_CHANGES	100
 
 /* Looks for enrichments after a document was sent: seconds from one to the next. */
 static const int look_delays[] = {1, 2, 4, 15, 60, 300, 1800, 10800};
@@ -49,9 +51,15 @@ intent_is_certain(const Job *job)
 }
 
 static void
-read_hash(ContentHash *hash, const bytea *bytes, int offset)
+read_hash(TupleTableSlot *line, int column, ContentHash *hash, int offset)
 {
-	hash->known = bytes && VARSIZE_ANY_EXHDR(bytes) >= offset + HASH_LENGTH;
+	bytea	   *bytes;
+
+	hash->known = false;
+	if (line->tts_isnull[column])
+		return;
+	bytes = DatumGetByteaPP(line->tts_values[column]);
+	hash->known = VARSIZE_ANY_EXHDR(bytes) >= offset + HASH_LENGTH;
 	if (hash->known)
 		memcpy(hash->bytes, VARDATA_ANY(bytes) + offset, HASH_LENGTH);
 }
@@ -96,114 +104,76 @@ run_on_keys(Statement *query, List *jobs)
  * Fetch
  */
 
-static void
-read_stored(Job *job, HeapTuple tuple)
+static char *
+read_text(TupleTableSlot *line, int column)
 {
-	TupleDesc	desc = SPI_tuptable->tupdesc;
+	return line->tts_isnull[column] ? NULL : TextDatumGetCString(line->tts_values[column]);
+}
+
+static void
+read_stored(Job *job, TupleTableSlot *line)
+{
 	MemoryContext old = MemoryContextSwitchTo(job->context);
-	bytea	   *intent;
-	bool		isnull;
-	Datum		datum;
 
 	job->stored = true;
-	job->document_id = SPI_getvalue(tuple, desc, 2);
-	job->state = SPI_getvalue(tuple, desc, 3);
-	job->attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &isnull));
-	datum = SPI_getbinval(tuple, desc, 5, &isnull);
-	job->next_attempt_at = isnull ? 0 : DatumGetTimestampTz(datum);
-	job->in_doubt = DatumGetBool(SPI_getbinval(tuple, desc, 6, &isnull));
-	job->looks = DatumGetInt16(SPI_getbinval(tuple, desc, 7, &isnull));
-	job->server = SPI_getvalue(tuple, desc, 8);
-	job->marker = SPI_getvalue(tuple, desc, 9);
-	read_hash(&job->told_content, query_bytea(tuple, 10), 0);
-	read_hash(&job->told_features, query_bytea(tuple, 11), 0);
-	intent = query_bytea(tuple, 12);
-	read_hash(&job->intent_content, intent, 0);
-	read_hash(&job->intent_features, intent, HASH_LENGTH);
+	job->line = line->tts_tid;
+	job->document_id = read_text(line, LINE_DOCUMENT_ID);
+	job->state = read_text(line, LINE_STATE);
+	job->attempts = DatumGetInt32(line->tts_values[LINE_ATTEMPTS]);
+	job->next_attempt_at = line->tts_isnull[LINE_NEXT_ATTEMPT_AT] ? 0 :
+		DatumGetTimestampTz(line->tts_values[LINE_NEXT_ATTEMPT_AT]);
+	job->in_doubt = DatumGetBool(line->tts_values[LINE_IN_DOUBT]);
+	job->looks = DatumGetInt16(line->tts_values[LINE_LOOKS]);
+	job->server = pstrdup(NameStr(*DatumGetName(line->tts_values[LINE_SERVER])));
+	job->marker = read_text(line, LINE_MARKER);
+	read_hash(line, LINE_CONTENT_HASH, &job->told_content, 0);
+	read_hash(line, LINE_FEATURES_HASH, &job->told_features, 0);
+	read_hash(line, LINE_INTENT_HASH, &job->intent_content, 0);
+	read_hash(line, LINE_INTENT_HASH, &job->intent_features, HASH_LENGTH);
 	MemoryContextSwitchTo(old);
+}
+
+static TupleTableSlot *
+find_line(Lines *lines, Job *job)
+{
+	return lines_find(lines, &job->line, job->relation, job->collection, job->key);
 }
 
 void
 document_fetch(List *jobs)
 {
-	static Statement query = {
-		"SELECT k.n, d.document_id, d.state, d.attempts, d.next_attempt_at, d.in_doubt, d.looks,"
-		" d.server, d.marker, d.content_hash, d.features_hash, d.intent_hash"
-		" FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS k (r, c, k, n)"
-		" JOIN mixpeek.documents d ON d.relation = k.r AND d.collection = k.c AND d.key = k.k",
-		3, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
-	};
-	Datum		args[3];
+	Lines	   *lines;
+	ListCell   *lc;
 
 	if (jobs == NIL)
 		return;
-	key_arrays(jobs, args);
-	query_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	lines = lines_open();
+	foreach(lc, jobs)
 	{
-		bool		isnull;
-		int64		n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		Job		   *job = lfirst(lc);
+		TupleTableSlot *line = find_line(lines, job);
 
-		read_stored(list_nth(jobs, n - 1), SPI_tuptable->vals[i]);
+		if (line)
+			read_stored(job, line);
 	}
-	query_end();
+	lines_close(lines);
 }
 
 /*
- * Lines of mixpeek.documents, one a job, as a parameter of a statement: an array
- * of records, which costs a tenth of as many arrays as there are columns.
+ * Changing lines
  */
-#define JOB_LINES \
-	" unnest($1) AS u (relation oid, collection text, key text, document_id text, state text," \
-	" attempts int4, next_attempt_at timestamptz, last_error text, in_doubt bool, looks int2," \
-	" server name, marker text, content_hash bytea, features_hash bytea, intent_hash bytea," \
-	" enrichments jsonb, confirmed bool, written_back bool)"
-#define JOB_LINES_ARGS 1, {RECORDARRAYOID}
-
-enum
-{
-	LINE_RELATION, LINE_COLLECTION, LINE_KEY, LINE_DOCUMENT_ID, LINE_STATE,
-	LINE_ATTEMPTS, LINE_NEXT_ATTEMPT_AT, LINE_LAST_ERROR, LINE_IN_DOUBT, LINE_LOOKS,
-	LINE_SERVER, LINE_MARKER, LINE_CONTENT_HASH, LINE_FEATURES_HASH, LINE_INTENT_HASH,
-	LINE_ENRICHMENTS, LINE_CONFIRMED, LINE_WRITTEN_BACK, LINE_COLUMNS
-};
-
-static const Oid line_types[LINE_COLUMNS] = {
-	OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	INT4OID, TIMESTAMPTZOID, TEXTOID, BOOLOID, INT2OID,
-	NAMEOID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAOID,
-	JSONBOID, BOOLOID, BOOLOID
-};
-
-typedef struct Line
-{
-	Datum		values[LINE_COLUMNS];
-	bool		nulls[LINE_COLUMNS];
-} Line;
 
 static void
-line_set(Line *line, int column, Datum value)
-{
-	line->values[column] = value;
-	line->nulls[column] = false;
-}
-
-static void
-line_set_text(Line *line, int column, const char *text)
-{
-	if (text)
-		line_set(line, column, CStringGetTextDatum(text));
-}
-
-static void
-line_set_hash(Line *line, int column, const ContentHash *hash)
+set_hash(TupleTableSlot *line, int column, const ContentHash *hash)
 {
 	if (hash->known)
 		line_set(line, column, PointerGetDatum(make_bytea(hash->bytes, HASH_LENGTH)));
+	else
+		line_set_null(line, column);
 }
 
 static void
-line_set_hashes(Line *line, int column, const ContentHash *content, const ContentHash *features)
+set_hashes(TupleTableSlot *line, int column, const ContentHash *content, const ContentHash *features)
 {
 	uint8		both[2 * HASH_LENGTH];
 
@@ -212,47 +182,49 @@ line_set_hashes(Line *line, int column, const ContentHash *content, const Conten
 	line_set(line, column, PointerGetDatum(make_bytea(both, sizeof(both))));
 }
 
-static TupleDesc
-line_descriptor(void)
+static void
+set_due(TupleTableSlot *line, TimestampTz due)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(LINE_COLUMNS);
-
-	for (int i = 0; i < LINE_COLUMNS; i++)
-		TupleDescInitEntry(desc, i + 1, NULL, line_types[i], -1, 0);
-	return BlessTupleDesc(desc);
+	if (due)
+		line_set(line, LINE_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
+	else
+		line_set_null(line, LINE_NEXT_ATTEMPT_AT);
 }
 
-/* Runs a statement on the lines that fill() makes of the jobs. */
+typedef void (*LineChange) (const Job *job, TupleTableSlot *line);
+
+/*
+ * Changes the line of each job's key; those that are gone stay gone, and so does
+ * what a trigger on the table says no to.
+ */
 static void
-run_on_lines(Statement *query, List *jobs, void (*fill) (const Job *job, Line *line))
+change_lines(List *jobs, LineChange change)
 {
-	TupleDesc	desc;
-	Datum	   *lines;
-	Datum		args[1];
-	int			n = 0;
+	Lines	   *lines;
 	ListCell   *lc;
 
 	if (jobs == NIL)
 		return;
-	desc = line_descriptor();
-	lines = palloc(sizeof(Datum) * list_length(jobs));
+	lines = lines_open();
 	foreach(lc, jobs)
 	{
-		const Job  *job = lfirst(lc);
-		Line		line;
+		Job		   *job = lfirst(lc);
 
-		memset(line.nulls, true, sizeof(line.nulls));
-		line_set(&line, LINE_RELATION, ObjectIdGetDatum(job->relation));
-		line_set_text(&line, LINE_COLLECTION, job->collection);
-		line_set_text(&line, LINE_KEY, job->key);
-		line_set_text(&line, LINE_DOCUMENT_ID, job->document_id);
-		line_set(&line, LINE_ATTEMPTS, Int32GetDatum(job->attempts));
-		fill(job, &line);
-		lines[n++] = HeapTupleGetDatum(heap_form_tuple(desc, line.values, line.nulls));
+		for (int i = 0; i < MAX_CHANGES && find_line(lines, job) != NULL; i++)
+		{
+			TupleTableSlot *line = lines_change(lines);
+			MemoryContext old = MemoryContextSwitchTo(lines_memory(lines));
+
+			change(job, line);
+			MemoryContextSwitchTo(old);
+			if (lines_update(lines))
+			{
+				job->line = line->tts_tid;
+				break;
+			}
+		}
 	}
-	args[0] = PointerGetDatum(construct_array(lines, n, RECORDOID, -1, false, TYPALIGN_DOUBLE));
-	query_run(query, args, NULL);
-	query_end();
+	lines_close(lines);
 }
 
 /*
@@ -261,18 +233,24 @@ run_on_lines(Statement *query, List *jobs, void (*fill) (const Job *job, Line *l
 
 /* A line's content is not known until an answer says so. */
 static void
-fill_intent(const Job *job, Line *line)
+set_intent(const Job *job, TupleTableSlot *line)
 {
 	NameData   *server = palloc0(sizeof(NameData));
 
 	namestrcpy(server, job->server);
+	line_set_text(line, LINE_STATE, "sending");
+	line_set(line, LINE_ATTEMPTS, Int32GetDatum(job->attempts));
+	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt || job_may_create(job)));
 	line_set(line, LINE_SERVER, NameGetDatum(server));
 	line_set_text(line, LINE_MARKER, job->marker);
-	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt || job_may_create(job)));
+	line_set_null(line, LINE_CONTENT_HASH);
+	line_set_null(line, LINE_FEATURES_HASH);
 	if (!job_may_create(job))
-		line_set_hash(line, LINE_FEATURES_HASH, &job->told_features);
+		set_hash(line, LINE_FEATURES_HASH, &job->told_features);
+	line_set_null(line, LINE_INTENT_HASH);
 	if (intent_is_certain(job))
-		line_set_hashes(line, LINE_INTENT_HASH, &job->content_hash, &job->features_hash);
+		set_hashes(line, LINE_INTENT_HASH, &job->content_hash, &job->features_hash);
+	line_set_null(line, LINE_NEXT_ATTEMPT_AT);
 }
 
 static List *
@@ -289,41 +267,58 @@ jobs_stored(List *jobs, bool stored)
 	return result;
 }
 
+static void
+add_lines(List *jobs)
+{
+	Lines	   *lines;
+	List	   *added = NIL;
+	ListCell   *lc;
+	ListCell   *lc2;
+	MemoryContext old;
+
+	if (jobs == NIL)
+		return;
+	lines = lines_open();
+	old = MemoryContextSwitchTo(lines_memory(lines));
+	foreach(lc, jobs)
+	{
+		const Job  *job = lfirst(lc);
+		TupleTableSlot *line = lines_add(lines);
+
+		line_set(line, LINE_RELATION, ObjectIdGetDatum(job->relation));
+		line_set_text(line, LINE_COLLECTION, job->collection);
+		line_set_text(line, LINE_KEY, job->key);
+		line_set_text(line, LINE_DOCUMENT_ID, job->document_id);
+		line_set(line, LINE_CREATED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+		line_set(line, LINE_LOOKS, Int16GetDatum(0));
+		set_intent(job, line);
+		added = lappend(added, line);
+	}
+	lines_insert(lines);
+	forboth(lc, jobs, lc2, added)
+		((Job *) lfirst(lc))->line = ((TupleTableSlot *) lfirst(lc2))->tts_tid;
+	MemoryContextSwitchTo(old);
+	lines_close(lines);
+}
+
 void
 document_intend(List *jobs)
 {
-	static Statement insert = {
-		"INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, attempts,"
-		" in_doubt, server, marker, features_hash, intent_hash)"
-		" SELECT relation, collection, key, document_id, 'sending', attempts,"
-		" in_doubt, server, marker, features_hash, intent_hash FROM" JOB_LINES,
-		JOB_LINES_ARGS
-	};
-	static Statement update = {
-		"UPDATE mixpeek.documents d SET state = 'sending', attempts = u.attempts,"
-		" in_doubt = u.in_doubt, server = u.server, marker = u.marker, content_hash = NULL,"
-		" features_hash = u.features_hash, intent_hash = u.intent_hash, next_attempt_at = NULL"
-		" FROM" JOB_LINES
-		" WHERE d.relation = u.relation AND d.collection = u.collection AND d.key = u.key",
-		JOB_LINES_ARGS
-	};
-
-	run_on_lines(&insert, jobs_stored(jobs, false), fill_intent);
-	run_on_lines(&update, jobs_stored(jobs, true), fill_intent);
+	add_lines(jobs_stored(jobs, false));
+	change_lines(jobs_stored(jobs, true), set_intent);
 }
 
 /* A worker that ends before the look does looks again after a minute. */
+static void
+set_postponed(const Job *job, TupleTableSlot *line)
+{
+	set_due(line, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), INT64CONST(60000)));
+}
+
 void
 document_postpone(List *jobs)
 {
-	static Statement query = {
-		"UPDATE mixpeek.documents d SET next_attempt_at = clock_timestamp() + interval '1 minute'"
-		" FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) AS u (r, c, k)"
-		" WHERE d.relation = u.r AND d.collection = u.c AND d.key = u.k",
-		3, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
-	};
-
-	run_on_keys(&query, jobs);
+	change_lines(jobs, set_postponed);
 }
 
 /*
@@ -382,47 +377,55 @@ with_outcome(List *jobs, bool forgotten)
 	return result;
 }
 
+static bool
+same_jsonb(const Jsonb *a, Datum b)
+{
+	return compareJsonbContainers((JsonbContainer *) &a->root, &DatumGetJsonbP(b)->root) == 0;
+}
+
+/*
+ * Enrichments that differ from those stored end the looks for more.  Those stored
+ * are kept where the answer has none, unless they are another document's.
+ */
 static void
-fill_outcome(const Job *job, Line *line)
+set_enrichments(const Job *job, TupleTableSlot *line)
+{
+	bool		none_stored = line->tts_isnull[LINE_ENRICHMENTS];
+	Datum		stored = line->tts_values[LINE_ENRICHMENTS];
+	char	   *stored_id = read_text(line, LINE_DOCUMENT_ID);
+	bool		other = job->document_id == NULL || stored_id == NULL || strcmp(job->document_id, stored_id) != 0;
+
+	if (job->enrichments == NULL && other)
+		line_set_null(line, LINE_ENRICHMENTS);
+	if (job->enrichments == NULL)
+		return;
+	line_set(line, LINE_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
+	if (job->outcome == OUTCOME_MIRRORED && !job->write_back_missed &&
+		(none_stored || !same_jsonb(job->enrichments, stored)))
+		line_set_null(line, LINE_NEXT_ATTEMPT_AT);
+}
+
+static void
+set_outcome(const Job *job, TupleTableSlot *line)
 {
 	bool		mirrored = job->outcome == OUTCOME_MIRRORED;
-	TimestampTz due = document_due(job);
 
+	set_due(line, document_due(job));
+	set_enrichments(job, line);
+	line_set_text(line, LINE_DOCUMENT_ID, job->document_id);
 	line_set_text(line, LINE_STATE, state_name(job));
-	if (due)
-		line_set(line, LINE_NEXT_ATTEMPT_AT, TimestampTzGetDatum(due));
+	line_set(line, LINE_ATTEMPTS, Int32GetDatum(job->attempts));
 	line_set_text(line, LINE_LAST_ERROR, job->error);
 	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt));
 	line_set(line, LINE_LOOKS, Int16GetDatum(mirrored ? job->looks + 1 : job->looks));
-	line_set_hash(line, LINE_CONTENT_HASH, &job->told_content);
-	line_set_hash(line, LINE_FEATURES_HASH, &job->told_features);
+	set_hash(line, LINE_CONTENT_HASH, &job->told_content);
+	set_hash(line, LINE_FEATURES_HASH, &job->told_features);
 	if (job->in_doubt && job->intent_content.known)
-		line_set_hashes(line, LINE_INTENT_HASH, &job->intent_content, &job->intent_features);
-	if (job->enrichments)
-		line_set(line, LINE_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
-	line_set(line, LINE_CONFIRMED, BoolGetDatum(mirrored && !job->refresh));
-	line_set(line, LINE_WRITTEN_BACK, BoolGetDatum(!job->write_back_missed));
-}
-
-/* Enrichments that differ from those stored end the looks for more. */
-static void
-store_outcomes(List *jobs)
-{
-	static Statement query = {
-		"UPDATE mixpeek.documents d SET document_id = u.document_id, state = u.state,"
-		" attempts = u.attempts, next_attempt_at = CASE WHEN u.state = 'mirrored'"
-		"   AND u.enrichments IS NOT NULL AND u.enrichments IS DISTINCT FROM d.enrichments"
-		"   AND u.written_back THEN NULL ELSE u.next_attempt_at END,"
-		" last_error = u.last_error, in_doubt = u.in_doubt, looks = u.looks,"
-		" content_hash = u.content_hash, features_hash = u.features_hash, intent_hash = u.intent_hash,"
-		" enrichments = coalesce(u.enrichments, CASE WHEN u.document_id = d.document_id THEN d.enrichments END),"
-		" mirrored_at = CASE WHEN u.confirmed THEN now() ELSE d.mirrored_at END"
-		" FROM" JOB_LINES
-		" WHERE d.relation = u.relation AND d.collection = u.collection AND d.key = u.key",
-		JOB_LINES_ARGS
-	};
-
-	run_on_lines(&query, jobs, fill_outcome);
+		set_hashes(line, LINE_INTENT_HASH, &job->intent_content, &job->intent_features);
+	else
+		line_set_null(line, LINE_INTENT_HASH);
+	if (mirrored && !job->refresh)
+		line_set(line, LINE_MIRRORED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 }
 
 static void
@@ -440,7 +443,7 @@ forget_outcomes(List *jobs)
 void
 document_settle(List *jobs)
 {
-	store_outcomes(with_outcome(jobs, false));
+	change_lines(with_outcome(jobs, false), set_outcome);
 	forget_outcomes(with_outcome(jobs, true));
 }
 

@@ -13,6 +13,7 @@
 #include "lib/ilist.h"
 #include "mirror.h"
 #include "response.h"
+#include "storage/itemptr.h"
 
 #define HASH_LENGTH 32			/* SHA-256 */
 
@@ -63,6 +64,7 @@ typedef struct Job
 
 	/* what is stored about it */
 	bool		stored;
+	ItemPointerData line;		/* where its line was last; not valid: not known */
 	char	   *document_id;	/* NULL: none is known */
 	bool		in_doubt;		/* a create was sent and not answered */
 	ContentHash told_content;	/* what the API was last told */

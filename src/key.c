@@ -18,6 +18,7 @@
 #include "guard.h"
 #include "key.h"
 #include "lib/stringinfo.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -196,4 +197,18 @@ key_from_text(const Key *key, const char *text, Datum *values)
 		values[i] = InputFunctionCall((FmgrInfo *) &column->input, (char *) value,
 									  column->ioparam, column->typmod);
 	}
+}
+
+bool
+key_same_column(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attnum)
+{
+	Form_pg_attribute att = TupleDescAttr(new->tts_tupleDescriptor, attnum - 1);
+	bool		old_null;
+	bool		new_null;
+	Datum		old_value = slot_getattr(old, attnum, &old_null);
+	Datum		new_value = slot_getattr(new, attnum, &new_null);
+
+	if (old_null || new_null)
+		return old_null && new_null;
+	return datumIsEqual(old_value, new_value, att->attbyval, att->attlen);
 }

@@ -8,6 +8,7 @@
 #ifndef MIXPEEK_KEY_H
 #define MIXPEEK_KEY_H
 
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "utils/rel.h"
 
@@ -42,5 +43,11 @@ extern char *key_to_text(const Key *key, const Datum *values);
 
 /* Its inverse; raises what the types' input functions raise. */
 extern void key_from_text(const Key *key, const char *text, Datum *values);
+
+/*
+ * Has a column the same bytes in two rows?  Equal values that are stored differently
+ * count as different: that costs the worker a look, nothing more.
+ */
+extern bool key_same_column(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attnum);
 
 #endif							/* MIXPEEK_KEY_H */

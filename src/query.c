@@ -35,7 +35,7 @@ query_run(Statement *query, Datum *args, const char *nulls)
 	}
 	PushActiveSnapshot(GetLatestSnapshot());
 	rc = SPI_execute_snapshot(query->plan, args, nulls, GetActiveSnapshot(),
-							  InvalidSnapshot, false, false, 0);
+							  InvalidSnapshot, false, true, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
 }
@@ -67,22 +67,6 @@ query_text(HeapTuple tuple, int column)
 	result = TextDatumGetCString(datum);
 	MemoryContextSwitchTo(old);
 	return result;
-}
-
-bytea *
-query_bytea(HeapTuple tuple, int column)
-{
-	bool		isnull;
-	Datum		datum = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column, &isnull);
-	MemoryContext old;
-	bytea	   *copy;
-
-	if (isnull)
-		return NULL;
-	old = MemoryContextSwitchTo(result_context);
-	copy = DatumGetByteaPCopy(datum);
-	MemoryContextSwitchTo(old);
-	return copy;
 }
 
 List *

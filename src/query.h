@@ -32,7 +32,6 @@ extern void query_end(void);
 
 extern void *query_palloc(Size size);
 extern char *query_text(HeapTuple tuple, int column);	/* NULL if null */
-extern bytea *query_bytea(HeapTuple tuple, int column);
 extern List *query_lappend(List *list, void *datum);
 
 /* The first column of all rows, as a List of Oid. */

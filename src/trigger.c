@@ -18,7 +18,6 @@
 #include "guard.h"
 #include "mirror.h"
 #include "outbox.h"
-#include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -130,30 +129,12 @@ row_key(const Key *key, TupleTableSlot *row)
 	return key_to_text(key, values);
 }
 
-/*
- * Same bytes?  Equal values that are stored differently count as changed: that
- * costs the worker a look, nothing more.
- */
-static bool
-same_column(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attnum)
-{
-	Form_pg_attribute att = TupleDescAttr(new->tts_tupleDescriptor, attnum - 1);
-	bool		old_null;
-	bool		new_null;
-	Datum		old_value = slot_getattr(old, attnum, &old_null);
-	Datum		new_value = slot_getattr(new, attnum, &new_null);
-
-	if (old_null || new_null)
-		return old_null && new_null;
-	return datumIsEqual(old_value, new_value, att->attbyval, att->attlen);
-}
-
 static bool
 same_key(const Key *key, TupleTableSlot *old, TupleTableSlot *new)
 {
 	for (int i = 0; i < key->ncolumns; i++)
 	{
-		if (!same_column(old, new, key->columns[i].attnum))
+		if (!key_same_column(old, new, key->columns[i].attnum))
 			return false;
 	}
 	return true;
@@ -168,7 +149,7 @@ same_content(const Mirror *mirror, TupleTableSlot *old, TupleTableSlot *new)
 		return false;
 	while ((attnum = bms_next_member(mirror->template->used, attnum)) >= 0)
 	{
-		if (!same_column(old, new, attnum))
+		if (!key_same_column(old, new, attnum))
 			return false;
 	}
 	return true;

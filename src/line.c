@@ -1,0 +1,436 @@
+/*-------------------------------------------------------------------------
+ *
+ * line.c
+ *		Lines of mixpeek.documents, one at a time, without a statement.
+ *
+ * A statement over a batch costs some three times what the table and its
+ * indexes do: a join to find the lines, records to carry the values, a plan's
+ * nodes a column.  Here a line is found by where it was put, and its
+ * columns are changed in place.  What a statement gives besides is kept: a line
+ * that somebody else changes meanwhile is waited for and changed as it is then, and
+ * where somebody has put triggers on the table, statements are what is used.
+ *
+ * The table's constraints are not checked: the values come from here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "key.h"
+#include "line.h"
+#include "query.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define KEY_COLUMNS 3			/* relation, collection, key */
+
+struct Lines
+{
+	MemoryContext context;
+	MemoryContext memory;		/* see lines_memory() */
+	Relation	rel;
+	BlockNumber nblocks;		/* at the beginning */
+	ResultRelInfo *indexes;		/* NULL: not needed yet */
+	EState	   *estate;			/* of their expressions and predicates */
+	Relation	key_index;
+	IndexScanDesc key_scan;		/* NULL: not needed yet */
+	TupleTableSlot *found;
+	TupleTableSlot *changed;
+	TupleTableSlot **added;
+	int			nadded;
+	int			max_added;
+};
+
+static Relation
+open_table(void)
+{
+	Relation	rel = table_open(get_relname_relid("documents", get_namespace_oid("mixpeek", false)),
+								 RowExclusiveLock);
+
+	if (RelationGetNumberOfAttributes(rel) < LINE_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mixpeek.documents has %d columns, fewer than %d",
+						RelationGetNumberOfAttributes(rel), LINE_COLUMNS),
+				 errhint("ALTER EXTENSION mixpeek_docs UPDATE.")));
+	return rel;
+}
+
+Lines *
+lines_open(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek lines",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Lines	   *lines = palloc0(sizeof(Lines));
+
+	lines->context = context;
+	lines->rel = open_table();
+	lines->nblocks = RelationGetNumberOfBlocks(lines->rel);
+	lines->estate = CreateExecutorState();
+	lines->memory = GetPerTupleMemoryContext(lines->estate);
+	lines->found = table_slot_create(lines->rel, NULL);
+	lines->changed = table_slot_create(lines->rel, NULL);
+	PushActiveSnapshot(GetLatestSnapshot());
+	MemoryContextSwitchTo(old);
+	return lines;
+}
+
+static void
+end_key_scan(Lines *lines)
+{
+	if (lines->key_scan)
+		index_endscan(lines->key_scan);
+	lines->key_scan = NULL;
+}
+
+void
+lines_close(Lines *lines)
+{
+	end_key_scan(lines);
+	if (lines->key_index)
+		index_close(lines->key_index, NoLock);
+	ExecDropSingleTupleTableSlot(lines->found);
+	ExecDropSingleTupleTableSlot(lines->changed);
+	for (int i = 0; i < lines->max_added; i++)
+		ExecDropSingleTupleTableSlot(lines->added[i]);
+	if (lines->indexes)
+		ExecCloseIndices(lines->indexes);
+	FreeExecutorState(lines->estate);
+	PopActiveSnapshot();
+	table_close(lines->rel, NoLock);
+	MemoryContextDelete(lines->context);
+	CommandCounterIncrement();
+}
+
+MemoryContext
+lines_memory(Lines *lines)
+{
+	return lines->memory;
+}
+
+/*
+ * Columns
+ */
+
+void
+line_set(TupleTableSlot *line, int column, Datum value)
+{
+	line->tts_values[column] = value;
+	line->tts_isnull[column] = false;
+}
+
+void
+line_set_null(TupleTableSlot *line, int column)
+{
+	line->tts_isnull[column] = true;
+}
+
+void
+line_set_text(TupleTableSlot *line, int column, const char *text)
+{
+	if (text)
+		line_set(line, column, CStringGetTextDatum(text));
+	else
+		line_set_null(line, column);
+}
+
+/*
+ * Indexes
+ */
+
+/* Has one of the index's columns another value in the new version?  Of expressions we do not know. */
+static bool
+is_changed(const IndexInfo *info, TupleTableSlot *old, TupleTableSlot *new)
+{
+	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
+	{
+		AttrNumber	attnum = info->ii_IndexAttrNumbers[i];
+
+		if (attnum == 0 || !key_same_column(old, new, attnum))
+			return true;
+	}
+	return false;
+}
+
+static void
+open_indexes(Lines *lines)
+{
+	MemoryContext old;
+
+	if (lines->indexes)
+		return;
+	old = MemoryContextSwitchTo(lines->context);
+	lines->indexes = makeNode(ResultRelInfo);
+	InitResultRelInfo(lines->indexes, lines->rel, 0, NULL, 0);
+	ExecOpenIndices(lines->indexes, false);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+predicate_holds(Lines *lines, IndexInfo *info, ExprContext *econtext)
+{
+	if (info->ii_Predicate == NIL)
+		return true;
+	if (info->ii_PredicateState == NULL)
+		info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate, lines->estate);
+	return ExecQual(info->ii_PredicateState, econtext);
+}
+
+/*
+ * Enters a line that is in the table now.  old: the version before, NULL for a new
+ * line.  An index whose columns are the same is told so: it clears away dead versions.
+ */
+static void
+enter_in_indexes(Lines *lines, TupleTableSlot *line, TupleTableSlot *old,
+				 CompatUpdateIndexes which)
+{
+	ExprContext *econtext = GetPerTupleExprContext(lines->estate);
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	open_indexes(lines);
+	econtext->ecxt_scantuple = line;
+	for (int i = 0; i < lines->indexes->ri_NumIndices; i++)
+	{
+		Relation	index = lines->indexes->ri_IndexRelationDescs[i];
+		IndexInfo  *info = lines->indexes->ri_IndexRelationInfo[i];
+
+		if (!info->ii_ReadyForInserts || COMPAT_PASSES_INDEX(which, info) ||
+			!predicate_holds(lines, info, econtext))
+			continue;
+		FormIndexDatum(info, line, lines->estate, values, nulls);
+		index_insert(index, values, nulls, &line->tts_tid, lines->rel,
+					 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+					 old != NULL && !is_changed(info, old, line), info);
+	}
+}
+
+/*
+ * Where there are triggers
+ */
+
+#define ALL_COLUMNS \
+	"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18"
+#define ALL_TYPES \
+	OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BYTEAOID, INT4OID, TIMESTAMPTZOID, \
+	TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, INT2OID, NAMEOID, TEXTOID, BYTEAOID, BYTEAOID
+
+/* Runs a statement that returns a line's place; false if there is no such line. */
+static bool
+run_on_line(Statement *query, TupleTableSlot *line, ItemPointer old_tid)
+{
+	Datum		args[LINE_COLUMNS + 1];
+	char		nulls[LINE_COLUMNS + 2] = {0};
+	bool		done;
+	bool		isnull;
+
+	for (int i = 0; i < LINE_COLUMNS; i++)
+	{
+		args[i] = line->tts_values[i];
+		nulls[i] = line->tts_isnull[i] ? 'n' : ' ';
+	}
+	args[LINE_COLUMNS] = PointerGetDatum(old_tid);
+	nulls[LINE_COLUMNS] = ' ';
+	query_run(query, args, nulls);
+	done = SPI_processed == 1;
+	if (done)
+		line->tts_tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
+																	 SPI_tuptable->tupdesc, 1, &isnull));
+	query_end();
+	return done;
+}
+
+static void
+insert_by_statement(TupleTableSlot *line)
+{
+	static Statement query = {
+		"INSERT INTO mixpeek.documents VALUES (" ALL_COLUMNS ") RETURNING ctid",
+		LINE_COLUMNS, {ALL_TYPES}
+	};
+
+	if (!run_on_line(&query, line, NULL))
+		ItemPointerSetInvalid(&line->tts_tid);	/* a trigger did not want it */
+}
+
+static bool
+update_by_statement(TupleTableSlot *line, ItemPointer old_tid)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents SET (relation, collection, key, document_id, state, enrichments,"
+		" content_hash, attempts, next_attempt_at, last_error, created_at, mirrored_at, in_doubt, looks,"
+		" server, marker, features_hash, intent_hash) = (" ALL_COLUMNS ") WHERE ctid = $19 RETURNING ctid",
+		LINE_COLUMNS + 1, {ALL_TYPES, TIDOID}
+	};
+
+	return run_on_line(&query, line, old_tid);
+}
+
+/*
+ * New lines
+ */
+
+TupleTableSlot *
+lines_add(Lines *lines)
+{
+	TupleTableSlot *line;
+
+	if (lines->nadded == lines->max_added)
+	{
+		MemoryContext old = MemoryContextSwitchTo(lines->context);
+		int			size = Max(64, lines->max_added * 2);
+
+		lines->added = lines->added ? repalloc(lines->added, sizeof(TupleTableSlot *) * size) :
+			palloc(sizeof(TupleTableSlot *) * size);
+		while (lines->max_added < size)
+			lines->added[lines->max_added++] = table_slot_create(lines->rel, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	line = lines->added[lines->nadded++];
+	memset(line->tts_isnull, true, sizeof(bool) * line->tts_tupleDescriptor->natts);
+	ExecStoreVirtualTuple(line);
+	return line;
+}
+
+void
+lines_insert(Lines *lines)
+{
+	MemoryContext old = MemoryContextSwitchTo(lines->memory);
+
+	if (lines->rel->trigdesc == NULL)
+		table_multi_insert(lines->rel, lines->added, lines->nadded, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < lines->nadded; i++)
+	{
+		if (lines->rel->trigdesc == NULL)
+			enter_in_indexes(lines, lines->added[i], NULL, COMPAT_ALL_INDEXES);
+		else
+			insert_by_statement(lines->added[i]);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Lines that are there
+ */
+
+static bool
+is_text(Datum datum, const char *string)
+{
+	text	   *value = DatumGetTextPP(datum);
+	size_t		len = strlen(string);
+
+	return VARSIZE_ANY_EXHDR(value) == len && memcmp(VARDATA_ANY(value), string, len) == 0;
+}
+
+static bool
+has_key(TupleTableSlot *line, Oid relation, const char *collection, const char *key)
+{
+	slot_getallattrs(line);
+	return DatumGetObjectId(line->tts_values[LINE_RELATION]) == relation &&
+		is_text(line->tts_values[LINE_KEY], key) &&
+		is_text(line->tts_values[LINE_COLLECTION], collection);
+}
+
+/* What the scan allocates lives as long as the scan. */
+static bool
+find_in_index(Lines *lines, Oid relation, const char *collection, const char *key)
+{
+	ScanKeyData keys[KEY_COLUMNS];
+	MemoryContext old;
+	bool		found;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(collection));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(key));
+	old = MemoryContextSwitchTo(lines->context);
+	if (lines->key_index == NULL)
+	{
+		(void) RelationGetIndexList(lines->rel);	/* fills it in */
+		lines->key_index = index_open(lines->rel->rd_pkindex, AccessShareLock);
+	}
+	if (lines->key_scan == NULL)
+		lines->key_scan = COMPAT_INDEX_BEGINSCAN(lines->rel, lines->key_index, GetActiveSnapshot(), KEY_COLUMNS);
+	index_rescan(lines->key_scan, keys, KEY_COLUMNS, NULL, 0);
+	found = index_getnext_slot(lines->key_scan, ForwardScanDirection, lines->found);
+	MemoryContextSwitchTo(old);
+	if (found)
+		slot_getallattrs(lines->found);
+	return found;
+}
+
+TupleTableSlot *
+lines_find(Lines *lines, ItemPointer tid, Oid relation, const char *collection, const char *key)
+{
+	MemoryContext old;
+	bool		found;
+
+	MemoryContextReset(lines->memory);
+	old = MemoryContextSwitchTo(lines->memory);
+	found = ItemPointerIsValid(tid) && ItemPointerGetBlockNumber(tid) < lines->nblocks &&
+		table_tuple_fetch_row_version(lines->rel, tid, GetActiveSnapshot(), lines->found) &&
+		has_key(lines->found, relation, collection, key);
+	if (!found)
+		found = find_in_index(lines, relation, collection, key);
+	MemoryContextSwitchTo(old);
+	return found ? lines->found : NULL;
+}
+
+TupleTableSlot *
+lines_change(Lines *lines)
+{
+	TupleTableSlot *line = ExecClearTuple(lines->changed);
+	int			natts = line->tts_tupleDescriptor->natts;
+
+	memcpy(line->tts_values, lines->found->tts_values, sizeof(Datum) * natts);
+	memcpy(line->tts_isnull, lines->found->tts_isnull, sizeof(bool) * natts);
+	return ExecStoreVirtualTuple(line);
+}
+
+/* What others have committed since is looked for from here on. */
+static void
+look_again(Lines *lines)
+{
+	ExecClearTuple(lines->found);
+	end_key_scan(lines);
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetLatestSnapshot());
+}
+
+bool
+lines_update(Lines *lines)
+{
+	MemoryContext old = MemoryContextSwitchTo(lines->memory);
+	ItemPointerData tid = lines->found->tts_tid;
+	CompatUpdateIndexes update_indexes;
+	LockTupleMode lock_mode;
+	TM_FailureData failure;
+	bool		done;
+
+	if (lines->rel->trigdesc)
+		done = update_by_statement(lines->changed, &tid);
+	else
+	{
+		done = table_tuple_update(lines->rel, &tid, lines->changed, GetCurrentCommandId(true),
+								  GetActiveSnapshot(), InvalidSnapshot, true,
+								  &failure, &lock_mode, &update_indexes) == TM_Ok;
+		if (done && update_indexes != COMPAT_NO_INDEXES)
+			enter_in_indexes(lines, lines->changed, lines->found, update_indexes);
+	}
+	if (!done)
+		look_again(lines);
+	MemoryContextSwitchTo(old);
+	return done;
+}

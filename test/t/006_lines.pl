@@ -1,0 +1,165 @@
+# Lines of mixpeek.documents are put in and changed without statements (src/line.c). What a statement would
+# give besides must be there all the same: indexes that are right, others' changes waited for, triggers fired.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MixpeekTest;
+
+my $node = mixpeek_node('main', q{
+shared_preload_libraries = 'mixpeek_docs'
+mixpeek.retry_max_delay = 1
+});
+my $api = MixpeekTest::Server->new(enrich => 'now');
+create_server($node, 'mixpeek', $api, request_timeout => 20);
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sql(q{
+	CREATE EXTENSION amcheck;
+	CREATE TABLE items (id int PRIMARY KEY, v text, section text DEFAULT 'libs');
+	SELECT mixpeek.mirror('items', 'items');
+});
+
+# state, whether there is an id, whether there are enrichments
+sub line { return sql("SELECT concat_ws(' ', state, document_id IS NOT NULL, enrichments IS NOT NULL) FROM mixpeek.documents WHERE key = '$_[0]'"); }
+
+sub wait_until_mirrored
+{
+	my ($id) = @_;
+	wait_for("$id to be mirrored", sub { line($id) eq 'mirrored t t' });
+	return;
+}
+
+sub worker { return sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"); }
+
+sub indexes_are_right
+{
+	my ($name) = @_;
+
+	is(sql(q{
+		SELECT count(bt_index_check(i.indexrelid, true)) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		 WHERE i.indrelid = 'mixpeek.documents'::regclass AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree')}),
+		sql(q{SELECT count(*) FROM pg_indexes WHERE schemaname = 'mixpeek' AND tablename = 'documents' AND indexdef ~ 'btree'}),
+		"$name: every line is in every index");
+	my $found = q{SELECT count(*) FROM mixpeek.documents WHERE enrichments @> '{"taxonomies": [{"label": "libs"}]}'};
+	is(sql("SET enable_seqscan = off; $found"), sql("SET enable_bitmapscan = off; $found"), '... and found by what it contains');
+	return;
+}
+
+sub is_settled
+{
+	my ($name, $ids) = @_;
+
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: ends");
+	is(line($_), 'mirrored t t', "... with line $_") foreach @$ids;
+	indexes_are_right($name);
+	return;
+}
+
+#
+# Batches: new lines, changed lines, lines that are looked at again
+#
+
+sql("INSERT INTO items SELECT i, 'a' FROM generate_series(1, 2000) i");
+is_settled('new lines', [ 1, 2000 ]);
+sql("UPDATE items SET v = 'b'");
+is_settled('changed lines', [ 1, 2000 ]);
+sql("UPDATE items SET section = 'net' WHERE id % 2 = 0; DELETE FROM items WHERE id > 1000");
+is_settled('other enrichments, and deleted lines', [ 1, 2 ]);
+is(sql('SELECT count(*) FROM mixpeek.documents'), 1000, '... as many as there are rows');
+
+#
+# The table is another one when the answer comes, or the line is somebody else's
+#
+
+# Creates a document, and does something while the server works on it.
+sub meanwhile
+{
+	my ($id, $between) = @_;
+
+	$api->faults({ kind => 'delay', when => 'after', ms => 1500, method => 'POST', body => '"collection_id"', count => 1 });
+	sql("INSERT INTO items VALUES ($id, 'a')");
+	wait_for('the request to be under way', sub { line($id) =~ /^sending/ });
+	$between->();
+	return;
+}
+
+meanwhile(3001, sub { sql('VACUUM FULL mixpeek.documents') });
+is_settled('VACUUM FULL while a request is under way', [3001]);
+
+meanwhile(3002, sub { sql(q{
+	CREATE INDEX upper_key ON mixpeek.documents (upper(key));
+	CREATE INDEX sums ON mixpeek.documents USING brin (mirrored_at);
+	CREATE INDEX failures ON mixpeek.documents (relation) WHERE state = 'failed';
+	}) });
+is_settled('more indexes', [3002]);
+is(sql("SET enable_seqscan = off; SELECT count(*) FROM mixpeek.documents WHERE upper(key) = '3002'"), 1, '... are filled');
+
+my $worker = worker();
+my $other = $node->background_psql('postgres', on_error_stop => 1);
+meanwhile(3003, sub {
+	$other->query_safe("BEGIN; UPDATE mixpeek.documents SET created_at = '2001-01-01' WHERE key = '3003'");
+	wait_for('the worker to wait for the line', sub {
+		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
+	$other->query_safe('COMMIT');
+});
+is_settled('somebody changes the line', [3003]);
+is(sql("SELECT created_at::date FROM mixpeek.documents WHERE key = '3003'"), '2001-01-01', '... which is kept');
+
+meanwhile(3004, sub {
+	$other->query_safe("BEGIN; UPDATE mixpeek.documents SET created_at = '2001-01-01' WHERE key = '3004'");
+	wait_for('the worker to wait for the line', sub {
+		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
+	$other->query_safe('ROLLBACK');
+});
+is_settled('somebody does not change the line after all', [3004]);
+
+meanwhile(3005, sub { sql("DELETE FROM mixpeek.documents WHERE key = '3005'") });
+wait_for('the answer', sub { $api->stats->{in_flight} == 0 });
+is(sql("SELECT mixpeek.wait('60 s')"), 't', 'somebody deletes the line');
+sql("INSERT INTO items VALUES (3006, 'a')");
+is(sql("SELECT mixpeek.wait('60 s')"), 't', '... and the worker goes on');
+is(line(3005), '', '... and it stays deleted');
+$other->quit;
+
+meanwhile(3007, sub { sql('TRUNCATE mixpeek.documents') });
+wait_for('the answer', sub { $api->stats->{in_flight} == 0 });
+sql("INSERT INTO items VALUES (3008, 'a')");
+is_settled('somebody truncates the table', [3008]);
+is(line(3007), '', '... and the line stays gone');
+is(worker(), $worker, 'the worker still is the one it was');
+
+#
+# Triggers on mixpeek.documents
+#
+
+sql(q{
+	CREATE TABLE told (key text, state text);
+	CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.told VALUES (NEW.key, NEW.state);
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER tell AFTER INSERT OR UPDATE ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION tell();
+	INSERT INTO items VALUES (4001, 'a');
+});
+is_settled('a trigger', [4001]);
+is(sql("SELECT string_agg(state, ' ') FROM told WHERE key = '4001'"), 'sending mirrored', '... is told of each state');
+sql("UPDATE items SET v = 'b' WHERE id = 4001");
+is_settled('a trigger and an update', [4001]);
+
+sql(q{
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		RETURN CASE WHEN NEW.key = '4002' THEN NULL ELSE NEW END;
+	END $$;
+	CREATE TRIGGER refuse BEFORE UPDATE ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION refuse();
+	INSERT INTO items VALUES (4002, 'a'), (4003, 'a');
+});
+wait_until_mirrored(4003);
+is(line(4002), 'sending f f', 'a trigger that refuses a change has its way');
+sql('DROP TRIGGER refuse ON mixpeek.documents; DROP TRIGGER tell ON mixpeek.documents');
+
+done_testing();
