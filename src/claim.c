@@ -28,6 +28,10 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
+/* Bytes of a job's memory to begin with, and the number of such pieces kept for later jobs. */
+#define JOB_SIZE			(4 * 1024)
+#define MAX_IDLE_CONTEXTS	1000
+
 /* Keys that one "look at every row" entry becomes at a time. */
 #define EXPANSION_CHUNK	1000
 
@@ -116,11 +120,42 @@ find_job(Worker *worker, Oid relation, const char *collection, const char *key)
 	return entry ? entry->job : NULL;
 }
 
+/*
+ * A job's memory, most of which is its row's document.  Those of jobs that have ended
+ * are used again, with the first block that they have.
+ */
+static MemoryContext
+take_context(Worker *worker)
+{
+	MemoryContext context;
+
+	if (worker->idle_contexts == NIL)
+		return AllocSetContextCreate(worker->context, "mixpeek job", JOB_SIZE, JOB_SIZE, ALLOCSET_DEFAULT_MAXSIZE);
+	context = llast(worker->idle_contexts);
+	worker->idle_contexts = list_delete_last(worker->idle_contexts);
+	return context;
+}
+
+static void
+leave_context(Worker *worker, MemoryContext context)
+{
+	MemoryContext old;
+
+	if (list_length(worker->idle_contexts) >= MAX_IDLE_CONTEXTS)
+	{
+		MemoryContextDelete(context);
+		return;
+	}
+	MemoryContextReset(context);
+	old = MemoryContextSwitchTo(worker->context);
+	worker->idle_contexts = lappend(worker->idle_contexts, context);
+	MemoryContextSwitchTo(old);
+}
+
 static Job *
 create_job(Worker *worker, Target *target, const char *key)
 {
-	MemoryContext context = AllocSetContextCreate(worker->context, "mixpeek job",
-												  ALLOCSET_SMALL_SIZES);
+	MemoryContext context = take_context(worker);
 	Job		   *job = MemoryContextAllocZero(context, sizeof(Job));
 	JobKey		job_key;
 	JobEntry   *entry;
@@ -181,7 +216,7 @@ worker_free_job(Worker *worker, Job *job)
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
 	release_claim(job);
-	MemoryContextDelete(job->context);
+	leave_context(worker, job->context);
 }
 
 void

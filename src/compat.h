@@ -99,20 +99,4 @@
 	pg_foreign_server_aclcheck(server, role, ACL_USAGE)
 #endif
 
-/* 16: a JSON parser's actions can stop it.  17: the parser's state may be the caller's, and its text is constant. */
-#if PG_VERSION_NUM >= 160000
-#define COMPAT_JSON_ACTION	JsonParseErrorType
-#define COMPAT_JSON_GO_ON	return JSON_SUCCESS
-#else
-#define COMPAT_JSON_ACTION	void
-#define COMPAT_JSON_GO_ON	return
-#endif
-#if PG_VERSION_NUM >= 170000
-#define COMPAT_JSON_LEXER(text, len) \
-	makeJsonLexContextCstringLen(NULL, text, len, GetDatabaseEncoding(), false)
-#else
-#define COMPAT_JSON_LEXER(text, len) \
-	makeJsonLexContextCstringLen(unconstify(char *, text), len, GetDatabaseEncoding(), false)
-#endif
-
 #endif							/* MIXPEEK_COMPAT_H */

@@ -17,6 +17,9 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
+/* Bytes of a body's own, at the most. */
+#define BODY_EXTRA		64
+
 /* Bytes; the ids are indexed, and an index holds no more than some 2,700. */
 #define MAX_DOCUMENT_ID	1000
 
@@ -76,6 +79,7 @@ job_body(const Job *job, JobStep step, size_t *len)
 	StringInfoData body;
 
 	initStringInfo(&body);
+	enlargeStringInfo(&body, job->content_len + job->features_len + strlen(job->collection_json) + BODY_EXTRA);
 	if (step == JOB_CREATE)
 	{
 		appendStringInfo(&body, "{\"collection_id\":%s", job->collection_json);

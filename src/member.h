@@ -20,9 +20,10 @@ extern JsonbContainer *member_container(JsonbContainer *object, const char *name
 typedef bool (*MemberFilter) (const char *name, size_t len);
 
 /*
- * The text of a JSON object, in the database encoding, without its members that are
- * not wanted; palloc'd.  The whole text is checked: NULL if it is no JSON object.
+ * The text of a JSON object without its members that are not wanted, palloc'd.  The
+ * whole text is checked: NULL if it is no JSON object, or one that has to be parsed to
+ * be understood.
  */
-extern char *member_drop(const char *text, size_t len, MemberFilter unwanted);
+extern char *member_drop(const char *text, MemberFilter unwanted);
 
 #endif							/* MIXPEEK_MEMBER_H */

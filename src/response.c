@@ -248,7 +248,7 @@ parse_body(const HttpAnswer *answer, MemberFilter unwanted, char **error)
 		text = escape_non_ascii(text, len);
 		len = strlen(text);
 	}
-	rest = unwanted && strlen(text) == len ? member_drop(text, len, unwanted) : NULL;
+	rest = unwanted && strlen(text) == len ? member_drop(text, unwanted) : NULL;
 	if (rest)
 		return response_parse_json(rest, strlen(rest), error);
 	return response_parse_json(text, len, error);

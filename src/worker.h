@@ -24,6 +24,7 @@ typedef struct Worker
 	Tally	   *tally;
 	HTAB	   *jobs;			/* by key: claimed and not yet settled */
 	int			njobs;
+	List	   *idle_contexts;	/* of jobs that are no more */
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
