@@ -53,7 +53,7 @@ session_client(void)
 
 		PG_TRY();
 		{
-			client = http_client_create();
+			client = http_client_create(false);
 		}
 		PG_CATCH();
 		{
@@ -105,7 +105,7 @@ request(const MixpeekServer *server, HttpMethod method, const char *path, const 
 	Response   *volatile response = NULL;
 
 	transfer = http_start(client, server, method, path, utf8,
-						  utf8 ? strlen(utf8) : 0, NULL);
+						  utf8 ? strlen(utf8) : 0, 0, NULL);
 	PG_TRY();
 	{
 		response = wait_for_answer(client);

@@ -35,8 +35,8 @@
 /* Keys that one "look at every row" entry becomes at a time. */
 #define EXPANSION_CHUNK	1000
 
-/* Keys claimed at once at the most. */
-#define CLAIM_MAX		500
+/* Keys claimed at once at the most: meanwhile no answer is read. */
+#define CLAIM_MAX		256
 
 /* The API's store holds up to 16 MB a document. */
 #define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
@@ -830,6 +830,59 @@ read_all(Worker *worker, List *jobs)
 }
 
 /*
+ * What is stored
+ */
+
+/*
+ * A row that was inserted is taken for one of which nothing is stored: if that is
+ * wrong, the primary key of mixpeek.documents will tell.
+ */
+static void
+fetch_known(List *jobs)
+{
+	List	   *known = NIL;
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+	{
+		Job		   *job = lfirst(lc);
+
+		job->taken_for_new = job->inserted && needs_row(job);
+		if (!job->taken_for_new)
+			known = lappend(known, job);
+	}
+	document_fetch(known);
+}
+
+/* But only if it is there, and goes the straight way. */
+static void
+fetch_unclear(List *jobs)
+{
+	List	   *unclear = NIL;
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+	{
+		Job		   *job = lfirst(lc);
+
+		if (!job->taken_for_new || (job->wanted && job->error == NULL && !job->put_off && job->connection->server))
+			continue;
+		job->taken_for_new = false;
+		unclear = lappend(unclear, job);
+	}
+	document_fetch(unclear);
+}
+
+/* It was wrong: the key is claimed again, as one that has a line. */
+static void
+look_at_known(Worker *worker, Job *job)
+{
+	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1);
+	worker_free_job(worker, job);
+	worker_look(worker);
+}
+
+/*
  * Deciding
  */
 
@@ -1133,7 +1186,7 @@ worker_claim(Worker *worker)
 	if (due && not_up.n > no_room.n && list_length(claim.jobs) < limit)
 		take_due(&claim, limit - list_length(claim.jobs), &no_room);
 
-	document_fetch(claim.jobs);
+	fetch_known(claim.jobs);
 	foreach(lc, claim.jobs)
 	{
 		Job		   *job = lfirst(lc);
@@ -1142,6 +1195,7 @@ worker_claim(Worker *worker)
 			job->refresh = true;
 	}
 	read_all(worker, claim.jobs);
+	fetch_unclear(claim.jobs);
 	foreach(lc, claim.jobs)
 	{
 		Job		   *job = lfirst(lc);
@@ -1159,5 +1213,12 @@ worker_claim(Worker *worker)
 	document_postpone(refreshed);
 	outbox_remove(claim.taken);
 	foreach(lc, queued)
-		queue_job(worker, lfirst(lc));
+	{
+		Job		   *job = lfirst(lc);
+
+		if (job->taken_for_new && !ItemPointerIsValid(&job->line))
+			look_at_known(worker, job);
+		else
+			queue_job(worker, job);
+	}
 }

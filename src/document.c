@@ -124,7 +124,7 @@ read_stored(Job *job, TupleTableSlot *line)
 		DatumGetTimestampTz(line->tts_values[LINE_NEXT_ATTEMPT_AT]);
 	job->in_doubt = DatumGetBool(line->tts_values[LINE_IN_DOUBT]);
 	job->looks = DatumGetInt16(line->tts_values[LINE_LOOKS]);
-	job->server = pstrdup(NameStr(*DatumGetName(line->tts_values[LINE_SERVER])));
+	job->server = read_text(line, LINE_SERVER);
 	job->marker = read_text(line, LINE_MARKER);
 	read_hash(line, LINE_CONTENT_HASH, &job->told_content, 0);
 	read_hash(line, LINE_FEATURES_HASH, &job->told_features, 0);
@@ -235,13 +235,10 @@ change_lines(List *jobs, LineChange change)
 static void
 set_intent(const Job *job, TupleTableSlot *line)
 {
-	NameData   *server = palloc0(sizeof(NameData));
-
-	namestrcpy(server, job->server);
 	line_set_text(line, LINE_STATE, "sending");
 	line_set(line, LINE_ATTEMPTS, Int32GetDatum(job->attempts));
 	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt || job_may_create(job)));
-	line_set(line, LINE_SERVER, NameGetDatum(server));
+	line_set_text(line, LINE_SERVER, job->server);
 	line_set_text(line, LINE_MARKER, job->marker);
 	line_set_null(line, LINE_CONTENT_HASH);
 	line_set_null(line, LINE_FEATURES_HASH);
@@ -467,7 +464,7 @@ List *
 document_abandoned(void)
 {
 	static Statement query = {
-		"SELECT DISTINCT d.server::text, coalesce(c.relowner, 0), d.relation::oid FROM mixpeek.documents d"
+		"SELECT DISTINCT d.server, coalesce(c.relowner, 0), d.relation::oid FROM mixpeek.documents d"
 		" LEFT JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE d.state = 'sending'", 0, {0}
 	};
 	List	   *result = NIL;
@@ -496,7 +493,7 @@ document_recover(const AbandonedKeys *abandoned, int rest)
 		"UPDATE mixpeek.documents SET state = 'pending',"
 		" next_attempt_at = clock_timestamp() + $1 * interval '1 millisecond',"
 		" last_error = 'the worker ended before the answer came' WHERE state = 'sending'"
-		" AND server::text = $2 AND relation = $3",
+		" AND server = $2 AND relation = $3",
 		3, {INT4OID, TEXTOID, OIDOID}
 	};
 	Datum		args[3];
@@ -513,7 +510,7 @@ document_hurry(const char *server, Oid owner)
 	static Statement query = {
 		"UPDATE mixpeek.documents d SET next_attempt_at = clock_timestamp() FROM pg_catalog.pg_class c"
 		" WHERE d.next_attempt_at > clock_timestamp() AND d.state = 'pending' AND NOT d.in_doubt"
-		" AND d.server::text = $1 AND c.oid = d.relation AND c.relowner = $2",
+		" AND d.server = $1 AND c.oid = d.relation AND c.relowner = $2",
 		2, {TEXTOID, OIDOID}
 	};
 	Datum		args[2];

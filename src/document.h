@@ -18,7 +18,8 @@ extern void document_fetch(List *jobs);
 /*
  * Records what is about to be sent: state "sending", one attempt more, the
  * content not known until an answer says so.  Must be committed and flushed
- * before a byte goes out.
+ * before a byte goes out.  Nothing is recorded of a job that was taken for new and is
+ * not: its line is not valid then.
  */
 extern void document_intend(List *jobs);
 

@@ -1,15 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * http.c
- *		HTTP requests as values: the only user of libcurl handles.
+ *		HTTP requests as values: the only user of libcurl's handles but for
+ *		what drives them (engine.c).
  *
- * libcurl is driven by its socket interface: it names the sockets it waits for,
- * they go into the client's epoll descriptor, and that descriptor is one entry
- * of a WaitEventSet that is made once, beside the latch and the postmaster's
- * death.  libcurl's one timer is a deadline that bounds the wait.
- *
- * Nothing may leave a callback by longjmp(): callbacks neither raise nor
- * palloc, and leave what went wrong in the transfer.
+ * Nothing may leave a callback by longjmp(), and callbacks may run in the engine's
+ * thread: they neither raise nor palloc, and leave what went wrong in the transfer.
  *
  * A request that may change something reaches the wire at most once.  libcurl
  * itself sends a request again when a kept-alive connection dies before the
@@ -26,17 +22,11 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <math.h>
-#include <signal.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "engine.h"
 #include "http.h"
 #include "lib/ilist.h"
-#include "miscadmin.h"
-#include "storage/fd.h"
-#include "storage/latch.h"
 #include "utils/memutils.h"
 
 #if LIBCURL_VERSION_NUM < 0x075000
@@ -54,8 +44,6 @@
 #define FIRST_BODY_SIZE		4096	/* most answers are smaller */
 #define MAX_KEPT_BODY_SIZE	65536	/* larger buffers are not kept for reuse */
 #define MAX_IDLE_TRANSFERS	256 /* easy handles kept for reuse */
-#define MAX_EVENTS			64
-#define NO_DEADLINE			(-1)
 
 /* Memory that callbacks may enlarge; malloc'd. */
 typedef struct HttpBuffer
@@ -64,14 +52,6 @@ typedef struct HttpBuffer
 	size_t		len;
 	size_t		size;
 } HttpBuffer;
-
-/* What libcurl wants to know about a descriptor, and what epoll was told. */
-typedef struct HttpSocket
-{
-	uint32		wanted;
-	uint32		watched;
-	bool		ours;			/* made by open_socket(): its end will be told */
-} HttpSocket;
 
 /*
  * What transfers to one server with one key have in common.  Options that
@@ -92,6 +72,7 @@ typedef struct HttpPeer
 	int			request_timeout;
 	bool		plain;
 	bool		loopback;
+	EngineLane	lane;
 	struct curl_slist *headers; /* of requests without body */
 	struct curl_slist *body_headers;	/* of requests with one */
 } HttpPeer;
@@ -105,12 +86,14 @@ typedef enum TransferState
 
 struct HttpTransfer
 {
+	EngineTask	task;			/* the first member: one is as good as the other */
 	dlist_node	node;			/* in the client's list of its state */
 	HttpClient *client;
 	TransferState state;
-	CURL	   *easy;
 	HttpPeer   *peer;			/* whose options the easy handle has */
 	void	   *owner;
+	HttpMethod	method;			/* of the request that the easy handle has options for */
+	bool		has_body;
 	bool		may_resend;		/* sending it twice does no harm */
 	bool		sent;			/* the request was, or was about to be, written */
 	bool		too_large;
@@ -125,17 +108,10 @@ struct HttpClient
 {
 	MemoryContext context;
 	MemoryContextCallback callback;
-	CURLM	   *multi;			/* NULL: to be made by the next http_start() */
-	int			epoll_fd;
-	WaitEventSet *wait_set;
-	HttpSocket *sockets;		/* indexed by descriptor; malloc'd */
-	int			nsockets;
-	int64		deadline;		/* of libcurl's timer, or NO_DEADLINE */
-	bool		deadline_told;	/* has libcurl set it since we asked? */
-	int			nrunning;
+	Engine	   *engine;
 	int			nidle;
-	dlist_head	running;
-	dlist_head	ended;			/* waiting for http_next_ended() */
+	dlist_head	running;		/* the engine has them */
+	dlist_head	unstarted;		/* which could not be: they have ended */
 	dlist_head	taken;			/* handed out, not yet freed */
 	dlist_head	idle;
 	dlist_head	peers;
@@ -145,16 +121,6 @@ struct HttpClient
 /*
  * Small tools
  */
-
-/* Microseconds of a clock that never jumps. */
-static int64
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* Appends data and a terminating NUL; false if there is no memory. */
 static bool
@@ -196,119 +162,6 @@ static bool
 same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-/*
- * Sockets
- */
-
-static HttpSocket *
-socket_entry(HttpClient *client, int fd)
-{
-	if (fd >= client->nsockets)
-	{
-		int			n = Max(fd + 1, Max(64, client->nsockets * 2));
-		HttpSocket *enlarged = realloc(client->sockets, n * sizeof(HttpSocket));
-
-		if (enlarged == NULL)
-			return NULL;
-		memset(enlarged + client->nsockets, 0,
-			   (n - client->nsockets) * sizeof(HttpSocket));
-		client->sockets = enlarged;
-		client->nsockets = n;
-	}
-	return &client->sockets[fd];
-}
-
-/* Tells epoll what is wanted; false if it could not. */
-static bool
-watch_socket(HttpClient *client, int fd, HttpSocket *entry)
-{
-	struct epoll_event event = {.events = entry->wanted, .data.fd = fd};
-	int			rc;
-
-	if (entry->wanted == entry->watched)
-		return true;
-	if (entry->wanted == 0)
-	{
-		/* it may be closed already, and then epoll has forgotten it */
-		(void) epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, fd, &event);
-		rc = 0;
-	}
-	else if (entry->watched == 0)
-		rc = epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-	else
-		rc = epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, fd, &event);
-	if (rc == 0)
-		entry->watched = entry->wanted;
-	return rc == 0;
-}
-
-/*
- * libcurl's CURLMOPT_SOCKETFUNCTION.  A connection that comes to rest is left in
- * epoll, as its next request usually follows at once: two system calls a request
- * less.  That is safe for sockets whose end close_socket() will tell.
- */
-static int
-watch_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
-{
-	HttpClient *client = arg;
-	HttpSocket *entry = socket_entry(client, fd);
-
-	if (entry == NULL)
-		return -1;
-	entry->wanted = 0;
-	if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
-		entry->wanted |= EPOLLIN;
-	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
-		entry->wanted |= EPOLLOUT;
-	if (entry->wanted == 0 && entry->ours && entry->watched == EPOLLIN)
-		return 0;
-	return watch_socket(client, fd, entry) ? 0 : -1;
-}
-
-static curl_socket_t
-open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	HttpClient *client = arg;
-	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
-							address->protocol);
-	HttpSocket *entry;
-
-	if (fd < 0)
-		return CURL_SOCKET_BAD;
-	entry = socket_entry(client, fd);
-	if (entry == NULL)
-	{
-		close(fd);
-		errno = ENOMEM;
-		return CURL_SOCKET_BAD;
-	}
-	entry->wanted = entry->watched = 0;
-	entry->ours = true;
-	return fd;
-}
-
-static int
-close_socket(void *arg, curl_socket_t fd)
-{
-	HttpClient *client = arg;
-
-	if (fd < client->nsockets)
-		memset(&client->sockets[fd], 0, sizeof(HttpSocket));
-	return close(fd);
-}
-
-/* libcurl's CURLMOPT_TIMERFUNCTION. */
-static int
-timer_callback(CURLM *multi, long timeout_ms, void *arg)
-{
-	HttpClient *client = arg;
-
-	client->deadline = timeout_ms < 0 ? NO_DEADLINE :
-		now_us() + (int64) timeout_ms * 1000;
-	client->deadline_told = true;
-	return 0;
 }
 
 /*
@@ -572,6 +425,7 @@ peer_create(HttpClient *client, const MixpeekServer *server)
 		return NULL;
 	}
 	peer->current = true;
+	dlist_init(&peer->lane.waiting);
 	dlist_push_head(&client->peers, &peer->node);
 	return peer;
 }
@@ -616,10 +470,9 @@ restrict_protocols(CURL *easy)
 static CURLcode
 set_callbacks(HttpTransfer *transfer)
 {
-	CURL	   *easy = transfer->easy;
-	CURLcode	code = CURLE_OK;
+	CURL	   *easy = transfer->task.easy;
+	CURLcode	code = engine_set_options(transfer->client->engine, &transfer->task);
 
-	SET(CURLOPT_PRIVATE, transfer);
 	SET(CURLOPT_ERRORBUFFER, transfer->error);
 	SET(CURLOPT_WRITEFUNCTION, body_callback);
 	SET(CURLOPT_WRITEDATA, transfer);
@@ -627,10 +480,6 @@ set_callbacks(HttpTransfer *transfer)
 	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_PREREQFUNCTION, before_request);
 	SET(CURLOPT_PREREQDATA, transfer);
-	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
-	SET(CURLOPT_OPENSOCKETDATA, transfer->client);
-	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-	SET(CURLOPT_CLOSESOCKETDATA, transfer->client);
 	return code;
 }
 
@@ -681,53 +530,69 @@ set_peer(HttpTransfer *transfer, HttpPeer *peer)
 
 	if (transfer->peer == peer)
 		return CURLE_OK;
-	curl_easy_reset(transfer->easy);
+	curl_easy_reset(transfer->task.easy);
+	transfer->method = HTTP_NONE;
 	peer_release(transfer->peer);
 	transfer->peer = peer;
 	peer->references++;
 	code = set_callbacks(transfer);
 	if (code == CURLE_OK)
-		code = set_common_options(transfer->easy);
+		code = set_common_options(transfer->task.easy);
 	if (code == CURLE_OK)
-		code = set_peer_options(transfer->easy, peer);
+		code = set_peer_options(transfer->task.easy, peer);
 	return code;
 }
 
+/* What requests of one kind have in common. */
 static CURLcode
-set_body(HttpTransfer *transfer, const char *body, size_t body_len)
+set_method(HttpTransfer *transfer, HttpMethod method, bool has_body)
 {
-	CURL	   *easy = transfer->easy;
+	static const char *const names[] = {"", "GET", "POST", "PUT", "DELETE"};
+	CURL	   *easy = transfer->task.easy;
 	CURLcode	code = CURLE_OK;
 
-	if (!buffer_append(&transfer->request, body, body_len))
-		return CURLE_OUT_OF_MEMORY;
-	SET(CURLOPT_POST, 1L);
-	SET(CURLOPT_POSTFIELDS, transfer->request.data);
-	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) body_len);
-	SET(CURLOPT_HTTPHEADER, transfer->peer->body_headers);
+	if (transfer->method == method && transfer->has_body == has_body)
+		return CURLE_OK;
+	transfer->method = HTTP_NONE;
+	SET(has_body ? CURLOPT_POST : CURLOPT_HTTPGET, 1L);
+	SET(CURLOPT_HTTPHEADER, has_body ? transfer->peer->body_headers : transfer->peer->headers);
+	SET(CURLOPT_CUSTOMREQUEST, names[method]);
+	if (code == CURLE_OK)
+	{
+		transfer->method = method;
+		transfer->has_body = has_body;
+	}
 	return code;
+}
+
+/* A URL that libcurl has is not copied again. */
+static CURLcode
+set_url(CURL *easy, const char *url)
+{
+	char	   *present = NULL;
+
+	if (curl_easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &present) == CURLE_OK &&
+		present && strcmp(present, url) == 0)
+		return CURLE_OK;
+	return curl_easy_setopt(easy, CURLOPT_URL, url);
 }
 
 static CURLcode
 set_request(HttpTransfer *transfer, HttpMethod method, const char *url,
 			const char *body, size_t body_len)
 {
-	static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
-	CURL	   *easy = transfer->easy;
-	CURLcode	code = CURLE_OK;
+	CURL	   *easy = transfer->task.easy;
+	bool		has_body = body != NULL || method == HTTP_POST || method == HTTP_PUT;
+	CURLcode	code = set_url(easy, url);
 
-	SET(CURLOPT_URL, url);
-	if (body || method == HTTP_POST || method == HTTP_PUT)
-	{
-		if (code == CURLE_OK)
-			code = set_body(transfer, body ? body : "", body_len);
-	}
-	else
-	{
-		SET(CURLOPT_HTTPGET, 1L);
-		SET(CURLOPT_HTTPHEADER, transfer->peer->headers);
-	}
-	SET(CURLOPT_CUSTOMREQUEST, names[method]);
+	if (code == CURLE_OK)
+		code = set_method(transfer, method, has_body);
+	if (code != CURLE_OK || !has_body)
+		return code;
+	if (!buffer_append(&transfer->request, body ? body : "", body_len))
+		return CURLE_OUT_OF_MEMORY;
+	SET(CURLOPT_POSTFIELDS, transfer->request.data);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) body_len);
 	return code;
 }
 
@@ -751,7 +616,7 @@ transfer_take(HttpClient *client)
 	{
 		transfer = MemoryContextAllocZero(client->context, sizeof(HttpTransfer));
 		transfer->client = client;
-		transfer->easy = curl_easy_init();
+		transfer->task.easy = curl_easy_init();
 	}
 	return transfer;
 }
@@ -760,8 +625,8 @@ transfer_take(HttpClient *client)
 static void
 transfer_release(HttpTransfer *transfer)
 {
-	if (transfer->easy)
-		curl_easy_cleanup(transfer->easy);
+	if (transfer->task.easy)
+		curl_easy_cleanup(transfer->task.easy);
 	peer_release(transfer->peer);
 	free(transfer->request.data);
 	free(transfer->body.data);
@@ -789,6 +654,8 @@ classify_end(const HttpTransfer *transfer, CURLcode code)
 {
 	if (code == CURLE_OK)
 		return transfer->answer.status > 0 ? HTTP_ANSWERED : HTTP_BROKEN;
+	if (code == ENGINE_NOT_BEGUN)
+		return HTTP_NOT_BEGUN;
 	if (transfer->too_large || code == CURLE_FILESIZE_EXCEEDED)
 		return HTTP_TOO_LARGE;
 	if (transfer->no_memory || code == CURLE_OUT_OF_MEMORY)
@@ -825,7 +692,7 @@ describe_not_sent(HttpTransfer *transfer, CURLcode code)
 	else if (code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY)
 		strlcpy(answer->error, "host name could not be resolved", sizeof(answer->error));
 	else if (code == CURLE_COULDNT_CONNECT &&
-			 curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK &&
+			 curl_easy_getinfo(transfer->task.easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK &&
 			 os_errno != 0)
 		strlcpy(answer->error, strerror((int) os_errno), sizeof(answer->error));
 	else
@@ -843,6 +710,7 @@ describe_end(HttpTransfer *transfer, CURLcode code)
 	switch (answer->end)
 	{
 		case HTTP_ANSWERED:
+		case HTTP_NOT_BEGUN:
 			return;
 		case HTTP_NOT_SENT:
 			describe_not_sent(transfer, code);
@@ -875,10 +743,10 @@ fill_answer(HttpTransfer *transfer, CURLcode code)
 	long		status = 0;
 	curl_off_t	microseconds = 0;
 
-	if (transfer->easy)
+	if (transfer->task.easy)
 	{
-		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-		curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &microseconds);
+		curl_easy_getinfo(transfer->task.easy, CURLINFO_RESPONSE_CODE, &status);
+		curl_easy_getinfo(transfer->task.easy, CURLINFO_TOTAL_TIME_T, &microseconds);
 	}
 	if (transfer->body.data == NULL && !buffer_append(&transfer->body, "", 0))
 		transfer->no_memory = true;
@@ -892,24 +760,12 @@ fill_answer(HttpTransfer *transfer, CURLcode code)
 	describe_end(transfer, code);
 }
 
-/* The transfer is over; it is in no list and no multi handle. */
+/* The transfer is over; it is in no list and the engine has let go of it. */
 static void
 transfer_end(HttpTransfer *transfer, CURLcode code)
 {
 	fill_answer(transfer, code);
 	transfer->state = TRANSFER_ENDED;
-	dlist_push_tail(&transfer->client->ended, &transfer->node);
-}
-
-static void
-transfer_stop(HttpTransfer *transfer)
-{
-	HttpClient *client = transfer->client;
-
-	if (client->multi)
-		curl_multi_remove_handle(client->multi, transfer->easy);
-	dlist_delete(&transfer->node);
-	client->nrunning--;
 }
 
 /*
@@ -929,89 +785,14 @@ client_teardown(void *arg)
 {
 	HttpClient *client = arg;
 
-	while (!dlist_is_empty(&client->running))
-	{
-		HttpTransfer *transfer = dlist_head_element(HttpTransfer, node, &client->running);
-
-		transfer_stop(transfer);
-		transfer_release(transfer);
-	}
-	release_list(&client->ended);
+	if (client->engine)
+		engine_destroy(client->engine);
+	release_list(&client->running);
+	release_list(&client->unstarted);
 	release_list(&client->taken);
 	release_list(&client->idle);
 	while (!dlist_is_empty(&client->peers))
 		peer_retire(dlist_head_element(HttpPeer, node, &client->peers));
-	if (client->multi)
-		curl_multi_cleanup(client->multi);
-	if (client->wait_set)
-		FreeWaitEventSet(client->wait_set);
-	if (client->epoll_fd >= 0)
-	{
-		close(client->epoll_fd);
-		ReleaseExternalFD();
-	}
-	free(client->sockets);
-}
-
-/* Gives up all transfers and libcurl's state after an error inside libcurl. */
-static void
-client_fail(HttpClient *client)
-{
-	while (!dlist_is_empty(&client->running))
-	{
-		HttpTransfer *transfer = dlist_head_element(HttpTransfer, node, &client->running);
-
-		transfer_stop(transfer);
-		transfer_end(transfer, CURLE_OUT_OF_MEMORY);
-	}
-	curl_multi_cleanup(client->multi);
-	client->nsockets = 0;		/* all are closed, what is known of them is void */
-	client->multi = NULL;
-	client->deadline = NO_DEADLINE;
-}
-
-static CURLM *
-create_multi(HttpClient *client)
-{
-	CURLM	   *multi = curl_multi_init();
-
-	if (multi == NULL)
-		return NULL;
-	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_callback);
-	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
-	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
-	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
-	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX);
-
-	/*
-	 * libcurl counts connections in use, too; the callers' max_connections
-	 * already bound their number.
-	 */
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, 4096L);
-	return multi;
-}
-
-static void
-create_wait_set(HttpClient *client)
-{
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not open another file descriptor for HTTP requests")));
-	client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (client->epoll_fd < 0)
-	{
-		ReleaseExternalFD();
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not create an epoll descriptor: %m")));
-	}
-	client->wait_set = COMPAT_CREATE_WAIT_EVENT_SET(3);
-	AddWaitEventToSet(client->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	if (IsUnderPostmaster)
-		AddWaitEventToSet(client->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
-						  NULL, NULL);
-	AddWaitEventToSet(client->wait_set, WL_SOCKET_READABLE, client->epoll_fd, NULL, NULL);
 }
 
 static void
@@ -1029,17 +810,15 @@ init_libcurl(void)
 }
 
 HttpClient *
-http_client_create(void)
+http_client_create(bool thread)
 {
 	HttpClient *client;
 
 	init_libcurl();
 	client = palloc0(sizeof(HttpClient));
 	client->context = CurrentMemoryContext;
-	client->epoll_fd = -1;
-	client->deadline = NO_DEADLINE;
 	dlist_init(&client->running);
-	dlist_init(&client->ended);
+	dlist_init(&client->unstarted);
 	dlist_init(&client->taken);
 	dlist_init(&client->idle);
 	dlist_init(&client->peers);
@@ -1047,174 +826,20 @@ http_client_create(void)
 	client->callback.func = client_teardown;
 	client->callback.arg = client;
 	MemoryContextRegisterResetCallback(client->context, &client->callback);
-	create_wait_set(client);
+	client->engine = engine_create(thread);
 	return client;
-}
-
-/*
- * Driving
- */
-
-/*
- * No signal may arrive in a thread that is not PostgreSQL's: libcurl's resolver
- * threads inherit the mask that is in force when they are started.
- */
-static void
-block_signals(sigset_t *saved)
-{
-	sigset_t	all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, saved);
-}
-
-static void
-restore_signals(const sigset_t *saved)
-{
-	pthread_sigmask(SIG_SETMASK, saved, NULL);
-}
-
-/* Lets libcurl act on one socket, or on its timer. */
-static void
-act(HttpClient *client, curl_socket_t fd, int events)
-{
-	int			running;
-
-	if (client->multi &&
-		curl_multi_socket_action(client->multi, fd, events, &running) != CURLM_OK)
-		client_fail(client);
-}
-
-static void
-handle_event(HttpClient *client, const struct epoll_event *event)
-{
-	int			fd = event->data.fd;
-	HttpSocket *entry = socket_entry(client, fd);
-	int			events = 0;
-
-	if (entry == NULL)
-		return;
-	if (entry->wanted == 0)
-	{
-		/* the other side closed a connection at rest; libcurl will see it */
-		(void) watch_socket(client, fd, entry);
-		return;
-	}
-	if (event->events & EPOLLIN)
-		events |= CURL_CSELECT_IN;
-	if (event->events & EPOLLOUT)
-		events |= CURL_CSELECT_OUT;
-	act(client, fd, events);	/* for an error alone libcurl looks for itself */
-}
-
-static void
-handle_sockets(HttpClient *client)
-{
-	struct epoll_event events[MAX_EVENTS];
-	int			n;
-
-	do
-	{
-		n = epoll_wait(client->epoll_fd, events, MAX_EVENTS, 0);
-		for (int i = 0; i < n; i++)
-			handle_event(client, &events[i]);
-	} while (n == MAX_EVENTS);
-}
-
-/*
- * Runs libcurl's timer if it is due.  libcurl keeps silent about a timer that
- * it thinks has not changed, as when we come a moment early: then it is asked.
- */
-static void
-handle_timer(HttpClient *client)
-{
-	long		timeout_ms = -1;
-
-	if (client->deadline == NO_DEADLINE || client->deadline > now_us())
-		return;
-	client->deadline_told = false;
-	act(client, CURL_SOCKET_TIMEOUT, 0);
-	if (client->deadline_told || client->multi == NULL)
-		return;
-	curl_multi_timeout(client->multi, &timeout_ms);
-	(void) timer_callback(client->multi, timeout_ms == 0 ? 1 : timeout_ms, client);
-}
-
-/* Takes over what libcurl has finished. */
-static void
-collect_ended(HttpClient *client)
-{
-	CURLMsg    *message;
-	int			left;
-
-	while (client->multi &&
-		   (message = curl_multi_info_read(client->multi, &left)) != NULL)
-	{
-		HttpTransfer *transfer = NULL;
-		CURLcode	code = message->data.result;
-
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
-		transfer_stop(transfer);	/* frees message, too */
-		transfer_end(transfer, code);
-	}
-}
-
-static void
-drive(HttpClient *client, bool sockets)
-{
-	sigset_t	saved;
-
-	block_signals(&saved);
-	if (sockets)
-		handle_sockets(client);
-	handle_timer(client);
-	collect_ended(client);
-	restore_signals(&saved);
-}
-
-/* How long may the wait be?  Rounded up, as coming early is of no use. */
-static long
-wait_time(HttpClient *client, int64 until)
-{
-	int64		end = until;
-
-	if (client->deadline != NO_DEADLINE && (end < 0 || client->deadline < end))
-		end = client->deadline;
-	if (end < 0)
-		return -1;
-	return (long) Min(Max(0, (end - now_us() + 999) / 1000), INT_MAX);
 }
 
 void
 http_push(HttpClient *client)
 {
-	drive(client, false);
+	engine_push(client->engine);
 }
 
 void
 http_wait(HttpClient *client, long timeout_ms, uint32 wait_event)
 {
-	int64		until = timeout_ms < 0 ? -1 : now_us() + (int64) timeout_ms * 1000;
-	bool		over = false;
-
-	if (!dlist_is_empty(&client->ended))
-		return;
-	drive(client, false);		/* what was started since */
-	while (dlist_is_empty(&client->ended) && !over)
-	{
-		WaitEvent	event;
-		int			n;
-
-		n = WaitEventSetWait(client->wait_set, wait_time(client, until),
-							 &event, 1, wait_event);
-
-		/* the latch hides the sockets; they must not starve */
-		drive(client, n > 0);
-		over = (n > 0 && (event.events & WL_LATCH_SET)) ||
-			(until >= 0 && now_us() >= until);
-	}
+	engine_wait(client->engine, dlist_is_empty(&client->unstarted) ? timeout_ms : 0, wait_event);
 }
 
 /*
@@ -1238,9 +863,7 @@ prepare(HttpTransfer *transfer, const MixpeekServer *server, HttpMethod method,
 	HttpPeer   *peer = peer_get(client, server);
 	CURLcode	code;
 
-	if (client->multi == NULL)
-		client->multi = create_multi(client);
-	if (peer == NULL || client->multi == NULL || transfer->easy == NULL)
+	if (peer == NULL || transfer->task.easy == NULL)
 		return CURLE_OUT_OF_MEMORY;
 	code = set_peer(transfer, peer);
 	if (code == CURLE_OK)
@@ -1250,7 +873,7 @@ prepare(HttpTransfer *transfer, const MixpeekServer *server, HttpMethod method,
 
 HttpTransfer *
 http_start(HttpClient *client, const MixpeekServer *server, HttpMethod method,
-		   const char *path, const char *body, size_t body_len, void *owner)
+		   const char *path, const char *body, size_t body_len, int at_once, void *owner)
 {
 	const char *url = build_url(client, server, path);
 	HttpTransfer *transfer = transfer_take(client);
@@ -1260,17 +883,17 @@ http_start(HttpClient *client, const MixpeekServer *server, HttpMethod method,
 	transfer->owner = owner;
 	transfer->may_resend = (method == HTTP_GET);
 	code = prepare(transfer, server, method, url, body, body_len);
-	if (code == CURLE_OK &&
-		curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK)
-		code = CURLE_OUT_OF_MEMORY;
 	if (code != CURLE_OK)
 	{
 		transfer_end(transfer, code);
+		dlist_push_tail(&client->unstarted, &transfer->node);
 		return transfer;
 	}
 	transfer->state = TRANSFER_RUNNING;
+	transfer->task.lane = &transfer->peer->lane;
+	transfer->task.at_once = at_once;
 	dlist_push_tail(&client->running, &transfer->node);
-	client->nrunning++;
+	engine_start(client->engine, &transfer->task);
 	return transfer;
 }
 
@@ -1279,9 +902,16 @@ http_next_ended(HttpClient *client)
 {
 	HttpTransfer *transfer;
 
-	if (dlist_is_empty(&client->ended))
-		return NULL;
-	transfer = dlist_container(HttpTransfer, node, dlist_pop_head_node(&client->ended));
+	if (!dlist_is_empty(&client->unstarted))
+		transfer = dlist_container(HttpTransfer, node, dlist_pop_head_node(&client->unstarted));
+	else
+	{
+		transfer = (HttpTransfer *) engine_next_ended(client->engine);
+		if (transfer == NULL)
+			return NULL;
+		dlist_delete(&transfer->node);
+		transfer_end(transfer, transfer->task.code);
+	}
 	dlist_push_tail(&client->taken, &transfer->node);
 	return transfer;
 }
@@ -1304,9 +934,8 @@ http_transfer_free(HttpTransfer *transfer)
 	HttpClient *client = transfer->client;
 
 	if (transfer->state == TRANSFER_RUNNING)
-		transfer_stop(transfer);
-	else
-		dlist_delete(&transfer->node);
+		engine_cancel(client->engine, &transfer->task);
+	dlist_delete(&transfer->node);
 	transfer->state = TRANSFER_IDLE;
 	if (transfer->peer && client->nidle < MAX_IDLE_TRANSFERS)
 	{

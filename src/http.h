@@ -21,6 +21,7 @@ typedef struct HttpTransfer HttpTransfer;
 
 typedef enum HttpMethod
 {
+	HTTP_NONE,
 	HTTP_GET,
 	HTTP_POST,
 	HTTP_PUT,
@@ -31,6 +32,7 @@ typedef enum HttpMethod
 typedef enum HttpEnd
 {
 	HTTP_ANSWERED,				/* status, headers and whole body are here */
+	HTTP_NOT_BEGUN,				/* it waited for others, and one of them went wrong */
 	HTTP_NOT_SENT,				/* no connection: name, refused, connect timeout */
 	HTTP_TLS_FAILED,			/* no connection: certificate or handshake */
 	HTTP_TIMED_OUT,				/* sent, no (whole) answer in request_timeout */
@@ -57,14 +59,20 @@ typedef struct HttpAnswer
 	double		seconds;		/* how long the transfer took */
 } HttpAnswer;
 
-/* In the current memory context.  Raises only out of memory. */
-extern HttpClient *http_client_create(void);
+/*
+ * In the current memory context.  With a thread, transfers go on whatever the
+ * caller does, and none of them can be freed before it has ended.  Raises only what
+ * there is too little of: memory, file descriptors.
+ */
+extern HttpClient *http_client_create(bool thread);
 
 /*
  * Starts a request: path is what follows the server's base_url and begins
  * with a slash, its parts already escaped.  body is JSON in UTF-8, or NULL.
- * The client copies path, body and what it needs of server.  "owner" is
- * handed back by http_transfer_owner().  Raises only out of memory: what else
+ * The client copies path, body and what it needs of server.  At most at_once requests
+ * to the server run together (0: any number): of more, those that were started later
+ * wait, and end with HTTP_NOT_BEGUN should one of the others say that the server is in
+ * trouble.  "owner" is handed back by http_transfer_owner().  Raises only out of memory: what else
  * goes wrong is the transfer's answer.  Nothing is sent before http_push() or http_wait().
  *
  * All but a GET is at most once on the wire: if a kept-alive connection dies,
@@ -72,9 +80,12 @@ extern HttpClient *http_client_create(void);
  */
 extern HttpTransfer *http_start(HttpClient *client, const MixpeekServer *server,
 								HttpMethod method, const char *path,
-								const char *body, size_t body_len, void *owner);
+								const char *body, size_t body_len, int at_once, void *owner);
 
-/* Sends what was started, for a caller that has other things to do before it waits. */
+/*
+ * Sends what was started, and sees what has ended, for a caller that has other things
+ * to do before it waits.
+ */
 extern void http_push(HttpClient *client);
 
 /*

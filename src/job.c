@@ -217,11 +217,17 @@ take_enrichments(Job *job, Jsonb *document)
 		job->enrichments = enrichments;
 }
 
-void
+bool
 job_take_answer(Job *job, JobStep step, const Response *response)
 {
 	MemoryContext old = MemoryContextSwitchTo(job->context);
+	char	   *id = step == JOB_DELETE ? NULL : json_document_id(response->json);
 
+	if (response->verdict == VERDICT_DONE && step != JOB_DELETE && id == NULL)
+	{
+		MemoryContextSwitchTo(old);
+		return false;
+	}
 	job->answered = true;
 	if (response->verdict == VERDICT_GONE)
 	{
@@ -245,7 +251,7 @@ job_take_answer(Job *job, JobStep step, const Response *response)
 	{
 		if (step == JOB_CREATE)
 		{
-			job->document_id = json_document_id(response->json);
+			job->document_id = id;
 			job->told_features = job->features_hash;
 		}
 		job->told_content = job->content_hash;
@@ -253,6 +259,7 @@ job_take_answer(Job *job, JobStep step, const Response *response)
 		take_enrichments(job, response->json);
 	}
 	MemoryContextSwitchTo(old);
+	return true;
 }
 
 /*

@@ -64,6 +64,7 @@ typedef struct Job
 
 	/* what is stored about it */
 	bool		stored;
+	bool		taken_for_new;	/* that was not looked for: its row is a new one */
 	ItemPointerData line;		/* where its line was last; not valid: not known */
 	char	   *document_id;	/* NULL: none is known */
 	bool		in_doubt;		/* a create was sent and not answered */
@@ -118,8 +119,11 @@ extern char *job_body(const Job *job, JobStep step, size_t *len);
 /* A MemberFilter: what job_take_answer() does not look at. */
 extern bool job_needs_no_member(const char *name, size_t len);
 
-/* Takes in the answer to a delete, create or update that the API gave. */
-extern void job_take_answer(Job *job, JobStep step, const Response *response);
+/*
+ * Takes in the answer to a delete, create or update that the API gave; false if it is
+ * none, as it does not name the document.
+ */
+extern bool job_take_answer(Job *job, JobStep step, const Response *response);
 
 /* Takes in what a look-up said: the document with the job's marker, or NULL. */
 extern void job_take_document(Job *job, Jsonb *document);

@@ -13,8 +13,13 @@
 
 #include "limits.h"
 
-/* Keys claimed ahead at the most, where no rate limits them. */
-#define MAX_AHEAD			1000
+/*
+ * Keys that wait for their turn at the most.  More would not be sent sooner, and what
+ * is known of them would not be in the processor's caches any more when it is needed.
+ * With a quarter of them left it is time to claim the next ones: each claim is flushed.
+ */
+#define MAX_AHEAD			320
+#define FEW_AHEAD(ahead)	((ahead) / 4)
 
 /* Requests a second: headers that say less are not believed. */
 #define MIN_RATE			(1 / 60.0)
@@ -98,12 +103,20 @@ reserve(const Limits *limits)
 }
 
 /* The first answers tell what more than a few requests at once may exceed. */
-static int
-concurrency(const Limits *limits)
+int
+limits_at_once(const Limits *limits)
 {
 	if (limits->down)
 		return 1;
 	return Min((int) limits->window, limits->ended ? INT_MAX : FIRST_REQUESTS);
+}
+
+static int
+may_start(const Limits *limits)
+{
+	int			at_once = limits_at_once(limits);
+
+	return limits->ended && !limits->down && limits->failures == 0 && limits->rate == 0 ? at_once * 2 : at_once;
 }
 
 double
@@ -111,7 +124,7 @@ limits_delay(Limits *limits, double now)
 {
 	double		delay = 0;
 
-	if (limits->running >= concurrency(limits))
+	if (limits->running >= may_start(limits))
 		return -1;
 	if (limits->down)
 		delay = limits->down_until - now;
@@ -126,8 +139,8 @@ limits_delay(Limits *limits, double now)
 }
 
 /*
- * What can be sent within the next second, so that a claimed key does not
- * wait for long in the state "sending".
+ * Beside the requests that run, what can be sent within the next second, so that a
+ * claimed key does not wait for long in the state "sending".
  */
 static int
 keys_ahead(Limits *limits, double now)
@@ -135,7 +148,7 @@ keys_ahead(Limits *limits, double now)
 	if (limits->rate == 0)
 		return MAX_AHEAD;
 	fill(limits, now);
-	return (int) Min(limits->tokens + limits->rate + limits->running, MAX_AHEAD);
+	return (int) Min(limits->tokens + limits->rate, MAX_AHEAD);
 }
 
 int
@@ -145,22 +158,29 @@ limits_room(Limits *limits, double now, int claimed)
 		return limits->down_until <= now && claimed == 0 ? 1 : 0;
 	if (limits->blocked_until > now)
 		return 0;
-	return Max(0, keys_ahead(limits, now) - claimed);
+	return Max(0, limits->running + keys_ahead(limits, now) - claimed);
 }
 
 bool
 limits_is_fed(Limits *limits, double now, int claimed)
 {
-	return claimed - limits->running > keys_ahead(limits, now) / 2;
+	return claimed - limits->running > FEW_AHEAD(keys_ahead(limits, now));
 }
 
-int64
+LimitsMark
 limits_started(Limits *limits)
 {
-	limits->running++;
+	LimitsMark	mark = {++limits->started, limits->running++};
+
 	if (limits->rate > 0)
 		limits->tokens -= 1.0;
-	return ++limits->started;
+	return mark;
+}
+
+void
+limits_not_begun(Limits *limits)
+{
+	limits->running--;
 }
 
 bool
@@ -176,15 +196,16 @@ limits_is_outage(const HttpAnswer *answer, Verdict verdict)
 
 /*
  * The server's bucket as an answer shows it, when it let that request in: since
- * then it has got fuller with time, and some of the requests that began later, or
- * earlier and are still under way, have taken theirs.  What is known is between two
- * bounds; within them our own count is as good as any.
+ * then it has got fuller with time.  Each request that began later, or was under way
+ * when this one began, may have taken its token before that or since: the server need not
+ * take them in our order, nor do we see them end in its order.  So what is known is
+ * between two bounds; within them our own count is as good as any.
  */
 static void
-correct_tokens(Limits *limits, int64 number, const HttpAnswer *answer)
+correct_tokens(Limits *limits, LimitsMark mark, const HttpAnswer *answer)
 {
-	double		later = limits->started - number;
-	double		least = answer->remaining - Max(later, limits->running);
+	double		later = limits->started - mark.number;
+	double		least = answer->remaining - later - mark.running;
 	double		most = answer->remaining + limits->rate * answer->seconds -
 		Max(later - limits->running, 0);
 
@@ -198,7 +219,7 @@ correct_tokens(Limits *limits, int64 number, const HttpAnswer *answer)
 
 /* What the headers say of the rate, unless the server's option says it. */
 static void
-learn(Limits *limits, int64 number, double now, const HttpAnswer *answer)
+learn(Limits *limits, LimitsMark mark, double now, const HttpAnswer *answer)
 {
 	if (!limits->rate_is_set && answer->limit > 0 && answer->window > 0 &&
 		answer->limit / answer->window != limits->rate)
@@ -206,7 +227,7 @@ learn(Limits *limits, int64 number, double now, const HttpAnswer *answer)
 	if (limits->rate > 0 && answer->remaining >= 0)
 	{
 		fill(limits, now);
-		correct_tokens(limits, number, answer);
+		correct_tokens(limits, mark, answer);
 	}
 }
 
@@ -247,14 +268,14 @@ count_failure(Limits *limits, double now, const HttpAnswer *answer, Verdict verd
 }
 
 LimitsChange
-limits_ended(Limits *limits, int64 number, double now,
+limits_ended(Limits *limits, LimitsMark mark, double now,
 			 const HttpAnswer *answer, Verdict verdict)
 {
 	bool		was_down = limits->down;
 
 	limits->running--;
 	limits->ended = true;
-	learn(limits, number, now, answer);
+	learn(limits, mark, now, answer);
 	if (verdict == VERDICT_SLOW_DOWN || answer->status == 503)
 		slow_down(limits, now, answer, verdict);
 	if (limits_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)

@@ -25,9 +25,9 @@ typedef struct Limits
 	int			max_running;	/* the server's max_connections */
 	double		window;			/* requests at once, 1 … max_running */
 	double		shrunk_at;
-	int			running;
+	int			running;		/* also those that wait in the client; see limits_delay() */
 	bool		ended;			/* a request has, since the limits were set up */
-	int64		started;		/* ever; a request's number is what it was then */
+	int64		started;		/* ever */
 	double		blocked_until;	/* Retry-After */
 	int			failures;		/* in a row */
 	bool		down;			/* the breaker is open */
@@ -52,8 +52,13 @@ extern void limits_init(Limits *limits, const MixpeekServer *server);
  */
 extern void limits_reload(Limits *limits, const MixpeekServer *server, bool same_limits);
 
-/* Seconds until a request may start: 0 now, -1 not before another has ended. */
+/*
+ * Seconds until a request may start: 0 now, -1 not before another has ended.  Of a
+ * server that is well, and has no rate, more are started than may run: of all of them
+ * limits_at_once() are sent, and the others as soon as one of these has ended.
+ */
 extern double limits_delay(Limits *limits, double now);
+extern int	limits_at_once(const Limits *limits);
 
 /* How many keys it makes sense to have ready, beyond those already claimed. */
 extern int	limits_room(Limits *limits, double now, int claimed);
@@ -61,9 +66,16 @@ extern int	limits_room(Limits *limits, double now, int claimed);
 /* Enough of them wait for their turn: many keys are claimed at once, and then none for a while. */
 extern bool limits_is_fed(Limits *limits, double now, int claimed);
 
-/* A request goes out; returns its number, for limits_ended(). */
-extern int64 limits_started(Limits *limits);
-extern LimitsChange limits_ended(Limits *limits, int64 number, double now,
+/* A request goes out: how many had gone out with it, and how many others were under way. */
+typedef struct LimitsMark
+{
+	int64		number;
+	int			running;
+} LimitsMark;
+
+extern LimitsMark limits_started(Limits *limits);
+extern void limits_not_begun(Limits *limits);
+extern LimitsChange limits_ended(Limits *limits, LimitsMark mark, double now,
 								 const HttpAnswer *answer, Verdict verdict);
 
 /* Was this the server's failure, not the request's?  It costs no attempt. */

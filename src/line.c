@@ -190,11 +190,21 @@ predicate_holds(Lines *lines, IndexInfo *info, ExprContext *econtext)
 	return ExecQual(info->ii_PredicateState, econtext);
 }
 
+/* What has not changed is as unique as it was. */
+static IndexUniqueCheck
+unique_check(Relation index, TupleTableSlot *old, bool unchanged)
+{
+	if (!index->rd_index->indisunique || unchanged)
+		return UNIQUE_CHECK_NO;
+	return old ? UNIQUE_CHECK_YES : UNIQUE_CHECK_PARTIAL;
+}
+
 /*
  * Enters a line that is in the table now.  old: the version before, NULL for a new
  * line.  An index whose columns are the same is told so: it clears away dead versions.
+ * False, for a new line only, if there may be another one with the same key.
  */
-static void
+static bool
 enter_in_indexes(Lines *lines, TupleTableSlot *line, TupleTableSlot *old,
 				 CompatUpdateIndexes which)
 {
@@ -208,15 +218,20 @@ enter_in_indexes(Lines *lines, TupleTableSlot *line, TupleTableSlot *old,
 	{
 		Relation	index = lines->indexes->ri_IndexRelationDescs[i];
 		IndexInfo  *info = lines->indexes->ri_IndexRelationInfo[i];
+		IndexUniqueCheck check;
+		bool		unchanged;
 
 		if (!info->ii_ReadyForInserts || COMPAT_PASSES_INDEX(which, info) ||
 			!predicate_holds(lines, info, econtext))
 			continue;
+		unchanged = old != NULL && !is_changed(info, old, line);
+		check = unique_check(index, old, unchanged);
 		FormIndexDatum(info, line, lines->estate, values, nulls);
-		index_insert(index, values, nulls, &line->tts_tid, lines->rel,
-					 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-					 old != NULL && !is_changed(info, old, line), info);
+		if (!index_insert(index, values, nulls, &line->tts_tid, lines->rel, check, unchanged, info) &&
+			check == UNIQUE_CHECK_PARTIAL)
+			return false;
 	}
+	return true;
 }
 
 /*
@@ -227,7 +242,7 @@ enter_in_indexes(Lines *lines, TupleTableSlot *line, TupleTableSlot *old,
 	"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18"
 #define ALL_TYPES \
 	OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BYTEAOID, INT4OID, TIMESTAMPTZOID, \
-	TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, INT2OID, NAMEOID, TEXTOID, BYTEAOID, BYTEAOID
+	TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, INT2OID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID
 
 /* Runs a statement that returns a line's place; false if there is no such line. */
 static bool
@@ -254,16 +269,15 @@ run_on_line(Statement *query, TupleTableSlot *line, ItemPointer old_tid)
 	return done;
 }
 
-static void
+static bool
 insert_by_statement(TupleTableSlot *line)
 {
 	static Statement query = {
-		"INSERT INTO mixpeek.documents VALUES (" ALL_COLUMNS ") RETURNING ctid",
+		"INSERT INTO mixpeek.documents VALUES (" ALL_COLUMNS ") ON CONFLICT DO NOTHING RETURNING ctid",
 		LINE_COLUMNS, {ALL_TYPES}
 	};
 
-	if (!run_on_line(&query, line, NULL))
-		ItemPointerSetInvalid(&line->tts_tid);	/* a trigger did not want it */
+	return run_on_line(&query, line, NULL);
 }
 
 static bool
@@ -277,6 +291,37 @@ update_by_statement(TupleTableSlot *line, ItemPointer old_tid)
 	};
 
 	return run_on_line(&query, line, old_tid);
+}
+
+/*
+ * The primary key's index
+ */
+
+/* What the scan allocates lives as long as the scan. */
+static bool
+find_in_index(Lines *lines, Oid relation, Datum collection, Datum key)
+{
+	ScanKeyData keys[KEY_COLUMNS];
+	MemoryContext old;
+	bool		found;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, collection);
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, key);
+	old = MemoryContextSwitchTo(lines->context);
+	if (lines->key_index == NULL)
+	{
+		(void) RelationGetIndexList(lines->rel);	/* fills it in */
+		lines->key_index = index_open(lines->rel->rd_pkindex, AccessShareLock);
+	}
+	if (lines->key_scan == NULL)
+		lines->key_scan = COMPAT_INDEX_BEGINSCAN(lines->rel, lines->key_index, GetActiveSnapshot(), KEY_COLUMNS);
+	index_rescan(lines->key_scan, keys, KEY_COLUMNS, NULL, 0);
+	found = index_getnext_slot(lines->key_scan, ForwardScanDirection, lines->found);
+	MemoryContextSwitchTo(old);
+	if (found)
+		slot_getallattrs(lines->found);
+	return found;
 }
 
 /*
@@ -305,20 +350,59 @@ lines_add(Lines *lines)
 	return line;
 }
 
+/* Somewhere behind the end of every table. */
+static const ItemPointerData nowhere = {{MaxBlockNumber >> 16, MaxBlockNumber & 0xffff}, FirstOffsetNumber};
+
+/* By statements: a line that is not in then is either there already, or a trigger did not want it. */
+static void
+insert_with_triggers(Lines *lines)
+{
+	for (int i = 0; i < lines->nadded; i++)
+	{
+		TupleTableSlot *line = lines->added[i];
+
+		if (insert_by_statement(line))
+			continue;
+		if (find_in_index(lines, DatumGetObjectId(line->tts_values[LINE_RELATION]),
+						  line->tts_values[LINE_COLLECTION], line->tts_values[LINE_KEY]))
+			ItemPointerSetInvalid(&line->tts_tid);
+		else
+			line->tts_tid = nowhere;
+	}
+}
+
+static void
+insert_directly(Lines *lines)
+{
+	List	   *known = NIL;
+	ListCell   *lc;
+
+	table_multi_insert(lines->rel, lines->added, lines->nadded, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < lines->nadded; i++)
+	{
+		if (!enter_in_indexes(lines, lines->added[i], NULL, COMPAT_ALL_INDEXES))
+			known = lappend(known, lines->added[i]);
+	}
+	if (known)
+		CommandCounterIncrement();	/* what was put in can be taken out from here on */
+	foreach(lc, known)
+	{
+		TupleTableSlot *line = lfirst(lc);
+
+		simple_table_tuple_delete(lines->rel, &line->tts_tid, GetActiveSnapshot());
+		ItemPointerSetInvalid(&line->tts_tid);
+	}
+}
+
 void
 lines_insert(Lines *lines)
 {
 	MemoryContext old = MemoryContextSwitchTo(lines->memory);
 
-	if (lines->rel->trigdesc == NULL)
-		table_multi_insert(lines->rel, lines->added, lines->nadded, GetCurrentCommandId(true), 0, NULL);
-	for (int i = 0; i < lines->nadded; i++)
-	{
-		if (lines->rel->trigdesc == NULL)
-			enter_in_indexes(lines, lines->added[i], NULL, COMPAT_ALL_INDEXES);
-		else
-			insert_by_statement(lines->added[i]);
-	}
+	if (lines->rel->trigdesc)
+		insert_with_triggers(lines);
+	else
+		insert_directly(lines);
 	MemoryContextSwitchTo(old);
 }
 
@@ -344,33 +428,6 @@ has_key(TupleTableSlot *line, Oid relation, const char *collection, const char *
 		is_text(line->tts_values[LINE_COLLECTION], collection);
 }
 
-/* What the scan allocates lives as long as the scan. */
-static bool
-find_in_index(Lines *lines, Oid relation, const char *collection, const char *key)
-{
-	ScanKeyData keys[KEY_COLUMNS];
-	MemoryContext old;
-	bool		found;
-
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(collection));
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(key));
-	old = MemoryContextSwitchTo(lines->context);
-	if (lines->key_index == NULL)
-	{
-		(void) RelationGetIndexList(lines->rel);	/* fills it in */
-		lines->key_index = index_open(lines->rel->rd_pkindex, AccessShareLock);
-	}
-	if (lines->key_scan == NULL)
-		lines->key_scan = COMPAT_INDEX_BEGINSCAN(lines->rel, lines->key_index, GetActiveSnapshot(), KEY_COLUMNS);
-	index_rescan(lines->key_scan, keys, KEY_COLUMNS, NULL, 0);
-	found = index_getnext_slot(lines->key_scan, ForwardScanDirection, lines->found);
-	MemoryContextSwitchTo(old);
-	if (found)
-		slot_getallattrs(lines->found);
-	return found;
-}
-
 TupleTableSlot *
 lines_find(Lines *lines, ItemPointer tid, Oid relation, const char *collection, const char *key)
 {
@@ -383,7 +440,7 @@ lines_find(Lines *lines, ItemPointer tid, Oid relation, const char *collection, 
 		table_tuple_fetch_row_version(lines->rel, tid, GetActiveSnapshot(), lines->found) &&
 		has_key(lines->found, relation, collection, key);
 	if (!found)
-		found = find_in_index(lines, relation, collection, key);
+		found = find_in_index(lines, relation, CStringGetTextDatum(collection), CStringGetTextDatum(key));
 	MemoryContextSwitchTo(old);
 	return found ? lines->found : NULL;
 }

@@ -39,8 +39,9 @@ extern MemoryContext lines_memory(Lines *lines);
 
 /*
  * An empty line for lines_insert(), all of its columns null; they are numbered from
- * 0.  lines_insert() puts all of them in, each line's tts_tid says where it is.
- * Raises ERRCODE_UNIQUE_VIOLATION if there is a line with the same key.
+ * 0.  lines_insert() puts all of them in, each line's tts_tid says where it is.  Where
+ * there is a line with the same key, or somebody is about to put one in, it is not put
+ * in, and its tts_tid is not valid.
  */
 extern TupleTableSlot *lines_add(Lines *lines);
 extern void lines_insert(Lines *lines);

@@ -178,6 +178,15 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 /* mixpeek.outbox; InvalidOid where it must be looked up. */
 static Oid	outbox_oid = InvalidOid;
 
+/* InvalidOid if the extension is gone. */
+static Oid
+get_outbox_oid(void)
+{
+	if (!OidIsValid(outbox_oid))
+		outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", true));
+	return outbox_oid;
+}
+
 static void
 invalidate_outbox(Datum arg, Oid relid)
 {
@@ -195,9 +204,7 @@ buffer_flush_from(int first)
 
 	if (first >= buffer.nentries)
 		return;
-	if (!OidIsValid(outbox_oid))
-		outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", true));
-	if (!OidIsValid(outbox_oid))
+	if (!OidIsValid(get_outbox_oid()))
 		return;					/* the extension is gone, and its triggers with it */
 	work = AllocSetContextCreate(buffer.context, "mixpeek outbox insert",
 								 ALLOCSET_DEFAULT_SIZES);
@@ -395,67 +402,90 @@ outbox_init(void)
  * Worker's side
  */
 
+static bool
+is_excepted(const OutboxEntry *entry, int nexcept, const Oid *relations, char *const *collections)
+{
+	for (int i = 0; i < nexcept; i++)
+	{
+		if (entry->relation == relations[i] && strcmp(entry->collection, collections[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static OutboxEntry *
+make_entry(TupleTableSlot *slot)
+{
+	OutboxEntry *entry = palloc0(sizeof(OutboxEntry));
+
+	slot_getallattrs(slot);
+	entry->tid = slot->tts_tid;
+	entry->relation = DatumGetObjectId(slot->tts_values[0]);
+	entry->operation = DatumGetChar(slot->tts_values[1]);
+	entry->collection = TextDatumGetCString(slot->tts_values[2]);
+	if (!slot->tts_isnull[3])
+		entry->key = TextDatumGetCString(slot->tts_values[3]);
+	return entry;
+}
+
 List *
 outbox_read(ItemPointer position, int limit, int nexcept,
 			const Oid *relations, char *const *collections)
 {
-#define SELECT_ENTRIES \
-	"SELECT ctid, relation, operation, collection, key FROM mixpeek.outbox WHERE ctid > $1"
-	static Statement all = {
-		SELECT_ENTRIES " LIMIT $2", 2, {TIDOID, INT8OID}
-	};
-	static Statement some = {
-		SELECT_ENTRIES " AND (relation::oid, collection) NOT IN (SELECT * FROM unnest($3, $4)) LIMIT $2",
-		4, {TIDOID, INT8OID, OIDARRAYOID, TEXTARRAYOID}
-	};
-	Datum		args[4];
+	Relation	outbox = table_open(get_outbox_oid(), RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(outbox, NULL);
+	ItemPointerData first = *position;
+	ItemPointerData last;
+	TableScanDesc scan;
 	List	   *entries = NIL;
 
-	args[0] = PointerGetDatum(position);
-	args[1] = Int64GetDatum(limit);
-	args[2] = query_oid_array(relations, nexcept);
-	args[3] = query_text_array(collections, nexcept);
-	query_run(nexcept > 0 ? &some : &all, args, NULL);
-
-	for (uint64 i = 0; i < SPI_processed; i++)
+	ItemPointerInc(&first);
+	ItemPointerSet(&last, MaxBlockNumber, PG_UINT16_MAX);
+	PushActiveSnapshot(GetLatestSnapshot());
+	scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), &first, &last);
+	while (list_length(entries) < limit &&
+		   table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		OutboxEntry *entry = query_palloc(sizeof(OutboxEntry));
-		bool		isnull;
+		OutboxEntry *entry = make_entry(slot);
 
-		entry->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 1, &isnull));
-		entry->relation = DatumGetObjectId(SPI_getbinval(tuple, desc, 2, &isnull));
-		entry->operation = DatumGetChar(SPI_getbinval(tuple, desc, 3, &isnull));
-		entry->collection = query_text(tuple, 4);
-		entry->key = query_text(tuple, 5);
-		entries = query_lappend(entries, entry);
+		if (is_excepted(entry, nexcept, relations, collections))
+			continue;
+		entries = lappend(entries, entry);
 		*position = entry->tid;
 	}
-	query_end();
+	table_endscan(scan);
+	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(outbox, NoLock);	/* what was read stays where it is until it is removed */
 	return entries;
 }
 
 void
 outbox_remove(const List *entries)
 {
-	static Statement query = {
-		"DELETE FROM mixpeek.outbox WHERE ctid = ANY($1)", 1, {TIDARRAYOID}
-	};
-	Datum	   *tids;
-	Datum		args[1];
-	int			n = 0;
+	Relation	outbox;
+	TupleTableSlot *slot;
 	ListCell   *lc;
 
 	if (entries == NIL)
 		return;
-	tids = palloc(sizeof(Datum) * list_length(entries));
+	outbox = table_open(get_outbox_oid(), RowExclusiveLock);
+	slot = table_slot_create(outbox, NULL);
+	PushActiveSnapshot(GetLatestSnapshot());
 	foreach(lc, entries)
-		tids[n++] = PointerGetDatum(&((OutboxEntry *) lfirst(lc))->tid);
-	args[0] = PointerGetDatum(construct_array(tids, n, TIDOID, sizeof(ItemPointerData),
-											  false, TYPALIGN_SHORT));
-	query_run(&query, args, NULL);
-	query_end();
+	{
+		OutboxEntry *entry = lfirst(lc);
+		TM_FailureData failure;
+
+		/* somebody may have forgotten the table's entries meanwhile, or do so just now */
+		if (table_tuple_fetch_row_version(outbox, &entry->tid, GetActiveSnapshot(), slot))
+			(void) table_tuple_delete(outbox, &entry->tid, GetCurrentCommandId(true), GetActiveSnapshot(),
+									  InvalidSnapshot, true, &failure, false);
+	}
+	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(outbox, NoLock);
+	CommandCounterIncrement();
 }
 
 void
@@ -527,7 +557,7 @@ is_before(TupleTableSlot *slot, TransactionId xmax)
 bool
 outbox_any_before(TransactionId xmax)
 {
-	Relation	outbox = table_open(get_relname_relid("outbox", get_namespace_oid("mixpeek", false)), AccessShareLock);
+	Relation	outbox = table_open(get_outbox_oid(), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(outbox, NULL);
 	TableScanDesc scan = table_beginscan(outbox, GetActiveSnapshot(), 0, NULL);
 	bool		found = false;

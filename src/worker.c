@@ -70,7 +70,7 @@ PG_FUNCTION_INFO_V1(mixpeek_sync);
 PG_FUNCTION_INFO_V1(mixpeek_wait);
 
 /* Settle when so many jobs have ended, or the first of them this long ago. */
-#define SETTLE_JOBS		256
+#define SETTLE_JOBS		64
 #define SETTLE_DELAY	0.01
 
 /* So many write-backs may take mixpeek.read_timeout at once; the others are done later. */
@@ -102,7 +102,7 @@ typedef struct Request
 {
 	Connection *connection;
 	JobStep		step;
-	int64		number;			/* among its connection's */
+	LimitsMark	mark;			/* of its connection's limits */
 	int			njobs;
 	Job		   *jobs[FLEXIBLE_ARRAY_MEMBER];
 } Request;
@@ -250,20 +250,22 @@ free_jobs(Worker *worker, List *jobs)
 }
 
 /*
- * One transaction for both: the outcomes that wait, and the next keys.
+ * A transaction for the outcomes that wait, or for the next keys.  Not one for both:
+ * between the two, answers are taken and requests sent.
  */
 static void
-settle_and_claim(Worker *worker, bool claim)
+settle_or_claim(Worker *worker, bool claim)
 {
 	GuardState	guard;
-	List	   *settled;
+	List	   *settled = NIL;
 	int			before = worker->njobs;
 
 	begin(worker, &guard);
 	MemoryContextSwitchTo(worker->turn_context);
-	settled = settle(worker);
 	if (claim)
 		worker_claim(worker);
+	else
+		settled = settle(worker);
 	commit(worker, &guard, worker->njobs > before);
 	free_jobs(worker, settled);
 	targets_sweep(worker->targets, worker->njobs == 0);
@@ -369,9 +371,10 @@ start_request(Worker *worker, Request *request)
 	if (request->step == JOB_CREATE || request->step == JOB_UPDATE)
 		body = job_body(job, request->step, &len);
 
-	request->number = limits_started(&connection->limits);
+	request->mark = limits_started(&connection->limits);
 	worker->running++;
-	http_start(worker->http, connection->server, method, path.data, body, len, request);
+	http_start(worker->http, connection->server, method, path.data, body, len,
+			   limits_at_once(&connection->limits), request);
 }
 
 /* Takes the queue's first job, and for a look-up others that go along. */
@@ -552,31 +555,23 @@ take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, c
 		postpone(worker, job, step, answer, response);
 }
 
-/* An answer to a create or an update names the document. */
-static bool
-names_document(JobStep step, const Response *response)
-{
-	return step == JOB_DELETE || (response->json && json_document_id(response->json));
-}
-
 static void
 collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
 {
 	Job		   *job = request->jobs[0];
 	bool		gone = response->verdict == VERDICT_GONE && request->step != JOB_CREATE;
 
-	if (response->verdict == VERDICT_DONE && !names_document(request->step, response))
+	if ((response->verdict == VERDICT_DONE || gone) && job_take_answer(job, request->step, response))
+	{
+		proceed(worker, job);
+		return;
+	}
+	if (response->verdict == VERDICT_DONE)
 	{
 		response->verdict = VERDICT_UNSURE;
 		response->message = "the API's answer holds no document_id";
 	}
-	if (response->verdict == VERDICT_DONE || gone)
-	{
-		job_take_answer(job, request->step, response);
-		proceed(worker, job);
-	}
-	else
-		take_failure(worker, job, request->step, answer, response);
+	take_failure(worker, job, request->step, answer, response);
 }
 
 static char *
@@ -846,15 +841,12 @@ log_change(const Connection *connection, LimitsChange change, const Response *re
 }
 
 static void
-collect_transfer(Worker *worker, HttpTransfer *transfer)
+collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 {
-	Request    *request = http_transfer_owner(transfer);
-	const HttpAnswer *answer = http_transfer_answer(transfer);
 	Response   *response = response_read(answer, request->step == JOB_LOOK_UP ? NULL : job_needs_no_member);
-	LimitsChange change = limits_ended(&request->connection->limits, request->number,
+	LimitsChange change = limits_ended(&request->connection->limits, request->mark,
 									   limits_now(), answer, response->verdict);
 
-	worker->running--;
 	log_change(request->connection, change, response);
 	if (change == LIMITS_WENT_DOWN)
 		put_off_ready(worker, request->connection,
@@ -866,6 +858,23 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 		collect_lookup(worker, request, answer, response);
 	else
 		collect_one(worker, request, answer, response);
+}
+
+static void
+collect_transfer(Worker *worker, HttpTransfer *transfer)
+{
+	Request    *request = http_transfer_owner(transfer);
+	const HttpAnswer *answer = http_transfer_answer(transfer);
+
+	worker->running--;
+	if (answer->end == HTTP_NOT_BEGUN)
+	{
+		limits_not_begun(&request->connection->limits);
+		for (int i = request->njobs - 1; i >= 0; i--)
+			requeue(request->jobs[i]);
+	}
+	else
+		collect_answer(worker, request, answer);
 	http_transfer_free(transfer);
 	pfree(request);
 }
@@ -958,18 +967,18 @@ turn(Worker *worker)
 	double		now = limits_now();
 	double		wait;
 	double		log_in;
-	bool		claim;
+	bool		settle;
 
 	MemoryContextReset(worker->turn_context);
 	MemoryContextSwitchTo(worker->turn_context);
 	take_skipped(worker, now);
 	worker_look_excluded(worker);
-	claim = worker_may_claim(worker);
-	if (claim || settle_now(worker, now))
+	settle = settle_now(worker, now);
+	if (settle || worker_may_claim(worker))
 	{
 		(void) send_ready(worker);	/* the server is not to wait for our transaction */
 		http_push(worker->http);
-		settle_and_claim(worker, claim);
+		settle_or_claim(worker, !settle);
 	}
 	wait = time_to_next_turn(worker, send_ready(worker));
 	log_in = tally_log(worker->tally, now, worker->njobs == 0 && wait != 0);
@@ -989,7 +998,7 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->turn_context = AllocSetContextCreate(context, "mixpeek turn", TURN_SIZE, TURN_SIZE,
 												 ALLOCSET_DEFAULT_MAXSIZE);
 	worker->in_session = in_session;
-	worker->http = http_client_create();
+	worker->http = http_client_create(!in_session);
 	worker->targets = targets_create(context);
 	worker->tally = tally_create();
 	worker->unrecovered = true;

@@ -93,8 +93,9 @@ sub wait_for_states
 	my ($table, $states) = @_;
 	wait_for("$table to become $states", sub {
 		return $states eq sql(qq{
-			SELECT coalesce(string_agg(DISTINCT state, ',' ORDER BY state), '') FROM mixpeek.documents WHERE relation = '$table'::regclass})
-		  && sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = '$table'::regclass") == 0;
+			SELECT coalesce(string_agg(DISTINCT state, ',' ORDER BY state), '') FROM (
+				SELECT state FROM mixpeek.documents WHERE relation = '$table'::regclass
+				UNION ALL SELECT 'dirty' FROM mixpeek.outbox WHERE relation = '$table'::regclass) s});
 	});
 	return;
 }
@@ -393,7 +394,8 @@ foreach my $name (sort keys %outages)
 	wait_for('the others to wait', sub { !grep { $_->{state} ne 'pending' } values %{ documents("down_$name") } });
 	my @known = values %{ documents("down_$name") };
 	is_deeply([ grep { $_->{attempts} > 1 || $_->{last_error} !~ $outages{$name}[0] } @known ], [], "$name: says what is wrong");
-	is(@known + sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'down_$name'::regclass"), $rows, '... and loses none');
+	is(sql("SELECT (SELECT count(*) FROM mixpeek.outbox WHERE relation = 'down_$name'::regclass)
+		+ (SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass)"), $rows, '... and loses none');
 }
 # Each of these servers counts: one request tries from time to time, when all that were under way have ended.
 my %tried = (unauthorized => $locked, moved => $moved, failing => $failing);
@@ -497,6 +499,24 @@ set_max_attempts(1);
 wait_for_states('fragile', 'failed,mirrored');
 is(documents('fragile')->{poison}{state}, 'failed', '... and comes to an end');
 set_max_attempts(3);
+
+# Requests wait in the client behind those that are under way, while their server is well
+
+my $queued = api_server('queued', { max_connections => 10 }, latency => 5);
+mirrored_table('queued', 'queued');
+sql(q{INSERT INTO queued SELECT n::text, 'x' FROM generate_series(1, 500) n});
+wait_for_states('queued', 'mirrored');
+is($queued->stats->{max_in_flight}, 10, 'max_connections are used, and not exceeded');
+$queued->reset;
+$queued->faults({ kind => 'status', status => 503 });
+$offset = -s $node->logfile;
+sql(q{INSERT INTO queued SELECT n::text, 'x' FROM generate_series(501, 1000) n});
+wait_for('the server to count as down', sub { log_lines(qr/server "queued" is not usable/, $offset) });
+cmp_ok($queued->stats->{status}{503}, '<=', 5 + 10, 'what waits is not sent when the server is found to be down');
+$queued->faults();
+wait_for_states('queued', 'mirrored');
+is_deeply([ @{ $queued->stats }{qw(documents duplicates)} ], [ 1000, 0 ], '... but when it is back');
+$queued->stop;
 
 # One server stops no other
 

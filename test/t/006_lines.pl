@@ -71,6 +71,26 @@ is_settled('other enrichments, and deleted lines', [ 1, 2 ]);
 is(sql('SELECT count(*) FROM mixpeek.documents'), 1000, '... as many as there are rows');
 
 #
+# New rows whose keys are known after all: their deletion was not noticed
+#
+
+sub come_again
+{
+	my ($name, $first, $last) = @_;
+	my $creates = $api->stats->{creates} - sql('SELECT count(*) FROM items');
+
+	sql("SET session_replication_role = replica; DELETE FROM items WHERE id BETWEEN $first AND $last");
+	sql("INSERT INTO items SELECT i, 'again' FROM generate_series($first - 10, $last + 10) i ON CONFLICT DO NOTHING");
+	is_settled($name, [ $first, $last ]);
+	is($api->stats->{creates} - sql('SELECT count(*) FROM items'), $creates, '... and only what is new is created');
+	is($api->stats->{duplicates}, 0, '... and nothing twice');
+	is(scalar(grep { $_->{metadata}{v} eq 'again' } @{ $api->documents('items') }), sql("SELECT count(*) FROM items WHERE v = 'again'"), '... and is told as it is now');
+	return;
+}
+
+come_again('rows come again', 991, 1000);
+
+#
 # The table is another one when the answer comes, or the line is somebody else's
 #
 
@@ -150,6 +170,10 @@ is(sql("SELECT string_agg(state, ' ') FROM told WHERE key = '4001'"), 'sending m
 sql("UPDATE items SET v = 'b' WHERE id = 4001");
 is_settled('a trigger and an update', [4001]);
 
+sql("INSERT INTO items SELECT i, 'a' FROM generate_series(4101, 4110) i");
+is_settled('a trigger and new lines', [ 4101, 4110 ]);
+come_again('a trigger and rows that come again', 4101, 4110);
+
 sql(q{
 	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
@@ -160,6 +184,18 @@ sql(q{
 });
 wait_until_mirrored(4003);
 is(line(4002), 'sending f f', 'a trigger that refuses a change has its way');
+sql(q{
+	DROP TRIGGER refuse ON mixpeek.documents;
+	DELETE FROM mixpeek.documents WHERE key = '4002';
+	CREATE TRIGGER refuse BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION refuse();
+	SET session_replication_role = replica;
+	DELETE FROM items WHERE id = 4002;
+	SET session_replication_role = origin;
+	INSERT INTO items VALUES (4002, 'a'), (4004, 'a');
+});
+wait_until_mirrored(4004);
+is(sql("SELECT mixpeek.wait('60 s')"), 't', '... as does one that refuses a line');
+is(line(4002), '', '... which is not there then');
 sql('DROP TRIGGER refuse ON mixpeek.documents; DROP TRIGGER tell ON mixpeek.documents');
 
 done_testing();

@@ -12,6 +12,7 @@ use strict;
 use warnings;
 use Bench::Api;
 use Bench::Session;
+use List::Util ();
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
@@ -184,12 +185,13 @@ sub worker_pid
 	return $self->session->value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
 }
 
-# Seconds of CPU that a process has used.
+# Seconds of CPU that a process has used, with all of its threads.
 sub cpu
 {
 	my ($pid) = @_;
+	my @times = map { slurp("$_/schedstat") =~ /^(\d+) / } glob("/proc/$pid/task/*");
 
-	return $1 / 1e9 if slurp("/proc/$pid/schedstat") =~ /^(\d+) /;
+	return List::Util::sum(@times) / 1e9 if @times;
 	my @fields = split ' ', (slurp("/proc/$pid/stat") =~ s/^.*\) //r);
 	return ($fields[11] + $fields[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
 }
