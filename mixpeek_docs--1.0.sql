@@ -64,7 +64,8 @@ CREATE TABLE mixpeek.outbox
     operation "char" NOT NULL,
     collection text NOT NULL,
     key text
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+) USING heap
+  WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
 -- A publication FOR ALL TABLES must not keep the worker from deleting.
 ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;

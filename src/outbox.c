@@ -5,7 +5,7 @@
  *
  * The writer's side costs a copy of the key a row.  Entries are appended to
  * the table in bulk, before commit or when the buffer is full, by the heap's
- * own multi-insert: the writer needs no right on the table, and no statement is
+ * own inserts: the writer needs no right on the table, and no statement is
  * planned.  Entries written early carry the writing subtransaction's id, so a
  * rollback takes them along; those still in the buffer are dropped by the
  * subtransaction callback.
@@ -45,11 +45,16 @@
 #define BUFFER_MAX_BYTES	(1024 * 1024)
 #define INSERT_BATCH		512
 
+/* What of it a session keeps from one transaction to the next. */
+#define BUFFER_KEPT_ENTRIES	64
+#define BUFFER_KEPT_BYTES	4096
+#define BUFFER_KEPT_LEVELS	8
+
 typedef struct BufferEntry
 {
 	Oid			relation;
 	char		operation;
-	int			collection;		/* offsets into the buffer's text */
+	int			collection;		/* offsets of texts */
 	int			key;			/* -1: NULL */
 } BufferEntry;
 
@@ -63,14 +68,14 @@ typedef struct BufferLevel
 
 static struct
 {
-	MemoryContext context;		/* lives as long as the transaction; NULL: no buffer */
+	MemoryContext context;		/* of the three arrays; NULL: they are not made */
 	BufferEntry *entries;
 	int			nentries;
 	int			max_entries;
-	char	   *text;
+	char	   *text;			/* values of type text, each aligned */
 	int			ntext;
 	int			max_text;
-	BufferLevel *levels;
+	BufferLevel *levels;		/* none: the transaction has no buffer */
 	int			nlevels;
 	int			max_levels;
 	int			longest;		/* bytes of one text */
@@ -81,36 +86,64 @@ static struct
 static void
 buffer_create(void)
 {
-	MemoryContext old;
+	if (buffer.context == NULL)
+		buffer.context = AllocSetContextCreate(TopMemoryContext, "mixpeek outbox buffer",
+											   ALLOCSET_DEFAULT_SIZES);
+	buffer.max_entries = BUFFER_KEPT_ENTRIES;
+	buffer.max_text = BUFFER_KEPT_BYTES;
+	buffer.max_levels = BUFFER_KEPT_LEVELS;
+	buffer.text = MemoryContextAlloc(buffer.context, buffer.max_text);
+	buffer.levels = MemoryContextAlloc(buffer.context, sizeof(BufferLevel) * buffer.max_levels);
+	/* last, since it says that all are there */
+	buffer.entries = MemoryContextAlloc(buffer.context, sizeof(BufferEntry) * buffer.max_entries);
+}
 
-	buffer.context = AllocSetContextCreate(TopTransactionContext, "mixpeek outbox buffer",
-										   ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(buffer.context);
-	buffer.max_entries = 64;
-	buffer.entries = palloc(sizeof(BufferEntry) * buffer.max_entries);
-	buffer.max_text = 1024;
-	buffer.text = palloc(buffer.max_text);
-	buffer.max_levels = 8;
-	buffer.levels = palloc(sizeof(BufferLevel) * buffer.max_levels);
-	buffer.nentries = buffer.ntext = buffer.nlevels = 0;
-	buffer.last_collection = -1;
-	MemoryContextSwitchTo(old);
+/* At a transaction's end.  What has grown is given back. */
+static void
+buffer_forget(void)
+{
+	buffer.nentries = buffer.ntext = buffer.nlevels = buffer.longest = 0;
+	buffer.written = false;
+	if (buffer.max_entries > BUFFER_KEPT_ENTRIES || buffer.max_text > BUFFER_KEPT_BYTES ||
+		buffer.max_levels > BUFFER_KEPT_LEVELS)
+	{
+		MemoryContextReset(buffer.context);
+		buffer.entries = NULL;
+	}
+}
+
+static text *
+buffer_text(int offset)
+{
+	return (text *) (buffer.text + offset);
+}
+
+static bool
+text_is(int offset, const char *s, int len)
+{
+	const text *t = buffer_text(offset);
+
+	return VARSIZE(t) - VARHDRSZ == len && memcmp(VARDATA(t), s, len) == 0;
 }
 
 static int
-buffer_add_text(const char *s)
+buffer_add_text(const char *s, int len)
 {
-	int			len = strlen(s) + 1;
+	int			size = INTALIGN(len + VARHDRSZ);
 	int			offset = buffer.ntext;
 
-	if (buffer.ntext + len > buffer.max_text)
+	if (buffer.ntext + size > buffer.max_text)
 	{
-		while (buffer.ntext + len > buffer.max_text)
-			buffer.max_text *= 2;
-		buffer.text = repalloc_huge(buffer.text, buffer.max_text);
+		int			max_text = buffer.max_text;
+
+		while (buffer.ntext + size > max_text)
+			max_text *= 2;
+		buffer.text = repalloc_huge(buffer.text, max_text);
+		buffer.max_text = max_text;
 	}
-	memcpy(buffer.text + offset, s, len);
-	buffer.ntext += len;
+	SET_VARSIZE(buffer_text(offset), len + VARHDRSZ);
+	memcpy(VARDATA(buffer_text(offset)), s, len);
+	buffer.ntext += size;
 	buffer.longest = Max(buffer.longest, len);
 	return offset;
 }
@@ -127,8 +160,8 @@ buffer_enter_level(void)
 		return;
 	if (buffer.nlevels == buffer.max_levels)
 	{
+		buffer.levels = repalloc(buffer.levels, sizeof(BufferLevel) * buffer.max_levels * 2);
 		buffer.max_levels *= 2;
-		buffer.levels = repalloc(buffer.levels, sizeof(BufferLevel) * buffer.max_levels);
 	}
 	level = &buffer.levels[buffer.nlevels++];
 	level->nest_level = nest_level;
@@ -138,25 +171,35 @@ buffer_enter_level(void)
 }
 
 static void
-store_entry(TupleTableSlot *slot, const BufferEntry *entry)
+entry_values(const BufferEntry *entry, Datum *values, bool *isnull)
 {
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, 0, sizeof(bool) * Natts_outbox);
-	slot->tts_values[0] = ObjectIdGetDatum(entry->relation);
-	slot->tts_values[1] = CharGetDatum(entry->operation);
-	slot->tts_values[2] = CStringGetTextDatum(buffer.text + entry->collection);
-	if (entry->key < 0)
-		slot->tts_isnull[3] = true;
-	else
-		slot->tts_values[3] = CStringGetTextDatum(buffer.text + entry->key);
-	ExecStoreVirtualTuple(slot);
+	memset(isnull, 0, sizeof(bool) * Natts_outbox);
+	values[0] = ObjectIdGetDatum(entry->relation);
+	values[1] = CharGetDatum(entry->operation);
+	values[2] = PointerGetDatum(buffer_text(entry->collection));
+	isnull[3] = entry->key < 0;
+	values[3] = isnull[3] ? (Datum) 0 : PointerGetDatum(buffer_text(entry->key));
+}
+
+/* What most transactions have. */
+static void
+insert_entry(Relation outbox, const BufferEntry *entry)
+{
+	Datum		values[Natts_outbox];
+	bool		isnull[Natts_outbox];
+	HeapTuple	tuple;
+
+	entry_values(entry, values, isnull);
+	tuple = heap_form_tuple(RelationGetDescr(outbox), values, isnull);
+	heap_insert(outbox, tuple, GetCurrentCommandId(true), 0, NULL);
+	heap_freetuple(tuple);
 }
 
 static void
 insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 {
-	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * Min(nentries, INSERT_BATCH));
 	int			nslots = Min(nentries, INSERT_BATCH);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nslots);
 	BulkInsertState bistate = nentries > INSERT_BATCH ? GetBulkInsertState() : NULL;
 
 	for (int i = 0; i < nslots; i++)
@@ -166,11 +209,16 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 		int			n = Min(nslots, nentries - done);
 
 		for (int i = 0; i < n; i++)
-			store_entry(slots[i], &entries[done + i]);
-		table_multi_insert(outbox, slots, n, GetCurrentCommandId(true), 0, bistate);
+		{
+			ExecClearTuple(slots[i]);
+			entry_values(&entries[done + i], slots[i]->tts_values, slots[i]->tts_isnull);
+			ExecStoreVirtualTuple(slots[i]);
+		}
+		heap_multi_insert(outbox, slots, n, GetCurrentCommandId(true), 0, bistate);
 	}
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
+	pfree(slots);
 	if (bistate)
 		FreeBulkInsertState(bistate);
 }
@@ -194,31 +242,37 @@ invalidate_outbox(Datum arg, Oid relid)
 		outbox_oid = InvalidOid;
 }
 
+/* Many entries, or long ones, that may be TOASTed. */
+static void
+insert_much(Relation outbox, const BufferEntry *entries, int nentries)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "mixpeek outbox insert",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(work);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	insert_entries(outbox, entries, nentries);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
+}
+
 /* Writes the buffer's entries from first on into the table, and drops them. */
 static void
 buffer_flush_from(int first)
 {
-	MemoryContext work;
-	MemoryContext old;
 	Relation	outbox;
 
 	if (first >= buffer.nentries)
 		return;
 	if (!OidIsValid(get_outbox_oid()))
 		return;					/* the extension is gone, and its triggers with it */
-	work = AllocSetContextCreate(buffer.context, "mixpeek outbox insert",
-								 ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(work);
 	outbox = table_open(outbox_oid, RowExclusiveLock);
-	/* a long key may be TOASTed */
-	if (buffer.longest >= TOAST_TUPLE_TARGET / 2)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	insert_entries(outbox, buffer.entries + first, buffer.nentries - first);
-	if (buffer.longest >= TOAST_TUPLE_TARGET / 2)
-		PopActiveSnapshot();
+	if (buffer.nentries - first == 1 && buffer.longest < TOAST_TUPLE_TARGET / 2)
+		insert_entry(outbox, &buffer.entries[first]);
+	else
+		insert_much(outbox, buffer.entries + first, buffer.nentries - first);
 	table_close(outbox, NoLock);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(work);
 	buffer.nentries = first;
 	buffer.written = true;
 }
@@ -245,54 +299,47 @@ buffer_is_full(void)
 
 /* An entry that says what the one before it said already. */
 static bool
-repeats_last(Oid relation, char operation, const char *collection, const char *key)
+repeats_last(const BufferEntry *entry, const char *key, int key_len)
 {
 	BufferEntry *last;
 
-	if (buffer.nlevels == 0 || buffer.nentries <= buffer.levels[buffer.nlevels - 1].first_entry)
+	if (buffer.nentries <= buffer.levels[buffer.nlevels - 1].first_entry)
 		return false;
 	last = &buffer.entries[buffer.nentries - 1];
-	return last->relation == relation && last->operation == operation &&
-		(last->key < 0) == (key == NULL) &&
-		(key == NULL || strcmp(buffer.text + last->key, key) == 0) &&
-		strcmp(buffer.text + last->collection, collection) == 0;
+	return last->relation == entry->relation && last->operation == entry->operation &&
+		last->collection == entry->collection && (last->key < 0) == (key == NULL) &&
+		(key == NULL || text_is(last->key, key, key_len));
 }
 
 void
 outbox_add(Oid relation, char operation, const char *collection, const char *key)
 {
+	int			collection_len = strlen(collection);
+	int			key_len = key ? strlen(key) : 0;
 	BufferEntry *entry;
 
-	if (buffer.context == NULL)
+	if (buffer.entries == NULL)
 		buffer_create();
 	buffer_enter_level();
-	if (repeats_last(relation, operation, collection, key))
-		return;
 	if (buffer_is_full())
 		buffer_flush_level();
 	if (buffer.nentries == buffer.max_entries)
 	{
-		buffer.max_entries *= 2;
 		buffer.entries = repalloc_huge(buffer.entries,
-									   sizeof(BufferEntry) * buffer.max_entries);
+									   sizeof(BufferEntry) * buffer.max_entries * 2);
+		buffer.max_entries *= 2;
 	}
 	if (buffer.last_collection < 0 ||
-		strcmp(buffer.text + buffer.last_collection, collection) != 0)
-		buffer.last_collection = buffer_add_text(collection);
+		!text_is(buffer.last_collection, collection, collection_len))
+		buffer.last_collection = buffer_add_text(collection, collection_len);
 	entry = &buffer.entries[buffer.nentries];
 	entry->relation = relation;
 	entry->operation = operation;
 	entry->collection = buffer.last_collection;
-	entry->key = key ? buffer_add_text(key) : -1;
+	if (repeats_last(entry, key, key_len))
+		return;
+	entry->key = key ? buffer_add_text(key, key_len) : -1;
 	buffer.nentries++;
-}
-
-static void
-forget_buffer(void)
-{
-	if (buffer.context)
-		MemoryContextDelete(buffer.context);
-	memset(&buffer, 0, sizeof(buffer));
 }
 
 /* What is committed is something to look at; or to be looked at whatever the worker waits for. */
@@ -313,16 +360,15 @@ at_xact_event(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			if (buffer.context)
-				buffer_flush_from(0);
+			buffer_flush_from(0);
 			break;
 		case XACT_EVENT_COMMIT:
 			tell_worker = buffer.written;
-			forget_buffer();
+			buffer_forget();
 			break;
 		default:
 			tell_worker = wake_worker = false;
-			forget_buffer();
+			buffer_forget();
 			break;
 	}
 }
@@ -353,7 +399,6 @@ merge_level(int nest_level)
 		buffer.nlevels--;
 	else
 		level->nest_level = nest_level - 1;
-	buffer.last_collection = -1;
 }
 
 static void
@@ -363,7 +408,7 @@ at_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 	int			nest_level = GetCurrentTransactionNestLevel();
 	BufferLevel *level;
 
-	if (buffer.context == NULL || buffer.nlevels == 0)
+	if (buffer.nlevels == 0)
 		return;
 	level = &buffer.levels[buffer.nlevels - 1];
 	if (level->nest_level != nest_level)
