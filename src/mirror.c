@@ -18,18 +18,18 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "guard.h"
 #include "mirror.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_func.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -278,11 +278,36 @@ mirror_free(Mirror *mirror)
  * Finding triggers
  */
 
+/* How often mirror_function()'s answer may have changed. */
+static uint64 function_changes = 0;
+
+static void
+function_changed(Datum arg, int cacheid, uint32 hash)
+{
+	function_changes++;
+}
+
 Oid
 mirror_function(void)
 {
-	return LookupFuncName(list_make2(makeString("mixpeek"), makeString("mirror_row")),
-						  0, NULL, true);
+	static Oid	function = InvalidOid;
+	static uint64 looked_up_at = 0; /* 0: never */
+	uint64		now;
+
+	if (looked_up_at != 0 && looked_up_at == function_changes)
+		return function;
+	if (function_changes == 0)
+	{
+		CacheRegisterSyscacheCallback(PROCNAMEARGSNSP, function_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACENAME, function_changed, (Datum) 0);
+		function_changes = 1;
+	}
+	now = function_changes;
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("mirror_row"),
+							   PointerGetDatum(buildoidvector(NULL, 0)),
+							   ObjectIdGetDatum(get_namespace_oid("mixpeek", true)));
+	looked_up_at = now;
+	return function;
 }
 
 Oid

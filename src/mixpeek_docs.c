@@ -15,6 +15,7 @@
 #include "outbox.h"
 #include "server.h"
 #include "shmem.h"
+#include "trigger.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -90,6 +91,7 @@ _PG_init(void)
 {
 	define_settings();
 	outbox_init();
+	trigger_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		shmem_request();

@@ -13,11 +13,14 @@
  */
 #include "compat.h"
 
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "guard.h"
 #include "mirror.h"
 #include "outbox.h"
+#include "trigger.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -66,30 +69,29 @@ create_cache(void)
 typedef struct FillCall
 {
 	TriggerCacheEntry *entry;
-	TriggerData *trigdata;
+	Relation	rel;
+	Trigger    *trigger;
 } FillCall;
 
 static void
 fill_entry(void *arg)
 {
 	FillCall   *call = arg;
-	Trigger    *trigger = call->trigdata->tg_trigger;
 
-	call->entry->relation = mirror_topmost_relation(trigger->tgoid);
-	call->entry->mirror = mirror_compile(call->trigdata->tg_relation, trigger->tgnargs,
-										 trigger->tgargs, CacheMemoryContext, false);
+	call->entry->relation = mirror_topmost_relation(call->trigger->tgoid);
+	call->entry->mirror = mirror_compile(call->rel, call->trigger->tgnargs, call->trigger->tgargs,
+										 CacheMemoryContext, false);
 }
 
 /*
  * The trigger's entry, compiled if need be; mirror is NULL where even that
- * failed.  Entries are never removed, so a statement keeps its own.
+ * failed.  Entries are never removed, so the one of the last call can be kept.
  */
 static TriggerCacheEntry *
-lookup_trigger(FunctionCallInfo fcinfo)
+lookup_trigger(Relation rel, Trigger *trigger)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Trigger    *trigger = trigdata->tg_trigger;
-	TriggerCacheEntry *entry = fcinfo->flinfo->fn_extra;
+	static TriggerCacheEntry *last = NULL;
+	TriggerCacheEntry *entry = last;
 	FillCall	call;
 	bool		found;
 
@@ -97,16 +99,17 @@ lookup_trigger(FunctionCallInfo fcinfo)
 		return entry;
 	if (trigger_cache == NULL)
 		create_cache();
-	entry = fcinfo->flinfo->fn_extra = hash_search(trigger_cache, &trigger->tgoid, HASH_ENTER, &found);
+	entry = last = hash_search(trigger_cache, &trigger->tgoid, HASH_ENTER, &found);
 	if (found && entry->valid)
 		return entry;
 	if (found && entry->mirror)
 		mirror_free(entry->mirror);
 	entry->mirror = NULL;
-	entry->table = entry->relation = RelationGetRelid(trigdata->tg_relation);
+	entry->table = entry->relation = RelationGetRelid(rel);
 	entry->valid = true;		/* an invalidation from here on counts */
 	call.entry = entry;
-	call.trigdata = trigdata;
+	call.rel = rel;
+	call.trigger = trigger;
 	if (guard_call(fill_entry, &call) != NULL)
 		entry->mirror = NULL;
 	return entry;
@@ -229,10 +232,111 @@ mixpeek_mirror_row(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	collection = trigdata->tg_trigger->tgargs[0];
-	entry = lookup_trigger(fcinfo);
+	entry = lookup_trigger(trigdata->tg_relation, trigdata->tg_trigger);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 		outbox_add(entry->relation, OUTBOX_ALL_STORED, collection, NULL);
 	else
 		add_row(entry, collection, trigdata);
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * Statements that cannot change a document
+ *
+ * An AFTER trigger costs an UPDATE an event and two fetches a row before it can
+ * find that nothing of the document has changed.  Most of the time the statement
+ * says so itself: it sets other columns.  Then it is started without the trigger.
+ * That is AFTER UPDATE OF (the document's columns), but decided each time anew, so
+ * it also sees BEFORE triggers, which may change any column, and no ALTER TABLE
+ * is refused because a trigger lists the column.
+ */
+
+static ExecutorStart_hook_type prev_executor_start = NULL;
+
+/* Only a column's own assignment changes it, and the statement has none. */
+static bool
+keeps_column(Relation rel, AttrNumber attnum, const Bitmapset *updated)
+{
+	return TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated == '\0' &&
+		!bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, updated);
+}
+
+static bool
+keeps_document(Relation rel, const Mirror *mirror, const Bitmapset *updated)
+{
+	int			attnum = -1;
+
+	if (mirror == NULL || mirror->key == NULL || mirror->template == NULL)
+		return false;
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+	{
+		if (!keeps_column(rel, mirror->key->columns[i].attnum, updated))
+			return false;
+	}
+	while ((attnum = bms_next_member(mirror->template->used, attnum)) >= 0)
+	{
+		if (!keeps_column(rel, attnum, updated))
+			return false;
+	}
+	return true;
+}
+
+static bool
+fires_after_update(const Trigger *trigger)
+{
+	return TRIGGER_TYPE_MATCHES(trigger->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER,
+								TRIGGER_TYPE_UPDATE);
+}
+
+/* The descriptor is the executor's own copy: it goes with the statement. */
+static void
+pass_by_mirrors(ResultRelInfo *target, const Bitmapset *updated)
+{
+	Relation	rel = target->ri_RelationDesc;
+	TriggerDesc *triggers = target->ri_TrigDesc;
+
+	triggers->trig_update_after_row = false;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (!fires_after_update(trigger))
+			continue;
+		if (trigger->tgfoid == mirror_function() &&
+			keeps_document(rel, lookup_trigger(rel, trigger)->mirror, updated))
+			trigger->tgtype &= ~TRIGGER_TYPE_UPDATE;
+		else
+			triggers->trig_update_after_row = true;
+	}
+}
+
+static void
+on_executor_start(QueryDesc *query, int eflags)
+{
+	ListCell   *lc;
+
+	if (prev_executor_start)
+		prev_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+
+	foreach(lc, query->estate->es_opened_result_relations)
+	{
+		ResultRelInfo *target = lfirst(lc);
+		TriggerDesc *triggers = target->ri_TrigDesc;
+		Bitmapset  *updated;
+
+		if (triggers == NULL || !triggers->trig_update_after_row || triggers->trig_update_before_row)
+			continue;
+		updated = ExecGetUpdatedCols(target, query->estate);
+		if (!bms_is_empty(updated))
+			pass_by_mirrors(target, updated);
+	}
+}
+
+void
+trigger_init(void)
+{
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = on_executor_start;
 }
