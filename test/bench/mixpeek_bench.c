@@ -8,16 +8,26 @@
  *		the row's own length: what it costs to get there
  * CREATE FUNCTION bench_nothing() RETURNS trigger AS '$libdir/mixpeek_bench' LANGUAGE C;
  *		what any row trigger costs
+ * CREATE FUNCTION bench_row() RETURNS trigger AS '$libdir/mixpeek_bench' LANGUAGE C;
+ *		what any outbox in a table costs, since it costs that: one row (a text) into the table bench_rows,
+ *		in the heap and nowhere else
  * CREATE FUNCTION bench_sleep(integer) RETURNS void AS '$libdir/mixpeek_bench' LANGUAGE C;
  *		microseconds; pg_sleep() knows milliseconds only
  */
 #include "compat.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "template.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/typcache.h"
 
 PG_MODULE_MAGIC;
@@ -25,6 +35,7 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(bench_render);
 PG_FUNCTION_INFO_V1(bench_length);
 PG_FUNCTION_INFO_V1(bench_nothing);
+PG_FUNCTION_INFO_V1(bench_row);
 PG_FUNCTION_INFO_V1(bench_sleep);
 
 /* What the first call finds out, for all calls of a statement. */
@@ -108,6 +119,31 @@ bench_length(PG_FUNCTION_ARGS)
 Datum
 bench_nothing(PG_FUNCTION_ARGS)
 {
+	return PointerGetDatum(NULL);
+}
+
+Datum
+bench_row(PG_FUNCTION_ARGS)
+{
+	static Oid	table = InvalidOid;
+	static Datum value;
+	bool		isnull = false;
+	Relation	rel;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(table))
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		value = CStringGetTextDatum("0123456789012345678901234567890");
+		MemoryContextSwitchTo(old);
+		table = RelnameGetRelid("bench_rows");
+	}
+	rel = table_open(table, RowExclusiveLock);
+	tuple = heap_form_tuple(RelationGetDescr(rel), &value, &isnull);
+	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
+	heap_freetuple(tuple);
+	table_close(rel, NoLock);
 	return PointerGetDatum(NULL);
 }
 

@@ -15,14 +15,14 @@ my @steps = (
 	[ hash => 'hash: SHA-256 of the content' ],
 	[ intent => 'intent: into mixpeek.documents' ],
 	[ commit => 'commit, and its flush' ],
-	[ curl => 'curl: libcurl, sockets, waiting' ],
+	[ curl => 'curl: libcurl and sockets, most of it in the thread' ],
 	[ parse => 'parse: the answer' ],
 	[ settle => 'settle: into mixpeek.documents' ],
 	[ other => 'everything else' ],
 );
 my %step_of_file = (
 	'outbox' => 'claim', 'claim' => 'claim', 'mirror' => 'read', 'key' => 'read', 'template' => 'render', 'document' => 'intent',
-	'http' => 'curl', 'response' => 'parse', 'member' => 'parse', 'job' => 'parse',
+	'http' => 'curl', 'engine' => 'curl', 'response' => 'parse', 'member' => 'parse', 'job' => 'parse',
 );
 
 # Which of our files a function is in.
@@ -58,7 +58,7 @@ sub step_of
 		return 'settle' if $function =~ /settle/;
 		my $file = $files->{ $function =~ s/\..*//r } or next;
 		return $within if $within && $file ne 'template';
-		next if $file =~ /^(?:query|guard)$/;
+		next if $file =~ /^(?:query|guard|line)$/;
 		return 'settle' if $file eq 'document' && grep { $_->[0] =~ /^document_settle/ } @stack;
 		return $step_of_file{$file} if $step_of_file{$file};
 		return $library =~ /libcurl/ ? 'curl' : 'other';

@@ -39,6 +39,11 @@ my $nothing = q{
 	CREATE FUNCTION bench_nothing() RETURNS trigger AS '$libdir/mixpeek_bench' LANGUAGE C;
 	CREATE TRIGGER nothing AFTER INSERT OR UPDATE OR DELETE ON w_nothing
 		FOR EACH ROW EXECUTE FUNCTION bench_nothing()};
+my $row = q{
+	CREATE TABLE bench_rows (key text) WITH (autovacuum_enabled = off);
+	CREATE FUNCTION bench_row() RETURNS trigger AS '$libdir/mixpeek_bench' LANGUAGE C;
+	CREATE TRIGGER row AFTER INSERT OR UPDATE OR DELETE ON w_row
+		FOR EACH ROW EXECUTE FUNCTION bench_row()};
 my $foreign_key = q{
 	CREATE TABLE sections (id integer PRIMARY KEY);
 	INSERT INTO sections SELECT generate_series(1, 1000);
@@ -85,6 +90,7 @@ sub ways
 	return (
 		{ name => 'none', label => 'no trigger', sql => '' },
 		{ name => 'nothing', label => 'row trigger in C that does nothing', sql => $nothing },
+		{ name => 'row', label => 'the same with one heap_insert', sql => $row, empty => 'bench_rows' },
 		{ name => 'mirror', label => 'mixpeek_docs', sql => $trigger, empty => 'mixpeek.outbox', class => 'ours' },
 		{ name => 'key', label => 'foreign key', sql => $foreign_key },
 		{ name => 'statement', label => 'statement trigger, transition table', sql => $statement_trigger, empty => 'outbox_statement' },
@@ -247,8 +253,8 @@ return {
 			$report->row("INSERT … SELECT, $peer->[1]", undef, 'missing: not installed') unless $bench->has($peer->[0]);
 		}
 
-		my @few = grep { $_->{name} =~ /^(none|nothing|mirror|key|plpgsql)$/ } @ways;
-		single($bench, $report, '1-row transactions, 8 clients', 7, @few);
+		my @few = grep { $_->{name} =~ /^(none|nothing|row|mirror|key|plpgsql)$/ } @ways;
+		single($bench, $report, '1-row transactions, 8 clients', 15, @few);
 		$bench->session->do('ALTER SYSTEM SET synchronous_commit = off');
 		$bench->session->do('SELECT pg_reload_conf()');
 		single($bench, $report, 'the same, synchronous_commit = off', 7, @few);
