@@ -292,12 +292,18 @@ may_walk(const Worker *worker)
 		(!worker->passed_all && limits_now() >= worker->pass_by_at);
 }
 
-/* Keys whose time has come are read even without room, to know whom they wait for. */
-static bool
-is_due(const Worker *worker)
+bool
+worker_is_due(const Worker *worker)
 {
 	return worker->next_due == -1 ||
 		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
+}
+
+/* Keys whose time has come are read even without room, to know whom they wait for; but then only now and then. */
+static bool
+may_read_due(const Worker *worker)
+{
+	return worker_is_due(worker) && (all_want_keys(worker) || limits_now() >= worker->pass_due_by_at);
 }
 
 bool
@@ -311,7 +317,7 @@ worker_may_claim(Worker *worker)
 {
 	if (worker_is_paused(worker))
 		return false;
-	return (worker->look && may_walk(worker)) || is_due(worker);
+	return (worker->look && may_walk(worker)) || may_read_due(worker);
 }
 
 static void
@@ -578,12 +584,20 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	claim->taken = lappend(claim->taken, entry);
 }
 
+/* Until when no more keys are passed by. */
+static double
+rest_after_passing(double started)
+{
+	double		now = limits_now();
+
+	return now + Max((now - started) * PASS_BY_REST, MIN_PASS_BY_REST);
+}
+
 /* One pass goes from the outbox's start to its end, a claim at a time. */
 static void
 take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
 {
 	Worker	   *worker = claim->worker;
-	bool		passes_by = exclusions->n > 0;
 	double		started = limits_now();
 	List	   *entries;
 	ListCell   *lc;
@@ -598,27 +612,34 @@ take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
 		worker->look = worker->look_again;
 		worker->look_again = false;
 	}
-	if (passes_by)
+	if (exclusions->n > 0)
 	{
-		double		ended = limits_now();
-
 		worker->passed_all = list_length(entries) < limit;
-
-		worker->pass_by_at = list_length(entries) == limit ? 0 :
-			ended + Max((ended - started) * PASS_BY_REST, MIN_PASS_BY_REST);
+		worker->pass_by_at = worker->passed_all ? rest_after_passing(started) : 0;
 	}
 	foreach(lc, entries)
 		take_entry(claim, lfirst(lc));
 }
 
+/*
+ * One pass goes through the keys that are due in the order of their times: those that
+ * were taken have left dead entries in the index.
+ */
 static void
 take_due(Claim *claim, int limit, const Exclusions *exclusions)
 {
 	Worker	   *worker = claim->worker;
-	List	   *due = document_read_due(limit, exclusions->n, exclusions->relations,
-										exclusions->collections);
+	double		started = limits_now();
+	TimestampTz from = worker->due_position;
+	List	   *due = document_read_due(&worker->due_position, limit, exclusions->n,
+										exclusions->relations, exclusions->collections);
 	ListCell   *lc;
 
+	if (exclusions->n > 0)
+	{
+		worker->due_position = from;
+		worker->pass_due_by_at = rest_after_passing(started);
+	}
 	claim->excluded = false;
 	foreach(lc, due)
 	{
@@ -626,8 +647,8 @@ take_due(Claim *claim, int limit, const Exclusions *exclusions)
 
 		(void) claim_key(claim, key->relation, key->collection, key->key);
 	}
-	/* others may stand behind those that were read, or that must wait */
-	if (list_length(due) == limit && (claim->jobs != NIL || claim->excluded))
+	/* others may stand behind those that were read, or that must wait, or before where the pass began */
+	if (list_length(due) == limit ? claim->jobs != NIL || claim->excluded : from != worker->due_position)
 		worker->next_due = -1;
 	else if (!claim->more_due)
 		worker->next_due = document_next_due();
@@ -1159,7 +1180,7 @@ worker_claim(Worker *worker)
 	Claim		claim = {worker};
 	Exclusions	no_room;
 	Exclusions	not_up;
-	bool		due = is_due(worker);
+	bool		due = may_read_due(worker);
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;
 	List	   *queued = NIL;
@@ -1177,8 +1198,8 @@ worker_claim(Worker *worker)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
 	collect_exclusions(worker, false, &no_room);
 	collect_exclusions(worker, true, &not_up);
-	if (due)
-		take_due(&claim, limit, &not_up);
+	if (due)					/* changes are not to wait for all of them */
+		take_due(&claim, worker->look ? (limit + 1) / 2 : limit, &not_up);
 	if (worker->look && list_length(claim.jobs) < limit)
 		take_outbox(&claim, limit - list_length(claim.jobs), &no_room);
 

@@ -570,21 +570,24 @@ document_all_finished(const Unfinished *unfinished)
 }
 
 List *
-document_read_due(int limit, int nexcept, const Oid *relations, char *const *collections)
+document_read_due(TimestampTz *position, int limit, int nexcept,
+				  const Oid *relations, char *const *collections)
 {
 	static Statement query = {
-		"SELECT relation, collection, key FROM mixpeek.documents"
-		" WHERE next_attempt_at <= clock_timestamp() AND state <> 'failed' AND (relation::oid, collection) NOT IN"
-		" (SELECT * FROM unnest($1, $2)) ORDER BY next_attempt_at LIMIT $3",
-		3, {OIDARRAYOID, TEXTARRAYOID, INT8OID}
+		"SELECT relation, collection, key, next_attempt_at FROM mixpeek.documents"
+		" WHERE next_attempt_at >= $4 AND next_attempt_at <= clock_timestamp() AND state <> 'failed'"
+		" AND (relation::oid, collection) NOT IN (SELECT * FROM unnest($1, $2)) ORDER BY next_attempt_at LIMIT $3",
+		4, {OIDARRAYOID, TEXTARRAYOID, INT8OID, TIMESTAMPTZOID}
 	};
-	Datum		args[3];
+	Datum		args[4];
 	List	   *keys = NIL;
 
 	args[0] = query_oid_array(relations, nexcept);
 	args[1] = query_text_array(collections, nexcept);
 	args[2] = Int64GetDatum(limit);
+	args[3] = TimestampTzGetDatum(*position);
 	query_run(&query, args, NULL);
+	*position = DT_NOBEGIN;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		DueKey	   *due = query_palloc(sizeof(DueKey));
@@ -594,6 +597,9 @@ document_read_due(int limit, int nexcept, const Oid *relations, char *const *col
 													   SPI_tuptable->tupdesc, 1, &isnull));
 		due->collection = query_text(SPI_tuptable->vals[i], 2);
 		due->key = query_text(SPI_tuptable->vals[i], 3);
+		if (i + 1 == limit)
+			*position = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i],
+														  SPI_tuptable->tupdesc, 4, &isnull));
 		keys = query_lappend(keys, due);
 	}
 	query_end();

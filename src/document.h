@@ -60,11 +60,12 @@ typedef struct DueKey
 } DueKey;
 
 /*
- * Up to limit of them, as a List of DueKey, except those of the mirrors in the
- * arrays.
+ * Up to limit of them, as a List of DueKey, in their times' order from *position on,
+ * except those of the mirrors in the arrays.  Moves the position to the last one's
+ * time, or to DT_NOBEGIN if there were fewer.
  */
-extern List *document_read_due(int limit, int nexcept, const Oid *relations,
-							   char *const *collections);
+extern List *document_read_due(TimestampTz *position, int limit, int nexcept,
+							   const Oid *relations, char *const *collections);
 
 /* When the next one after now comes; 0 if none will. */
 extern TimestampTz document_next_due(void);

@@ -946,7 +946,9 @@ time_to_next_turn(Worker *worker, double until_send)
 		wait_at_most(&wait, worker->pass_by_at - now);
 	if (worker->skipped_until > 0)
 		wait_at_most(&wait, worker->skipped_until - now);
-	if (worker->next_due > 0)
+	if (worker_is_due(worker))
+		wait_at_most(&wait, worker->pass_due_by_at - now);
+	else if (worker->next_due > 0)
 		wait_at_most(&wait, (worker->next_due - GetCurrentTimestamp()) / 1000000.0);
 	foreach(lc, worker->targets->connections)
 	{
@@ -1001,6 +1003,7 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->http = http_client_create(!in_session);
 	worker->targets = targets_create(context);
 	worker->tally = tally_create();
+	worker->due_position = DT_NOBEGIN;
 	worker->unrecovered = true;
 	worker_look(worker);
 	dlist_init(&worker->ended);

@@ -43,6 +43,8 @@ typedef struct Worker
 	bool		skipped;		/* keys were left that were under way */
 	double		skipped_until;	/* a table was locked: look again then; 0: no */
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
+	TimestampTz due_position;	/* where those that are due are read from */
+	double		pass_due_by_at; /* as pass_by_at, for those that are due */
 } Worker;
 
 /* A server's rendered bodies that may wait at once; one row may always be claimed. */
@@ -67,6 +69,9 @@ extern void worker_look_excluded(Worker *worker);
 
 /* Is there something to be claimed, and room for it? */
 extern bool worker_may_claim(Worker *worker);
+
+/* The time of a key in mixpeek.documents has come, or that is not known. */
+extern bool worker_is_due(const Worker *worker);
 
 /* Nothing is claimed, whatever there is. */
 extern bool worker_is_paused(const Worker *worker);

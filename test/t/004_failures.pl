@@ -516,6 +516,19 @@ cmp_ok($queued->stats->{status}{503}, '<=', 5 + 10, 'what waits is not sent when
 $queued->faults();
 wait_for_states('queued', 'mirrored');
 is_deeply([ @{ $queued->stats }{qw(documents duplicates)} ], [ 1000, 0 ], '... but when it is back');
+
+# Thousands of documents to ask for enrichments, a hundred a request and one request at once
+
+sql('ALTER SERVER queued OPTIONS (SET max_connections \'1\'); INSERT INTO queued SELECT n::text, \'x\' FROM generate_series(1001, 4000) n');
+wait_for_states('queued', 'mirrored');
+$queued->config(latency => 50);
+$queued->reset;
+sql(q{BEGIN; UPDATE mixpeek.documents SET next_attempt_at = now() WHERE relation = 'queued'::regclass;
+	UPDATE queued SET v = 'changed' WHERE id = '4000'; COMMIT});
+wait_for('the change', sub { $queued->stats->{updates} == 1 });
+cmp_ok($queued->stats->{lists}, '<', 20, 'a change does not wait for documents that are to be looked at');
+wait_for('the looks', sub { $queued->stats->{lists} >= 40 });
+pass('... nor do they for it');
 $queued->stop;
 
 # One server stops no other
