@@ -94,7 +94,7 @@ CREATE TABLE mixpeek.documents
     intent_hash bytea,
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX documents_document_id_idx ON mixpeek.documents (document_id) WHERE document_id IS NOT NULL;
+CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 -- Entries are collected before they go into the index: the more of them at once, the cheaper. A search looks through those that wait.
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WITH (gin_pending_list_limit = 65536)
