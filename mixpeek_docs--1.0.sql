@@ -116,7 +116,7 @@ COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent and its answe
 COMMENT ON COLUMN mixpeek.documents.looks IS 'how often a mirrored document was asked for its enrichments';
 COMMENT ON COLUMN mixpeek.documents.server IS 'the foreign server that holds the document';
 COMMENT ON COLUMN mixpeek.documents.marker IS 'the document''s metadata.mixpeek_docs: origin:table:key';
-COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told; NULL while that is not known';
+COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told, empty if there were none; NULL while that is not known';
 COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create that is in doubt';
 
 CREATE TABLE mixpeek.origin

@@ -671,36 +671,31 @@ to_utf8(Job *job, const char *text, int len, int *utf8_len)
 }
 
 static void
-hash_text(const char *text, int len, ContentHash *hash)
+hash_text(pg_cryptohash_ctx *hasher, const char *text, int len, ContentHash *hash)
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
-
-	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) text, len) < 0 ||
-		pg_cryptohash_final(ctx, hash->bytes, HASH_LENGTH) < 0)
+	if (pg_cryptohash_init(hasher) < 0 ||
+		pg_cryptohash_update(hasher, (const uint8 *) text, len) < 0 ||
+		pg_cryptohash_final(hasher, hash->bytes, HASH_LENGTH) < 0)
 		elog(ERROR, "could not compute SHA-256 hash");
-	pg_cryptohash_free(ctx);
 	hash->known = true;
 }
 
-/* Most documents have no features. */
-static const ContentHash *
-hash_of_nothing(void)
+typedef struct ReadCall
 {
-	static ContentHash hash;
-
-	if (!hash.known)
-		hash_text("", 0, &hash);
-	return &hash;
-}
+	Worker	   *worker;
+	Mirror	   *mirror;
+	char	  **keys;
+	int			nkeys;
+	pg_cryptohash_ctx *hasher;	/* one for all rows */
+} ReadCall;
 
 /* Called for each row that a mirror's query finds, within the guard. */
 static void
 render_row(void *arg, const char *key, const TemplateRow *found)
 {
-	Worker	   *worker = arg;
-	const Mirror *mirror = worker->targets->reading;
-	Job		   *job = find_job(worker, mirror->relation, mirror->arguments.collection, key);
+	ReadCall   *call = arg;
+	const Mirror *mirror = call->mirror;
+	Job		   *job = find_job(call->worker, mirror->relation, mirror->arguments.collection, key);
 	TemplateRow row = *found;
 	StringInfoData content;
 	StringInfoData features;
@@ -720,32 +715,25 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 	job->content = to_utf8(job, content.data, content.len, &job->content_len);
 	if (job->mirror->template->has_features)
 		job->features = to_utf8(job, features.data, features.len, &job->features_len);
-	hash_text(job->content, job->content_len, &job->content_hash);
+	hash_text(call->hasher, job->content, job->content_len, &job->content_hash);
 	if (job->features_len > 0)
-		hash_text(job->features, job->features_len, &job->features_hash);
+		hash_text(call->hasher, job->features, job->features_len, &job->features_hash);
 	else
-		job->features_hash = *hash_of_nothing();
+		job->features_hash = NO_HASH;
 	job->wanted = true;
 	job->connection->bytes += job->content_len + job->features_len;
 	job->connection->mean_bytes +=
 		(job->content_len + job->features_len - job->connection->mean_bytes) / 10;
 }
 
-typedef struct ReadCall
-{
-	Worker	   *worker;
-	Mirror	   *mirror;
-	char	  **keys;
-	int			nkeys;
-} ReadCall;
-
 static void
 read_rows(void *arg)
 {
 	ReadCall   *call = arg;
 
-	call->worker->targets->reading = call->mirror;
-	mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call->worker);
+	call->hasher = pg_cryptohash_create(PG_SHA256);
+	mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call);
+	pg_cryptohash_free(call->hasher);
 }
 
 typedef struct KeyCall
@@ -788,7 +776,7 @@ unread(Job *job)
 static void
 read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 {
-	ReadCall	call = {worker, mirror, palloc(sizeof(char *) * list_length(jobs)), 0};
+	ReadCall	call = {worker, mirror, palloc(sizeof(char *) * list_length(jobs)), 0, NULL};
 	double		give_up_at;
 	ListCell   *lc;
 

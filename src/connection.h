@@ -60,7 +60,6 @@ typedef struct Targets
 	MemoryContext context;
 	List	   *targets;
 	List	   *connections;
-	Mirror	   *reading;		/* whose rows are being read */
 	List	   *stale;			/* mirrors replaced while jobs may have pointed to them */
 } Targets;
 

@@ -50,18 +50,25 @@ intent_is_certain(const Job *job)
 		 memcmp(job->intent_features.bytes, job->features_hash.bytes, HASH_LENGTH) == 0);
 }
 
+/* Of what is stored from offset on; nothing there is NO_HASH. */
 static void
 read_hash(TupleTableSlot *line, int column, ContentHash *hash, int offset)
 {
 	bytea	   *bytes;
+	int			length;
 
 	hash->known = false;
 	if (line->tts_isnull[column])
 		return;
 	bytes = DatumGetByteaPP(line->tts_values[column]);
-	hash->known = VARSIZE_ANY_EXHDR(bytes) >= offset + HASH_LENGTH;
-	if (hash->known)
+	length = VARSIZE_ANY_EXHDR(bytes) - offset;
+	if (length == 0)
+		*hash = NO_HASH;
+	else if (length >= HASH_LENGTH)
+	{
+		hash->known = true;
 		memcpy(hash->bytes, VARDATA_ANY(bytes) + offset, HASH_LENGTH);
+	}
 }
 
 /* The jobs' keys as three arrays. */
@@ -163,11 +170,17 @@ document_fetch(List *jobs)
  * Changing lines
  */
 
+static int
+stored_length(const ContentHash *hash)
+{
+	return memcmp(hash->bytes, NO_HASH.bytes, HASH_LENGTH) == 0 ? 0 : HASH_LENGTH;
+}
+
 static void
 set_hash(TupleTableSlot *line, int column, const ContentHash *hash)
 {
 	if (hash->known)
-		line_set(line, column, PointerGetDatum(make_bytea(hash->bytes, HASH_LENGTH)));
+		line_set(line, column, PointerGetDatum(make_bytea(hash->bytes, stored_length(hash))));
 	else
 		line_set_null(line, column);
 }
@@ -179,7 +192,7 @@ set_hashes(TupleTableSlot *line, int column, const ContentHash *content, const C
 
 	memcpy(both, content->bytes, HASH_LENGTH);
 	memcpy(both + HASH_LENGTH, features->bytes, HASH_LENGTH);
-	line_set(line, column, PointerGetDatum(make_bytea(both, sizeof(both))));
+	line_set(line, column, PointerGetDatum(make_bytea(both, HASH_LENGTH + stored_length(features))));
 }
 
 static void

@@ -23,6 +23,9 @@ typedef struct ContentHash
 	uint8		bytes[HASH_LENGTH];
 } ContentHash;
 
+/* Of features that a document does not have: no SHA-256 is like it. */
+static const ContentHash NO_HASH = {.known = true};
+
 /* The requests that a key may need, in the order in which they may follow. */
 typedef enum JobStep
 {
