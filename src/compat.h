@@ -53,6 +53,13 @@
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
 #endif
 
+/* 18: an insert into a table that has a TOAST table asserts that there is a snapshot, needed or not. */
+#if PG_VERSION_NUM >= 180000 && defined(USE_ASSERT_CHECKING)
+#define COMPAT_INSERT_WANTS_SNAPSHOT true
+#else
+#define COMPAT_INSERT_WANTS_SNAPSHOT false
+#endif
+
 /* 18: a scan can be counted. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_INDEX_BEGINSCAN(rel, index, snapshot, nkeys) \

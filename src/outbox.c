@@ -268,7 +268,7 @@ buffer_flush_from(int first)
 	if (!OidIsValid(get_outbox_oid()))
 		return;					/* the extension is gone, and its triggers with it */
 	outbox = table_open(outbox_oid, RowExclusiveLock);
-	if (buffer.nentries - first == 1 && buffer.longest < TOAST_TUPLE_TARGET / 2)
+	if (buffer.nentries - first == 1 && buffer.longest < TOAST_TUPLE_TARGET / 2 && !COMPAT_INSERT_WANTS_SNAPSHOT)
 		insert_entry(outbox, &buffer.entries[first]);
 	else
 		insert_much(outbox, buffer.entries + first, buffer.nentries - first);
@@ -448,14 +448,34 @@ outbox_init(void)
  */
 
 static bool
-is_excepted(const OutboxEntry *entry, int nexcept, const Oid *relations, char *const *collections)
+is_listed(Oid relation, const text *collection, int n, const Oid *relations, char *const *collections)
 {
-	for (int i = 0; i < nexcept; i++)
+	int			len = VARSIZE_ANY_EXHDR(collection);
+
+	for (int i = 0; i < n; i++)
 	{
-		if (entry->relation == relations[i] && strcmp(entry->collection, collections[i]) == 0)
+		if (relation == relations[i] && strlen(collections[i]) == len &&
+			memcmp(VARDATA_ANY(collection), collections[i], len) == 0)
 			return true;
 	}
 	return false;
+}
+
+/* There may be millions of them: nothing of them stays in memory. */
+static bool
+is_excepted(TupleTableSlot *slot, int nexcept, const Oid *relations, char *const *collections)
+{
+	text	   *collection;
+	bool		excepted;
+
+	if (nexcept == 0)
+		return false;
+	slot_getallattrs(slot);
+	collection = DatumGetTextPP(slot->tts_values[2]);
+	excepted = is_listed(DatumGetObjectId(slot->tts_values[0]), collection, nexcept, relations, collections);
+	if ((Pointer) collection != DatumGetPointer(slot->tts_values[2]))
+		pfree(collection);
+	return excepted;
 }
 
 static OutboxEntry *
@@ -491,12 +511,10 @@ outbox_read(ItemPointer position, int limit, int nexcept,
 	while (list_length(entries) < limit &&
 		   table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
-		OutboxEntry *entry = make_entry(slot);
-
-		if (is_excepted(entry, nexcept, relations, collections))
+		if (is_excepted(slot, nexcept, relations, collections))
 			continue;
-		entries = lappend(entries, entry);
-		*position = entry->tid;
+		entries = lappend(entries, make_entry(slot));
+		*position = slot->tts_tid;
 	}
 	table_endscan(scan);
 	PopActiveSnapshot();
