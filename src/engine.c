@@ -713,7 +713,7 @@ stop_thread(Engine *engine)
 /* A process has one such engine at the most. */
 static Engine *threaded_engine = NULL;
 
-/* The process's exit functions must not meet a thread that is in the middle of something. */
+/* Nothing is begun any more when the session lock goes, which says that nobody else is at work. */
 static void
 stop_thread_at_exit(int code, Datum arg)
 {
@@ -740,13 +740,13 @@ start_thread(Engine *engine)
 	if (!engine->threaded)
 		return;
 	threaded_engine = engine;
-	on_proc_exit(stop_thread_at_exit, (Datum) 0);
+	before_shmem_exit(stop_thread_at_exit, (Datum) 0);
 }
 
-Engine *
-engine_create(bool thread)
+void
+engine_create(Engine **place, bool thread)
 {
-	Engine	   *engine = palloc0(sizeof(Engine));
+	Engine	   *engine = *place = palloc0(sizeof(Engine));
 
 	engine->epoll_fd = engine->driver_wake = engine->caller_wake = -1;
 	engine->deadline = NO_DEADLINE;
@@ -761,7 +761,6 @@ engine_create(bool thread)
 	if (thread)
 		start_thread(engine);
 	create_wait_set(engine);
-	return engine;
 }
 
 void

@@ -45,11 +45,11 @@ typedef struct EngineTask
 #define ENGINE_NOT_BEGUN	CURLE_AGAIN
 
 /*
- * In the current memory context.  Raises what there is too little of.  With a
- * thread, transfers go on while the caller does other things; where none can be started
- * it does without.
+ * In the current memory context.  Raises what there is too little of; the engine's place
+ * is filled in before that.  With a thread, transfers go on while the caller does other
+ * things; where none can be started it does without.
  */
-extern Engine *engine_create(bool thread);
+extern void engine_create(Engine **place, bool thread);
 
 /* Ends all transfers; the tasks are the caller's again.  Safe on a half-built engine. */
 extern void engine_destroy(Engine *engine);

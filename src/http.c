@@ -654,7 +654,7 @@ classify_end(const HttpTransfer *transfer, CURLcode code)
 {
 	if (code == CURLE_OK)
 		return transfer->answer.status > 0 ? HTTP_ANSWERED : HTTP_BROKEN;
-	if (code == ENGINE_NOT_BEGUN)
+	if (code == ENGINE_NOT_BEGUN && !transfer->sent)
 		return HTTP_NOT_BEGUN;
 	if (transfer->too_large || code == CURLE_FILESIZE_EXCEEDED)
 		return HTTP_TOO_LARGE;
@@ -826,7 +826,7 @@ http_client_create(bool thread)
 	client->callback.func = client_teardown;
 	client->callback.arg = client;
 	MemoryContextRegisterResetCallback(client->context, &client->callback);
-	client->engine = engine_create(thread);
+	engine_create(&client->engine, thread);
 	return client;
 }
 

@@ -97,6 +97,16 @@ end_key_scan(Lines *lines)
 	lines->key_scan = NULL;
 }
 
+/* What others have committed since is looked for from here on. */
+static void
+look_again(Lines *lines)
+{
+	ExecClearTuple(lines->found);
+	end_key_scan(lines);
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetLatestSnapshot());
+}
+
 void
 lines_close(Lines *lines)
 {
@@ -190,11 +200,11 @@ predicate_holds(Lines *lines, IndexInfo *info, ExprContext *econtext)
 	return ExecQual(info->ii_PredicateState, econtext);
 }
 
-/* What has not changed is as unique as it was. */
+/* What has not changed is as unique as it was, if it was in the index before. */
 static IndexUniqueCheck
-unique_check(Relation index, TupleTableSlot *old, bool unchanged)
+unique_check(Relation index, const IndexInfo *info, TupleTableSlot *old, bool unchanged)
 {
-	if (!index->rd_index->indisunique || unchanged)
+	if (!index->rd_index->indisunique || (unchanged && info->ii_Predicate == NIL))
 		return UNIQUE_CHECK_NO;
 	return old ? UNIQUE_CHECK_YES : UNIQUE_CHECK_PARTIAL;
 }
@@ -225,7 +235,7 @@ enter_in_indexes(Lines *lines, TupleTableSlot *line, TupleTableSlot *old,
 			!predicate_holds(lines, info, econtext))
 			continue;
 		unchanged = old != NULL && !is_changed(info, old, line);
-		check = unique_check(index, old, unchanged);
+		check = unique_check(index, info, old, unchanged);
 		FormIndexDatum(info, line, lines->estate, values, nulls);
 		if (!index_insert(index, values, nulls, &line->tts_tid, lines->rel, check, unchanged, info) &&
 			check == UNIQUE_CHECK_PARTIAL)
@@ -363,6 +373,7 @@ insert_with_triggers(Lines *lines)
 
 		if (insert_by_statement(line))
 			continue;
+		look_again(lines);
 		if (find_in_index(lines, DatumGetObjectId(line->tts_values[LINE_RELATION]),
 						  line->tts_values[LINE_COLLECTION], line->tts_values[LINE_KEY]))
 			ItemPointerSetInvalid(&line->tts_tid);
@@ -454,16 +465,6 @@ lines_change(Lines *lines)
 	memcpy(line->tts_values, lines->found->tts_values, sizeof(Datum) * natts);
 	memcpy(line->tts_isnull, lines->found->tts_isnull, sizeof(bool) * natts);
 	return ExecStoreVirtualTuple(line);
-}
-
-/* What others have committed since is looked for from here on. */
-static void
-look_again(Lines *lines)
-{
-	ExecClearTuple(lines->found);
-	end_key_scan(lines);
-	PopActiveSnapshot();
-	PushActiveSnapshot(GetLatestSnapshot());
 }
 
 bool
