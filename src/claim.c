@@ -631,10 +631,13 @@ take_due(Claim *claim, int limit, const Exclusions *exclusions)
 	Worker	   *worker = claim->worker;
 	double		started = limits_now();
 	TimestampTz from = worker->due_position;
-	List	   *due = document_read_due(&worker->due_position, limit, exclusions->n,
-										exclusions->relations, exclusions->collections);
+	List	   *due;
 	ListCell   *lc;
 
+	if (limit == 0)
+		return;
+	due = document_read_due(&worker->due_position, limit, exclusions->n,
+							exclusions->relations, exclusions->collections);
 	if (exclusions->n > 0)
 	{
 		worker->due_position = from;
@@ -882,13 +885,21 @@ fetch_unclear(List *jobs)
 	document_fetch(unclear);
 }
 
-/* It was wrong: the key is claimed again, as one that has a line. */
+/*
+ * The key has a line after all, which may not be committed yet: it is claimed again.
+ * Without an intent nothing is sent.
+ */
 static void
 look_at_known(Worker *worker, Job *job)
 {
+	bool		seen = job->taken_for_new;	/* by now, most likely */
+
 	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1);
 	worker_free_job(worker, job);
-	worker_look(worker);
+	if (seen)
+		worker_look(worker);
+	else
+		skip_until(worker, LOCK_DELAY);
 }
 
 /*
@@ -1162,6 +1173,16 @@ may_touch_documents(Worker *worker)
 	return true;
 }
 
+/* Neither keys that are due wait for all changes, nor changes for all of them; of one they take turns. */
+static int
+half_for_due(Worker *worker, int limit)
+{
+	if (!worker->look)
+		return limit;
+	worker->due_first = !worker->due_first;
+	return (limit + worker->due_first) / 2;
+}
+
 void
 worker_claim(Worker *worker)
 {
@@ -1186,14 +1207,14 @@ worker_claim(Worker *worker)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
 	collect_exclusions(worker, false, &no_room);
 	collect_exclusions(worker, true, &not_up);
-	if (due)					/* changes are not to wait for all of them */
-		take_due(&claim, worker->look ? (limit + 1) / 2 : limit, &not_up);
+	if (due)
+		take_due(&claim, half_for_due(worker, limit), &not_up);
 	if (worker->look && list_length(claim.jobs) < limit)
 		take_outbox(&claim, limit - list_length(claim.jobs), &no_room);
 
-	/* a server may be down for what is due: other keys come first to find out */
-	if (due && not_up.n > no_room.n && list_length(claim.jobs) < limit)
-		take_due(&claim, limit - list_length(claim.jobs), &no_room);
+	/* a server may be down for what is due: other keys come first to find out, but there need not be any */
+	if (due && not_up.n > no_room.n)
+		take_due(&claim, Max(1, limit - list_length(claim.jobs)), &no_room);
 
 	fetch_known(claim.jobs);
 	foreach(lc, claim.jobs)
@@ -1225,9 +1246,9 @@ worker_claim(Worker *worker)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (job->taken_for_new && !ItemPointerIsValid(&job->line))
-			look_at_known(worker, job);
-		else
+		if (job->stored || ItemPointerIsValid(&job->line))
 			queue_job(worker, job);
+		else
+			look_at_known(worker, job);
 	}
 }

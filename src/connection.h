@@ -42,6 +42,7 @@ typedef struct Connection
 	bool		lookups_work;	/* one was answered */
 	bool		lookups_refused;	/* the first ones were, whatever they asked for */
 	bool		excluded;		/* keys were left for want of room */
+	char	   *setback;		/* what the last answer said that stopped others; NULL: none did */
 } Connection;
 
 /* A relation and collection that the outbox or documents speak of. */

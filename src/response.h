@@ -33,7 +33,7 @@
  * (1) A look-up refused with 400, 405, 413 or 422 is split; of one key with 400, 405
  * or 422 it may mean "create" (if_unfindable).  (2) Or when the server, its mapping
  * or a right to use it changes.  (3) Not before Retry-After, nor, where no answer
- * came, before request_timeout is over.  Where limits_is_outage() holds (502, 503, 504,
+ * came or a gateway's (502, 504), before request_timeout is over.  Where limits_is_outage() holds (502, 503, 504,
  * timeout, lost connection) five in a row make the server down, as above.
  *
  * What never was a request: a row or template that cannot be rendered, a document

@@ -454,7 +454,7 @@ response_text(const Response *response)
 	return response->message;
 }
 
-/* How long the server might still be at work on a request given up. */
+/* How long the server might still be at work on a request given up, by us or by a gateway. */
 static double
 rest_after(const Job *job, const HttpAnswer *answer)
 {
@@ -463,9 +463,9 @@ rest_after(const Job *job, const HttpAnswer *answer)
 
 	if (answer->end == HTTP_TIMED_OUT)
 		return timeout;
-	if (answer->end == HTTP_BROKEN)
-		return Max(0, timeout - answer->seconds);
-	return 0;
+	if (answer->end == HTTP_ANSWERED && answer->status != 502 && answer->status != 504)
+		return 0;
+	return Max(0, timeout - answer->seconds);
 }
 
 /* Not done, or perhaps done: the key is looked at again. */
@@ -841,12 +841,22 @@ log_change(const Connection *connection, LimitsChange change, const Response *re
 }
 
 static void
+note_setback(Worker *worker, Connection *connection, const char *text)
+{
+	if (connection->setback)
+		pfree(connection->setback);
+	connection->setback = MemoryContextStrdup(worker->context, text);
+}
+
+static void
 collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 {
 	Response   *response = response_read(answer, request->step == JOB_LOOK_UP ? NULL : job_needs_no_member);
 	LimitsChange change = limits_ended(&request->connection->limits, request->mark,
 									   limits_now(), answer, response->verdict);
 
+	if (limits_is_outage(answer, response->verdict))
+		note_setback(worker, request->connection, response_text(response));
 	log_change(request->connection, change, response);
 	if (change == LIMITS_WENT_DOWN)
 		put_off_ready(worker, request->connection,
@@ -860,6 +870,23 @@ collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 		collect_one(worker, request, answer, response);
 }
 
+/* It was not begun since others before it ended badly: it goes again, or waits as what was ready then does. */
+static void
+take_back(Worker *worker, Request *request)
+{
+	Limits	   *limits = &request->connection->limits;
+	double		wait = (limits->down ? limits->down_until : limits->blocked_until) - limits_now();
+
+	limits_not_begun(limits);
+	for (int i = request->njobs - 1; i >= 0; i--)
+	{
+		if (limits->down || wait > SYNC_PATIENCE)
+			put_off(worker, request->jobs[i], wait, request->connection->setback);
+		else
+			requeue(request->jobs[i]);
+	}
+}
+
 static void
 collect_transfer(Worker *worker, HttpTransfer *transfer)
 {
@@ -868,11 +895,7 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 
 	worker->running--;
 	if (answer->end == HTTP_NOT_BEGUN)
-	{
-		limits_not_begun(&request->connection->limits);
-		for (int i = request->njobs - 1; i >= 0; i--)
-			requeue(request->jobs[i]);
-	}
+		take_back(worker, request);
 	else
 		collect_answer(worker, request, answer);
 	http_transfer_free(transfer);

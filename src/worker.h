@@ -45,6 +45,7 @@ typedef struct Worker
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
 	TimestampTz due_position;	/* where those that are due are read from */
 	double		pass_due_by_at; /* as pass_by_at, for those that are due */
+	bool		due_first;		/* of an odd number of keys, one more is due */
 } Worker;
 
 /* A server's rendered bodies that may wait at once; one row may always be claimed. */

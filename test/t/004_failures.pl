@@ -516,6 +516,16 @@ cmp_ok($queued->stats->{status}{503}, '<=', 5 + 10, 'what waits is not sent when
 $queued->faults();
 wait_for_states('queued', 'mirrored');
 is_deeply([ @{ $queued->stats }{qw(documents duplicates)} ], [ 1000, 0 ], '... but when it is back');
+$queued->faults({ kind => 'status', status => 401 });
+$offset = -s $node->logfile;
+sql(q{UPDATE queued SET v = 'y' WHERE id::int <= 100});
+wait_for('the server to count as down', sub { log_lines(qr/server "queued" is not usable/, $offset) });
+wait_for('all but a probe to wait', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'sending'") <= 1 });
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'pending' AND last_error IS NULL"), 0,
+	'what waits says why');
+$queued->faults();
+sql('ALTER SERVER queued OPTIONS (SET request_timeout \'3\')');
+wait_for_states('queued', 'mirrored');
 
 # Thousands of documents to ask for enrichments, a hundred a request and one request at once
 

@@ -21,12 +21,15 @@ sub old_and_new
 {
 	my ($bench, $table, $number) = @_;
 	my $old = $bench->new_session;
+	$old->do('SELECT');
 	my @points = map { [ 1000 * $_, thousand($old, $table) ] } 1 .. POSIX::ceil($number / 1000);
 	my (@old, @new);
 
 	foreach my $turn (1 .. $bench->runs(9))
 	{
-		push @new, thousand($bench->new_session, $table);
+		my $session = $bench->new_session;
+		$session->do('SELECT');		# it is connected
+		push @new, thousand($session, $table);
 		push @old, thousand($old, $table);
 	}
 	return (\@points, Bench::median(@old), Bench::median(@new));
