@@ -42,6 +42,7 @@
 #include "commands/extension.h"
 #include "document.h"
 #include "executor/spi.h"
+#include "member.h"
 #include "miscadmin.h"
 #include "mb/pg_wchar.h"
 #include "mixpeek_docs.h"
@@ -463,9 +464,10 @@ rest_after(const Job *job, const HttpAnswer *answer)
 
 	if (answer->end == HTTP_TIMED_OUT)
 		return timeout;
-	if (answer->end == HTTP_ANSWERED && answer->status != 502 && answer->status != 504)
-		return 0;
-	return Max(0, timeout - answer->seconds);
+	if (answer->end == HTTP_BROKEN || answer->end == HTTP_OUT_OF_MEMORY ||
+		(answer->end == HTTP_ANSWERED && (answer->status == 502 || answer->status == 504)))
+		return Max(0, timeout - answer->seconds);
+	return 0;
 }
 
 /* Not done, or perhaps done: the key is looked at again. */
@@ -577,13 +579,8 @@ collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response
 static char *
 document_marker(Jsonb *document)
 {
-	JsonbValue	name;
-	JsonbValue *metadata;
+	JsonbValue *metadata = member_find(&document->root, "metadata");
 
-	name.type = jbvString;
-	name.val.string.val = "metadata";
-	name.val.string.len = strlen("metadata");
-	metadata = findJsonbValueFromContainer(&document->root, JB_FOBJECT, &name);
 	if (metadata && metadata->type == jbvBinary)
 	{
 		char	   *marker = json_string(JsonbValueToJsonb(metadata), MARKER_FIELD);
@@ -598,23 +595,15 @@ document_marker(Jsonb *document)
 static bool
 listed_documents(const Response *response, List **documents)
 {
-	JsonbValue	name;
-	JsonbValue *results;
+	JsonbContainer *results = response->json ? member_container(&response->json->root, "results") : NULL;
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	value;
 
 	*documents = NIL;
-	if (response->json == NULL || !JB_ROOT_IS_OBJECT(response->json))
+	if (results == NULL || !JsonContainerIsArray(results))
 		return false;
-	name.type = jbvString;
-	name.val.string.val = "results";
-	name.val.string.len = strlen("results");
-	results = findJsonbValueFromContainer(&response->json->root, JB_FOBJECT, &name);
-	if (results == NULL || results->type != jbvBinary ||
-		!JsonContainerIsArray(results->val.binary.data))
-		return false;
-	it = JsonbIteratorInit(results->val.binary.data);
+	it = JsonbIteratorInit(results);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_ELEM && value.type == jbvBinary)
@@ -626,13 +615,8 @@ listed_documents(const Response *response, List **documents)
 static JsonbValue *
 find_number_or_string(JsonbContainer *object, const char *field)
 {
-	JsonbValue	name;
-	JsonbValue *value;
+	JsonbValue *value = member_find(object, field);
 
-	name.type = jbvString;
-	name.val.string.val = (char *) field;
-	name.val.string.len = strlen(field);
-	value = findJsonbValueFromContainer(object, JB_FOBJECT, &name);
 	return value && (value->type == jbvNumeric || value->type == jbvString) ? value : NULL;
 }
 
@@ -640,23 +624,17 @@ find_number_or_string(JsonbContainer *object, const char *field)
 static bool
 is_page(const Response *response, int n)
 {
-	JsonbValue	name;
-	JsonbValue *pagination;
+	JsonbContainer *pagination = member_container(&response->json->root, "pagination");
 	JsonbValue *total;
 
-	name.type = jbvString;
-	name.val.string.val = "pagination";
-	name.val.string.len = strlen("pagination");
-	pagination = findJsonbValueFromContainer(&response->json->root, JB_FOBJECT, &name);
-	if (n == 0 || pagination == NULL || pagination->type != jbvBinary ||
-		!JsonContainerIsObject(pagination->val.binary.data))
+	if (n == 0 || pagination == NULL || !JsonContainerIsObject(pagination))
 		return n >= LOOKUP_PAGE;
-	total = find_number_or_string(pagination->val.binary.data, "total");
+	total = find_number_or_string(pagination, "total");
 	if (total && total->type == jbvNumeric)
 		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(total->val.numeric),
 												 NumericGetDatum(int64_to_numeric(n)))) > 0;
-	return find_number_or_string(pagination->val.binary.data, "next_page") ||
-		find_number_or_string(pagination->val.binary.data, "next_cursor");
+	return find_number_or_string(pagination, "next_page") ||
+		find_number_or_string(pagination, "next_cursor");
 }
 
 /*

@@ -317,6 +317,14 @@ foreach my $name (sort keys %waits)
 	$apis{$name}->stop;
 }
 
+# What could not be sent need not wait for the other side to be done.
+sql(foreign_server('nowhere', base_url => 'http://127.0.0.1:' . MixpeekTest::unused_port(), request_timeout => '60'));
+mirrored_table('nowhere', 'nowhere');
+sql("INSERT INTO nowhere VALUES ('x')");
+wait_for_states('nowhere', 'pending');
+cmp_ok(documents('nowhere')->{x}{wait}, '<', 30, 'a refused connection is tried again soon');
+sql('DROP TABLE nowhere');
+
 # An attempt that failed is to be seen.
 $api->reset(faults => JSON::PP::true);
 mirrored_table('waiting', 'statuses');
