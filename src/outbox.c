@@ -119,11 +119,9 @@ buffer_text(int offset)
 }
 
 static bool
-text_is(int offset, const char *s, int len)
+text_is(const text *t, const char *s, int len)
 {
-	const text *t = buffer_text(offset);
-
-	return VARSIZE(t) - VARHDRSZ == len && memcmp(VARDATA(t), s, len) == 0;
+	return VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), s, len) == 0;
 }
 
 static int
@@ -308,7 +306,7 @@ repeats_last(const BufferEntry *entry, const char *key, int key_len)
 	last = &buffer.entries[buffer.nentries - 1];
 	return last->relation == entry->relation && last->operation == entry->operation &&
 		last->collection == entry->collection && (last->key < 0) == (key == NULL) &&
-		(key == NULL || text_is(last->key, key, key_len));
+		(key == NULL || text_is(buffer_text(last->key), key, key_len));
 }
 
 void
@@ -330,7 +328,7 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 		buffer.max_entries *= 2;
 	}
 	if (buffer.last_collection < 0 ||
-		!text_is(buffer.last_collection, collection, collection_len))
+		!text_is(buffer_text(buffer.last_collection), collection, collection_len))
 		buffer.last_collection = buffer_add_text(collection, collection_len);
 	entry = &buffer.entries[buffer.nentries];
 	entry->relation = relation;
@@ -450,12 +448,9 @@ outbox_init(void)
 static bool
 is_listed(Oid relation, const text *collection, int n, const Oid *relations, char *const *collections)
 {
-	int			len = VARSIZE_ANY_EXHDR(collection);
-
 	for (int i = 0; i < n; i++)
 	{
-		if (relation == relations[i] && strlen(collections[i]) == len &&
-			memcmp(VARDATA_ANY(collection), collections[i], len) == 0)
+		if (relation == relations[i] && text_is(collection, collections[i], strlen(collections[i])))
 			return true;
 	}
 	return false;
