@@ -117,7 +117,7 @@ COMMENT ON COLUMN mixpeek.documents.looks IS 'how often a mirrored document was 
 COMMENT ON COLUMN mixpeek.documents.server IS 'the foreign server that holds the document';
 COMMENT ON COLUMN mixpeek.documents.marker IS 'the document''s metadata.mixpeek_docs: origin:table:key';
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told, empty if there were none; NULL while that is not known';
-COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create that is in doubt';
+COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create that is in doubt, without that of features that it does not have';
 
 CREATE TABLE mixpeek.origin
 (
