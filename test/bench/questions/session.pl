@@ -1,6 +1,6 @@
 # Whether a session that commits many transactions on a mirrored table stays as fast as it was. The machine is not
-# as fast at the end as it was at the beginning, without any trigger: so at the end the old session and new ones, whose
-# first thousand it is, take turns.
+# as fast at the end as it was at the beginning, without any trigger: so at the end the old session and new ones
+# take turns. A new one's very first thousand pays for its caches, with or without a trigger; it is its second that counts.
 package Question::Session;
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ sub thousand
 		. "VALUES (1, 'Product', 'libs', 12.5, 42, true, 'A product of the benchmark', now());\n" x 1000) * 1000;
 }
 
-# A session's thousands, as points, and how long its last ones take, and the first ones of new sessions.
+# A session's thousands, as points, and how long its last ones take, and the second ones of new sessions.
 sub old_and_new
 {
 	my ($bench, $table, $number) = @_;
@@ -28,7 +28,7 @@ sub old_and_new
 	foreach my $turn (1 .. $bench->runs(9))
 	{
 		my $session = $bench->new_session;
-		$session->do('SELECT');		# it is connected
+		thousand($session, $table);	# it is connected, and has seen what the other one has
 		push @new, thousand($session, $table);
 		push @old, thousand($old, $table);
 	}
