@@ -90,6 +90,13 @@
 #include "storage/waiteventset.h"
 #endif
 
+/* 15: a message can wait for others before its reader is woken. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait, true)
+#else
+#define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait)
+#endif
+
 /* 17: sets belong to a resource owner; here they live as long as the session. */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(NULL, n)

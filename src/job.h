@@ -62,7 +62,10 @@ typedef struct Job
 	bool		dirty;			/* an outbox entry says so */
 	bool		inserted;		/* its first entry is an INSERT */
 	bool		refresh;		/* only to see the enrichments again */
+	List	   *entries;		/* the outbox's entries (OutboxEntry) that it takes up, until they are removed */
 	bool		put_off;		/* its table took too long: it was not read */
+	bool		read;			/* an agent has read its row */
+	char	   *read_marker;	/* for this marker; NULL: the mirror's for the key */
 	int			long_key;		/* bytes of a key that is too long to be stored whole; 0: it is not */
 
 	/* what is stored about it */

@@ -24,6 +24,8 @@
 #include "commands/trigger.h"
 #include "guard.h"
 #include "mirror.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -265,12 +267,6 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 void
 mirror_free(Mirror *mirror)
 {
-	if (mirror->read_plan)
-		SPI_freeplan(mirror->read_plan);
-	if (mirror->scan_plan)
-		SPI_freeplan(mirror->scan_plan);
-	if (mirror->write_back_plan)
-		SPI_freeplan(mirror->write_back_plan);
 	MemoryContextDelete(mirror->context);
 }
 
@@ -464,14 +460,76 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 						 qualified_operator(key->columns[i].equals), i);
 }
 
-static SPIPlanPtr
-prepare(const char *sql, int nargs, Oid *types)
+/*
+ * A name can be taken over by another table between two looks at the catalog.  So
+ * whenever a statement of ours is analyzed, be it again, it must come out on the table
+ * that is meant: by its oid, which nobody takes over.
+ */
+static struct
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+	const char *sql;			/* of the statement that is prepared or run; NULL: none is */
+	Oid			relation;
+}			bound;
 
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	return plan;
+static bool
+find_other_table(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_other_table, context, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *entry = (RangeTblEntry *) node;
+
+		return entry->rtekind == RTE_RELATION && entry->relid != bound.relation;
+	}
+	return expression_tree_walker(node, find_other_table, context);
+}
+
+static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
+
+static void
+on_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	if (prev_post_parse_analyze)
+		prev_post_parse_analyze(pstate, query, jstate);
+	if (bound.sql && pstate->p_sourcetext && strcmp(pstate->p_sourcetext, bound.sql) == 0 &&
+		find_other_table((Node *) query, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the name of the mirrored table is another table's by now")));
+}
+
+void
+mirror_init(void)
+{
+	prev_post_parse_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = on_post_parse_analyze;
+}
+
+/* Runs a statement of ours, planned for this once, on the mirror's table and no other. */
+static void
+run_bound(const Mirror *mirror, const char *sql, const SPIExecuteOptions *options)
+{
+	const char *outer_sql = bound.sql;
+	Oid			outer_relation = bound.relation;
+	int			rc = 0;
+
+	bound.sql = sql;
+	bound.relation = mirror->relation;
+	PG_TRY();
+	{
+		rc = SPI_execute_extended(sql, options);
+	}
+	PG_FINALLY();
+	{
+		bound.sql = outer_sql;
+		bound.relation = outer_relation;
+	}
+	PG_END_TRY();
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(rc));
 }
 
 static Oid
@@ -486,20 +544,17 @@ array_type(Oid type)
 	return array;
 }
 
-static void
-prepare_read(Mirror *mirror)
+static char *
+read_statement(const Mirror *mirror)
 {
 	StringInfoData sql;
-	Oid			types[INDEX_MAX_KEYS];
 
-	for (int i = 0; i < mirror->key->ncolumns; i++)
-		types[i] = array_type(mirror->key->columns[i].type);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	append_key_columns(&sql, mirror);
 	append_template_columns(&sql, mirror);
 	append_read_source(&sql, mirror);
-	mirror->read_plan = prepare(sql.data, mirror->key->ncolumns, types);
+	return sql.data;
 }
 
 /*
@@ -598,7 +653,6 @@ mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 	SPIExecuteOptions options = {0};
 	Oid			types[INDEX_MAX_KEYS];
 	GuardState	guard;
-	int			rc;
 
 	receiver.pub.receiveSlot = receive_row;
 	receiver.pub.rStartup = receiver_startup;
@@ -616,16 +670,12 @@ mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());	/* for the functions of a key's domain, too */
-	if (mirror->read_plan == NULL)
-		prepare_read(mirror);
 	options.params = make_params(mirror->key->ncolumns,
 								 key_arrays(mirror->key, keys, nkeys), types);
 	options.read_only = true;
 	options.dest = &receiver.pub;
-	rc = SPI_execute_plan_extended(mirror->read_plan, &options);
+	run_bound(mirror, read_statement(mirror), &options);
 	PopActiveSnapshot();
-	if (rc < 0)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
 	SPI_finish();
 	guard_leave(&guard);
 	MemoryContextDelete(receiver.row_context);
@@ -651,16 +701,11 @@ append_row_of(StringInfo sql, const Mirror *mirror, bool params)
 }
 
 /* after: whether there is a key to continue behind. */
-static SPIPlanPtr
-prepare_scan(Mirror *mirror, bool after)
+static char *
+scan_statement(const Mirror *mirror, bool after)
 {
 	StringInfoData sql;
-	Oid			types[INDEX_MAX_KEYS + 1];
-	int			n = mirror->key->ncolumns;
 
-	for (int i = 0; i < n; i++)
-		types[i] = mirror->key->columns[i].type;
-	types[n] = INT8OID;
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	append_key_columns(&sql, mirror);
@@ -676,47 +721,32 @@ prepare_scan(Mirror *mirror, bool after)
 	}
 	appendStringInfoString(&sql, " ORDER BY ");
 	append_key_columns(&sql, mirror);
-	if (after)
-	{
-		appendStringInfo(&sql, " LIMIT $%d", n + 1);
-		return prepare(sql.data, n + 1, types);
-	}
-	appendStringInfoString(&sql, " LIMIT $1");
-	return prepare(sql.data, 1, &types[n]);
-}
-
-static SPIPlanPtr
-scan_plan(Mirror *mirror, bool after)
-{
-	if (!after)
-		return prepare_scan(mirror, false); /* once a backfill */
-	if (mirror->scan_plan == NULL)
-		mirror->scan_plan = prepare_scan(mirror, true);
-	return mirror->scan_plan;
+	appendStringInfo(&sql, " LIMIT $%d", after ? mirror->key->ncolumns + 1 : 1);
+	return sql.data;
 }
 
 List *
 mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 {
 	MemoryContext result = CurrentMemoryContext;
+	SPIExecuteOptions options = {.read_only = true};
 	Datum		values[INDEX_MAX_KEYS + 1];
+	Oid			types[INDEX_MAX_KEYS + 1];
+	int			n = after ? mirror->key->ncolumns : 0;
 	List	   *keys = NIL;
 	GuardState	guard;
-	SPIPlanPtr	plan;
-	int			rc;
 
-	if (mirror->key == NULL)
-		elog(ERROR, "%s", mirror->problem);
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (after)
 		key_from_text(mirror->key, after, values);
-	values[after ? mirror->key->ncolumns : 0] = Int64GetDatum(limit);
-	plan = scan_plan(mirror, after != NULL);
-	rc = SPI_execute_plan(plan, values, NULL, true, 0);
-	if (rc != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	for (int i = 0; i < n; i++)
+		types[i] = mirror->key->columns[i].type;
+	values[n] = Int64GetDatum(limit);
+	types[n] = INT8OID;
+	options.params = make_params(n + 1, values, types);
+	run_bound(mirror, scan_statement(mirror, after != NULL), &options);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(result);
@@ -728,8 +758,6 @@ mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 		MemoryContextSwitchTo(old);
 	}
 	PopActiveSnapshot();
-	if (after == NULL)
-		SPI_freeplan(plan);
 	SPI_finish();
 	guard_leave(&guard);
 	return keys;
@@ -781,15 +809,12 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
  * A row that somebody has locked is left alone, for the worker must not wait
  * for a user's transaction; the answer is whether all was done.
  */
-static void
-prepare_write_back(Mirror *mirror)
+static char *
+write_back_statement(const Mirror *mirror)
 {
 	const Key  *key = mirror->key;
 	StringInfoData sql;
-	Oid			types[INDEX_MAX_KEYS + 2];
 
-	types[0] = TEXTOID;
-	types[1] = JSONBOID;
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH l AS (SELECT t.ctid AS tid");
 	append_stale_row(&sql, mirror);
@@ -799,15 +824,12 @@ prepare_write_back(Mirror *mirror)
 	append_write_back(&sql, mirror, "", "=", ", ");
 	appendStringInfoString(&sql, " WHERE t.ctid IN (SELECT tid FROM l)");
 	for (int i = 0; i < key->ncolumns; i++)
-	{
-		types[i + 2] = key->columns[i].type;
 		appendStringInfo(&sql, " AND t.%s %s $%d", quote_identifier(key->columns[i].name),
 						 qualified_operator(key->columns[i].equals), i + 3);
-	}
 	appendStringInfoString(&sql, " RETURNING 1) SELECT (SELECT count(*) FROM u) = (SELECT count(*)");
 	append_stale_row(&sql, mirror);
 	appendStringInfoChar(&sql, ')');
-	mirror->write_back_plan = prepare(sql.data, key->ncolumns + 2, types);
+	return sql.data;
 }
 
 bool
@@ -817,24 +839,22 @@ mirror_is_written_back(Oid relation, const char *key)
 		strcmp(written_back.key, key) == 0;
 }
 
-static int
-execute_write_back(Mirror *mirror, const char *key, Datum *values, const char *nulls)
+static void
+execute_write_back(Mirror *mirror, const char *key, ParamListInfo params)
 {
-	int			rc;
+	SPIExecuteOptions options = {.params = params};
 
 	written_back.relation = mirror->relation;
 	written_back.key = key;
 	PG_TRY();
 	{
-		rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
-								  InvalidSnapshot, false, true, 0);
+		run_bound(mirror, write_back_statement(mirror), &options);
 	}
 	PG_FINALLY();
 	{
 		written_back.key = NULL;
 	}
 	PG_END_TRY();
-	return rc;
 }
 
 bool
@@ -842,29 +862,29 @@ mirror_write_back(Mirror *mirror, const char *key,
 				  const char *document_id, Jsonb *enrichments)
 {
 	Datum		values[INDEX_MAX_KEYS + 2];
-	char		nulls[INDEX_MAX_KEYS + 3];
+	Oid			types[INDEX_MAX_KEYS + 2] = {TEXTOID, JSONBOID};
+	int			n = mirror->key->ncolumns + 2;
+	ParamListInfo params;
 	GuardState	guard;
 	bool		isnull;
 	bool		done;
-	int			rc;
 
-	memset(nulls, ' ', sizeof(nulls));
-	nulls[mirror->key->ncolumns + 2] = '\0';
 	values[0] = document_id ? CStringGetTextDatum(document_id) : (Datum) 0;
 	values[1] = PointerGetDatum(enrichments);
-	nulls[0] = document_id ? ' ' : 'n';
-	nulls[1] = enrichments ? ' ' : 'n';
+	for (int i = 2; i < n; i++)
+		types[i] = mirror->key->columns[i - 2].type;
 
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (mirror->write_back_plan == NULL)
-		prepare_write_back(mirror);
 	key_from_text(mirror->key, key, values + 2);
-	rc = execute_write_back(mirror, key, values, nulls);
+	params = make_params(n, values, types);
+	params->params[0].isnull = document_id == NULL;
+	params->params[1].isnull = enrichments == NULL;
+	execute_write_back(mirror, key, params);
 	PopActiveSnapshot();
-	if (rc != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
+	if (SPI_processed != 1)
+		elog(ERROR, "a write-back gave %llu rows", (unsigned long long) SPI_processed);
 	done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	guard_leave(&guard);

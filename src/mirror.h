@@ -35,14 +35,12 @@ typedef struct Mirror
 	char	   *table;			/* the logical table's name */
 	char	   *marker_prefix;	/* "origin:table:", worker only */
 	bool		forgotten;		/* new rows may have documents already, worker only */
+	bool		native;			/* its rows are read without any function of a user, worker only */
 	Key		   *key;			/* NULL if the table has none */
 	Template   *template;		/* NULL if it is broken; see problem */
 	char	   *problem;		/* why no row can be mirrored, or NULL */
 	AttrNumber	document_id_attnum; /* 0: none */
 	AttrNumber	enrichments_attnum;
-	SPIPlanPtr	read_plan;		/* worker only, made at first use */
-	SPIPlanPtr	scan_plan;
-	SPIPlanPtr	write_back_plan;
 } Mirror;
 
 /*
@@ -58,6 +56,9 @@ extern MirrorArguments *mirror_decode(int nargs, char **args);
 extern Mirror *mirror_compile(Relation rel, int nargs, char **args,
 							  MemoryContext parent, bool raise);
 extern void mirror_free(Mirror *mirror);
+
+/* Once a backend, from _PG_init(). */
+extern void mirror_init(void);
 
 /* Oid of mixpeek.mirror_row(), InvalidOid if there is none. */
 extern Oid	mirror_function(void);

@@ -8,6 +8,7 @@
 #ifndef MIXPEEK_WORKER_H
 #define MIXPEEK_WORKER_H
 
+#include "agent.h"
 #include "connection.h"
 #include "guard.h"
 #include "storage/itemptr.h"
@@ -25,6 +26,10 @@ typedef struct Worker
 	HTAB	   *jobs;			/* by key: claimed and not yet settled */
 	int			njobs;
 	List	   *idle_contexts;	/* of jobs that are no more */
+	Agents	   *agents;
+	List	   *delegated;		/* requests of a claim that are not handed over yet */
+	List	   *answers;		/* requests that agents have answered, for the next claim */
+	dlist_head	to_write;		/* jobs that wait for their row's columns to be written */
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
@@ -58,9 +63,19 @@ typedef struct Worker
  */
 extern void worker_claim(Worker *worker);
 
-/* Ends a job: it is settled with the next transaction. */
+/* Ends a job: it is written back, if it is to be, and settled with the next transaction. */
 extern void worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error);
+extern void worker_settle_job(Worker *worker, Job *job);
 extern void worker_free_job(Worker *worker, Job *job);
+
+/* Must the job's row be read? */
+extern bool worker_needs_row(const Job *job);
+
+/* The walk passes an entry by: it is looked at again so many seconds later. */
+extern void worker_skip_until(Worker *worker, double delay);
+
+/* A table's keys cannot be listed, which is logged and tried again later. */
+extern void worker_cannot_list(Worker *worker, Target *target, const char *problem);
 
 /* The outbox, and due keys, may hold something that the walk has passed. */
 extern void worker_look(Worker *worker);
@@ -76,6 +91,9 @@ extern bool worker_is_due(const Worker *worker);
 
 /* Nothing is claimed, whatever there is. */
 extern bool worker_is_paused(const Worker *worker);
+
+/* Sets what a database's or role's settings are not to change. */
+extern void worker_override_settings(void);
 
 /* Background worker entry point. */
 extern PGDLLEXPORT void mixpeek_worker_main(Datum main_arg);
