@@ -732,6 +732,7 @@ turn_agent(Agents *agents, Agent *agent)
 bool
 agents_turn(Agents *agents)
 {
+	MemoryContext old = MemoryContextSwitchTo(agents->context);
 	bool		changed;
 
 	for (int i = 0; i < MAX_AGENTS; i++)
@@ -747,6 +748,7 @@ agents_turn(Agents *agents)
 		agents->chance_at = 0;
 		changed = true;
 	}
+	MemoryContextSwitchTo(old);
 	return changed;
 }
 

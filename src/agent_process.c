@@ -25,7 +25,7 @@
 #include "agent.h"
 #include "agent_process.h"
 #include "catalog/pg_authid.h"
-#include "executor/spi.h"
+#include "commands/trigger.h"
 #include "message.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
@@ -135,10 +135,7 @@ become(Oid owner)
 		ReleaseSysCache(tuple);
 	}
 	CommitTransactionCommand();
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	MyProc->roleId = owner;		/* who may cancel the owner's other sessions may cancel this one */
-	return true;
+	return HeapTupleIsValid(tuple);
 }
 
 /* Bytes of private memory that can be written to, as RLIMIT_DATA counts them; 0 if that is not known. */
@@ -232,21 +229,19 @@ begin_transaction(void)
 	pgstat_report_activity(STATE_RUNNING, "mixpeek_docs: functions of a mirrored table's owner");
 }
 
-/* Does what was left for the transaction's end, such as a deferred trigger, while restricted and guarded. */
+/*
+ * What triggers would do at the transaction's end they do with the row, while that is
+ * restricted and guarded.
+ */
 static void
-finish_deferred(void *arg)
+defer_nothing(void)
 {
-	GuardState	guard;
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
 
-	guard_enter(&guard, GetSessionUserId());
-	SPI_connect();
-	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "SET CONSTRAINTS failed");
-	SPI_finish();
-	guard_leave(&guard);
+	AfterTriggerSetState(statement);
 }
 
-/* What is deferred even now runs as the owner still, and within the time. */
+/* Nothing of the owner is left to run; if it were, it would run as the owner, and within the time. */
 static void
 end_transaction(void)
 {
@@ -390,7 +385,6 @@ write_back(void *arg)
 	WriteCall  *call = arg;
 
 	call->done = mirror_write_back(call->mirror, call->key, call->document_id, call->enrichments);
-	finish_deferred(NULL);
 }
 
 static Jsonb *
@@ -411,60 +405,65 @@ typedef struct Written
 	char	  **problems;
 } Written;
 
-/* What is committed is reported, and not before. */
+/* What is committed is reported, and not before; then another transaction begins. */
 static void
 commit_written(Written *written)
 {
+	MemoryContext context = CurrentMemoryContext;
+
 	end_transaction();
 	for (int i = written->first; i < written->n; i++)
 		send_key_end(i, written->ends[i], written->problems[i]);
 	written->first = written->n;
+	begin_transaction();
+	MemoryContextSwitchTo(context);
+}
+
+static void
+write_next(Written *written, WriteCall *call, bool late)
+{
+	char	   *problem = NULL;
+
+	call->done = false;
+	if (!late)
+		problem = guard_call_within(write_back, call, mixpeek_read_timeout, NULL);
+	written->problems[written->n] = problem;
+	written->ends[written->n++] = problem ? WRITE_FAILED : call->done ? WRITE_DONE : WRITE_MISSED;
 }
 
 static AgentEnd
 write_request(MessageReader *reader)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Oid			relation = (Oid) message_get_int(reader);
 	const char *collection = message_get_text(reader);
 	int			nkeys = (int) message_get_int(reader);
 	Written		written = {0};
 	WriteCall	call = {0};
 	double		give_up_at = limits_now() + MAX_WRITE_TIMEOUTS * mixpeek_read_timeout / 1000.0;
-	double		commit_at = limits_now() + COMMIT_DELAY;
+	double		commit_at = 0;
 	AgentEnd	why;
 
 	written.ends = palloc0(sizeof(WriteEnd) * (nkeys + 1));
 	written.problems = palloc0(sizeof(char *) * (nkeys + 1));
-	for (; written.n < nkeys; written.n++)
+	while (written.n < nkeys)
 	{
-		char	   *problem = NULL;
-
 		if (call.mirror == NULL)
+		{
+			defer_nothing();
 			call.mirror = find_mirror(relation, collection, &why);
+			commit_at = limits_now() + COMMIT_DELAY;
+		}
 		if (call.mirror == NULL)
 			return why;
 		call.key = message_get_text(reader);
 		call.document_id = message_get_text(reader);
 		call.enrichments = get_jsonb(reader);
-		call.done = false;
-		if (limits_now() < give_up_at)
-			problem = guard_call_within(write_back, &call, mixpeek_read_timeout, NULL);
-		written.problems[written.n] = problem;
-		written.ends[written.n] = problem ? WRITE_FAILED : call.done ? WRITE_DONE : WRITE_MISSED;
-		if (limits_now() < commit_at || written.n + 1 == nkeys)
+		write_next(&written, &call, limits_now() >= give_up_at);
+		if (limits_now() < commit_at && written.n < nkeys)
 			continue;
-		written.n++;
 		commit_written(&written);
-		written.n--;
-		begin_transaction();
-		MemoryContextSwitchTo(context);
 		call.mirror = NULL;
-		commit_at = limits_now() + COMMIT_DELAY;
 	}
-	commit_written(&written);
-	begin_transaction();
-	MemoryContextSwitchTo(context);
 	return AGENT_DONE;
 }
 

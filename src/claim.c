@@ -1257,6 +1257,7 @@ worker_claim(Worker *worker)
 			intended = lappend(intended, job);
 	}
 	document_intend(intended);
+	worker->intends = intended != NIL;
 	document_postpone(refreshed);
 	outbox_remove(claim.taken);
 	delegate_forget_answers(worker);

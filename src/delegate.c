@@ -322,7 +322,7 @@ send_all_write_backs(Worker *worker)
 		}
 		dlist_delete(&job->node);
 		if (agents_rest(worker->agents, owner) > 0)
-			could_not_write(worker, job, "the owner's functions took too long, and rest");
+			could_not_write(worker, job, "the owner's functions took too long the last time, it is tried again later");
 		else
 			dlist_push_tail(&waiting, &job->node);
 	}

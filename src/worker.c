@@ -214,15 +214,15 @@ settle_or_claim(Worker *worker, bool claim)
 {
 	GuardState	guard;
 	List	   *settled = NIL;
-	int			before = worker->njobs;
 
+	worker->intends = false;
 	begin(worker, &guard);
 	MemoryContextSwitchTo(worker->turn_context);
 	if (claim)
 		worker_claim(worker);
 	else
 		settled = settle(worker);
-	commit(worker, &guard, worker->njobs > before);
+	commit(worker, &guard, worker->intends);
 	delegate_send(worker);
 	free_jobs(worker, settled);
 	targets_sweep(worker->targets, worker->njobs == 0);

@@ -27,6 +27,7 @@ typedef struct Worker
 	int			njobs;
 	List	   *idle_contexts;	/* of jobs that are no more */
 	Agents	   *agents;
+	bool		intends;		/* the transaction records what will be sent: to be flushed */
 	List	   *delegated;		/* requests of a claim that are not handed over yet */
 	List	   *answers;		/* requests that agents have answered, for the next claim */
 	dlist_head	to_write;		/* jobs that wait for their row's columns to be written */
