@@ -544,8 +544,11 @@ write_message(StringInfo message, const AgentRequest *request)
 	}
 	if (request->task == AGENT_READ)
 	{
+		RenderingRoom room = rendering_room(request->jobs[0]->connection);
+
 		message_put_text(message, request->mirror->marker_prefix);
-		message_put_int(message, request->max_bytes);
+		message_put_int(message, room.bytes);
+		message_put_int(message, room.one);
 	}
 	put_jobs(message, request);
 }

@@ -66,7 +66,6 @@ typedef struct AgentRequest
 	Oid			relation;
 	char	   *collection;
 	Mirror	   *mirror;			/* that the worker has compiled */
-	size_t		max_bytes;		/* AGENT_READ: of rows */
 	OutboxEntry *expansion;		/* AGENT_SCAN: whose place the keys follow */
 	int			limit;			/* AGENT_SCAN: keys */
 	int			njobs;

@@ -298,7 +298,8 @@ read_request(MessageReader *reader)
 	Reading		reading = {0};
 	AgentEnd	why;
 
-	reading.max_bytes = message_get_int(reader);
+	reading.room.bytes = message_get_int(reader);
+	reading.room.one = message_get_int(reader) != 0;
 	reading.nkeys = (int) message_get_int(reader);
 	reading.keys = palloc0(sizeof(ReadKey) * (reading.nkeys + 1));
 	for (int i = 0; i < reading.nkeys; i++)

@@ -227,7 +227,7 @@ connection_room(Connection *connection)
 {
 	if (connection->server == NULL)
 		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
-	if (connection->bytes >= MAX_BYTES)
+	if (connection->full || connection->bytes >= MAX_BYTES)
 		return 0;
 	return Min(limits_room(&connection->limits, limits_now(), connection->claimed),
 			   1 + (int) ((MAX_BYTES - connection->bytes) / connection->mean_bytes));
@@ -709,7 +709,7 @@ take_row_end(Worker *worker, Job *job, RowEnd end, const char *problem)
 	job->put_off = end == ROW_PUT_OFF;
 	if (end != ROW_LEFT)
 		return true;
-	job->connection->excluded = true;
+	job->connection->full = job->connection->excluded = true;
 	worker_free_job(worker, job);
 	return false;
 }
@@ -726,7 +726,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 
 	reading.keys = palloc0(sizeof(ReadKey) * list_length(jobs));
 	reading.arg = &rows;
-	reading.max_bytes = Max(MAX_BYTES - connection->bytes, 1);
+	reading.room = rendering_room(connection);
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);

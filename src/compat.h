@@ -90,6 +90,14 @@
 #include "storage/waiteventset.h"
 #endif
 
+/* glibc: large pieces of memory go back to the system at once, whatever was freed before. */
+#ifdef __GLIBC__
+#include <malloc.h>
+#define COMPAT_GIVE_MEMORY_BACK()	((void) mallopt(M_MMAP_THRESHOLD, 256 * 1024))
+#else
+#define COMPAT_GIVE_MEMORY_BACK()	((void) 0)
+#endif
+
 /* 15: a message can wait for others before its reader is woken. */
 #if PG_VERSION_NUM >= 150000
 #define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait, true)

@@ -37,6 +37,7 @@ typedef struct Connection
 	int			nready;
 	int			claimed;		/* jobs not yet settled */
 	size_t		bytes;			/* of their bodies */
+	bool		full;			/* a row did not fit beside them */
 	double		mean_bytes;		/* of the last ones; so many fit into what is left */
 	int			lookup_batch;	/* markers a look-up */
 	bool		lookups_work;	/* one was answered */

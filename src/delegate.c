@@ -33,7 +33,8 @@ delegate_is_served(Worker *worker, const Target *target)
 		return true;
 	if (agents_take(worker->agents, mirror->owner))
 		return true;
-	worker_skip_until(worker, Max(agents_rest(worker->agents, mirror->owner), LOCK_DELAY));
+	if (agents_rest(worker->agents, mirror->owner) > 0)
+		worker_skip_until(worker, agents_rest(worker->agents, mirror->owner));
 	return false;
 }
 
@@ -60,7 +61,6 @@ read_request(Worker *worker, Job *job)
 			return request;
 	}
 	request = agents_request(worker->agents, AGENT_READ, job->mirror, job->collection);
-	request->max_bytes = Max(MAX_BYTES - job->connection->bytes, 1);
 	keep_request(worker, request);
 	return request;
 }

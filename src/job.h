@@ -94,6 +94,7 @@ typedef struct Job
 	bool		wanted;			/* the row exists */
 	char	   *content;		/* UTF-8: ,"metadata":…  see template.h */
 	int			content_len;
+	bool		counted;		/* its bytes are among its connection's */
 	char	   *features;		/* UTF-8, or NULL */
 	int			features_len;
 	ContentHash content_hash;

@@ -8,7 +8,7 @@
  *
  * A request is one message:
  *
- *		READ		relation, collection, prefix of markers, bytes at the most, number of
+ *		READ		relation, collection, prefix of markers, the two parts of the room, number of
  *					keys; of each its text and its marker
  *		SCAN		relation, collection, number of keys at the most, key or none
  *		WRITE_BACK	relation, collection, number of keys; of each its text, document id

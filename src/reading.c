@@ -7,12 +7,14 @@
  */
 #include "compat.h"
 
+#include "access/detoast.h"
 #include "guard.h"
 #include "lib/stringinfo.h"
 #include "limits.h"
 #include "mb/pg_wchar.h"
 #include "mixpeek_docs.h"
 #include "reading.h"
+#include "utils/lsyscache.h"
 
 /* The API's store holds up to 16 MB a document. */
 #define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
@@ -76,6 +78,32 @@ check_size(size_t bytes)
 						bytes, MAX_DOCUMENT_BYTES)));
 }
 
+/* Bytes of a row's values, before they are fetched from where they are stored out of line. */
+static int64
+stored_bytes(const Template *template, const TemplateRow *row)
+{
+	int64		bytes = 0;
+	int			i = 0;
+	ListCell   *lc;
+
+	foreach(lc, template->columns)
+	{
+		TemplateColumn *column = lfirst(lc);
+
+		if (!row->nulls[i] && (column->form == COLUMN_JSON || get_typlen(column->type) == -1))
+			bytes += toast_raw_datum_size(row->values[i]);
+		i++;
+	}
+	return bytes;
+}
+
+static bool
+fits(const Reading *reading, const TemplateRow *row)
+{
+	return (reading->room.one && reading->bytes == 0) ||
+		reading->bytes + stored_bytes(reading->mirror->template, row) < reading->room.bytes;
+}
+
 /* Called for each row that is found, within the guard. */
 static void
 render_row(void *arg, const char *key, const TemplateRow *found)
@@ -89,7 +117,7 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 
 	if (read_key == NULL || read_key->end == ROW_FOUND)
 		return;
-	if (reading->bytes >= reading->max_bytes)
+	if (!fits(reading, &row))
 	{
 		read_key->end = ROW_LEFT;
 		return;

@@ -12,6 +12,7 @@
 #define MIXPEEK_READING_H
 
 #include "mirror.h"
+#include "rendering.h"
 
 /* What became of a key. */
 typedef enum RowEnd
@@ -45,14 +46,14 @@ typedef struct Reading
 	Mirror	   *mirror;
 	int			nkeys;
 	ReadKey    *keys;
-	size_t		max_bytes;		/* after so many bytes the rest is left */
+	RenderingRoom room;			/* what does not fit is left */
 
 	/* Takes a row over, which is valid during the call; may raise. */
 	void		(*take_row) (void *arg, int i, const RenderedRow *row);
 	void	   *arg;
 
 	/* reading_run()'s own */
-	size_t		bytes;
+	int64		bytes;
 	ReadKey   **sorted;
 } Reading;
 

@@ -13,6 +13,19 @@
 #include "rendering.h"
 #include "utils/memutils.h"
 
+/* Of all connections. */
+static size_t total_bytes = 0;
+
+RenderingRoom
+rendering_room(const Connection *connection)
+{
+	RenderingRoom room = {0, connection->bytes == 0};
+
+	if (connection->bytes < MAX_BYTES && total_bytes < MAX_TOTAL_BYTES)
+		room.bytes = Min(MAX_BYTES - connection->bytes, MAX_TOTAL_BYTES - total_bytes);
+	return room;
+}
+
 static void
 forget_text(char **text, int *len)
 {
@@ -25,8 +38,15 @@ forget_text(char **text, int *len)
 void
 rendering_forget(Job *job)
 {
-	if (job->wanted && job->connection)
-		job->connection->bytes -= job->content_len + job->features_len;
+	int			bytes = job->content_len + job->features_len;
+
+	if (job->counted && bytes > 0)
+	{
+		job->connection->bytes -= bytes;
+		total_bytes -= bytes;
+		job->connection->full = false;
+	}
+	job->counted = false;
 	forget_text(&job->content, &job->content_len);
 	forget_text(&job->features, &job->features_len);
 }
@@ -59,7 +79,9 @@ rendering_end(Job *job)
 	int			bytes = job->content_len + job->features_len;
 
 	job->wanted = true;
+	job->counted = true;
 	job->connection->bytes += bytes;
+	total_bytes += bytes;
 	job->connection->mean_bytes += (bytes - job->connection->mean_bytes) / 10;
 }
 

@@ -14,6 +14,22 @@
 #include "job.h"
 
 /*
+ * Bytes of a connection's rendered documents that may wait at once, and of all
+ * connections'.  Each connection may have one document, whatever its size.
+ */
+#define MAX_BYTES		(16 * 1024 * 1024)
+#define MAX_TOTAL_BYTES	(32 * 1024 * 1024)
+
+typedef struct RenderingRoom
+{
+	int64		bytes;
+	bool		one;			/* of one document, if it is the first */
+} RenderingRoom;
+
+/* What a connection has room for now. */
+extern RenderingRoom rendering_room(const struct Connection *connection);
+
+/*
  * Makes room for a rendering of so many bytes (features_len -1: the template has
  * none) in the job's memory; who calls fills it in.
  */

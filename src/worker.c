@@ -332,6 +332,8 @@ start_request(Worker *worker, Request *request)
 	worker->running++;
 	http_start(worker->http, connection->server, method, path.data, body, len,
 			   limits_at_once(&connection->limits), request);
+	if (body)
+		pfree(body);			/* it may be large, and libcurl has its own */
 }
 
 /* Takes the queue's first job, and for a look-up others that go along. */
@@ -1109,6 +1111,7 @@ mixpeek_worker_main(Datum main_arg)
 	BackgroundWorkerUnblockSignals();
 	if (!shmem_attach_worker(database))
 		proc_exit(0);
+	COMPAT_GIVE_MEMORY_BACK();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	worker_override_settings();
 	if (extension_exists())

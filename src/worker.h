@@ -54,9 +54,6 @@ typedef struct Worker
 	bool		due_first;		/* of an odd number of keys, one more is due */
 } Worker;
 
-/* A server's rendered bodies that may wait at once; one row may always be claimed. */
-#define MAX_BYTES (16 * 1024 * 1024)
-
 /*
  * Takes keys out of the outbox and due ones out of mixpeek.documents, as many as
  * the servers' limits let be sent soon, reads their rows, records what will be
