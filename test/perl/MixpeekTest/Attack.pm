@@ -41,6 +41,10 @@
 # An attack that fails one of them gets the next one a new cluster, so no attack depends on another. What an attack makes in the schema attacker
 # and by attacker, db_owner (not as a database's owner), reader or nobody, is dropped after it.
 #
+# The cluster does not restart after a crash (append restart_after_crash = on to conf where that is what is looked at).
+#
+# The function attacker.inside() tells whether it is run by one of mixpeek_docs' processes, and not by a session of somebody's.
+#
 # Options of attack():
 #
 #   worker => 'any'      the worker may end and be replaced meanwhile
@@ -126,6 +130,7 @@ max_worker_processes = 24
 max_prepared_transactions = 5
 max_connections = 60
 jit = off
+log_statement = none
 log_line_prefix = '%m [%p] %b %q%u '
 } . ($options{conf} // ''));
 	$root = undef;
@@ -169,7 +174,14 @@ sub mapping_statements
 
 sub make_attackers_place
 {
-	sql("CREATE SCHEMA attacker AUTHORIZATION attacker; GRANT USAGE ON SCHEMA attacker TO reader, owner_a, nobody");
+	sql(q{
+		CREATE SCHEMA attacker AUTHORIZATION attacker;
+		GRANT USAGE ON SCHEMA attacker TO reader, owner_a, nobody;
+		SET ROLE attacker;
+		CREATE FUNCTION attacker.inside() RETURNS boolean LANGUAGE sql STABLE AS $$
+			SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a
+				WHERE a.backend_type = 'client backend') $$;
+		RESET ROLE});
 	return;
 }
 
@@ -246,13 +258,27 @@ sub wait_for_lines
 	my ($table, $states) = @_;
 	my $relation = $table =~ /^\d+$/ ? $table : "'$table'::pg_catalog.regclass";
 
-	wait_for("$table to become '$states'", sub {
-		return $states eq sql(qq{
-			SELECT coalesce(string_agg(DISTINCT state, ',' ORDER BY state), '') FROM (
-				SELECT state FROM mixpeek.documents WHERE relation = $relation
-				UNION ALL SELECT 'dirty' FROM mixpeek.outbox WHERE relation = $relation) s});
-	});
+	eval {
+		wait_for("$table to become '$states'", sub {
+			return $states eq sql(qq{
+				SELECT coalesce(string_agg(DISTINCT state, ',' ORDER BY state), '') FROM (
+					SELECT state FROM mixpeek.documents WHERE relation = $relation
+					UNION ALL SELECT 'dirty' FROM mixpeek.outbox WHERE relation = $relation) s});
+		});
+		1;
+	} or die "$@" . standing_lines($relation);
 	return lines($table);
+}
+
+# For whoever looks why something did not happen: what is known of a table, in a few lines.
+sub standing_lines
+{
+	my ($relation) = @_;
+	return sql(qq{
+		SELECT string_agg(what, chr(10)) FROM (
+			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), last_error) AS what
+				FROM mixpeek.documents WHERE relation = $relation LIMIT 5)
+			UNION ALL (SELECT concat_ws(' ', 'entry', operation, collection, key) FROM mixpeek.outbox WHERE relation = $relation LIMIT 5)) x});
 }
 
 sub in_flight
