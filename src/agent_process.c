@@ -132,6 +132,7 @@ become(Oid owner)
 	if (HeapTupleIsValid(tuple))
 	{
 		SetSessionAuthorization(owner, ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper);
+		COMPAT_REPORT_USER();	/* whose code it runs is to be seen */
 		ReleaseSysCache(tuple);
 	}
 	CommitTransactionCommand();

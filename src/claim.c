@@ -430,7 +430,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	Job		   *job = find_job(worker, relation, collection, key);
 	Target	   *target;
 
-	if (job && list_member_ptr(claim->jobs, job))
+	if (job && !job->read && list_member_ptr(claim->jobs, job))
 		return job;
 	if (job && !WEAKENED(WEAKEN_IN_FLIGHT_GUARD))
 	{

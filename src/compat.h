@@ -98,6 +98,13 @@
 #define COMPAT_GIVE_MEMORY_BACK()	((void) 0)
 #endif
 
+/* 18: pg_stat_activity's entry is made in three steps, of which the last one fills in the user. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_REPORT_USER() pgstat_bestart_final()
+#else
+#define COMPAT_REPORT_USER() pgstat_bestart()
+#endif
+
 /* 15: a message can wait for others before its reader is woken. */
 #if PG_VERSION_NUM >= 150000
 #define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait, true)
