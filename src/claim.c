@@ -18,6 +18,7 @@
 #include "mixpeek_docs.h"
 #include "origin.h"
 #include "outbox.h"
+#include "rows.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -165,6 +166,8 @@ create_job(Worker *worker, Target *target, const char *key)
 	job->collection = MemoryContextStrdup(context, target->collection);
 	job->key = MemoryContextStrdup(context, key);
 	job->mirror = target->mirror;
+	if (job->mirror)
+		job->mirror->njobs++;
 	job->connection = target->connection;
 	job_key.relation = job->relation;
 	job_key.collection = job->collection;
@@ -215,6 +218,8 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
+	if (job->mirror)
+		job->mirror->njobs--;
 	release_claim(job);
 	leave_context(worker, job->context);
 }
@@ -479,6 +484,8 @@ scan_keys(void *arg)
 	if (entry->operation == OUTBOX_ALL_STORED)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
+	else if (expansion->target->mirror && expansion->target->mirror->native)
+		expansion->keys = rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
 	else if (expansion->target->mirror)
 		expansion->keys = mirror_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
 }
@@ -735,7 +742,10 @@ read_rows(void *arg)
 	ReadCall   *call = arg;
 
 	call->hasher = pg_cryptohash_create(PG_SHA256);
-	mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call);
+	if (call->mirror->native)
+		rows_read(call->mirror, call->keys, call->nkeys, render_row, call);
+	else
+		mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call);
 	pg_cryptohash_free(call->hasher);
 }
 

@@ -269,7 +269,7 @@ settle_or_claim(Worker *worker, bool claim)
 		settled = settle(worker);
 	commit(worker, &guard, worker->njobs > before);
 	free_jobs(worker, settled);
-	targets_sweep(worker->targets, worker->njobs == 0);
+	targets_sweep(worker->targets);
 }
 
 /*
