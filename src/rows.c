@@ -26,6 +26,7 @@
 #include "nodes/makefuncs.h"
 #include "rows.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/json.h"
@@ -219,6 +220,7 @@ typedef struct Reader
 	TupleTableSlot *slot;
 	AttrNumber	last_attnum;	/* that is looked at */
 	FmgrInfo   *to_json;		/* one a column of the template, in COLUMN_JSON only */
+	bool	   *is_enum;		/* or an array of enums */
 	Datum	   *values;			/* of the template's columns */
 	bool	   *nulls;
 	StringInfoData marker;
@@ -253,9 +255,8 @@ check_compiled(Reader *reader)
 
 /* A function learns the type of a value from the expression that it is called for. */
 static void
-init_to_json(FmgrInfo *function, Form_pg_attribute att)
+init_to_json(FmgrInfo *function, Oid type)
 {
-	Oid			type = OidIsValid(enum_of(att->atttypid)) ? TEXTARRAYOID : att->atttypid;
 	Const	   *argument = makeNullConst(type, -1, InvalidOid);
 
 	fmgr_info(F_TO_JSON, function);
@@ -271,15 +272,18 @@ init_columns(Reader *reader)
 	int			n = list_length(columns);
 
 	reader->to_json = palloc0(sizeof(FmgrInfo) * (n + 1));
+	reader->is_enum = palloc0(sizeof(bool) * (n + 1));
 	reader->values = palloc0(sizeof(Datum) * (n + 1));
 	reader->nulls = palloc0(sizeof(bool) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
 		const TemplateColumn *column = list_nth(columns, i);
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(reader->rel), column->attnum - 1);
 
 		reader->last_attnum = Max(reader->last_attnum, column->attnum);
+		reader->is_enum[i] = OidIsValid(enum_of(column->type));
 		if (column->form == COLUMN_JSON)
-			init_to_json(&reader->to_json[i], TupleDescAttr(RelationGetDescr(reader->rel), column->attnum - 1));
+			init_to_json(&reader->to_json[i], reader->is_enum[i] ? TEXTARRAYOID : att->atttypid);
 	}
 	for (int i = 0; i < mirror->key->ncolumns; i++)
 		reader->last_attnum = Max(reader->last_attnum, mirror->key->columns[i].attnum);
@@ -323,12 +327,13 @@ close_reader(Reader *reader)
  * anybody may have made meanwhile.  The labels are texts, and so are those of an array.
  */
 static Datum
-json_of(FmgrInfo *to_json, TemplateColumn *column, Datum value)
+json_of(Reader *reader, int i, TemplateColumn *column, Datum value)
 {
+	FmgrInfo   *to_json = &reader->to_json[i];
 	char	   *text;
 	StringInfoData json;
 
-	if (!OidIsValid(enum_of(column->type)))
+	if (!reader->is_enum[i])
 		return FunctionCall1(to_json, value);
 	text = OutputFunctionCall(&column->output, value);
 	if (OidIsValid(get_element_type(column->type)))
@@ -373,7 +378,7 @@ hand_over(Reader *reader, MirrorRowFunction function, void *arg)
 		reader->values[i] = reader->slot->tts_values[column->attnum - 1];
 		reader->nulls[i] = reader->slot->tts_isnull[column->attnum - 1];
 		if (column->form == COLUMN_JSON && !reader->nulls[i])
-			reader->values[i] = json_of(&reader->to_json[i], column, reader->values[i]);
+			reader->values[i] = json_of(reader, i, column, reader->values[i]);
 	}
 	row.key = slot_key(reader);
 	resetStringInfo(&reader->marker);
@@ -438,27 +443,61 @@ sorted_keys(Reader *reader, char *const *keys, int nkeys)
 	return sorted;
 }
 
+/* One by one, in the order of the index. */
 static void
-read_sorted(Reader *reader, Datum **keys, int nkeys, MirrorRowFunction function, void *arg)
+read_in_order(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
 {
 	int			ncolumns = reader->mirror->key->ncolumns;
+	Datum	  **sorted = sorted_keys(reader, keys, nkeys);
 	ScanKeyData conditions[INDEX_MAX_KEYS];
 	IndexScanDesc scan = begin_scan(reader, ncolumns);
 
-	for (int i = 0; i < ncolumns && nkeys > 0; i++)
-		init_condition(reader, &conditions[i], i, BTEqualStrategyNumber, keys[0][i]);
+	for (int i = 0; i < ncolumns; i++)
+		init_condition(reader, &conditions[i], i, BTEqualStrategyNumber, sorted[0][i]);
 	for (int k = 0; k < nkeys; k++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (k > 0 && compare_keys(&keys[k - 1], &keys[k], reader) == 0)
+		if (k > 0 && compare_keys(&sorted[k - 1], &sorted[k], reader) == 0)
 			continue;			/* another text of the same key */
 		for (int i = 0; i < ncolumns; i++)
-			conditions[i].sk_argument = keys[k][i];
+			conditions[i].sk_argument = sorted[k][i];
 		index_rescan(scan, conditions, ncolumns, NULL, 0);
-		while (index_getnext_slot(scan, ForwardScanDirection, reader->slot))
+		if (index_getnext_slot(scan, ForwardScanDirection, reader->slot))	/* there is but one */
 			hand_over(reader, function, arg);
 	}
 	index_endscan(scan);
+}
+
+/* Keys of one column in one scan: the index itself sorts an array's elements, and knows which are equal. */
+static void
+read_together(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
+{
+	const KeyColumn *column = &reader->mirror->key->columns[0];
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(reader->rel), column->attnum - 1);
+	Datum	   *elements = palloc(sizeof(Datum) * nkeys);
+	IndexScanDesc scan = begin_scan(reader, 1);
+	ScanKeyData condition;
+
+	for (int k = 0; k < nkeys; k++)
+		key_from_text(reader->mirror->key, keys[k], &elements[k]);
+	init_condition(reader, &condition, 0, BTEqualStrategyNumber,
+				   PointerGetDatum(construct_array(elements, nkeys, column->type,
+												   att->attlen, att->attbyval, att->attalign)));
+	condition.sk_flags = SK_SEARCHARRAY;
+	index_rescan(scan, &condition, 1, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, reader->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		hand_over(reader, function, arg);
+	}
+	index_endscan(scan);
+}
+
+/* There is no array of arrays. */
+static bool
+may_read_together(const Key *key)
+{
+	return key->ncolumns == 1 && !OidIsValid(get_element_type(key->columns[0].type));
 }
 
 void
@@ -471,7 +510,10 @@ rows_read(Mirror *mirror, char *const *keys, int nkeys, MirrorRowFunction functi
 	guard_enter(&guard, mirror->owner);
 	reader = open_reader(mirror);
 	old = MemoryContextSwitchTo(reader->context);
-	read_sorted(reader, sorted_keys(reader, keys, nkeys), nkeys, function, arg);
+	if (may_read_together(mirror->key))
+		read_together(reader, keys, nkeys, function, arg);
+	else
+		read_in_order(reader, keys, nkeys, function, arg);
 	MemoryContextSwitchTo(old);
 	close_reader(reader);
 	guard_leave(&guard);
