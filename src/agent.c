@@ -167,6 +167,7 @@ agents_request(Agents *agents, AgentTask task, Mirror *mirror, const char *colle
 	request->relation = mirror->relation;
 	request->collection = MemoryContextStrdup(context, collection);
 	request->mirror = mirror;
+	mirror->njobs++;
 	return request;
 }
 
@@ -187,6 +188,7 @@ agents_add_job(AgentRequest *request, Job *job)
 void
 agents_free_request(AgentRequest *request)
 {
+	request->mirror->njobs--;
 	MemoryContextDelete(request->context);
 }
 

@@ -18,6 +18,7 @@
 #include "origin.h"
 #include "outbox.h"
 #include "rendering.h"
+#include "rows.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -159,6 +160,8 @@ create_job(Worker *worker, Target *target, const char *key)
 	job->collection = MemoryContextStrdup(context, target->collection);
 	job->key = MemoryContextStrdup(context, key);
 	job->mirror = target->mirror;
+	if (job->mirror)
+		job->mirror->njobs++;
 	job->connection = target->connection;
 	job_key.relation = job->relation;
 	job_key.collection = job->collection;
@@ -191,6 +194,8 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
+	if (job->mirror)
+		job->mirror->njobs--;
 	release_claim(job);
 	leave_context(worker, job->context);
 }
@@ -468,7 +473,7 @@ scan_keys(void *arg)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
 	else if (expansion->target->mirror)
-		expansion->keys = mirror_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
+		expansion->keys = rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
 }
 
 void
@@ -517,7 +522,9 @@ expand(Claim *claim, OutboxEntry *entry)
 	}
 	if (entry->operation == OUTBOX_ALL_ROWS && target->mirror && !target->mirror->native)
 	{
-		if (delegate_is_served(claim->worker, target))
+		if (target->mirror->problem)
+			worker_cannot_list(claim->worker, target, target->mirror->problem);
+		else if (delegate_is_served(claim->worker, target))
 			delegate_scan(claim->worker, target, entry, EXPANSION_CHUNK);
 		return;
 	}

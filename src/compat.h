@@ -25,8 +25,17 @@
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_HAS_VIRTUAL_COLUMNS(desc) \
 	((desc)->constr != NULL && (desc)->constr->has_generated_virtual)
+#define COMPAT_IS_VIRTUAL_COLUMN(att) ((att)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 #else
 #define COMPAT_HAS_VIRTUAL_COLUMNS(desc) false
+#define COMPAT_IS_VIRTUAL_COLUMN(att) false
+#endif
+
+/* 15: what initdb makes first is nobody's to change, as in 14, and the limit has a name for that. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_FIRST_UNPINNED_OID	FirstUnpinnedObjectId
+#else
+#define COMPAT_FIRST_UNPINNED_OID	FirstBootstrapObjectId
 #endif
 
 /* 18: noreturn stands before the declaration. */
@@ -123,7 +132,11 @@
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_SERVER_ACLCHECK(server, role) \
 	object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE)
+#define COMPAT_NAMESPACE_ACLCHECK(namespace, role) \
+	object_aclcheck(NamespaceRelationId, namespace, role, ACL_USAGE)
 #else
+#define COMPAT_NAMESPACE_ACLCHECK(namespace, role) \
+	pg_namespace_aclcheck(namespace, role, ACL_USAGE)
 #define COMPAT_SERVER_ACLCHECK(server, role) \
 	pg_foreign_server_aclcheck(server, role, ACL_USAGE)
 #endif

@@ -78,6 +78,16 @@ guard_pin_settings(void)
 	return nest_level;
 }
 
+int
+guard_pin_names(void)
+{
+	int			nest_level = guard_pin_settings();
+
+	set_local("search_path", "pg_catalog, pg_temp");
+	set_local("lc_monetary", "C");
+	return nest_level;
+}
+
 /* Rolls back all settings since, also those that other people's code has set. */
 void
 guard_unpin_settings(int nest_level)

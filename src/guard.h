@@ -50,6 +50,9 @@ extern void guard_leave(const GuardState *state);
 
 /* Pins only the settings on which the text of values depends. */
 extern int	guard_pin_settings(void);
+
+/* The same, and those that decide how a name or an amount of money is written. */
+extern int	guard_pin_names(void);
 extern void guard_unpin_settings(int nest_level);
 
 #endif							/* MIXPEEK_GUARD_H */

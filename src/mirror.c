@@ -249,6 +249,7 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 	mirror->context = context;
 	mirror->relation = RelationGetRelid(rel);
 	mirror->owner = rel->rd_rel->relowner;
+	mirror->namespace_hash = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
 	mirror->arguments = *mirror_decode(nargs, args);
 	mirror->table = mirror->arguments.table ? mirror->arguments.table :
 		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
@@ -432,7 +433,23 @@ append_template_columns(StringInfo sql, const Mirror *mirror)
 	}
 }
 
-/* t.k = ANY ($1), or for several columns a join with the unnested arrays. */
+/*
+ * Are keys looked up one by one?  There is no array of arrays, and an array of a composite
+ * type becomes several columns.
+ */
+static bool
+reads_one_by_one(const Key *key)
+{
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		if (!OidIsValid(get_array_type(key->columns[i].type)) ||
+			(key->ncolumns > 1 && type_is_rowtype(key->columns[i].type)))
+			return true;
+	}
+	return false;
+}
+
+/* t.k = ANY ($1), or for several columns a join with the unnested arrays; or t.k = $1 AND … */
 static void
 append_read_source(StringInfo sql, const Mirror *mirror)
 {
@@ -441,6 +458,14 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 	appendStringInfoString(sql, " FROM ");
 	append_table(sql, mirror);
 	appendStringInfoString(sql, " t");
+	if (reads_one_by_one(key))
+	{
+		for (int i = 0; i < key->ncolumns; i++)
+			appendStringInfo(sql, " %s t.%s %s $%d", i ? "AND" : "WHERE",
+							 quote_identifier(key->columns[i].name),
+							 qualified_operator(key->columns[i].equals), i + 1);
+		return;
+	}
 	if (key->ncolumns == 1)
 	{
 		appendStringInfo(sql, " WHERE t.%s %s ANY ($1)", quote_identifier(key->columns[0].name),
@@ -532,16 +557,13 @@ run_bound(const Mirror *mirror, const char *sql, const SPIExecuteOptions *option
 		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(rc));
 }
 
-static Oid
-array_type(Oid type)
+static void
+read_types(const Key *key, Oid *types)
 {
-	Oid			array = get_array_type(type);
+	bool		one_by_one = reads_one_by_one(key);
 
-	if (!OidIsValid(array))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("could not find array type for data type %s", format_type_be(type))));
-	return array;
+	for (int i = 0; i < key->ncolumns; i++)
+		types[i] = one_by_one ? key->columns[i].type : get_array_type(key->columns[i].type);
 }
 
 static char *
@@ -594,9 +616,43 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
+void
+mirror_raise_changed(const Mirror *mirror)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table %u has changed since its mirror was compiled", mirror->relation)));
+}
+
+/* A value that is taken for one of another type is any memory that somebody wants to see. */
+static void
+check_type(const Mirror *mirror, TupleDesc desc, int i, Oid type)
+{
+	if (i >= desc->natts || getBaseType(TupleDescAttr(desc, i)->atttypid) != type)
+		mirror_raise_changed(mirror);
+}
+
+static void
+check_key_types(const Mirror *mirror, TupleDesc desc)
+{
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		check_type(mirror, desc, i, mirror->key->columns[i].type);
+}
+
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
+	const Mirror *mirror = ((RowReceiver *) self)->mirror;
+	ListCell   *lc;
+
+	check_key_types(mirror, desc);
+	foreach(lc, mirror->template->columns)
+	{
+		const TemplateColumn *column = lfirst(lc);
+
+		check_type(mirror, desc, mirror->key->ncolumns + foreach_current_index(lc),
+				   column->form == COLUMN_JSON ? TEXTOID : column->type);
+	}
 }
 
 static void
@@ -645,14 +701,27 @@ make_params(int n, const Datum *values, const Oid *types)
 	return params;
 }
 
+static void
+execute_read(Mirror *mirror, const char *sql, const Datum *values, const Oid *types, DestReceiver *dest)
+{
+	SPIExecuteOptions options = {0};
+
+	options.params = make_params(mirror->key->ncolumns, values, types);
+	options.read_only = true;
+	options.dest = dest;
+	run_bound(mirror, sql, &options);
+}
+
 void
 mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 				 MirrorRowFunction function, void *arg)
 {
 	RowReceiver receiver = {0};
-	SPIExecuteOptions options = {0};
 	Oid			types[INDEX_MAX_KEYS];
+	Datum		values[INDEX_MAX_KEYS];
 	GuardState	guard;
+	bool		one_by_one = reads_one_by_one(mirror->key);
+	char	   *sql;
 
 	receiver.pub.receiveSlot = receive_row;
 	receiver.pub.rStartup = receiver_startup;
@@ -664,17 +733,19 @@ mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 	receiver.arg = arg;
 	receiver.row_context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek row",
 												 ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < mirror->key->ncolumns; i++)
-		types[i] = array_type(mirror->key->columns[i].type);
+	read_types(mirror->key, types);
 
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
-	PushActiveSnapshot(GetLatestSnapshot());	/* for the functions of a key's domain, too */
-	options.params = make_params(mirror->key->ncolumns,
-								 key_arrays(mirror->key, keys, nkeys), types);
-	options.read_only = true;
-	options.dest = &receiver.pub;
-	run_bound(mirror, read_statement(mirror), &options);
+	PushActiveSnapshot(GetLatestSnapshot());	/* for the functions of a key's type, too */
+	sql = read_statement(mirror);
+	if (!one_by_one)
+		execute_read(mirror, sql, key_arrays(mirror->key, keys, nkeys), types, &receiver.pub);
+	for (int k = 0; one_by_one && k < nkeys; k++)
+	{
+		key_from_text(mirror->key, keys[k], values);
+		execute_read(mirror, sql, values, types, &receiver.pub);
+	}
 	PopActiveSnapshot();
 	SPI_finish();
 	guard_leave(&guard);
@@ -747,6 +818,7 @@ mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 	types[n] = INT8OID;
 	options.params = make_params(n + 1, values, types);
 	run_bound(mirror, scan_statement(mirror, after != NULL), &options);
+	check_key_types(mirror, SPI_tuptable->tupdesc);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(result);

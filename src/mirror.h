@@ -35,7 +35,10 @@ typedef struct Mirror
 	char	   *table;			/* the logical table's name */
 	char	   *marker_prefix;	/* "origin:table:", worker only */
 	bool		forgotten;		/* new rows may have documents already, worker only */
-	bool		native;			/* its rows are read without any function of a user, worker only */
+	bool		native;			/* read by PostgreSQL's own code only, see rows.h; worker only */
+	int			njobs;			/* that point to it, worker only */
+	Size		bytes;			/* of the context, worker only */
+	uint32		namespace_hash; /* of the schema in the system cache */
 	Key		   *key;			/* NULL if the table has none */
 	Template   *template;		/* NULL if it is broken; see problem */
 	char	   *problem;		/* why no row can be mirrored, or NULL */
@@ -87,6 +90,9 @@ typedef void (*MirrorRowFunction) (void *arg, const char *key, const TemplateRow
 
 extern void mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 							 MirrorRowFunction function, void *arg);
+
+/* Raises that the table is not what was compiled any more. */
+pg_noreturn extern void mirror_raise_changed(const Mirror *mirror);
 
 /*
  * Up to limit keys that follow "after" in key order (NULL: from the first), as a

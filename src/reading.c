@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "mixpeek_docs.h"
 #include "reading.h"
+#include "rows.h"
 #include "utils/lsyscache.h"
 
 /* The API's store holds up to 16 MB a document. */
@@ -152,7 +153,10 @@ read_rows(void *arg)
 {
 	ReadCall   *call = arg;
 
-	mirror_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
+	if (call->reading->mirror->native)
+		rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
+	else
+		mirror_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
 }
 
 static bool

@@ -225,7 +225,7 @@ settle_or_claim(Worker *worker, bool claim)
 	commit(worker, &guard, worker->intends);
 	delegate_send(worker);
 	free_jobs(worker, settled);
-	targets_sweep(worker->targets, worker->njobs == 0);
+	targets_sweep(worker->targets);
 }
 
 /*
