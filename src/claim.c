@@ -55,12 +55,15 @@
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
 
-/*
- * A walk past the keys of servers that have no room, to those of others, rests
- * so many times as long as it took, and so many seconds, before the next one.
- */
-#define PASS_BY_REST		30
-#define MIN_PASS_BY_REST	0.02
+/* Keys that are due are read so many at once where none of the last ones could be taken. */
+#define DUE_BATCH		2000
+
+/* After these a rest of so many times as long as that took, and so many seconds. */
+#define PASS_BY_REST		10
+#define MIN_PASS_BY_REST	0.005
+
+/* Seconds after which the outbox is walked again, whether there is a reason or not. */
+#define WALK_EVERY		60
 
 typedef struct JobKey
 {
@@ -268,30 +271,6 @@ widest_room(Worker *worker)
 	return Min(room, CLAIM_MAX);
 }
 
-static bool
-all_want_keys(const Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		if (!wants_keys(lfirst(lc)))
-			return false;
-	}
-	return true;
-}
-
-/*
- * The walk may go on; past the keys of servers that want none it goes only now and
- * then, and not if the last time showed that there are no others.
- */
-static bool
-may_walk(const Worker *worker)
-{
-	return all_want_keys(worker) ||
-		(!worker->passed_all && limits_now() >= worker->pass_by_at);
-}
-
 bool
 worker_is_due(const Worker *worker)
 {
@@ -299,11 +278,11 @@ worker_is_due(const Worker *worker)
 		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
 }
 
-/* Keys whose time has come are read even without room, to know whom they wait for; but then only now and then. */
+/* Keys whose time has come are read even without room, to know whom they wait for. */
 static bool
 may_read_due(const Worker *worker)
 {
-	return worker_is_due(worker) && (all_want_keys(worker) || limits_now() >= worker->pass_due_by_at);
+	return worker_is_due(worker) && limits_now() >= worker->pass_due_by_at;
 }
 
 bool
@@ -317,23 +296,23 @@ worker_may_claim(Worker *worker)
 {
 	if (worker_is_paused(worker))
 		return false;
-	return (worker->look && may_walk(worker)) || may_read_due(worker);
-}
-
-static void
-walk_again(Worker *worker)
-{
-	worker->look_again = worker->look_again ||
-		ItemPointerGetOffsetNumberNoCheck(&worker->position) != 0;
-	worker->look = true;
-	worker->next_due = -1;
+	return walk_delay(worker, limits_now()) == 0 || may_read_due(worker) || targets_have_changed(worker->targets);
 }
 
 void
 worker_look(Worker *worker)
 {
-	worker->passed_all = false;
-	walk_again(worker);
+	walk_all(worker);
+	worker->due_position = DT_NOBEGIN;
+	worker->next_due = -1;
+}
+
+/* What was left in the outbox, and among the keys that are due, and may be taken now. */
+static void
+look_left(Worker *worker)
+{
+	walk_look_left(worker);
+	worker->next_due = -1;
 }
 
 void
@@ -348,9 +327,34 @@ worker_look_excluded(Worker *worker)
 		if (!connection->excluded || !wants_keys(connection))
 			continue;
 		connection->excluded = false;
-		walk_again(worker);
-		worker->passed_all = worker->passed_all && all_want_keys(worker);
+		look_left(worker);
 	}
+}
+
+void
+worker_look_busy(Worker *worker)
+{
+	walk_look_busy(worker);
+	worker->next_due = -1;
+}
+
+void
+worker_look_skipped(Worker *worker, double now)
+{
+	if (worker->skipped_until == 0 || worker->skipped_until > now)
+		return;
+	worker->skipped_until = 0;
+	look_left(worker);
+}
+
+/* Nobody tells of what somebody has put into our tables by hand, but now and then it is found. */
+void
+worker_look_round(Worker *worker, bool woken, bool settings)
+{
+	if (settings || limits_now() - worker->walk.walked_at > WALK_EVERY)
+		worker_look(worker);
+	else if (woken)
+		look_left(worker);
 }
 
 /* False where the target's server is busy, down or unusable just now. */
@@ -363,23 +367,24 @@ has_room_for(Target *target)
 	return false;
 }
 
-/* Mirrors whose server takes nothing now, whose table is locked, or (all) that is down: their keys stay where they are. */
-typedef struct Exclusions
-{
-	int			n;
-	Oid		   *relations;
-	char	  **collections;
-} Exclusions;
-
+/* The walk passes an entry by: it is looked at again so many seconds later. */
 static void
-collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
+skip_until(Worker *worker, double delay)
 {
-	int			max = list_length(worker->targets->targets);
+	double		until = limits_now() + delay;
+
+	if (worker->skipped_until == 0 || until < worker->skipped_until)
+		worker->skipped_until = until;
+}
+
+/* Mirrors whose server takes nothing now or is down, or whose table is locked: their keys stay where they are. */
+static void
+exclude_mirrors(Worker *worker)
+{
+	double		now = limits_now();
 	ListCell   *lc;
 
-	exclusions->n = 0;
-	exclusions->relations = palloc(sizeof(Oid) * (max + 1));
-	exclusions->collections = palloc(sizeof(char *) * (max + 1));
+	walk_begin(worker);
 	foreach(lc, worker->targets->targets)
 	{
 		Target	   *target = lfirst(lc);
@@ -387,11 +392,12 @@ collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
 
 		if (!wanted)
 			target->connection->excluded = true;
-		if (target->blocked_until <= limits_now() && wanted &&
-			!(all_down && target->connection && target->connection->limits.down))
-			continue;
-		exclusions->relations[exclusions->n] = target->relation;
-		exclusions->collections[exclusions->n++] = target->collection;
+		if (target->blocked_until > now)
+			skip_until(worker, target->blocked_until - now);
+		if (target->blocked_until > now || !wanted)
+			walk_exclude(worker, target->relation, target->collection, false);
+		else if (target->connection && target->connection->limits.down)
+			walk_exclude(worker, target->relation, target->collection, true);
 	}
 }
 
@@ -405,19 +411,9 @@ typedef struct Claim
 	List	   *jobs;			/* new ones */
 	List	   *taken;			/* outbox entries to remove */
 	List	   *expanded;		/* those of them that said "all", from the start */
-	bool		excluded;		/* a due key of a mirror that would be among the exclusions now */
-	bool		more_due;		/* than were read */
+	List	   *due_of_down;	/* keys that are due, of servers that are down */
+	int			nonsense;		/* entries that mean nothing */
 } Claim;
-
-/* The walk passes an entry by: it is looked at again so many seconds later. */
-static void
-skip_until(Worker *worker, double delay)
-{
-	double		until = limits_now() + delay;
-
-	if (worker->skipped_until == 0 || until < worker->skipped_until)
-		worker->skipped_until = until;
-}
 
 /* The key itself, or what stands for one that is too long. */
 static const char *
@@ -453,10 +449,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	if (target->blocked_until > 0)
 		skip_until(worker, LOCK_DELAY);
 	if (target->blocked_until > 0 || !has_room_for(target))
-	{
-		claim->excluded = true;
 		return NULL;
-	}
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
@@ -513,10 +506,11 @@ expand(Claim *claim, const OutboxEntry *entry)
 	keys = palloc(sizeof(char *) * (list_length(expansion.keys) + 1));
 	foreach(lc, expansion.keys)
 		keys[n++] = lfirst(lc);
-	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n);
+	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n, &claim->worker->walk.news);
 	if (n == EXPANSION_CHUNK)
-		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1);
-	worker_look(claim->worker);
+		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1,
+				   &claim->worker->walk.news);
+	claim->worker->look = true;
 	return true;
 }
 
@@ -554,11 +548,31 @@ take_expansion(Claim *claim, OutboxEntry *entry)
 	claim->taken = lappend(claim->taken, entry);
 }
 
+/* Nobody but a superuser's hand can have put it in. */
+static bool
+is_nonsense(const OutboxEntry *entry)
+{
+	static const char operations[] = {
+		OUTBOX_INSERT, OUTBOX_UPDATE, OUTBOX_DELETE, OUTBOX_LOOK, OUTBOX_REFRESH,
+		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED
+	};
+	bool		all = entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED;
+
+	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
+		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !all);
+}
+
 static void
 take_entry(Claim *claim, OutboxEntry *entry)
 {
 	Job		   *job;
 
+	if (is_nonsense(entry))
+	{
+		claim->nonsense++;
+		claim->taken = lappend(claim->taken, entry);
+		return;
+	}
 	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
 	{
 		take_expansion(claim, entry);
@@ -584,78 +598,114 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	claim->taken = lappend(claim->taken, entry);
 }
 
-/* Until when no more keys are passed by. */
-static double
-rest_after_passing(double started)
+/* An entry is left where it is: since its key is under way, or since its mirror takes none just now. */
+static void
+leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	double		now = limits_now();
+	bool		busy = entry->key && find_job(worker, entry->relation, entry->collection, storable_key(entry->key));
 
-	return now + Max((now - started) * PASS_BY_REST, MIN_PASS_BY_REST);
+	walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 }
 
-/* One pass goes from the outbox's start to its end, a claim at a time. */
 static void
-take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
+take_outbox(Claim *claim, int limit)
 {
-	Worker	   *worker = claim->worker;
-	double		started = limits_now();
-	List	   *entries;
 	ListCell   *lc;
 
-	if (!may_walk(worker))
+	foreach(lc, walk_read(claim->worker, limit))
+	{
+		OutboxEntry *entry = lfirst(lc);
+
+		take_entry(claim, entry);
+		if (claim->taken == NIL || llast(claim->taken) != entry)
+			leave_entry(claim->worker, entry);
+	}
+	if (claim->nonsense > 0)
+		ereport(LOG,
+				(errmsg("mixpeek_docs: %d entries of mixpeek.outbox that mean nothing were removed",
+						claim->nonsense)));
+}
+
+/* A key that is due; where it cannot be taken, it is looked at again when that has changed. */
+static void
+take_due_key(Claim *claim, const DueKey *key)
+{
+	Worker	   *worker = claim->worker;
+
+	if (list_length(claim->jobs) >= CLAIM_MAX)
+		worker->next_due = -1;
+	else if (!walk_excludes(worker, key->relation, key->collection) &&
+			 claim_key(claim, key->relation, key->collection, key->key))
 		return;
-	entries = outbox_read(&worker->position, limit, exclusions->n,
-						  exclusions->relations, exclusions->collections);
-	if (list_length(entries) < limit)
-	{
-		ItemPointerSet(&worker->position, 0, 0);
-		worker->look = worker->look_again;
-		worker->look_again = false;
-	}
-	if (exclusions->n > 0)
-	{
-		worker->passed_all = list_length(entries) < limit;
-		worker->pass_by_at = worker->passed_all ? rest_after_passing(started) : 0;
-	}
-	foreach(lc, entries)
-		take_entry(claim, lfirst(lc));
+	if (find_job(worker, key->relation, key->collection, key->key))
+		worker->walk.busy_due = Min(worker->walk.busy_due, key->due);
+	else
+		walk_leave_due(worker, key->relation, key->collection, key->due);
 }
 
 /*
- * One pass goes through the keys that are due in the order of their times: those that
- * were taken have left dead entries in the index.
+ * Reads keys that are due in the order of their times.  Those that were passed by,
+ * as their mirrors took none, are read again from there when these do; all others
+ * stand behind where the last claim ended.
  */
+static List *
+read_due(Worker *worker, int limit, TimestampTz now)
+{
+	int			n = worker->due_batch > 0 ? worker->due_batch : limit;
+	TimestampTz until = Min(worker->due_position, now + 1);
+	TimestampTz from = walk_first_due_left(worker);
+	TimestampTz last;
+	List	   *due;
+	bool		left = from < until;
+
+	if (!left)
+	{
+		from = until;
+		until = now + 1;
+	}
+	due = document_read_due(from, until, n);
+	last = due == NIL ? from : ((DueKey *) llast(due))->due;
+	if (list_length(due) < n)
+		last = Max(last, left ? DT_NOEND : last);
+	if (left)
+		walk_pass_due_left(worker, until, last);
+	else
+		worker->due_position = last;
+	if (list_length(due) == n || left)
+		worker->next_due = -1;
+	else
+		worker->next_due = document_next_due(now);
+	/* so many have one time that the next ones would be the same */
+	worker->due_batch = list_length(due) == n && last == from ? n * 2 : 0;
+	return due;
+}
+
 static void
-take_due(Claim *claim, int limit, const Exclusions *exclusions)
+take_due(Claim *claim, int limit)
 {
 	Worker	   *worker = claim->worker;
-	double		started = limits_now();
-	TimestampTz from = worker->due_position;
+	double		began = limits_now();
+	int			batch;
 	List	   *due;
 	ListCell   *lc;
 
 	if (limit == 0)
 		return;
-	due = document_read_due(&worker->due_position, limit, exclusions->n,
-							exclusions->relations, exclusions->collections);
-	if (exclusions->n > 0)
-	{
-		worker->due_position = from;
-		worker->pass_due_by_at = rest_after_passing(started);
-	}
-	claim->excluded = false;
+	due = read_due(worker, limit, GetCurrentTimestamp());
 	foreach(lc, due)
 	{
 		DueKey	   *key = lfirst(lc);
 
-		(void) claim_key(claim, key->relation, key->collection, key->key);
+		if (walk_is_down(worker, key->relation, key->collection))
+			claim->due_of_down = lappend(claim->due_of_down, key);
+		else
+			take_due_key(claim, key);
 	}
-	/* others may stand behind those that were read, or that must wait, or before where the pass began */
-	if (list_length(due) == limit ? claim->jobs != NIL || claim->excluded : from != worker->due_position)
-		worker->next_due = -1;
-	else if (!claim->more_due)
-		worker->next_due = document_next_due();
-	claim->more_due = list_length(due) == limit;
+	if (due == NIL || claim->jobs != NIL || claim->due_of_down != NIL)
+		return;
+	batch = Max(worker->due_batch, DUE_BATCH);
+	worker->due_batch = batch;
+	worker->pass_due_by_at = limits_now() + Max((limits_now() - began) * PASS_BY_REST, MIN_PASS_BY_REST);
 }
 
 /*
@@ -894,11 +944,11 @@ look_at_known(Worker *worker, Job *job)
 {
 	bool		seen = job->taken_for_new;	/* by now, most likely */
 
-	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1);
+	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1,
+			   seen ? &worker->walk.news : &worker->walk.later);
 	worker_free_job(worker, job);
-	if (seen)
-		worker_look(worker);
-	else
+	worker->look = worker->look || seen;
+	if (!seen)
 		skip_until(worker, LOCK_DELAY);
 }
 
@@ -1114,22 +1164,29 @@ recover(Worker *worker)
 	}
 }
 
-/* A server that could not be used and is another now: its keys have waited for that. */
+/*
+ * Servers, mappings and rights that have changed are read anew whether there is room for
+ * keys or not.  Keys that have waited for the change wait no longer.
+ */
 static void
-retry_changed_servers(Worker *worker)
+reload_changed_servers(Worker *worker)
 {
 	ListCell   *lc;
 
+	if (targets_reload(worker->targets))
+		look_left(worker);
 	foreach(lc, worker->targets->connections)
 	{
 		Connection *connection = lfirst(lc);
+		TimestampTz position = connection->hurry_position;
 
-		if (connection->valid || (connection->server && !connection->limits.down))
+		if (!connection->hurries)
 			continue;
-		if (targets_connection(worker->targets, connection->name, connection->owner)->server == NULL)
-			continue;
-		document_hurry(connection->name, connection->owner);
-		worker_look(worker);
+		connection->hurries = document_hurry(connection->name, connection->owner,
+											 &connection->hurry_position, connection->hurry_batch);
+		if (position == connection->hurry_position)
+			connection->hurry_batch *= 2;	/* so many have one time */
+		look_left(worker);
 	}
 }
 
@@ -1177,7 +1234,7 @@ may_touch_documents(Worker *worker)
 static int
 half_for_due(Worker *worker, int limit)
 {
-	if (!worker->look)
+	if (walk_delay(worker, limits_now()) != 0)
 		return limit;
 	worker->due_first = !worker->due_first;
 	return (limit + worker->due_first) / 2;
@@ -1187,8 +1244,6 @@ void
 worker_claim(Worker *worker)
 {
 	Claim		claim = {worker};
-	Exclusions	no_room;
-	Exclusions	not_up;
 	bool		due = may_read_due(worker);
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;
@@ -1201,20 +1256,19 @@ worker_claim(Worker *worker)
 		return;
 	if (worker->unrecovered)
 		recover(worker);
-	retry_changed_servers(worker);
+	reload_changed_servers(worker);
 	limit = widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
-	collect_exclusions(worker, false, &no_room);
-	collect_exclusions(worker, true, &not_up);
+	exclude_mirrors(worker);
 	if (due)
-		take_due(&claim, half_for_due(worker, limit), &not_up);
-	if (worker->look && list_length(claim.jobs) < limit)
-		take_outbox(&claim, limit - list_length(claim.jobs), &no_room);
+		take_due(&claim, half_for_due(worker, limit));
+	if (list_length(claim.jobs) < limit)
+		take_outbox(&claim, limit - list_length(claim.jobs));
 
-	/* a server may be down for what is due: other keys come first to find out, but there need not be any */
-	if (due && not_up.n > no_room.n)
-		take_due(&claim, Max(1, limit - list_length(claim.jobs)), &no_room);
+	/* whether a server is up again: other keys of it come first to find out, but there need not be any */
+	foreach(lc, claim.due_of_down)
+		take_due_key(&claim, lfirst(lc));
 
 	fetch_known(claim.jobs);
 	foreach(lc, claim.jobs)
