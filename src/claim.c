@@ -195,7 +195,7 @@ forget_text(char **text, int *len)
 static void
 forget_rendering(Job *job)
 {
-	if (job->wanted)
+	if (job->wanted && job->connection)
 		job->connection->bytes -= job->content_len + job->features_len;
 	forget_text(&job->content, &job->content_len);
 	forget_text(&job->features, &job->features_len);
