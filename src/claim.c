@@ -13,6 +13,7 @@
 #include "common/sha2.h"
 #include "document.h"
 #include "lib/stringinfo.h"
+#include "look.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
@@ -35,9 +36,6 @@
 /* Keys that one "look at every row" entry becomes at a time. */
 #define EXPANSION_CHUNK	1000
 
-/* Keys claimed at once at the most: meanwhile no answer is read. */
-#define CLAIM_MAX		256
-
 /* The API's store holds up to 16 MB a document. */
 #define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
 
@@ -54,16 +52,6 @@
 
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
-
-/* Keys that are due are read so many at once where none of the last ones could be taken. */
-#define DUE_BATCH		2000
-
-/* After these a rest of so many times as long as that took, and so many seconds. */
-#define PASS_BY_REST		10
-#define MIN_PASS_BY_REST	0.005
-
-/* Seconds after which the outbox is walked again, whether there is a reason or not. */
-#define WALK_EVERY		60
 
 typedef struct JobKey
 {
@@ -234,174 +222,6 @@ worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 }
 
 /*
- * Room
- */
-
-static int
-connection_room(Connection *connection)
-{
-	if (connection->server == NULL)
-		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
-	if (connection->bytes >= MAX_BYTES)
-		return 0;
-	return Min(limits_room(&connection->limits, limits_now(), connection->claimed),
-			   1 + (int) ((MAX_BYTES - connection->bytes) / connection->mean_bytes));
-}
-
-/* It has room, and is worth a claim: a transaction for a few keys costs as much as one for hundreds. */
-static bool
-wants_keys(Connection *connection)
-{
-	return connection_room(connection) > 0 &&
-		!(connection->server && limits_is_fed(&connection->limits, limits_now(), connection->claimed));
-}
-
-/* Of the connections known. */
-static int
-widest_room(Worker *worker)
-{
-	int			room = 0;
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		if (wants_keys(lfirst(lc)))
-			room = Max(room, connection_room(lfirst(lc)));
-	}
-	return Min(room, CLAIM_MAX);
-}
-
-bool
-worker_is_due(const Worker *worker)
-{
-	return worker->next_due == -1 ||
-		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
-}
-
-/* Keys whose time has come are read even without room, to know whom they wait for. */
-static bool
-may_read_due(const Worker *worker)
-{
-	return worker_is_due(worker) && limits_now() >= worker->pass_due_by_at;
-}
-
-bool
-worker_is_paused(const Worker *worker)
-{
-	return worker->copy_of || !(mixpeek_enabled || worker->in_session);
-}
-
-bool
-worker_may_claim(Worker *worker)
-{
-	if (worker_is_paused(worker))
-		return false;
-	return walk_delay(worker, limits_now()) == 0 || may_read_due(worker) || targets_have_changed(worker->targets);
-}
-
-void
-worker_look(Worker *worker)
-{
-	walk_all(worker);
-	worker->due_position = DT_NOBEGIN;
-	worker->next_due = -1;
-}
-
-/* What was left in the outbox, and among the keys that are due, and may be taken now. */
-static void
-look_left(Worker *worker)
-{
-	walk_look_left(worker);
-	worker->next_due = -1;
-}
-
-void
-worker_look_excluded(Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-
-		if (!connection->excluded || !wants_keys(connection))
-			continue;
-		connection->excluded = false;
-		look_left(worker);
-	}
-}
-
-void
-worker_look_busy(Worker *worker)
-{
-	walk_look_busy(worker);
-	worker->next_due = -1;
-}
-
-void
-worker_look_skipped(Worker *worker, double now)
-{
-	if (worker->skipped_until == 0 || worker->skipped_until > now)
-		return;
-	worker->skipped_until = 0;
-	look_left(worker);
-}
-
-/* Nobody tells of what somebody has put into our tables by hand, but now and then it is found. */
-void
-worker_look_round(Worker *worker, bool woken, bool settings)
-{
-	if (settings || limits_now() - worker->walk.walked_at > WALK_EVERY)
-		worker_look(worker);
-	else if (woken)
-		look_left(worker);
-}
-
-/* False where the target's server is busy, down or unusable just now. */
-static bool
-has_room_for(Target *target)
-{
-	if (target->connection == NULL || connection_room(target->connection) > 0)
-		return true;
-	target->connection->excluded = true;
-	return false;
-}
-
-/* The walk passes an entry by: it is looked at again so many seconds later. */
-static void
-skip_until(Worker *worker, double delay)
-{
-	double		until = limits_now() + delay;
-
-	if (worker->skipped_until == 0 || until < worker->skipped_until)
-		worker->skipped_until = until;
-}
-
-/* Mirrors whose server takes nothing now or is down, or whose table is locked: their keys stay where they are. */
-static void
-exclude_mirrors(Worker *worker)
-{
-	double		now = limits_now();
-	ListCell   *lc;
-
-	walk_begin(worker);
-	foreach(lc, worker->targets->targets)
-	{
-		Target	   *target = lfirst(lc);
-		bool		wanted = target->connection == NULL || wants_keys(target->connection);
-
-		if (!wanted)
-			target->connection->excluded = true;
-		if (target->blocked_until > now)
-			skip_until(worker, target->blocked_until - now);
-		if (target->blocked_until > now || !wanted)
-			walk_exclude(worker, target->relation, target->collection, false);
-		else if (target->connection && target->connection->limits.down)
-			walk_exclude(worker, target->relation, target->collection, true);
-	}
-}
-
-/*
  * Taking keys
  */
 
@@ -447,8 +267,8 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	}
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
-		skip_until(worker, LOCK_DELAY);
-	if (target->blocked_until > 0 || !has_room_for(target))
+		look_later(worker, LOCK_DELAY);
+	if (target->blocked_until > 0 || !look_has_room(target))
 		return NULL;
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
@@ -488,7 +308,7 @@ expand(Claim *claim, const OutboxEntry *entry)
 
 	if (target->blocked_until > 0)
 	{
-		skip_until(claim->worker, LOCK_DELAY);
+		look_later(claim->worker, LOCK_DELAY);
 		return false;
 	}
 	expansion.target = target;
@@ -500,7 +320,7 @@ expand(Claim *claim, const OutboxEntry *entry)
 				(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
 						entry->relation, problem)));
 		target->blocked_until = limits_now() + PROBLEM_DELAY;
-		skip_until(claim->worker, PROBLEM_DELAY);
+		look_later(claim->worker, PROBLEM_DELAY);
 		return false;
 	}
 	keys = palloc(sizeof(char *) * (list_length(expansion.keys) + 1));
@@ -510,7 +330,6 @@ expand(Claim *claim, const OutboxEntry *entry)
 	if (n == EXPANSION_CHUNK)
 		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1,
 				   &claim->worker->walk.news);
-	claim->worker->look = true;
 	return true;
 }
 
@@ -620,6 +439,7 @@ take_outbox(Claim *claim, int limit)
 		if (claim->taken == NIL || llast(claim->taken) != entry)
 			leave_entry(claim->worker, entry);
 	}
+	walk_end(claim->worker, worker_wants_keys(claim->worker));
 	if (claim->nonsense > 0)
 		ereport(LOG,
 				(errmsg("mixpeek_docs: %d entries of mixpeek.outbox that mean nothing were removed",
@@ -643,55 +463,17 @@ take_due_key(Claim *claim, const DueKey *key)
 		walk_leave_due(worker, key->relation, key->collection, key->due);
 }
 
-/*
- * Reads keys that are due in the order of their times.  Those that were passed by,
- * as their mirrors took none, are read again from there when these do; all others
- * stand behind where the last claim ended.
- */
-static List *
-read_due(Worker *worker, int limit, TimestampTz now)
-{
-	int			n = worker->due_batch > 0 ? worker->due_batch : limit;
-	TimestampTz until = Min(worker->due_position, now + 1);
-	TimestampTz from = walk_first_due_left(worker);
-	TimestampTz last;
-	List	   *due;
-	bool		left = from < until;
-
-	if (!left)
-	{
-		from = until;
-		until = now + 1;
-	}
-	due = document_read_due(from, until, n);
-	last = due == NIL ? from : ((DueKey *) llast(due))->due;
-	if (list_length(due) < n)
-		last = Max(last, left ? DT_NOEND : last);
-	if (left)
-		walk_pass_due_left(worker, until, last);
-	else
-		worker->due_position = last;
-	if (list_length(due) == n || left)
-		worker->next_due = -1;
-	else
-		worker->next_due = document_next_due(now);
-	/* so many have one time that the next ones would be the same */
-	worker->due_batch = list_length(due) == n && last == from ? n * 2 : 0;
-	return due;
-}
-
 static void
 take_due(Claim *claim, int limit)
 {
 	Worker	   *worker = claim->worker;
 	double		began = limits_now();
-	int			batch;
 	List	   *due;
 	ListCell   *lc;
 
 	if (limit == 0)
 		return;
-	due = read_due(worker, limit, GetCurrentTimestamp());
+	due = look_read_due(worker, limit);
 	foreach(lc, due)
 	{
 		DueKey	   *key = lfirst(lc);
@@ -701,11 +483,8 @@ take_due(Claim *claim, int limit)
 		else
 			take_due_key(claim, key);
 	}
-	if (due == NIL || claim->jobs != NIL || claim->due_of_down != NIL)
-		return;
-	batch = Max(worker->due_batch, DUE_BATCH);
-	worker->due_batch = batch;
-	worker->pass_due_by_at = limits_now() + Max((limits_now() - began) * PASS_BY_REST, MIN_PASS_BY_REST);
+	if (due != NIL && claim->jobs == NIL && claim->due_of_down == NIL)
+		look_rest_due(worker, began);
 }
 
 /*
@@ -949,7 +728,7 @@ look_at_known(Worker *worker, Job *job)
 	worker_free_job(worker, job);
 	worker->look = worker->look || seen;
 	if (!seen)
-		skip_until(worker, LOCK_DELAY);
+		look_later(worker, LOCK_DELAY);
 }
 
 /*
@@ -1159,34 +938,8 @@ recover(Worker *worker)
 		else
 		{
 			worker->unrecovered = true;
-			skip_until(worker, LOCK_DELAY);
+			look_later(worker, LOCK_DELAY);
 		}
-	}
-}
-
-/*
- * Servers, mappings and rights that have changed are read anew whether there is room for
- * keys or not.  Keys that have waited for the change wait no longer.
- */
-static void
-reload_changed_servers(Worker *worker)
-{
-	ListCell   *lc;
-
-	if (targets_reload(worker->targets))
-		look_left(worker);
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-		TimestampTz position = connection->hurry_position;
-
-		if (!connection->hurries)
-			continue;
-		connection->hurries = document_hurry(connection->name, connection->owner,
-											 &connection->hurry_position, connection->hurry_batch);
-		if (position == connection->hurry_position)
-			connection->hurry_batch *= 2;	/* so many have one time */
-		look_left(worker);
 	}
 }
 
@@ -1244,7 +997,7 @@ void
 worker_claim(Worker *worker)
 {
 	Claim		claim = {worker};
-	bool		due = may_read_due(worker);
+	bool		due = look_may_read_due(worker);
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;
 	List	   *queued = NIL;
@@ -1256,11 +1009,11 @@ worker_claim(Worker *worker)
 		return;
 	if (worker->unrecovered)
 		recover(worker);
-	reload_changed_servers(worker);
-	limit = widest_room(worker);
+	look_reload(worker);
+	limit = look_widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
-	exclude_mirrors(worker);
+	look_exclude(worker);
 	if (due)
 		take_due(&claim, half_for_due(worker, limit));
 	if (list_length(claim.jobs) < limit)

@@ -26,6 +26,10 @@
 #define MAX_NEWS_REST	0.01
 #define WIDE_REST		2
 
+/* Where no server takes any more keys, the others' are looked for so many seconds later. */
+#define IDLE_NEWS_REST	0.02
+#define IDLE_WIDE_REST	0.1
+
 /* Mirrors that are remembered though nothing of them is left anywhere. */
 #define MAX_IDLE_MIRRORS	1000
 
@@ -122,14 +126,15 @@ double
 walk_delay(const Worker *worker, double now)
 {
 	const Walk *walk = &worker->walk;
+	double		wide_at = walk->wanted ? walk->wide_at : Max(walk->wide_at, walk->idle_at);
 	double		at = -1;
 
 	if (walk->look || walk->left_waits)
 		return 0;
 	if (walk->news.n > 0 || shmem_changes_wait())
 		at = walk->news_at;
-	if (have_wide(walk) && (at < 0 || walk->wide_at < at))
-		at = walk->wide_at;
+	if (have_wide(walk) && (at < 0 || wide_at < at))
+		at = wide_at;
 	return at < 0 ? -1 : Max(0, at - now);
 }
 
@@ -294,18 +299,36 @@ walk_read(Worker *worker, int limit)
 		entries = list_concat(entries, read_wide(walk, &read));
 	if (news_last && read.limit > 0 && read.blocks > 0)
 		entries = list_concat(entries, read_news(walk, &read));
+	return entries;
+}
+
+void
+walk_end(Worker *worker, bool wanted)
+{
+	Walk	   *walk = &worker->walk;
+	double		now = limits_now();
+
+	walk->wanted = wanted;
 	walk->left_waits = next_mirror(walk) != NULL;
 	worker->look = walk->left_waits || walk->news.n > 0 || have_wide(walk);
-	return entries;
+	walk->idle_at = now + IDLE_WIDE_REST;
+	if (!wanted)
+		walk->news_at = Max(walk->news_at, now + IDLE_NEWS_REST);
 }
 
 void
 walk_leave(Worker *worker, Oid relation, const char *collection, BlockNumber block, bool busy)
 {
+	WalkMirror *mirror;
+
 	if (busy)
+	{
 		blockset_add(&worker->walk.busy, block, block);
-	else
-		leave_block(&worker->walk, get_mirror(&worker->walk, relation, collection), block);
+		return;
+	}
+	mirror = get_mirror(&worker->walk, relation, collection);
+	mirror->excluded = worker->walk.claim;	/* and so are others of it, until the next claim */
+	leave_block(&worker->walk, mirror, block);
 }
 
 void
@@ -340,6 +363,7 @@ walk_leave_due(Worker *worker, Oid relation, const char *collection, TimestampTz
 {
 	WalkMirror *mirror = get_mirror(&worker->walk, relation, collection);
 
+	mirror->excluded = worker->walk.claim;
 	mirror->due_left = Min(mirror->due_left, due);
 }
 

@@ -36,6 +36,8 @@ typedef struct Walk
 	bool		news_last;		/* next time: they have taken all there was room for */
 	double		news_at;		/* not before, if nothing could be taken of the last ones */
 	double		wide_at;
+	bool		wanted;			/* some server takes keys; if none does, the rest can wait: */
+	double		idle_at;
 	double		walked_at;		/* when the whole table was walked last */
 	Oid			filenode;		/* of the table when it was read last */
 } Walk;
@@ -59,6 +61,9 @@ extern bool walk_is_down(struct Worker *worker, Oid relation, const char *collec
 
 /* The next entries, up to limit; List of OutboxEntry. */
 extern List *walk_read(struct Worker *worker, int limit);
+
+/* Ends a claim; wanted: some server takes more keys. */
+extern void walk_end(struct Worker *worker, bool wanted);
 
 /* An entry was not taken: busy, since its key is under way, or since its mirror takes none just now. */
 extern void walk_leave(struct Worker *worker, Oid relation, const char *collection, BlockNumber block, bool busy);
