@@ -12,6 +12,7 @@
 #include "delegate.h"
 #include "document.h"
 #include "lib/stringinfo.h"
+#include "look.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
@@ -36,8 +37,6 @@
 /* Keys that one "look at every row" entry becomes at a time. */
 #define EXPANSION_CHUNK	1000
 
-/* Keys claimed at once at the most: meanwhile no answer is read. */
-#define CLAIM_MAX		256
 
 /*
  * The longest key that the primary key of mixpeek.documents has room for, with
@@ -49,13 +48,6 @@
 
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
-
-/*
- * A walk past the keys of servers that have no room, to those of others, rests
- * so many times as long as it took, and so many seconds, before the next one.
- */
-#define PASS_BY_REST		30
-#define MIN_PASS_BY_REST	0.02
 
 typedef struct JobKey
 {
@@ -224,172 +216,6 @@ worker_settle_job(Worker *worker, Job *job)
 }
 
 /*
- * Room
- */
-
-static int
-connection_room(Connection *connection)
-{
-	if (connection->server == NULL)
-		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
-	if (connection->full || connection->bytes >= MAX_BYTES)
-		return 0;
-	return Min(limits_room(&connection->limits, limits_now(), connection->claimed),
-			   1 + (int) ((MAX_BYTES - connection->bytes) / connection->mean_bytes));
-}
-
-/* It has room, and is worth a claim: a transaction for a few keys costs as much as one for hundreds. */
-static bool
-wants_keys(Connection *connection)
-{
-	return connection_room(connection) > 0 &&
-		!(connection->server && limits_is_fed(&connection->limits, limits_now(), connection->claimed));
-}
-
-/* Of the connections known. */
-static int
-widest_room(Worker *worker)
-{
-	int			room = 0;
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		if (wants_keys(lfirst(lc)))
-			room = Max(room, connection_room(lfirst(lc)));
-	}
-	return Min(room, CLAIM_MAX);
-}
-
-static bool
-all_want_keys(const Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		if (!wants_keys(lfirst(lc)))
-			return false;
-	}
-	return true;
-}
-
-/*
- * The walk may go on; past the keys of servers that want none it goes only now and
- * then, and not if the last time showed that there are no others.
- */
-static bool
-may_walk(const Worker *worker)
-{
-	return all_want_keys(worker) ||
-		(!worker->passed_all && limits_now() >= worker->pass_by_at);
-}
-
-bool
-worker_is_due(const Worker *worker)
-{
-	return worker->next_due == -1 ||
-		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
-}
-
-/* Keys whose time has come are read even without room, to know whom they wait for; but then only now and then. */
-static bool
-may_read_due(const Worker *worker)
-{
-	return worker_is_due(worker) && (all_want_keys(worker) || limits_now() >= worker->pass_due_by_at);
-}
-
-bool
-worker_is_paused(const Worker *worker)
-{
-	return worker->copy_of || !(mixpeek_enabled || worker->in_session);
-}
-
-bool
-worker_may_claim(Worker *worker)
-{
-	if (worker_is_paused(worker))
-		return false;
-	return delegate_has_answers(worker) || (worker->look && may_walk(worker)) || may_read_due(worker);
-}
-
-static void
-walk_again(Worker *worker)
-{
-	worker->look_again = worker->look_again ||
-		ItemPointerGetOffsetNumberNoCheck(&worker->position) != 0;
-	worker->look = true;
-	worker->next_due = -1;
-}
-
-void
-worker_look(Worker *worker)
-{
-	worker->passed_all = false;
-	walk_again(worker);
-}
-
-void
-worker_look_excluded(Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-
-		if (!connection->excluded || !wants_keys(connection))
-			continue;
-		connection->excluded = false;
-		walk_again(worker);
-		worker->passed_all = worker->passed_all && all_want_keys(worker);
-	}
-}
-
-/* False where the target's server is busy, down or unusable just now. */
-static bool
-has_room_for(Target *target)
-{
-	if (target->connection == NULL || connection_room(target->connection) > 0)
-		return true;
-	target->connection->excluded = true;
-	return false;
-}
-
-/* Mirrors whose server takes nothing now, whose table is locked, or (all) that is down: their keys stay where they are. */
-typedef struct Exclusions
-{
-	int			n;
-	Oid		   *relations;
-	char	  **collections;
-} Exclusions;
-
-static void
-collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
-{
-	int			max = list_length(worker->targets->targets);
-	ListCell   *lc;
-
-	exclusions->n = 0;
-	exclusions->relations = palloc(sizeof(Oid) * (max + 1));
-	exclusions->collections = palloc(sizeof(char *) * (max + 1));
-	foreach(lc, worker->targets->targets)
-	{
-		Target	   *target = lfirst(lc);
-		bool		wanted = target->connection == NULL || wants_keys(target->connection);
-		bool		served = delegate_is_served(worker, target);
-
-		if (!wanted)
-			target->connection->excluded = true;
-		if (target->blocked_until <= limits_now() && wanted && served &&
-			!(all_down && target->connection && target->connection->limits.down))
-			continue;
-		exclusions->relations[exclusions->n] = target->relation;
-		exclusions->collections[exclusions->n++] = target->collection;
-	}
-}
-
-/*
  * Taking keys
  */
 
@@ -399,18 +225,9 @@ typedef struct Claim
 	List	   *jobs;			/* new ones */
 	List	   *taken;			/* outbox entries to remove */
 	List	   *expanded;		/* those of them that said "all", from the start */
-	bool		excluded;		/* a due key of a mirror that would be among the exclusions now */
-	bool		more_due;		/* than were read */
+	List	   *due_of_down;	/* keys that are due, of servers that are down */
+	int			nonsense;		/* entries that mean nothing */
 } Claim;
-
-void
-worker_skip_until(Worker *worker, double delay)
-{
-	double		until = limits_now() + delay;
-
-	if (worker->skipped_until == 0 || until < worker->skipped_until)
-		worker->skipped_until = until;
-}
 
 /* The key itself, or what stands for one that is too long. */
 static const char *
@@ -444,12 +261,9 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	}
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
-		worker_skip_until(worker, LOCK_DELAY);
-	if (target->blocked_until > 0 || !has_room_for(target) || !delegate_is_served(worker, target))
-	{
-		claim->excluded = true;
+		look_later(worker, LOCK_DELAY);
+	if (target->blocked_until > 0 || !look_has_room(target) || !delegate_is_served(worker, target))
 		return NULL;
-	}
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
@@ -483,7 +297,7 @@ worker_cannot_list(Worker *worker, Target *target, const char *problem)
 			(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
 					target->relation, problem)));
 	target->blocked_until = limits_now() + PROBLEM_DELAY;
-	worker_skip_until(worker, PROBLEM_DELAY);
+	look_later(worker, PROBLEM_DELAY);
 }
 
 /* The keys that an entry stands for next become entries, and its place moves on. */
@@ -496,19 +310,21 @@ put_expansion(Claim *claim, OutboxEntry *entry, List *listed)
 
 	foreach(lc, listed)
 		keys[n++] = lfirst(lc);
-	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n);
+	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n, &claim->worker->walk.news);
 	if (n == EXPANSION_CHUNK)
-		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1);
+		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1,
+				   &claim->worker->walk.news);
 	if (entry->key == NULL)
 	{
 		outbox_remove_expansions(entry);
 		claim->expanded = lappend(claim->expanded, entry);
 	}
 	claim->taken = lappend(claim->taken, entry);
-	worker_look(claim->worker);
+	claim->worker->look = true;
 }
 
-static void
+/* False if the entry is left for later. */
+static bool
 expand(Claim *claim, OutboxEntry *entry)
 {
 	Expansion	expansion = {0};
@@ -517,16 +333,19 @@ expand(Claim *claim, OutboxEntry *entry)
 
 	if (target->blocked_until > 0)
 	{
-		worker_skip_until(claim->worker, LOCK_DELAY);
-		return;
+		look_later(claim->worker, LOCK_DELAY);
+		return false;
 	}
 	if (entry->operation == OUTBOX_ALL_ROWS && target->mirror && !target->mirror->native)
 	{
 		if (target->mirror->problem)
 			worker_cannot_list(claim->worker, target, target->mirror->problem);
 		else if (delegate_is_served(claim->worker, target))
+		{
 			delegate_scan(claim->worker, target, entry, EXPANSION_CHUNK);
-		return;
+			return true;
+		}
+		return false;
 	}
 	expansion.target = target;
 	expansion.entry = entry;
@@ -535,6 +354,7 @@ expand(Claim *claim, OutboxEntry *entry)
 		worker_cannot_list(claim->worker, target, problem);
 	else
 		put_expansion(claim, entry, expansion.keys);
+	return problem == NULL;
 }
 
 /* An expansion from the start stands for all others that wait. */
@@ -555,28 +375,46 @@ is_expanded(const Claim *claim, const OutboxEntry *entry)
 	return false;
 }
 
-static void
+static bool
 take_expansion(Claim *claim, OutboxEntry *entry)
 {
-	if (is_expanded(claim, entry))
-		claim->taken = lappend(claim->taken, entry);
-	else
-		expand(claim, entry);
+	if (!is_expanded(claim, entry))
+		return expand(claim, entry);
+	claim->taken = lappend(claim->taken, entry);
+	return true;
 }
 
-static void
+/* Nobody but a superuser's hand can have put it in. */
+static bool
+is_nonsense(const OutboxEntry *entry)
+{
+	static const char operations[] = {
+		OUTBOX_INSERT, OUTBOX_UPDATE, OUTBOX_DELETE, OUTBOX_LOOK, OUTBOX_REFRESH,
+		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED
+	};
+	bool		all = entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED;
+
+	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
+		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !all);
+}
+
+/* False if the entry is left for later. */
+static bool
 take_entry(Claim *claim, OutboxEntry *entry)
 {
 	Job		   *job;
 
-	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
+	if (is_nonsense(entry))
 	{
-		take_expansion(claim, entry);
-		return;
+		claim->nonsense++;
+		claim->taken = lappend(claim->taken, entry);
+		return true;
 	}
+	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
+		return take_expansion(claim, entry);
 	job = claim_key(claim, entry->relation, entry->collection, storable_key(entry->key));
 	if (job == NULL)
-		return;
+		return false;
 	if (strlen(entry->key) > MAX_KEY_BYTES)
 	{
 		job->long_key = strlen(entry->key);
@@ -592,80 +430,96 @@ take_entry(Claim *claim, OutboxEntry *entry)
 		job->refresh = false;
 	}
 	job->entries = lappend(job->entries, entry);
+	return true;
 }
 
-/* Until when no more keys are passed by. */
-static double
-rest_after_passing(double started)
-{
-	double		now = limits_now();
-
-	return now + Max((now - started) * PASS_BY_REST, MIN_PASS_BY_REST);
-}
-
-/* One pass goes from the outbox's start to its end, a claim at a time. */
+/* An entry is left where it is: since its key is under way, or since its mirror takes none just now. */
 static void
-take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
+leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	Worker	   *worker = claim->worker;
-	double		started = limits_now();
-	List	   *entries;
+	bool		busy = entry->key && find_job(worker, entry->relation, entry->collection, storable_key(entry->key));
+
+	walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
+}
+
+void
+worker_leave_job(Worker *worker, Job *job)
+{
 	ListCell   *lc;
 
-	if (!may_walk(worker))
-		return;
-	entries = outbox_read(&worker->position, limit, exclusions->n,
-						  exclusions->relations, exclusions->collections);
-	if (list_length(entries) < limit)
+	foreach(lc, job->entries)
 	{
-		ItemPointerSet(&worker->position, 0, 0);
-		worker->look = worker->look_again;
-		worker->look_again = false;
+		OutboxEntry *entry = lfirst(lc);
+
+		walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), false);
 	}
-	if (exclusions->n > 0)
-	{
-		worker->passed_all = list_length(entries) < limit;
-		worker->pass_by_at = worker->passed_all ? rest_after_passing(started) : 0;
-	}
-	foreach(lc, entries)
-		take_entry(claim, lfirst(lc));
+	if (job->due)
+		walk_leave_due(worker, job->relation, job->collection, job->due);
+	worker_free_job(worker, job);
 }
 
-/*
- * One pass goes through the keys that are due in the order of their times: those that
- * were taken have left dead entries in the index.
- */
 static void
-take_due(Claim *claim, int limit, const Exclusions *exclusions)
+take_outbox(Claim *claim, int limit)
+{
+	ListCell   *lc;
+
+	foreach(lc, walk_read(claim->worker, limit))
+	{
+		OutboxEntry *entry = lfirst(lc);
+
+		if (!take_entry(claim, entry))
+			leave_entry(claim->worker, entry);
+	}
+	walk_end(claim->worker, worker_wants_keys(claim->worker));
+	if (claim->nonsense > 0)
+		ereport(LOG,
+				(errmsg("mixpeek_docs: %d entries of mixpeek.outbox that mean nothing were removed",
+						claim->nonsense)));
+}
+
+/* A key that is due; where it cannot be taken, it is looked at again when that has changed. */
+static void
+take_due_key(Claim *claim, const DueKey *key)
 {
 	Worker	   *worker = claim->worker;
-	double		started = limits_now();
-	TimestampTz from = worker->due_position;
+	Job		   *job;
+
+	if (list_length(claim->jobs) >= CLAIM_MAX)
+		worker->next_due = -1;
+	else if (!walk_excludes(worker, key->relation, key->collection) &&
+			 (job = claim_key(claim, key->relation, key->collection, key->key)) != NULL)
+	{
+		job->due = key->due;
+		return;
+	}
+	if (find_job(worker, key->relation, key->collection, key->key))
+		worker->walk.busy_due = Min(worker->walk.busy_due, key->due);
+	else
+		walk_leave_due(worker, key->relation, key->collection, key->due);
+}
+
+static void
+take_due(Claim *claim, int limit)
+{
+	Worker	   *worker = claim->worker;
+	double		began = limits_now();
 	List	   *due;
 	ListCell   *lc;
 
 	if (limit == 0)
 		return;
-	due = document_read_due(&worker->due_position, limit, exclusions->n,
-							exclusions->relations, exclusions->collections);
-	if (exclusions->n > 0)
-	{
-		worker->due_position = from;
-		worker->pass_due_by_at = rest_after_passing(started);
-	}
-	claim->excluded = false;
+	due = look_read_due(worker, limit);
 	foreach(lc, due)
 	{
 		DueKey	   *key = lfirst(lc);
 
-		(void) claim_key(claim, key->relation, key->collection, key->key);
+		if (walk_is_down(worker, key->relation, key->collection))
+			claim->due_of_down = lappend(claim->due_of_down, key);
+		else
+			take_due_key(claim, key);
 	}
-	/* others may stand behind those that were read, or that must wait, or before where the pass began */
-	if (list_length(due) == limit ? claim->jobs != NIL || claim->excluded : from != worker->due_position)
-		worker->next_due = -1;
-	else if (!claim->more_due)
-		worker->next_due = document_next_due();
-	claim->more_due = list_length(due) == limit;
+	if (due != NIL && claim->jobs == NIL && claim->due_of_down == NIL)
+		look_rest_due(worker, began);
 }
 
 /*
@@ -717,7 +571,7 @@ take_row_end(Worker *worker, Job *job, RowEnd end, const char *problem)
 	if (end != ROW_LEFT)
 		return true;
 	job->connection->full = job->connection->excluded = true;
-	worker_free_job(worker, job);
+	worker_leave_job(worker, job);
 	return false;
 }
 
@@ -913,12 +767,13 @@ look_at_known(Worker *worker, Job *job)
 {
 	bool		seen = job->taken_for_new;	/* by now, most likely */
 
-	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1);
+	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1,
+			   seen ? &worker->walk.news : &worker->walk.later);
 	worker_free_job(worker, job);
 	if (seen)
-		worker_look(worker);
+		worker->look = true;
 	else
-		worker_skip_until(worker, LOCK_DELAY);
+		look_later(worker, LOCK_DELAY);
 }
 
 /*
@@ -1128,27 +983,8 @@ recover(Worker *worker)
 		else
 		{
 			worker->unrecovered = true;
-			worker_skip_until(worker, LOCK_DELAY);
+			look_later(worker, LOCK_DELAY);
 		}
-	}
-}
-
-/* A server that could not be used and is another now: its keys have waited for that. */
-static void
-retry_changed_servers(Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-
-		if (connection->valid || (connection->server && !connection->limits.down))
-			continue;
-		if (targets_connection(worker->targets, connection->name, connection->owner)->server == NULL)
-			continue;
-		document_hurry(connection->name, connection->owner);
-		worker_look(worker);
 	}
 }
 
@@ -1196,7 +1032,7 @@ may_touch_documents(Worker *worker)
 static int
 half_for_due(Worker *worker, int limit)
 {
-	if (!worker->look)
+	if (walk_delay(worker, limits_now()) != 0)
 		return limit;
 	worker->due_first = !worker->due_first;
 	return (limit + worker->due_first) / 2;
@@ -1206,35 +1042,34 @@ void
 worker_claim(Worker *worker)
 {
 	Claim		claim = {worker};
-	Exclusions	no_room;
-	Exclusions	not_up;
-	bool		due = may_read_due(worker);
+	bool		due = look_may_read_due(worker);
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;
 	List	   *queued = NIL;
 	ListCell   *lc;
 	int			limit;
+	bool		answers;
 
 	shmem_expect_changes();		/* what is committed from here on may not be seen */
 	if (!may_touch_documents(worker))
 		return;
 	if (worker->unrecovered)
 		recover(worker);
-	retry_changed_servers(worker);
+	look_reload(worker);
+	look_exclude(worker);
+	answers = delegate_has_answers(worker);
 	delegate_take_answers(worker, take_read_job, take_scanned, &claim);
-	limit = widest_room(worker);
+	limit = look_widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
-	collect_exclusions(worker, false, &no_room);
-	collect_exclusions(worker, true, &not_up);
 	if (due)
-		take_due(&claim, half_for_due(worker, limit), &not_up);
-	if (worker->look && list_length(claim.jobs) < limit)
-		take_outbox(&claim, limit - list_length(claim.jobs), &no_room);
+		take_due(&claim, half_for_due(worker, limit));
+	if (list_length(claim.jobs) < limit)
+		take_outbox(&claim, limit - list_length(claim.jobs));
 
-	/* a server may be down for what is due: other keys come first to find out, but there need not be any */
-	if (due && not_up.n > no_room.n)
-		take_due(&claim, Max(1, limit - list_length(claim.jobs)), &no_room);
+	/* whether a server is up again: other keys of it come first to find out, but there need not be any */
+	foreach(lc, claim.due_of_down)
+		take_due_key(&claim, lfirst(lc));
 
 	fetch_known(claim.jobs);
 	foreach(lc, claim.jobs)
@@ -1268,6 +1103,11 @@ worker_claim(Worker *worker)
 	document_postpone(refreshed);
 	outbox_remove(claim.taken);
 	delegate_forget_answers(worker);
+	if (answers && worker->skipped)
+	{
+		worker->skipped = false;
+		worker_look_busy(worker);
+	}
 	foreach(lc, queued)
 	{
 		Job		   *job = lfirst(lc);

@@ -62,8 +62,11 @@
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
 #endif
 
-/* 18: an insert into a table that has a TOAST table asserts that there is a snapshot, needed or not. */
-#if PG_VERSION_NUM >= 180000 && defined(USE_ASSERT_CHECKING)
+/*
+ * An insert into a table that has a TOAST table asserts that there is a snapshot, needed or not.  That is
+ * new in 18, and came to earlier branches in minor versions (15.18, 16.14, 17.10): the headers do not tell.
+ */
+#ifdef USE_ASSERT_CHECKING
 #define COMPAT_INSERT_WANTS_SNAPSHOT true
 #else
 #define COMPAT_INSERT_WANTS_SNAPSHOT false

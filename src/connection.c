@@ -19,8 +19,10 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
-/* Seconds after which a server without mapping, grant or sense is looked at again. */
+/* Lines at a time that are looked at for keys that have waited for a change of their server. */
+#define HURRY_BATCH		1000
 
 /* Bodies are taken to be large until some were seen. */
 #define FIRST_MEAN_BYTES (1024.0 * 1024.0)
@@ -172,6 +174,15 @@ same_limits(const MixpeekServer *a, const MixpeekServer *b)
 		strcmp(a->base_url, b->base_url) == 0 && strcmp(a->api_key, b->api_key) == 0;
 }
 
+/* Keys have waited for the server to change, and now it has. */
+static void
+hurry(Connection *connection)
+{
+	connection->hurries = true;
+	connection->hurry_position = GetCurrentTimestamp();
+	connection->hurry_batch = HURRY_BATCH;
+}
+
 /* What is known of the server's limits outlives a reload that does not touch them. */
 static void
 load_connection(Connection *connection, MemoryContext parent)
@@ -196,6 +207,8 @@ load_connection(Connection *connection, MemoryContext parent)
 	{
 		bool		same = old_server != NULL && same_limits(old_server, connection->server);
 
+		if (old_context && (!same || connection->limits.down))
+			hurry(connection);
 		limits_reload(&connection->limits, connection->server, same);
 		if (!same)
 		{
@@ -257,6 +270,37 @@ targets_connection(Targets *targets, const char *server, Oid owner)
 	if (!connection->valid || (connection->problem && connection->retry_at <= limits_now()))
 		load_connection(connection, targets->context);
 	return connection;
+}
+
+bool
+targets_have_changed(const Targets *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets->connections)
+	{
+		if (!((Connection *) lfirst(lc))->valid)
+			return true;
+	}
+	return false;
+}
+
+bool
+targets_reload(Targets *targets)
+{
+	bool		any = false;
+	ListCell   *lc;
+
+	foreach(lc, targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+
+		if (connection->valid)
+			continue;
+		load_connection(connection, targets->context);
+		any = true;
+	}
+	return any;
 }
 
 /*

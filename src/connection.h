@@ -44,6 +44,9 @@ typedef struct Connection
 	bool		lookups_work;	/* one was answered */
 	bool		lookups_refused;	/* the first ones were, whatever they asked for */
 	bool		excluded;		/* keys were left for want of room */
+	bool		hurries;		/* it is another now than its pending keys wait for */
+	TimestampTz hurry_position; /* those that are due later are still to be told */
+	int			hurry_batch;
 	char	   *setback;		/* what the last answer said that stopped others; NULL: none did */
 } Connection;
 
@@ -83,6 +86,10 @@ extern Target *targets_get(Targets *targets, Oid relation, const char *collectio
 
 /* The connection, loaded if need be and if time has come for a broken one. */
 extern Connection *targets_connection(Targets *targets, const char *server, Oid owner);
+
+/* Has a server, a mapping or a right changed?  Then loads those again; true if any was. */
+extern bool targets_have_changed(const Targets *targets);
+extern bool targets_reload(Targets *targets);
 
 /* A key met the connection's problem: it is logged once, and looked at again later. */
 extern void connection_report_problem(Connection *connection);

@@ -9,6 +9,7 @@
 
 #include "agent.h"
 #include "delegate.h"
+#include "look.h"
 #include "mixpeek_docs.h"
 #include "rendering.h"
 #include "utils/memutils.h"
@@ -34,7 +35,7 @@ delegate_is_served(Worker *worker, const Target *target)
 	if (agents_take(worker->agents, mirror->owner))
 		return true;
 	if (agents_rest(worker->agents, mirror->owner) > 0)
-		worker_skip_until(worker, agents_rest(worker->agents, mirror->owner));
+		look_later(worker, agents_rest(worker->agents, mirror->owner));
 	return false;
 }
 
@@ -75,8 +76,7 @@ delegate_read(Worker *worker, Job *job)
 
 	if (request->njobs >= agents_batch(worker->agents, request->owner))
 	{
-		worker_free_job(worker, job);
-		worker->skipped = true;
+		worker_leave_job(worker, job);
 		return;
 	}
 	old = MemoryContextSwitchTo(request->context);
@@ -144,7 +144,7 @@ is_unchanged(Worker *worker, const AgentRequest *request)
 		target->blocked_until = limits_now() + LOCK_DELAY;
 	if (target->blocked_until > 0)
 	{
-		worker_skip_until(worker, target->blocked_until - limits_now());
+		look_later(worker, target->blocked_until - limits_now());
 		return false;
 	}
 	return target->mirror == request->mirror;
@@ -276,7 +276,6 @@ take_write_backs(Worker *worker, AgentRequest *request)
 	for (int i = 0; i < request->njobs; i++)
 		take_written(worker, request->jobs[i], request, &request->results[i]);
 	agents_free_request(request);
-	worker_look(worker);		/* the owner's triggers may have changed more than that */
 }
 
 /* Takes the first job's mirror's jobs out of those that wait, as many as go along. */
@@ -340,7 +339,7 @@ delegate_turn(Worker *worker)
 	AgentRequest *request;
 
 	if (agents_turn(worker->agents))
-		worker_look(worker);
+		worker_look_left(worker);
 	while ((request = agents_next_ended(worker->agents)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(worker->context);

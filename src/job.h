@@ -62,6 +62,7 @@ typedef struct Job
 	bool		dirty;			/* an outbox entry says so */
 	bool		inserted;		/* its first entry is an INSERT */
 	bool		refresh;		/* only to see the enrichments again */
+	TimestampTz due;			/* when it was, if that is why; 0: it is not */
 	List	   *entries;		/* the outbox's entries (OutboxEntry) that it takes up, until they are removed */
 	bool		put_off;		/* its table took too long: it was not read */
 	bool		read;			/* an agent has read its row */

@@ -8,6 +8,7 @@
 #ifndef MIXPEEK_OUTBOX_H
 #define MIXPEEK_OUTBOX_H
 
+#include "blockset.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
@@ -30,8 +31,11 @@ extern void outbox_add(Oid relation, char operation, const char *collection,
 					   const char *key);
 extern void outbox_init(void);
 
-/* The transaction put entries in by other ways: its commit wakes the worker. */
+/* The transaction put entries in by other ways, nobody knows where: its commit tells the worker that. */
 extern void outbox_notify(void);
+
+/* So did one that was prepared, and is committed now. */
+extern void outbox_notify_prepared(void);
 
 /* Worker's side; all in a transaction with a snapshot. */
 typedef struct OutboxEntry
@@ -44,13 +48,26 @@ typedef struct OutboxEntry
 	char	   *key;			/* NULL: from the beginning (B and T) */
 } OutboxEntry;
 
+/* Of a mirror's entry in that block: is it to stay where it is?  May not raise. */
+typedef bool (*OutboxStays) (void *arg, Oid relation, const text *collection, BlockNumber block);
+
+/* What may be read; goes down as it is. */
+typedef struct OutboxRead
+{
+	OutboxStays stays;			/* NULL: none does */
+	void	   *arg;
+	int			limit;			/* entries */
+	int			blocks;
+	size_t		bytes;			/* of texts: goes up */
+	Oid			filenode;		/* of the table when it was read the last time */
+	bool		moved;			/* its entries are elsewhere now */
+} OutboxRead;
+
 /*
- * Up to limit entries that stand behind *position, as a List of OutboxEntry in
- * the current memory context, except those of the mirrors in the arrays
- * (relations[i], collections[i]).  *position moves to the last one.
+ * The entries that stand in the set's blocks, as a List of OutboxEntry in the current
+ * memory context, except those that stay.  What was read is taken out of the set.
  */
-extern List *outbox_read(ItemPointer position, int limit, int nexcept,
-						 const Oid *relations, char *const *collections);
+extern List *outbox_read(OutboxRead *read, BlockSet *set);
 
 /*
  * Removes entries that have been taken up, those that still stand where they were read:
@@ -67,14 +84,15 @@ extern void outbox_remove_expansions(const OutboxEntry *entry);
 /* Removes all of a table's in one collection or (NULL) in all; reads the whole outbox. */
 extern void outbox_forget(Oid relation, const char *collection);
 
-/* Puts keys in at once, or moves a B or T entry's place to key. */
+/* Puts keys in at once, or moves a B or T entry's place to key; adds the blocks that they are in. */
 extern void outbox_put(Oid relation, char operation, const char *collection,
-					   char *const *keys, int nkeys);
+					   char *const *keys, int nkeys, BlockSet *blocks);
 
 /*
  * Is there an entry that another transaction before xmax wrote, or that stands
- * for many?  The caller's snapshot decides which are visible.
+ * for many?  The caller's snapshot decides which are visible.  position, all zeros at
+ * first, keeps where one was found, so that the next call begins with that.
  */
-extern bool outbox_any_before(TransactionId xmax);
+extern bool outbox_any_before(TransactionId xmax, ItemPointer position);
 
 #endif							/* MIXPEEK_OUTBOX_H */

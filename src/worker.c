@@ -155,6 +155,8 @@ note_due(Worker *worker, const Job *job)
 {
 	TimestampTz due = job->outcome == OUTCOME_FAILED ? 0 : document_due(job);
 
+	if (due != 0 && due < worker->due_position)
+		worker->due_position = due;
 	if (due != 0 && worker->next_due != -1 &&
 		(worker->next_due == 0 || due < worker->next_due))
 		worker->next_due = due;
@@ -201,7 +203,7 @@ free_jobs(Worker *worker, List *jobs)
 	if (jobs != NIL && worker->skipped)
 	{
 		worker->skipped = false;
-		worker_look(worker);
+		worker_look_busy(worker);
 	}
 }
 
@@ -798,8 +800,6 @@ collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 		put_off_ready(worker, request->connection,
 					  request->connection->limits.down_until - limits_now(),
 					  response_text(response));
-	if (change == LIMITS_CAME_BACK)
-		worker_look(worker);
 	if (request->step == JOB_LOOK_UP)
 		collect_lookup(worker, request, answer, response);
 	else
@@ -869,17 +869,6 @@ settle_now(const Worker *worker, double now)
 		now - worker->ended_at >= SETTLE_DELAY;
 }
 
-/* Entries that a lock was in the way of are looked at when the time is over. */
-static void
-take_skipped(Worker *worker, double now)
-{
-	if (worker->skipped_until > 0 && worker->skipped_until <= now)
-	{
-		worker->skipped_until = 0;
-		worker_look(worker);
-	}
-}
-
 static void
 wait_at_most(double *wait, double delay)
 {
@@ -893,6 +882,7 @@ time_to_next_turn(Worker *worker, double until_send)
 {
 	double		now = limits_now();
 	double		wait = until_send;
+	double		until_walk;
 	ListCell   *lc;
 
 	double		agents = agents_wait(worker->agents);
@@ -905,8 +895,9 @@ time_to_next_turn(Worker *worker, double until_send)
 		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
 	if (worker_is_paused(worker))
 		return wait;
-	if (worker->look && !worker->passed_all)
-		wait_at_most(&wait, worker->pass_by_at - now);
+	until_walk = walk_delay(worker, now);
+	if (until_walk >= 0)
+		wait_at_most(&wait, until_walk);
 	if (worker->skipped_until > 0)
 		wait_at_most(&wait, worker->skipped_until - now);
 	if (worker_is_due(worker))
@@ -937,7 +928,7 @@ turn(Worker *worker)
 	MemoryContextReset(worker->turn_context);
 	MemoryContextSwitchTo(worker->turn_context);
 	delegate_turn(worker);
-	take_skipped(worker, now);
+	worker_look_skipped(worker, now);
 	worker_look_excluded(worker);
 	settle = settle_now(worker, now);
 	if (settle || worker_may_claim(worker))
@@ -972,6 +963,7 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->tally = tally_create();
 	worker->due_position = DT_NOBEGIN;
 	worker->unrecovered = true;
+	walk_init(worker);
 	worker_look(worker);
 	dlist_init(&worker->ended);
 	MemoryContextSwitchTo(old);
@@ -1014,17 +1006,27 @@ extension_exists(void)
 	return exists;
 }
 
+/* The latch is a hint, which whatever waits may take; what it stood for is still there. */
+static bool
+is_woken(void)
+{
+	return MyLatch->is_set || ConfigReloadPending || InterruptPending || shmem_is_woken();
+}
+
 /* Interrupts, settings, and whether the extension is still there. */
 static bool
-take_signals(void)
+take_signals(Worker *worker)
 {
+	bool		settings = ConfigReloadPending;
+
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
+	if (settings)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
+	worker_look_round(worker, shmem_take_wake(), settings);
 	return extension_exists();
 }
 
@@ -1059,13 +1061,12 @@ run_worker(void)
 
 		timeout = turn(worker);
 		report_copy(worker);
-		http_wait(worker->http, timeout, COMPAT_WAIT_EVENT);
-		if (MyLatch->is_set)
+		http_wait(worker->http, is_woken() ? 0 : timeout, COMPAT_WAIT_EVENT);
+		if (is_woken())
 		{
-			if (!take_signals())
+			if (!take_signals(worker))
 				return;
 			forget_copy(worker);
-			worker_look(worker);
 		}
 		collect(worker);
 	}
@@ -1219,6 +1220,7 @@ typedef struct Wait
 {
 	TimestampTz started;
 	TransactionId xmax;
+	ItemPointerData position;	/* in the outbox, of one that is not done */
 	Unfinished *unfinished;		/* once the outbox holds nothing of it any more */
 	long		delay;
 } Wait;
@@ -1236,6 +1238,7 @@ begin_wait(Wait *wait)
 	check_origin(problem);
 	wait->started = GetCurrentTimestamp();
 	wait->xmax = ReadNextTransactionId();
+	ItemPointerSet(&wait->position, 0, 0);
 	wait->unfinished = NULL;
 	wait->delay = 1;
 }
@@ -1248,7 +1251,7 @@ wait_is_over(Wait *wait)
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
 	PushActiveSnapshot(GetLatestSnapshot());
-	done = !outbox_any_before(wait->xmax);
+	done = !outbox_any_before(wait->xmax, &wait->position);
 	PopActiveSnapshot();
 	if (done && wait->unfinished == NULL)
 		wait->unfinished = document_unfinished();

@@ -14,6 +14,7 @@
 #include "storage/itemptr.h"
 #include "tally.h"
 #include "utils/hsearch.h"
+#include "walk.h"
 
 typedef struct Worker
 {
@@ -41,16 +42,14 @@ typedef struct Worker
 	bool		copy_reported;
 	char	   *origin;			/* the markers' part that says whose they are; NULL: none yet */
 	bool		unrecovered;	/* lines that a worker before this one left "sending" */
-	ItemPointerData position;	/* of the walk through the outbox; offset 0: at its start */
-	bool		look;			/* the walk is to go on */
-	bool		look_again;		/* something may have come up behind position: once more */
-	double		pass_by_at;		/* not before: past the keys of servers without room */
-	bool		passed_all;		/* behind them stand none of other servers */
+	Walk		walk;			/* through the outbox */
+	bool		look;			/* there is more in it to be looked at */
 	bool		skipped;		/* keys were left that were under way */
 	double		skipped_until;	/* a table was locked: look again then; 0: no */
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
 	TimestampTz due_position;	/* where those that are due are read from */
-	double		pass_due_by_at; /* as pass_by_at, for those that are due */
+	int			due_batch;		/* keys to read at once, where others are to be passed by; 0: as many as are wanted */
+	double		pass_due_by_at; /* not before, if none of those could be taken */
 	bool		due_first;		/* of an odd number of keys, one more is due */
 } Worker;
 
@@ -69,8 +68,8 @@ extern void worker_free_job(Worker *worker, Job *job);
 /* Must the job's row be read? */
 extern bool worker_needs_row(const Job *job);
 
-/* The walk passes an entry by: it is looked at again so many seconds later. */
-extern void worker_skip_until(Worker *worker, double delay);
+/* Frees a job whose key cannot be taken now: its entries are looked at again when its mirror takes some. */
+extern void worker_leave_job(Worker *worker, Job *job);
 
 /* A table's keys cannot be listed, which is logged and tried again later. */
 extern void worker_cannot_list(Worker *worker, Target *target, const char *problem);
@@ -80,6 +79,16 @@ extern void worker_look(Worker *worker);
 
 /* Looks again where a server had no room and has some now. */
 extern void worker_look_excluded(Worker *worker);
+
+/* What was left may be taken now. */
+extern void worker_look_left(Worker *worker);
+
+/* The latch was set: somebody wants servers, and whose copy this is, looked at; settings have changed; or nothing of it. */
+extern void worker_look_round(Worker *worker, bool woken, bool settings);
+
+/* Keys that were left since they were under way, or until skipped_until. */
+extern void worker_look_busy(Worker *worker);
+extern void worker_look_skipped(Worker *worker, double now);
 
 /* Is there something to be claimed, and room for it? */
 extern bool worker_may_claim(Worker *worker);
