@@ -109,7 +109,7 @@ worker_look(Worker *worker)
 void
 worker_look_left(Worker *worker)
 {
-	walk_worker_look_left(worker);
+	walk_look_left(worker);
 	worker->next_due = -1;
 }
 
