@@ -21,6 +21,7 @@
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "document.h"
+#include "extension.h"
 #include "funcapi.h"
 #include "guard.h"
 #include "miscadmin.h"
@@ -788,7 +789,7 @@ mixpeek_on_drop(PG_FUNCTION_ARGS)
 	char	   *problem;
 
 	check_event_trigger(fcinfo);
-	if (!OidIsValid(get_extension_oid("mixpeek_docs", true)))
+	if (!OidIsValid(get_extension_oid(EXTENSION_NAME, true)))
 		PG_RETURN_NULL();
 	problem = guard_call(forget_dropped, NULL);
 	if (problem)

@@ -26,9 +26,11 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "extension.h"
 #include "guard.h"
 #include "hooks.h"
 #include "miscadmin.h"
@@ -115,11 +117,11 @@ drops_extension(Node *parsetree)
 	ListCell   *lc;
 
 	if (!IsA(parsetree, DropStmt) || castNode(DropStmt, parsetree)->removeType != OBJECT_EXTENSION ||
-		!OidIsValid(get_extension_oid("mixpeek_docs", true)))
+		!OidIsValid(get_extension_oid(EXTENSION_NAME, true)))
 		return false;
 	foreach(lc, castNode(DropStmt, parsetree)->objects)
 	{
-		if (strcmp(strVal(lfirst(lc)), "mixpeek_docs") == 0)
+		if (strcmp(strVal(lfirst(lc)), EXTENSION_NAME) == 0)
 			return true;
 	}
 	return false;
@@ -186,7 +188,7 @@ may_hold(Node *parsetree, Oid database)
 	if (IsA(parsetree, CreatedbStmt))
 		return may_copy_database(database);
 	if (IsA(parsetree, DropStmt))
-		return COMPAT_OWNS_EXTENSION(get_extension_oid("mixpeek_docs", false), GetUserId());
+		return COMPAT_OWNS_EXTENSION(get_extension_oid(EXTENSION_NAME, false), GetUserId());
 	return COMPAT_OWNS_DATABASE(database, GetUserId());
 }
 
@@ -273,15 +275,15 @@ static void
 lock_mirrored_tables(void)
 {
 	static Statement query = {
-		"SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger"
-		" WHERE tgfoid = pg_catalog.to_regprocedure('mixpeek.mirror_row()') ORDER BY tgrelid", 0, {0}
+		"SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger WHERE tgfoid = $1 ORDER BY tgrelid", 1, {OIDOID}
 	};
 	List	   *tables;
+	Datum		function = ObjectIdGetDatum(extension_object(EXTENSION_MIRROR_ROW));
 	GuardState	guard;
 	ListCell   *lc;
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	query_run(&query, NULL, NULL);
+	query_run(&query, &function, NULL);
 	tables = query_oids();
 	query_end();
 	guard_leave(&guard);

@@ -22,6 +22,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "extension.h"
 #include "guard.h"
 #include "mirror.h"
 #include "tcop/dest.h"
@@ -222,7 +223,7 @@ check_relation(Relation rel)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("temporary table \"%s\" cannot be mirrored", RelationGetRelationName(rel)),
 				 errdetail("Only this session can read its rows.")));
-	if (RelationGetNamespace(rel) == get_namespace_oid("mixpeek", true))
+	if (RelationGetNamespace(rel) == extension_schema())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" cannot be mirrored", RelationGetRelationName(rel)),
@@ -278,36 +279,10 @@ mirror_free(Mirror *mirror)
  * Finding triggers
  */
 
-/* How often mirror_function()'s answer may have changed. */
-static uint64 function_changes = 0;
-
-static void
-function_changed(Datum arg, int cacheid, uint32 hash)
-{
-	function_changes++;
-}
-
 Oid
 mirror_function(void)
 {
-	static Oid	function = InvalidOid;
-	static uint64 looked_up_at = 0; /* 0: never */
-	uint64		now;
-
-	if (looked_up_at != 0 && looked_up_at == function_changes)
-		return function;
-	if (function_changes == 0)
-	{
-		CacheRegisterSyscacheCallback(PROCNAMEARGSNSP, function_changed, (Datum) 0);
-		CacheRegisterSyscacheCallback(NAMESPACENAME, function_changed, (Datum) 0);
-		function_changes = 1;
-	}
-	now = function_changes;
-	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("mirror_row"),
-							   PointerGetDatum(buildoidvector(NULL, 0)),
-							   ObjectIdGetDatum(get_namespace_oid("mixpeek", true)));
-	looked_up_at = now;
-	return function;
+	return extension_object(EXTENSION_MIRROR_ROW);
 }
 
 Oid

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
 #include "outbox.h"
+#include "query.h"
 #include "server.h"
 #include "shmem.h"
 #include "trigger.h"
@@ -91,6 +92,7 @@ _PG_init(void)
 {
 	define_settings();
 	outbox_init();
+	query_init();
 	trigger_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
