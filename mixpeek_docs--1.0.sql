@@ -230,7 +230,8 @@ CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS 'forgets the state of dropped tables and mirrors';
 
-CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER')
+CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
+    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS 'a mirror''s mistakes are errors of its CREATE TRIGGER';

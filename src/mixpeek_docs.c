@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 
+#include "ddl.h"
 #include "fmgr.h"
 #include "hooks.h"
 #include "launcher.h"
@@ -94,6 +95,7 @@ _PG_init(void)
 	outbox_init();
 	query_init();
 	trigger_init();
+	ddl_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		shmem_request();
