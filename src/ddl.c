@@ -164,7 +164,7 @@ refuse_on_own_table(Oid relation, const char *what)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("table \"%s\" of extension \"%s\" cannot have %s",
 						get_rel_name(relation), EXTENSION_NAME, what),
-				 errdetail("What writes to the table would not run it.")));
+				 errdetail("What writes to the table runs no trigger, checks no foreign key and follows no rule.")));
 }
 
 /* A partition's copy is as good as what it is a copy of. */
