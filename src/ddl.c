@@ -301,7 +301,6 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	check_event_trigger(fcinfo);
-	check_schema(extension_schema());	/* before anything else is asked by its name */
 	guard_enter(&guard, GetUserId());
 	made = made_objects();
 	guard_leave(&guard);

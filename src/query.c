@@ -167,7 +167,8 @@ query_run(Statement *query, Datum *args, const char *nulls)
 {
 	bool		was_own = is_own;
 
-	extension_check_schema();
+	if (strstr(query->sql, EXTENSION_SCHEMA "."))
+		extension_check_schema();	/* what is wrong with it is said better than by what follows */
 	result_context = CurrentMemoryContext;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
