@@ -223,6 +223,9 @@ SELECT t.tgrelid::regclass AS relation, a.collection, t.tgname AS trigger_name, 
  WHERE t.tgfoid = 'mixpeek.mirror_row()'::regprocedure AND t.tgparentid = 0 AND t.tgtype & 1 <> 0;
 COMMENT ON VIEW mixpeek.mirrors IS 'one line a mirror: the row triggers that execute mixpeek.mirror_row(), arguments decoded';
 
+CREATE FUNCTION mixpeek.on_ddl_start() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_ddl_start';
+COMMENT ON FUNCTION mixpeek.on_ddl_start() IS 'loads the library, which sees each trigger that is created';
 CREATE FUNCTION mixpeek.on_create_trigger() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_create_trigger';
 COMMENT ON FUNCTION mixpeek.on_create_trigger() IS 'checks a mirror''s template where the mirror is made';
@@ -230,10 +233,14 @@ CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS 'forgets the state of dropped tables and mirrors';
 
+CREATE EVENT TRIGGER mixpeek_on_ddl_start ON ddl_command_start
+    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
+    EXECUTE FUNCTION mixpeek.on_ddl_start();
 CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
+COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS 'a mirror is checked in sessions that have not loaded the library yet, too';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS 'a mirror''s mistakes are errors of its CREATE TRIGGER';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS 'what is known of a table''s documents goes with the table or its mirror';
 

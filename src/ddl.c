@@ -5,11 +5,11 @@
  *
  * A mirror's mistakes are errors where it is made, and only the table's owner
  * makes one.  Triggers come into being in more ways than CREATE TRIGGER, and not
- * all of them call event triggers (REFRESH MATERIALIZED VIEW does not, nor does
- * a session with session_replication_role = replica), so the check is an
- * object access hook.  It is there where the library is: with preloading,
- * everywhere.  The event trigger is for sessions that have not loaded the library yet, and
- * for warnings.
+ * all of them tell event triggers what they made (within REFRESH MATERIALIZED
+ * VIEW they do not, and with session_replication_role = replica there are no
+ * event triggers), so the check is an object access hook.  It is there where the
+ * library is: with preloading, everywhere.  Without, one event trigger loads it before
+ * anything is made, and another one is for warnings.
  *
  * The same hook keeps triggers, rules and foreign keys off the extension's own
  * tables, for what writes to those would not run them, and its schema's name.
@@ -48,6 +48,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+PG_FUNCTION_INFO_V1(mixpeek_on_ddl_start);
 PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
 PG_FUNCTION_INFO_V1(mixpeek_on_drop);
 
@@ -287,6 +288,14 @@ check_event_trigger(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("this function must be called as an event trigger")));
+}
+
+/* Before CREATE TRIGGER and what else can make one: to be called is to have been loaded. */
+Datum
+mixpeek_on_ddl_start(PG_FUNCTION_ARGS)
+{
+	check_event_trigger(fcinfo);
+	PG_RETURN_NULL();
 }
 
 /*

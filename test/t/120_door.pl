@@ -134,7 +134,7 @@ is(sql(q{
 	 WHERE grantee = 0}), 'clusters SELECT, documents SELECT, mirrors SELECT, mixpeek USAGE, origin SELECT, outbox SELECT, taxonomies SELECT', '... and everybody what is promised');
 is(sql(q{
 	SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc
-	 WHERE pronamespace = 'mixpeek'::regnamespace AND NOT has_function_privilege('attacker', oid, 'EXECUTE'::text)}), 'adopt on_create_trigger on_drop', '... all functions but these');
+	 WHERE pronamespace = 'mixpeek'::regnamespace AND NOT has_function_privilege('attacker', oid, 'EXECUTE'::text)}), 'adopt on_create_trigger on_ddl_start on_drop', '... all functions but these');
 is(sql(q{SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'mixpeek'::regnamespace AND relkind = 'r' AND NOT relrowsecurity}), '', 'all tables have row-level security');
 foreach my $statement ('CREATE TRIGGER e BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()', 'TRUNCATE mixpeek.outbox', 'INSERT INTO mixpeek.forgotten VALUES (\'\', \'\')',
 	'CREATE TABLE mixpeek.x ()', 'CREATE TABLE public.x (d mixpeek.documents)', 'SELECT mixpeek.adopt()')
@@ -350,6 +350,35 @@ is(sql("SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'mix
 sql('DROP EXTENSION mixpeek_docs CASCADE', undef, 'restored');
 is(sql("SELECT to_regnamespace('mixpeek') IS NULL", undef, 'restored'), 't', 'DROP EXTENSION takes its schema along');
 is($worker->(), $pid, 'the worker is the one it was');
+$node->stop;
+
+#
+# Without preloading the same is refused, in sessions that have not loaded the library (3)
+#
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->start;
+sql(q{GRANT USAGE, CREATE ON SCHEMA a TO attacker; GRANT TRIGGER ON a.secret TO attacker});
+sql(q{
+	CREATE FUNCTION a.steal() RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		EXECUTE 'CREATE TRIGGER stolen AFTER INSERT ON a.secret FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row(''stolen'')';
+		RETURN 1;
+	END $$;
+	CREATE MATERIALIZED VIEW a.refreshed AS SELECT a.steal() WITH NO DATA}, 'attacker');
+my $stolen = "CREATE TRIGGER stolen AFTER INSERT ON a.secret FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('stolen')";
+foreach my $how ($stolen, 'REFRESH MATERIALIZED VIEW a.refreshed', 'SELECT a.steal()', "DO 'BEGIN PERFORM a.steal(); END'",
+	'CREATE TABLE a.stolen AS SELECT a.steal()', 'CREATE VIEW a.v AS SELECT a.steal(); COPY (TABLE a.v) TO STDOUT')
+{
+	is(refusal($how, 'attacker'), 'must be owner of table secret', 'not preloaded: ' . substr($how, 0, 40));
+}
+is(refusal('REFRESH MATERIALIZED VIEW a.refreshed'), 'must be owner of table secret', '... nor by a superuser who refreshes the view');
+is(refusal(q{CREATE SCHEMA made CREATE TABLE t (id int PRIMARY KEY) CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('c', 'foo=bar')}, 'attacker'),
+	'unknown mirror argument "foo=bar"', '... and CREATE SCHEMA checks (D1)');
+is(refusal('ALTER SCHEMA mixpeek RENAME TO other'), 'schema "mixpeek" of extension "mixpeek_docs" cannot be renamed', '... and the schema keeps its name');
+like(refusal('CREATE RULE r AS ON INSERT TO mixpeek.outbox DO NOTHING'), qr/cannot have rules/, '... and the tables have no rules');
+like(refusal('CREATE TRIGGER t AFTER INSERT ON mixpeek.outbox EXECUTE FUNCTION suppress_redundant_updates_trigger()'), qr/cannot have triggers/, '... and no triggers');
+is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE collection = 'stolen'"), 0, '... and no mirror was made');
 $node->stop;
 
 done_testing();
