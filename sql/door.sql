@@ -128,6 +128,16 @@ RESET session_replication_role;
 ALTER EVENT TRIGGER mixpeek_on_create_trigger ENABLE;
 SELECT relation FROM mixpeek.mirrors;
 
+-- nor by replacing a trigger
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+SET ROLE regress_mixpeek_attacher;
+CREATE TRIGGER m AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();
+CREATE OR REPLACE TRIGGER m AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('stolen');
+CREATE CONSTRAINT TRIGGER n AFTER INSERT ON t DEFERRABLE FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('stolen');
+RESET ROLE;
+CREATE OR REPLACE TRIGGER m AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('c', 'bogus');
+DROP TRIGGER m ON t;
+
 -- a template that is wrong for other reasons than itself is no error of a dump's restore, but everything else is
 CREATE TABLE keyless (id int);
 ALTER TABLE keyless OWNER TO regress_mixpeek_owner;
@@ -143,7 +153,6 @@ ALTER TABLE keyless ADD PRIMARY KEY (id);
 SELECT relation, problem FROM mixpeek.mirrors;
 
 -- nothing that is put on the extension's own tables
-CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
 CREATE TRIGGER x BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION f();
 CREATE TRIGGER x AFTER TRUNCATE ON mixpeek.outbox EXECUTE FUNCTION f();
 CREATE CONSTRAINT TRIGGER x AFTER INSERT ON mixpeek.origin FOR EACH ROW EXECUTE FUNCTION f();

@@ -194,16 +194,29 @@ make_arguments(FunctionCallInfo fcinfo, char **args)
 	return n;
 }
 
+/* By the name that the extension's schema has now: another one's function is not to be called. */
+static const char *
+function_name(void)
+{
+	Oid			function = mirror_function();
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("extension \"%s\" has no function \"mirror_row\"", EXTENSION_NAME)));
+	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+									  get_func_name(function));
+}
+
 static void
 create_trigger(const char *name, Relation rel, const char *event, int nargs, char **args)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s"
-					 " EXECUTE FUNCTION mixpeek.mirror_row(",
+	appendStringInfo(&sql, "CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION %s(",
 					 quote_identifier(name), event, qualified_name(rel),
-					 strcmp(event, "TRUNCATE") == 0 ? "STATEMENT" : "ROW");
+					 strcmp(event, "TRUNCATE") == 0 ? "STATEMENT" : "ROW", function_name());
 	for (int i = 0; i < nargs; i++)
 		appendStringInfo(&sql, "%s%s", i ? ", " : "", quote_literal_cstr(args[i]));
 	appendStringInfoChar(&sql, ')');
@@ -241,6 +254,8 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 
 	create_trigger(name, rel, "INSERT OR UPDATE OR DELETE", nargs, args);
 	create_trigger(truncate_name, rel, "TRUNCATE", 1, args);
+	if (existing_name(rel, args[0], true) == NULL)
+		elog(ERROR, "the trigger on \"%s\" is another one than was created", RelationGetRelationName(rel));
 	if (rel->rd_rel->relforcerowsecurity)
 		ereport(NOTICE,
 				(errmsg("row-level security is forced on \"%s\"", RelationGetRelationName(rel)),

@@ -42,6 +42,7 @@ static const struct
 	[EXTENSION_ORIGIN] = {RelationRelationId, "origin"},
 	[EXTENSION_FORGOTTEN] = {RelationRelationId, "forgotten"},
 	[EXTENSION_MIRROR_ROW] = {ProcedureRelationId, "mirror_row"},
+	[EXTENSION_FDW_VALIDATOR] = {ProcedureRelationId, "fdw_validator"},
 };
 
 /* What was found, and how many changes of catalogs had been seen then. */

@@ -203,6 +203,8 @@ foreach my $call ('adopt()', 'retry()', "preview('a.t', '1')", "refresh('a.t')",
 {
 	like(refusal("SELECT mixpeek_old.$call"), qr/^(the schema of extension|)/, "... nor does $call");
 }
+sql("CREATE TABLE a.late (id int PRIMARY KEY); SELECT mixpeek_old.mirror('a.late', 'late')", 'owner_a');
+is(sql("SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgrelid = 'a.late'::regclass"), 'mixpeek_old.mirror_row()', '... and mirror() makes a trigger that calls the own function');
 is(sql('SELECT count(*) FROM mixpeek.outbox'), 0, "... and nothing was put into another's outbox");
 cmp_ok(sql('SELECT count(*) FROM mixpeek_old.outbox'), '>', 0, '... but into the own one');
 is(sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'attacker'") . sql('SELECT count(*) FROM traps.sprung'), 'f0', "... and no function of another's was run");
@@ -210,6 +212,15 @@ sql('DROP SCHEMA mixpeek CASCADE', 'attacker');
 sql("UPDATE pg_namespace SET nspname = 'mixpeek' WHERE nspname = 'mixpeek_old'");
 others_go_on('after it has its name again');
 is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'a.t'::regclass AND key = '1000'"), 'mirrored', '... with what came meanwhile');
+
+# A table's name is another table's: only a superuser can do that, and even so it is not taken for the extension's
+sql('ALTER TABLE mixpeek.forgotten RENAME TO renamed; CREATE TABLE mixpeek.forgotten (LIKE mixpeek.renamed)');
+is(refusal('SELECT mixpeek.adopt()'), 'relation "forgotten" is no member of extension "mixpeek_docs"', 'a table of the name is not the extension\'s');
+sql('DROP TABLE mixpeek.forgotten; ALTER TABLE mixpeek.renamed RENAME TO forgotten; UPDATE pg_class SET relhasrules = true WHERE oid = \'mixpeek.forgotten\'::regclass');
+is(refusal('SELECT mixpeek.adopt()'), 'there is a rule on table "forgotten" of extension "mixpeek_docs"', 'no rule is followed');
+sql('UPDATE pg_class SET relhasrules = false WHERE oid = \'mixpeek.forgotten\'::regclass');
+is(refusal('SELECT mixpeek.adopt()'), '', 'and all is as it was');
+others_go_on('after that');
 wait_for('the worker', $worker);
 $pid = $worker->();
 
@@ -345,7 +356,7 @@ command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-Fc', '-f', "$dir/all
 sql('CREATE DATABASE restored');
 command_ok([ 'pg_restore', '-d', $node->connstr('restored'), '-j', 3, '--exit-on-error', "$dir/all.dump" ], '... is restored, by several at once');
 is(sql('SELECT count(*) FROM mixpeek.documents', undef, 'restored'), $count, '... with all lines');
-is(sql("SELECT string_agg(relation::text || ' ' || coalesce(problem, 'fine'), ', ') FROM mixpeek.mirrors", undef, 'restored'), 'a.t fine', '... and all mirrors');
+is(sql("SELECT string_agg(relation::text || ' ' || coalesce(problem, 'fine'), ', ' ORDER BY relation::text) FROM mixpeek.mirrors", undef, 'restored'), 'a.late fine, a.t fine', '... and all mirrors');
 is(sql("SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'mixpeek_docs'", undef, 'restored'), 'pg_catalog', '... and the extension is what it was');
 sql('DROP EXTENSION mixpeek_docs CASCADE', undef, 'restored');
 is(sql("SELECT to_regnamespace('mixpeek') IS NULL", undef, 'restored'), 't', 'DROP EXTENSION takes its schema along');
@@ -379,6 +390,28 @@ is(refusal('ALTER SCHEMA mixpeek RENAME TO other'), 'schema "mixpeek" of extensi
 like(refusal('CREATE RULE r AS ON INSERT TO mixpeek.outbox DO NOTHING'), qr/cannot have rules/, '... and the tables have no rules');
 like(refusal('CREATE TRIGGER t AFTER INSERT ON mixpeek.outbox EXECUTE FUNCTION suppress_redundant_updates_trigger()'), qr/cannot have triggers/, '... and no triggers');
 is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE collection = 'stolen'"), 0, '... and no mirror was made');
+
+#
+# pg_upgrade
+#
+
+sql('REVOKE pg_read_all_data FROM dumper; DROP DATABASE restored; ALTER DATABASE postgres RESET search_path');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'mixpeek_docs'");
+$node->stop;
+my $new = PostgreSQL::Test::Cluster->new('new');
+$new->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
+$new->append_conf('postgresql.conf', "shared_preload_libraries = 'mixpeek_docs'");
+chdir($dir) or die "chdir: $!";
+my $bindir = $node->config_data('--bindir');
+command_ok([ 'pg_upgrade', '-b', $bindir, '-B', $bindir, '-d', $node->data_dir, '-D', $new->data_dir, '-p', $node->port, '-P', $new->port,
+	'-s', $node->host ], 'pg_upgrade');
+$new->start;
+$node = $new;
+is(sql('SELECT count(*) FROM mixpeek.documents'), $count, '... keeps all lines');
+is(sql("SELECT string_agg(relation::text || ' ' || coalesce(problem, 'fine'), ', ' ORDER BY relation::text) FROM mixpeek.mirrors"), 'a.late fine, a.t fine', '... and all mirrors');
+is(sql(q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_namespace'::regclass
+	AND objid = 'mixpeek'::regnamespace}), 1, '... and the schema is a member');
+is(refusal('SELECT mixpeek.adopt()'), '', '... and it can be adopted');
 $node->stop;
 
 done_testing();
