@@ -51,15 +51,19 @@
 #define COMPAT_RANDOM()		((double) random() / ((double) MAX_RANDOM_VALUE + 1))
 #endif
 
-/* 16: one function for the owner of every kind of object. */
+/* 16: one function for the owner of every kind of object, and one for the rights on it. */
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_OWNS_TABLE(relid, roleid)	object_ownercheck(RelationRelationId, relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	object_ownercheck(DatabaseRelationId, oid, roleid)
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	object_ownercheck(ExtensionRelationId, oid, roleid)
+#define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	object_aclcheck(DatabaseRelationId, oid, roleid, mode)
+#define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	object_aclcheck(NamespaceRelationId, oid, roleid, mode)
 #else
 #define COMPAT_OWNS_TABLE(relid, roleid)	pg_class_ownercheck(relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	pg_database_ownercheck(oid, roleid)
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
+#define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	pg_database_aclcheck(oid, roleid, mode)
+#define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	pg_namespace_aclcheck(oid, roleid, mode)
 #endif
 
 /*

@@ -677,25 +677,6 @@ document_scan_keys(Oid relation, const char *collection, const char *after, int 
 	return keys;
 }
 
-List *
-document_collections(Oid relation)
-{
-	static Statement query = {
-		"SELECT collection FROM mixpeek.documents WHERE relation = $1"
-		" UNION SELECT collection FROM mixpeek.outbox WHERE relation = $1",
-		1, {OIDOID}
-	};
-	Datum		args[1];
-	List	   *collections = NIL;
-
-	args[0] = ObjectIdGetDatum(relation);
-	query_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		collections = query_lappend(collections, query_text(SPI_tuptable->vals[i], 1));
-	query_end();
-	return collections;
-}
-
 void
 document_forget(Oid relation, const char *collection)
 {

@@ -83,10 +83,8 @@ extern bool document_all_finished(const Unfinished *unfinished);
 /*
  * The work of SQL functions, of one table's documents in one collection or (NULL)
  * in all: forget; look at failed ones again (error: a LIKE pattern or NULL), look for
- * enrichments again, which return the number of them.  document_collections() lists
- * those for which there is anything, as char *.
+ * enrichments again, which return the number of them.
  */
-extern List *document_collections(Oid relation);
 extern void document_forget(Oid relation, const char *collection);
 
 /* Were there documents of these markers that nothing is known of any more? */

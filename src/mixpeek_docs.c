@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 
+#include "ddl.h"
 #include "fmgr.h"
 #include "hooks.h"
 #include "launcher.h"
@@ -14,6 +15,7 @@
 #include "mirror.h"
 #include "mixpeek_docs.h"
 #include "outbox.h"
+#include "query.h"
 #include "server.h"
 #include "shmem.h"
 #include "trigger.h"
@@ -93,7 +95,9 @@ _PG_init(void)
 	define_settings();
 	mirror_init();
 	outbox_init();
+	query_init();
 	trigger_init();
+	ddl_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		shmem_request();

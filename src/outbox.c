@@ -21,10 +21,10 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "extension.h"
 #include "miscadmin.h"
 #include "outbox.h"
 #include "query.h"
@@ -244,7 +244,7 @@ static Oid
 get_outbox_oid(void)
 {
 	if (!OidIsValid(outbox_oid))
-		outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", true));
+		outbox_oid = extension_object(EXTENSION_OUTBOX);
 	return outbox_oid;
 }
 

@@ -20,6 +20,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "extension.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "http.h"
@@ -312,8 +313,6 @@ get_server(const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
 	ForeignDataWrapper *wrapper;
-	char	   *validator;
-	char	   *schema;
 
 	if (server == NULL)
 		ereport(ERROR,
@@ -324,12 +323,8 @@ get_server(const char *name)
 
 	/* the validator, and not the name, vouches for the options */
 	wrapper = GetForeignDataWrapper(server->fdwid);
-	validator = OidIsValid(wrapper->fdwvalidator) ?
-		get_func_name(wrapper->fdwvalidator) : NULL;
-	schema = validator ?
-		get_namespace_name(get_func_namespace(wrapper->fdwvalidator)) : NULL;
-	if (schema == NULL || strcmp(validator, "fdw_validator") != 0 ||
-		strcmp(schema, "mixpeek") != 0)
+	if (!OidIsValid(wrapper->fdwvalidator) ||
+		wrapper->fdwvalidator != extension_object(EXTENSION_FDW_VALIDATOR))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" is not a server of mixpeek_docs", name),
