@@ -38,6 +38,9 @@ static const struct config_enum_entry weaknesses[] = {
 	{"intent_flush", WEAKEN_INTENT_FLUSH, false},
 	{"look_up", WEAKEN_LOOK_UP, false},
 	{"in_flight_guard", WEAKEN_IN_FLIGHT_GUARD, false},
+	{"by_fault", WEAKEN_BY_FAULT, false},
+	{"by_error", WEAKEN_BY_ERROR, false},
+	{"by_stall", WEAKEN_BY_STALL, false},
 	{NULL, 0, false}
 };
 #endif
