@@ -32,6 +32,7 @@ char	   *mixpeek_instance = NULL;
 
 #ifdef MIXPEEK_WEAKEN
 int			mixpeek_weaken = WEAKEN_NOTHING;
+char	   *mixpeek_root = NULL;
 
 static const struct config_enum_entry weaknesses[] = {
 	{"nothing", WEAKEN_NOTHING, false},
@@ -52,6 +53,8 @@ define_settings(void)
 	DefineCustomEnumVariable("mixpeek.weaken", "Switches off a safeguard.", NULL,
 							 &mixpeek_weaken, WEAKEN_NOTHING, weaknesses,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("mixpeek.root", "Says where the machine's files are.", NULL,
+							   &mixpeek_root, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 #endif
 	DefineCustomBoolVariable("mixpeek.enabled",
 							 "Lets the worker mirror; off, keys wait in the outbox.",
@@ -80,7 +83,7 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("mixpeek.instance",
 							   "Names the place where this server runs.",
-							   "A server that finds its documents to belong to another place sends nothing. Empty: the host's name and the data directory's inode.",
+							   "A server that finds its documents to belong to another place sends nothing. Empty: what can be seen of host, disk and data directory.",
 							   &mixpeek_instance, "",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000

@@ -33,6 +33,7 @@ typedef enum Weakness
 
 #ifdef MIXPEEK_WEAKEN
 extern int	mixpeek_weaken;		/* mixpeek.weaken */
+extern char *mixpeek_root;		/* mixpeek.root: where /sys, /proc, /etc and /run are for place.c */
 #define WEAKENED(what) (mixpeek_weaken == (what))
 #else
 #define WEAKENED(what) false

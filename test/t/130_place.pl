@@ -229,4 +229,278 @@ SKIP:
 	$node->stop;
 }
 
+# Clocks that are set (test/clock.c); the monotonic ones go on
+
+my $clock_dir = PostgreSQL::Test::Utils::tempdir();
+my ($clock_file, $clock_library) = ("$clock_dir/clock", "$clock_dir/clock.so");
+
+# In place: the file is mapped.
+sub set_clock
+{
+	my ($offset) = @_;
+	open(my $handle, -e $clock_file ? '+<' : '>', $clock_file) or die;
+	print $handle pack('d', $offset);
+	close($handle);
+	return;
+}
+
+sub with_clock
+{
+	my ($action) = @_;
+	local %ENV = (%ENV, LD_PRELOAD => $clock_library, MIXPEEK_TEST_CLOCK => $clock_file);
+	return $action->();
+}
+
+# As after another boot of the machine, or on another machine.
+sub forget_clock { unlink(glob($node->data_dir . '/pg_stat_tmp/mixpeek_docs.*')); return; }
+
+sub pending { return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'clocked'::regclass AND state = 'pending'"); }
+
+# Rows that the API cannot take just now.
+sub make_pending
+{
+	my ($n) = @_;
+	$api->faults({ kind => 'status', status => 500, method => 'POST', path => 'clocked' });
+	sql("INSERT INTO clocked SELECT m + g FROM generate_series(1, $n) g, (SELECT coalesce(max(id), 0) AS m FROM clocked) x");
+	wait_for('pending rows', sub { pending() == $n });
+	return;
+}
+
+sub takes_at_most
+{
+	my ($seconds, $name) = @_;
+	my $start = time();
+	$api->faults();
+	wait_for('the table', sub { mirrored('clocked') });
+	cmp_ok(time() - $start, '<', $seconds, $name);
+	return;
+}
+
+# A create that times out after 2 s and is carried out after 3.2 s; the next one may not be sent before 4 s.
+sub give_up_create
+{
+	sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '2')");
+	$api->faults({ kind => 'delay', when => 'before', ms => 3200, body => '"collection_id"', count => 1 });
+	sql('INSERT INTO clocked SELECT coalesce(max(id), 0) + 1 FROM clocked');
+	wait_for('the create to be given up', sub { pending() == 1 });
+	return;
+}
+
+sub is_not_doubled
+{
+	my ($name) = @_;
+	wait_for('the table', sub { mirrored('clocked') });
+	wait_for('the end of all that is under way', sub { $api->stats->{in_flight} == 0 });
+	is($api->stats->{duplicates}, 0, $name);
+	return;
+}
+
+SKIP:
+{
+	skip 'there is no C compiler', 1 unless system('cc', qw(-shared -fPIC -O -o), $clock_library, 'test/clock.c') == 0;
+	$api->reset(documents => 1);
+	$node = new_node('clock');
+	set_clock(0);
+	with_clock(sub { $node->start });
+	sql('CREATE EXTENSION mixpeek_docs');
+	create_server($node, 'mixpeek', $api, request_timeout => 2);
+	sql("CREATE TABLE clocked (id int PRIMARY KEY); SELECT mixpeek.mirror('clocked', 'clocked')");
+	my $offset = -s $node->logfile;
+
+	make_pending(20);
+	set_clock(-3600);
+	cmp_ok(abs(time() - 3600 - sql('SELECT extract(epoch FROM clock_timestamp())')), '<', 60, 'the clock can be set');
+	takes_at_most(15, 'D8: the clock steps back by an hour: pending keys do not wait for it');
+	wait_for('the log', sub { log_since($offset) =~ /the clock was set back by 3\d\d\d seconds/ });
+	pass('... and the log says so');
+	make_pending(5);
+	my $worker = wait_for_worker();
+	signal('TERM', $worker);
+	wait_for_worker($worker);
+	takes_at_most(15, '... nor does the next worker');
+	make_pending(5);
+	with_clock(sub { $node->restart });
+	takes_at_most(15, '... nor one of a server that was started again');
+	make_pending(5);
+	signal('KILL', wait_for_worker());
+	set_clock(-7200);
+	takes_at_most(20, '... nor one after a crash, with the clock set back once more meanwhile');
+
+	set_clock(31536000);
+	make_pending(5);
+	$node->stop;
+	forget_clock();
+	set_clock(0);
+	with_clock(sub { $node->start });
+	takes_at_most(15, 'a machine whose clock was a year ahead is booted with the right one: what is pending does not wait for a year');
+	sql("UPDATE mixpeek.documents SET next_attempt_at = now() + interval '1 year'");
+	$node->stop;
+	forget_clock();
+	with_clock(sub { $node->start });
+	wait_for('looks that are due again', sub { sql("SELECT coalesce(max(next_attempt_at) < now() + interval '4 hours', true) FROM mixpeek.documents") eq 't' });
+	pass('... and no look for enrichments');
+
+	give_up_create();
+	set_clock(3600);
+	is_not_doubled('D9: the clock steps forward by an hour while a key rests: nothing is doubled');
+	give_up_create();
+	signal('TERM', wait_for_worker());
+	set_clock(7200);
+	is_not_doubled('... nor with no worker alive just then');
+	give_up_create();
+	$node->stop;
+	set_clock(10800);
+	with_clock(sub { $node->start });
+	is_not_doubled('... nor with the server down');
+	give_up_create();
+	$node->stop;
+	forget_clock();
+	set_clock(14400);
+	with_clock(sub { $node->start });
+	is_not_doubled('... nor where nobody knows by which clock the key rests');
+
+	# What is not in doubt is not kept waiting by that
+	sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
+	make_pending(3);
+	$api->faults();
+	sql("UPDATE mixpeek.documents SET in_doubt = false, next_attempt_at = now() WHERE state = 'pending'");
+	$node->stop;
+	forget_clock();
+	with_clock(sub { $node->start });
+	takes_at_most(15, 'what cannot be at work rests for nobody');
+	my ($created) = sql("SELECT abs(extract(epoch FROM max(mirrored_at) - clock_timestamp())) < 60 FROM mixpeek.documents");
+	is($created, 't', 'what people read as the time of something is the wall clock');
+	$node->stop;
+}
+
+# Clones: the machine is one of the test's own making
+
+my $root = PostgreSQL::Test::Utils::tempdir();
+
+# machine(FILE => CONTENT...): these files and no others; a name's DEVICE stands for the data directory's device.
+sub machine
+{
+	my (%files) = @_;
+	my $device = (stat($node->data_dir))[0];
+	my $number = (($device >> 8) & 0xfff) . ':' . (($device & 0xff) | (($device >> 12) & 0xfff00));
+
+	File::Path::remove_tree("$root/$_") foreach qw(sys etc proc var run);
+	while (my ($name, $content) = each %files)
+	{
+		my $path = "$root/" . ($name =~ s/DEVICE/$number/r);
+		File::Path::make_path(File::Basename::dirname($path));
+		open(my $handle, '>', $path) or die "$path: $!";
+		print $handle "$content\n";
+		close($handle);
+	}
+	return;
+}
+
+# What a server that is started on this machine finds different, if anything.
+sub asks
+{
+	my (%files) = @_;
+	machine(%files);
+	my $offset = -s $node->logfile;
+	$node->restart;
+	sql('INSERT INTO placed SELECT max(id) + 1 FROM placed');
+	wait_for('the worker', sub { mirrored('placed') || log_since($offset) =~ /nothing is mirrored: this server runs at .*\(not the same: (.*)\)/ });
+	my ($difference) = log_since($offset) =~ /nothing is mirrored: this server runs at .*\(not the same: (.*)\)/;
+	return $difference // '';
+}
+
+# Nothing is known any more of the machine that it ran on.
+sub moves_to
+{
+	asks(@_);
+	sql("SELECT mixpeek.adopt(); UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
+	return;
+}
+
+SKIP:
+{
+	skip 'there is no library to which other machines can be shown (test/run builds one)', 1 unless $ENV{MIXPEEK_WEAK};
+	require File::Path;
+	require File::Basename;
+	$api->faults();
+	$api->reset(documents => 1);
+	$node = new_node('placed', install_path => $ENV{MIXPEEK_WEAK});
+	$node->append_conf('postgresql.conf', "mixpeek.root = '$root'\n");
+	my $disk = 'sys/dev/block/DEVICE';
+	my %vm = (
+		'etc/machine-id' => 'a' x 32, "$disk/serial" => 'vol-1', "$disk/dm/uuid" => 'LVM-one',
+		'proc/sys/kernel/random/boot_id' => 'boot 1',
+		'sys/class/net/eth0/device/vendor' => 'x', 'sys/class/net/eth0/address' => '52:54:00:00:00:01', 'sys/class/net/eth0/addr_assign_type' => 0);
+	my %pod = (
+		'run/.containerenv' => '', 'var/run/secrets/kubernetes.io/serviceaccount/namespace' => 'production',
+		'etc/machine-id' => 'a' x 32, "$disk/serial" => 'vol-1', 'proc/sys/kernel/random/boot_id' => 'boot 1');
+	machine();
+	$node->start;
+	sql('CREATE EXTENSION mixpeek_docs');
+	create_server($node, 'mixpeek', $api, request_timeout => 2);
+	sql("CREATE TABLE placed (id int PRIMARY KEY); INSERT INTO placed VALUES (1); SELECT mixpeek.mirror('placed', 'placed')");
+	wait_for('the table', sub { mirrored('placed') });
+
+	# go on without being asked
+	sql("UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
+	is(asks(%vm), '', "what 1.0 has noted goes on");
+	like(sql('SELECT instance FROM mixpeek.origin'), qr/^\S+:\d+ volume=\S+ disk=\S+ boot=\S+ dev=\S+ machine=\S+ net=\S+$/, '... and the place is noted as it is known now');
+	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/52:54|aaaa|vol-1|LVM/, '... without saying what everybody may not see');
+	is(asks(%vm, 'proc/sys/kernel/random/boot_id' => 'boot 2'), '', 'a reboot goes on');
+	is(asks(%vm, 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', 'a further interface');
+	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', '... of which one is replaced then');
+	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/docker0/address' => '02:42:00:00:00:01'), '', '... and which are not of hardware');
+	is(asks(map { $_ => $vm{$_} } grep { !/net|machine-id/ } keys %vm), '', 'what cannot be seen any more');
+	my %now = (%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09');
+	is(asks(%now), '', '... and then again');
+	is(asks(%now, "$disk/slaves/sda/serial" => 'vol-1', "$disk/slaves/sdb/serial" => 'vol-2'), '', 'a volume that is extended to another disk');
+	is(asks(%now, "$disk/slaves/sdb/serial" => 'vol-2'), '', '... and has left the first one');
+	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2'), '', '... and stands on a further layer');
+	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2', 'sys/class/dmi/id/board_asset_tag' => 'i-1'), '', 'an instance that says its id');
+
+	# ask
+	my %last = (%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2', 'sys/class/dmi/id/board_asset_tag' => 'i-1');
+	my $creates = $api->stats->{creates};
+	is(asks(%last, "$disk/dm/uuid" => 'LVM-snapshot'), 'the volume', 'D2: a snapshot of the volume does not');
+	is(asks(%last, "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-3'), 'the disk', '... nor a clone of the disk');
+	is(asks(%last, "$disk/slaves/crypt/dm/uuid" => 'CRYPT-2'), 'the volume', '... nor one of a layer below');
+	is(asks(%last, 'sys/class/net/eth0/address' => '52:54:00:00:00:77'), 'the network interfaces', '... nor of the machine, with other addresses');
+	is(asks(%last, 'etc/machine-id' => 'b' x 32), "the machine's id", '... another id');
+	is(asks(%last, 'sys/class/dmi/id/board_asset_tag' => 'i-2'), 'the machine', '... another instance');
+	is($api->stats->{creates}, $creates, '... and nothing is sent');
+	is(asks(%last), '', 'the original goes on');
+
+	# containers
+	moves_to(%pod);
+	is(asks(%pod), '', 'a pod');
+	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/machine=/, '... is not its host');
+	is(asks(%pod, 'etc/machine-id' => 'c' x 32, 'proc/sys/kernel/random/boot_id' => 'boot 7', 'sys/class/net/eth0/device/vendor' => 'x',
+		'sys/class/net/eth0/address' => '52:54:00:00:00:31', 'sys/class/dmi/id/board_asset_tag' => 'i-9'), '', '... and goes on where it is moved with its volume');
+	is(asks(%pod, 'var/run/secrets/kubernetes.io/serviceaccount/namespace' => 'staging'), 'the Kubernetes namespace', 'D2: a stateful set in another namespace does not');
+	my %resolver = map { $_ => $pod{$_} } grep { !/namespace/ } keys %pod;
+	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch staging.svc.cluster.local svc.cluster.local"), 'the Kubernetes namespace', '... also without its service account');
+	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch production.svc.cluster.local svc.cluster.local"), '', '... whose original goes on');
+	is(asks(%pod, "$disk/serial" => 'vol-5'), 'the disk', '... nor one on a clone of its volume');
+	my %rbd = (%pod, "$disk/device/pool" => 'p', "$disk/device/name" => 'csi-vol-1');
+	is(asks(%rbd), 'the disk', '... of RBD');
+	sql('SELECT mixpeek.adopt()');
+	is(asks(%rbd, "$disk/device/name" => 'csi-vol-2'), 'the disk', '... which has other images');
+
+	# Nothing is known but the device
+	my %bare = ('proc/sys/kernel/random/boot_id' => 'boot 1');
+	moves_to(%bare);
+	is(asks(%bare), '', 'a machine of which nothing is known');
+	sql("UPDATE mixpeek.origin SET instance = regexp_replace(instance, 'dev=\\S+', 'dev=999:1')");
+	is(asks(%bare), 'the device', '... does not go on with another device during one boot');
+	is(asks('proc/sys/kernel/random/boot_id' => 'boot 2'), '', '... but after another one');
+
+	# mixpeek.instance is stronger
+	$node->append_conf('postgresql.conf', "mixpeek.instance = 'the one'\n");
+	is(asks(%vm), 'its name', 'mixpeek.instance');
+	sql('SELECT mixpeek.adopt()');
+	is(asks(%pod), '', '... is all that counts');
+	is(sql('SELECT instance FROM mixpeek.origin'), 'the one', '... and is kept as it is');
+	$node->stop;
+}
+
 done_testing();
