@@ -144,6 +144,20 @@ CREATE TABLE mixpeek.forgotten
 COMMENT ON TABLE mixpeek.forgotten IS
     'mirrors whose documents may be at the API without a line in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all): their new rows are looked up before they are created';
 
+-- Written by the worker (src/aside.c); its owner's mixpeek.retry() deletes. Nothing of it is dumped.
+CREATE TABLE mixpeek.set_aside
+(
+    relation regclass NOT NULL,
+    reason text NOT NULL,
+    until timestamptz NOT NULL,
+    times integer NOT NULL,
+    forget_after timestamptz NOT NULL
+);
+ALTER TABLE mixpeek.set_aside REPLICA IDENTITY FULL;
+ALTER TABLE mixpeek.set_aside ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE mixpeek.set_aside IS
+    'tables that are left alone until a time, for the worker died while it worked on them; their owners see it in mixpeek.mirrors.problem';
+
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.forgotten', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');

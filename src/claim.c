@@ -7,7 +7,9 @@
  */
 #include "compat.h"
 
+#include "aside.h"
 #include "catalog/pg_class.h"
+#include "clock.h"
 #include "common/hashfn.h"
 #include "delegate.h"
 #include "document.h"
@@ -349,7 +351,9 @@ expand(Claim *claim, OutboxEntry *entry)
 	}
 	expansion.target = target;
 	expansion.entry = entry;
+	crash_note_stored(entry->relation);
 	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout, NULL);
+	crash_note_clear();
 	if (problem)
 		worker_cannot_list(claim->worker, target, problem);
 	else
@@ -643,7 +647,9 @@ read_all(Worker *worker, List *jobs)
 			if (is_read_here(lfirst(lc2)) && ((Job *) lfirst(lc2))->mirror == lfirst(lc))
 				group = lappend(group, lfirst(lc2));
 		}
+		crash_note_stored(((Mirror *) lfirst(lc))->relation);
 		others = list_concat(others, read_mirror(worker, lfirst(lc), group));
+		crash_note_clear();
 	}
 	return others;
 }
@@ -806,7 +812,7 @@ static bool
 is_not_due(const Job *job)
 {
 	return job->stored && strcmp(job->state, "pending") == 0 &&
-		job->next_attempt_at > GetCurrentTimestamp();
+		job->next_attempt_at > clock_now();
 }
 
 /* A restore may have brought a line here and left the origin that it belongs to behind. */
@@ -822,7 +828,7 @@ static bool
 must_rest(const Job *job)
 {
 	return job->stored && strcmp(job->state, "failed") == 0 &&
-		job->next_attempt_at > GetCurrentTimestamp();
+		job->next_attempt_at > clock_now();
 }
 
 /* Raises where a text cannot be converted to UTF-8. */
@@ -949,7 +955,7 @@ queue_job(Worker *worker, Job *job)
 	else if (job->put_off || connection->server == NULL)
 	{
 		job->attempts--;
-		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROBLEM_DELAY * 1000);
+		job->next_attempt_at = clock_in(PROBLEM_DELAY * 1000);
 		if (!job->put_off)
 			connection_report_problem(connection);
 		worker_end_job(worker, job, OUTCOME_PENDING, job->put_off ?
@@ -972,6 +978,7 @@ recover(Worker *worker)
 	ListCell   *lc;
 
 	worker->unrecovered = false;
+	document_bound_waits(mixpeek_retry_max_delay);
 	foreach(lc, document_abandoned())
 	{
 		AbandonedKeys *abandoned = lfirst(lc);
@@ -1053,6 +1060,9 @@ worker_claim(Worker *worker)
 	shmem_expect_changes();		/* what is committed from here on may not be seen */
 	if (!may_touch_documents(worker))
 		return;
+	aside_begin_claim();
+	if (aside_next() > 0)
+		look_later(worker, aside_next());
 	if (worker->unrecovered)
 		recover(worker);
 	look_reload(worker);
@@ -1117,4 +1127,5 @@ worker_claim(Worker *worker)
 		else
 			look_at_known(worker, job);
 	}
+	aside_end_claim(!worker->look && !worker_is_due(worker));
 }

@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "aside.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
@@ -351,8 +352,9 @@ static List *
 owned_relations(void)
 {
 	static Statement query = {
-		"SELECT DISTINCT d.relation::oid FROM mixpeek.documents d JOIN pg_catalog.pg_class c"
-		" ON c.oid = d.relation WHERE d.state = 'failed' AND pg_catalog.pg_has_role($1, c.relowner, 'USAGE')",
+		"SELECT c.oid FROM pg_catalog.pg_class c WHERE pg_catalog.pg_has_role($1, c.relowner, 'USAGE') AND c.oid IN ("
+		" SELECT relation::oid FROM mixpeek.documents WHERE state = 'failed'"
+		" UNION SELECT relation::oid FROM mixpeek.set_aside)",
 		1, {OIDOID}
 	};
 	Datum		args[1];
@@ -377,6 +379,7 @@ retry_relation(Oid relation, const char *collection, const char *error)
 
 	ddl_check_owner(relation);
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	aside_lift(relation);
 	n = document_retry(relation, collection, error);
 	guard_leave(&guard);
 	outbox_notify();
@@ -554,6 +557,21 @@ set_text(Datum *values, bool *nulls, int i, const char *text, bool as_name)
 			CStringGetTextDatum(text);
 }
 
+/* Why the worker leaves the table alone: its owner may know. */
+static char *
+set_aside(Oid relation)
+{
+	GuardState	guard;
+	char	   *problem;
+
+	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
+		return NULL;
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	problem = aside_problem(relation);
+	guard_leave(&guard);
+	return problem;
+}
+
 /*
  * mirror_arguments(trigger oid): the decoded arguments of a mirror's trigger,
  * and what is wrong with them.
@@ -583,7 +601,7 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 		set_text(values, nulls, 3, arguments->document_id_column, true);
 		set_text(values, nulls, 4, arguments->enrichments_column, true);
 		set_text(values, nulls, 5, call.mirror->table, false);
-		problem = call.mirror->problem;
+		problem = call.mirror->problem ? call.mirror->problem : set_aside(call.mirror->relation);
 	}
 	set_text(values, nulls, 6, problem, false);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));

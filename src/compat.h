@@ -98,6 +98,13 @@
 #define COMPAT_PASSES_INDEX(which, info) false
 #endif
 
+/* 15: which timeline the server writes has a function; before, every process has found it out. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_TIMELINE()	GetWALInsertionTimeLine()
+#else
+#define COMPAT_TIMELINE()	(RecoveryInProgress() ? 0 : ThisTimeLineID)
+#endif
+
 /* What pg_stat_activity shows while the extension waits for the network. */
 #define COMPAT_WAIT_EVENT	PG_WAIT_EXTENSION
 

@@ -8,6 +8,8 @@
 #include "compat.h"
 
 #include "access/relation.h"
+#include "aside.h"
+#include "clock.h"
 #include "connection.h"
 #include "document.h"
 #include "guard.h"
@@ -179,7 +181,7 @@ static void
 hurry(Connection *connection)
 {
 	connection->hurries = true;
-	connection->hurry_position = GetCurrentTimestamp();
+	connection->hurry_position = clock_now();
 	connection->hurry_batch = HURRY_BATCH;
 }
 
@@ -400,6 +402,7 @@ load_target(Targets *targets, Target *target)
 	release_mirror(targets, target);
 	target->loaded = false;
 	target->valid = true;
+	crash_note_stored(target->relation);
 	mirror = mirror_find(target->relation, target->collection, CurrentMemoryContext);
 	if (mirror)
 	{
@@ -412,6 +415,7 @@ load_target(Targets *targets, Target *target)
 		targets->some_are_gone = true;
 	target->mirror = mirror;
 	target->loaded = true;
+	crash_note_clear();
 }
 
 void
@@ -473,7 +477,7 @@ targets_get(Targets *targets, Oid relation, const char *collection)
 		target = add_target(targets, relation, collection);
 	target->blocked_until = 0;
 	target->used = ++targets->used;
-	if (!lock_table(target))
+	if (!aside_try(relation) || !lock_table(target))
 	{
 		target->blocked_until = limits_now() + LOCK_DELAY;
 		return target;

@@ -42,8 +42,18 @@ typedef struct AbandonedKeys
 
 extern List *document_abandoned(void);
 
-/* They become pending, due when rest milliseconds have passed. */
+/*
+ * They become pending, due when rest milliseconds have passed since this worker
+ * began.  Where the clock is not the one of the worker before it, so do pending and failed
+ * ones whose last request may still be at work.
+ */
 extern void document_recover(const AbandonedKeys *abandoned, int rest);
+
+/*
+ * Where the clock is not the one of the worker before this, nothing is due later than
+ * a worker could have said: max_delay seconds, or a look for enrichments.
+ */
+extern void document_bound_waits(int max_delay);
 
 /*
  * Pending ones of a server and table owner are due at once, but those whose last request

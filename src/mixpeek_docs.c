@@ -34,12 +34,16 @@ char	   *mixpeek_instance = NULL;
 
 #ifdef MIXPEEK_WEAKEN
 int			mixpeek_weaken = WEAKEN_NOTHING;
+char	   *mixpeek_root = NULL;
 
 static const struct config_enum_entry weaknesses[] = {
 	{"nothing", WEAKEN_NOTHING, false},
 	{"intent_flush", WEAKEN_INTENT_FLUSH, false},
 	{"look_up", WEAKEN_LOOK_UP, false},
 	{"in_flight_guard", WEAKEN_IN_FLIGHT_GUARD, false},
+	{"by_fault", WEAKEN_BY_FAULT, false},
+	{"by_error", WEAKEN_BY_ERROR, false},
+	{"by_stall", WEAKEN_BY_STALL, false},
 	{NULL, 0, false}
 };
 #endif
@@ -51,6 +55,8 @@ define_settings(void)
 	DefineCustomEnumVariable("mixpeek.weaken", "Switches off a safeguard.", NULL,
 							 &mixpeek_weaken, WEAKEN_NOTHING, weaknesses,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("mixpeek.root", "Says where the machine's files are.", NULL,
+							   &mixpeek_root, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 #endif
 	DefineCustomBoolVariable("mixpeek.enabled",
 							 "Lets the worker mirror; off, keys wait in the outbox.",
@@ -79,7 +85,7 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("mixpeek.instance",
 							   "Names the place where this server runs.",
-							   "A server that finds its documents to belong to another place sends nothing. Empty: the host's name and the data directory's inode.",
+							   "A server that finds its documents to belong to another place sends nothing. Empty: what can be seen of host, disk and data directory.",
 							   &mixpeek_instance, "",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000

@@ -38,7 +38,9 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "aside.h"
 #include "catalog/pg_authid.h"
+#include "clock.h"
 #include "commands/extension.h"
 #include "delegate.h"
 #include "document.h"
@@ -241,7 +243,7 @@ set_next_attempt(Job *job, double rest)
 	double		cap = Min(mixpeek_retry_max_delay, ldexp(1.0, Min(job->attempts - 1, 20)));
 	double		delay = Max(cap * (0.1 + 0.9 * COMPAT_RANDOM()), rest);
 
-	job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (delay * 1000));
+	job->next_attempt_at = clock_in((int64) (delay * 1000));
 	if (job->in_doubt || job->must_look_up)
 		job->next_attempt_at += LOOKUP_TICK - job->next_attempt_at % LOOKUP_TICK;
 }
@@ -452,8 +454,7 @@ postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const
 	else if (job->attempts >= mixpeek_max_attempts)
 	{
 		tally_count(worker->tally, response->message, false);
-		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														   (int64) (rest_after(job, answer) * 1000));
+		job->next_attempt_at = clock_in((int64) (rest_after(job, answer) * 1000));
 		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
 	}
 	else
@@ -830,10 +831,12 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 	const HttpAnswer *answer = http_transfer_answer(transfer);
 
 	worker->running--;
+	crash_note(request->jobs[0]->relation);
 	if (answer->end == HTTP_NOT_BEGUN)
 		take_back(worker, request);
 	else
 		collect_answer(worker, request, answer);
+	crash_note_clear();
 	http_transfer_free(transfer);
 	pfree(request);
 }
@@ -903,7 +906,7 @@ time_to_next_turn(Worker *worker, double until_send)
 	if (worker_is_due(worker))
 		wait_at_most(&wait, worker->pass_due_by_at - now);
 	else if (worker->next_due > 0)
-		wait_at_most(&wait, (worker->next_due - GetCurrentTimestamp()) / 1000000.0);
+		wait_at_most(&wait, (worker->next_due - clock_now()) / 1000000.0);
 	foreach(lc, worker->targets->connections)
 	{
 		Connection *connection = lfirst(lc);
@@ -968,6 +971,19 @@ create_worker(MemoryContext parent, bool in_session)
 	dlist_init(&worker->ended);
 	MemoryContextSwitchTo(old);
 	return worker;
+}
+
+/* What the one before it was doing when it died is not done at once. */
+static void
+recall_crash(Worker *worker)
+{
+	GuardState	guard;
+
+	crash_open(MyDatabaseId, CRASH_WORKER);
+	begin(worker, &guard);
+	aside_recall();
+	commit(worker, &guard, true);
+	crash_recalled();
 }
 
 /*
@@ -1055,6 +1071,7 @@ run_worker(void)
 {
 	Worker	   *worker = create_worker(TopMemoryContext, false);
 
+	recall_crash(worker);
 	for (;;)
 	{
 		long		timeout;
@@ -1107,7 +1124,7 @@ mixpeek_worker_main(Datum main_arg)
 {
 	Oid			database = DatumGetObjectId(main_arg);
 
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, crash_die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	if (!shmem_attach_worker(database))
@@ -1136,7 +1153,7 @@ sync_is_done(const Worker *worker)
 	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || delegate_is_busy(worker))
 		return false;
 	return worker->next_due == 0 ||
-		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;
+		worker->next_due > clock_in(SYNC_PATIENCE * 1000);
 }
 
 static void
@@ -1173,6 +1190,7 @@ run_sync(Worker *worker)
 {
 	double		patience_ends = 0;
 
+	recall_crash(worker);
 	while (true)
 	{
 		long		timeout = turn(worker);
@@ -1209,6 +1227,7 @@ try_sync(void)
 	}
 	PG_FINALLY();
 	{
+		crash_note_clear();
 		unlock_database();
 	}
 	PG_END_TRY();
