@@ -20,7 +20,7 @@
 #define MIN_PASS_BY_REST	0.005
 
 /* Seconds after which the outbox is walked again, whether there is a reason or not. */
-#define WALK_EVERY		60
+#define WALK_EVERY		300
 
 static int
 connection_room(Connection *connection)
@@ -99,7 +99,7 @@ void
 worker_look(Worker *worker)
 {
 	walk_all(worker);
-	worker->due_position = DT_NOBEGIN;
+	worker->walk.due_again = DT_NOBEGIN;
 	worker->next_due = -1;
 }
 
@@ -202,13 +202,16 @@ List *
 look_read_due(Worker *worker, int limit)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			n = worker->due_batch > 0 ? worker->due_batch : limit;
 	TimestampTz until = Min(worker->due_position, now + 1);
 	TimestampTz from = walk_first_due_left(worker);
+	bool		any_left = from < until;
+	bool		left = any_left && !worker->walk.due_turn;
+	int			n = worker->due_batch[left];
 	TimestampTz last;
 	List	   *due;
-	bool		left = from < until;
 
+	n = n > 0 ? n : limit;
+	worker->walk.due_turn = left;
 	if (!left)
 	{
 		from = until;
@@ -216,18 +219,16 @@ look_read_due(Worker *worker, int limit)
 	}
 	due = document_read_due(from, until, n);
 	last = due == NIL ? from : ((DueKey *) llast(due))->due;
-	if (list_length(due) < n)
-		last = Max(last, left ? DT_NOEND : last);
 	if (left)
-		walk_pass_due_left(worker, until, last);
+		walk_pass_due_left(worker, until, list_length(due) < n ? DT_NOEND : last);
 	else
 		worker->due_position = last;
-	if (list_length(due) == n || left)
+	if (list_length(due) == n || any_left)
 		worker->next_due = -1;
 	else
 		worker->next_due = document_next_due(now);
 	/* so many have one time that the next ones would be the same */
-	worker->due_batch = list_length(due) == n && last == from ? n * 2 : 0;
+	worker->due_batch[left] = list_length(due) == n && last == from ? n * 2 : 0;
 	return due;
 }
 
@@ -236,7 +237,8 @@ look_rest_due(Worker *worker, double began)
 {
 	double		now = limits_now();
 
-	worker->due_batch = Max(worker->due_batch, DUE_BATCH);
+	worker->due_batch[0] = Max(worker->due_batch[0], DUE_BATCH);
+	worker->due_batch[1] = Max(worker->due_batch[1], DUE_BATCH);
 	worker->pass_due_by_at = now + Max((now - began) * PASS_BY_REST, MIN_PASS_BY_REST);
 }
 

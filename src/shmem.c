@@ -223,11 +223,12 @@ void
 shmem_tell_worker(Oid database, const BlockSet *blocks)
 {
 	WorkerSlot *slot = state ? find_slot(database) : NULL;
+	bool		many = blockset_size(blocks) > MANY_BLOCKS;
 
 	if (slot == NULL)
 		return;
 	SpinLockAcquire(&slot->mutex);
-	blockset_add_all(blockset_size(blocks) > MANY_BLOCKS ? &slot->wide_news : &slot->news, blocks);
+	blockset_add_all(many ? &slot->wide_news : &slot->news, blocks);
 	SpinLockRelease(&slot->mutex);
 	if (pg_atomic_exchange_u32(&slot->expects, 0) == 1)
 		set_latch(slot->procno);

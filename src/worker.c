@@ -197,8 +197,8 @@ note_due(Worker *worker, const Job *job)
 {
 	TimestampTz due = job->outcome == OUTCOME_FAILED ? 0 : document_due(job);
 
-	if (due != 0 && due < worker->due_position)
-		worker->due_position = due;
+	if (due != 0)
+		worker->walk.due_again = Min(worker->walk.due_again, due < worker->due_position ? due : DT_NOEND);
 	if (due != 0 && worker->next_due != -1 &&
 		(worker->next_due == 0 || due < worker->next_due))
 		worker->next_due = due;
