@@ -34,7 +34,6 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
-#include "outbox.h"
 #include "query.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
@@ -259,7 +258,7 @@ after_statement(Node *parsetree)
 	{
 		shmem_request_probe(MyDatabaseId);	/* it may have made the extension */
 		shmem_wake_worker(MyDatabaseId);
-		outbox_notify_prepared();
+		shmem_tell_prepared(MyDatabaseId);
 	}
 	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt) ||
 			 IsA(parsetree, AlterDatabaseStmt))
