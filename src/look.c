@@ -10,6 +10,7 @@
 #include "document.h"
 #include "look.h"
 #include "mixpeek_docs.h"
+#include "shmem.h"
 #include "utils/timestamp.h"
 
 /* Keys that are due are read so many at once where none of the last ones could be taken. */
@@ -147,7 +148,7 @@ worker_look_skipped(Worker *worker, double now)
 void
 worker_look_round(Worker *worker, bool woken, bool settings)
 {
-	if (settings || limits_now() - worker->walk.walked_at > WALK_EVERY)
+	if (settings || !shmem_is_told() || limits_now() - worker->walk.walked_at > WALK_EVERY)
 		worker_look(worker);
 	else if (woken)
 		look_left(worker);

@@ -1284,13 +1284,14 @@ wait_is_over(Wait *wait)
 	bool		done;
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	PushActiveSnapshot(GetLatestSnapshot());
-	done = !outbox_any_before(wait->xmax, &wait->position);
-	PopActiveSnapshot();
-	if (done && wait->unfinished == NULL)
-		wait->unfinished = document_unfinished();
-	if (done)
-		done = document_all_finished(wait->unfinished);
+	if (wait->unfinished == NULL)
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		if (!outbox_any_before(wait->xmax, &wait->position))
+			wait->unfinished = document_unfinished();
+		PopActiveSnapshot();
+	}
+	done = wait->unfinished && document_all_finished(wait->unfinished);
 	guard_leave(&guard);
 	return done;
 }
