@@ -8,9 +8,8 @@
 #include "compat.h"
 
 #include "catalog/pg_class.h"
-#include "common/cryptohash.h"
 #include "common/hashfn.h"
-#include "common/sha2.h"
+#include "delegate.h"
 #include "document.h"
 #include "lib/stringinfo.h"
 #include "look.h"
@@ -19,6 +18,8 @@
 #include "mixpeek_docs.h"
 #include "origin.h"
 #include "outbox.h"
+#include "rendering.h"
+#include "rows.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -36,8 +37,6 @@
 /* Keys that one "look at every row" entry becomes at a time. */
 #define EXPANSION_CHUNK	1000
 
-/* The API's store holds up to 16 MB a document. */
-#define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
 
 /*
  * The longest key that the primary key of mixpeek.documents has room for, with
@@ -46,9 +45,6 @@
  */
 #define MAX_KEY_BYTES		2000
 #define LONG_KEY_SHOWN		200
-
-/* So many rows of a table may take mixpeek.read_timeout in one claim. */
-#define MAX_READ_TIMEOUTS	3
 
 /* Entries that mean nothing are reported once in so many seconds. */
 #define NONSENSE_EVERY	60
@@ -159,6 +155,8 @@ create_job(Worker *worker, Target *target, const char *key)
 	job->collection = MemoryContextStrdup(context, target->collection);
 	job->key = MemoryContextStrdup(context, key);
 	job->mirror = target->mirror;
+	if (job->mirror)
+		job->mirror->njobs++;
 	job->connection = target->connection;
 	job_key.relation = job->relation;
 	job_key.collection = job->collection;
@@ -174,29 +172,11 @@ create_job(Worker *worker, Target *target, const char *key)
 	return job;
 }
 
-static void
-forget_text(char **text, int *len)
-{
-	if (*text)
-		pfree(*text);
-	*text = NULL;
-	*len = 0;
-}
-
-static void
-forget_rendering(Job *job)
-{
-	if (job->wanted && job->connection)
-		job->connection->bytes -= job->content_len + job->features_len;
-	forget_text(&job->content, &job->content_len);
-	forget_text(&job->features, &job->features_len);
-}
-
 /* What the job has taken of its server's room and of memory. */
 static void
 release_claim(Job *job)
 {
-	forget_rendering(job);
+	rendering_forget(job);
 	if (job->claims)
 		job->connection->claimed--;
 	job->claims = false;
@@ -209,6 +189,8 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
+	if (job->mirror)
+		job->mirror->njobs--;
 	release_claim(job);
 	leave_context(worker, job->context);
 }
@@ -216,9 +198,21 @@ worker_free_job(Worker *worker, Job *job)
 void
 worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 {
-	release_claim(job);	/* it may wait for long if somebody has locked the table */
 	job->outcome = outcome;
 	job->error = error ? MemoryContextStrdup(job->context, error) : NULL;
+	if (!delegate_wants_write_back(job))
+	{
+		worker_settle_job(worker, job);
+		return;
+	}
+	rendering_forget(job);		/* but it still counts among its connection's, so that not too many wait */
+	dlist_push_tail(&worker->to_write, &job->node);
+}
+
+void
+worker_settle_job(Worker *worker, Job *job)
+{
+	release_claim(job);			/* it may wait for long if somebody has locked the table */
 	if (worker->nended++ == 0)
 		worker->ended_at = limits_now();
 	dlist_push_tail(&worker->ended, &job->node);
@@ -261,7 +255,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	Job		   *job = find_job(worker, relation, collection, key);
 	Target	   *target;
 
-	if (job && list_member_ptr(claim->jobs, job))
+	if (job && !job->read && list_member_ptr(claim->jobs, job))
 		return job;
 	if (job && !WEAKENED(WEAKEN_IN_FLIGHT_GUARD))
 	{
@@ -271,7 +265,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
 		look_later(worker, LOCK_DELAY);
-	if (target->blocked_until > 0 || !look_has_room(target))
+	if (target->blocked_until > 0 || !look_has_room(target) || !delegate_is_served(worker, target))
 		return NULL;
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
@@ -296,16 +290,47 @@ scan_keys(void *arg)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
 	else if (expansion->target->mirror)
-		expansion->keys = mirror_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
+		expansion->keys = rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
 }
 
-static bool
-expand(Claim *claim, const OutboxEntry *entry)
+void
+worker_cannot_list(Worker *worker, Target *target, const char *problem)
 {
-	Expansion	expansion = {0};
-	char	  **keys;
+	ereport(LOG,
+			(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
+					target->relation, problem)));
+	target->blocked_until = limits_now() + PROBLEM_DELAY;
+	look_later(worker, PROBLEM_DELAY);
+}
+
+/* The keys that an entry stands for next become entries, and its place moves on. */
+static void
+put_expansion(Claim *claim, OutboxEntry *entry, List *listed)
+{
+	char	  **keys = palloc(sizeof(char *) * (list_length(listed) + 1));
 	int			n = 0;
 	ListCell   *lc;
+
+	foreach(lc, listed)
+		keys[n++] = lfirst(lc);
+	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n, &claim->worker->walk.news);
+	if (n == EXPANSION_CHUNK)
+		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1,
+				   &claim->worker->walk.news);
+	if (entry->key == NULL)
+	{
+		outbox_remove_expansions(entry);
+		claim->expanded = lappend(claim->expanded, entry);
+	}
+	claim->taken = lappend(claim->taken, entry);
+	claim->worker->look = true;
+}
+
+/* False if the entry is left for later. */
+static bool
+expand(Claim *claim, OutboxEntry *entry)
+{
+	Expansion	expansion = {0};
 	Target	   *target = targets_get(claim->worker->targets, entry->relation, entry->collection);
 	char	   *problem;
 
@@ -314,26 +339,25 @@ expand(Claim *claim, const OutboxEntry *entry)
 		look_later(claim->worker, LOCK_DELAY);
 		return false;
 	}
-	expansion.target = target;
-	expansion.entry = entry;
-	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout);
-	if (problem)
+	if (entry->operation == OUTBOX_ALL_ROWS && target->mirror && !target->mirror->native)
 	{
-		ereport(LOG,
-				(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
-						entry->relation, problem)));
-		target->blocked_until = limits_now() + PROBLEM_DELAY;
-		look_later(claim->worker, PROBLEM_DELAY);
+		if (target->mirror->problem)
+			worker_cannot_list(claim->worker, target, target->mirror->problem);
+		else if (delegate_is_served(claim->worker, target))
+		{
+			delegate_scan(claim->worker, target, entry, EXPANSION_CHUNK);
+			return true;
+		}
 		return false;
 	}
-	keys = palloc(sizeof(char *) * (list_length(expansion.keys) + 1));
-	foreach(lc, expansion.keys)
-		keys[n++] = lfirst(lc);
-	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n, &claim->worker->walk.news);
-	if (n == EXPANSION_CHUNK)
-		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1,
-				   &claim->worker->walk.news);
-	return true;
+	expansion.target = target;
+	expansion.entry = entry;
+	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout, NULL);
+	if (problem)
+		worker_cannot_list(claim->worker, target, problem);
+	else
+		put_expansion(claim, entry, expansion.keys);
+	return problem == NULL;
 }
 
 /* An expansion from the start stands for all others that wait. */
@@ -354,20 +378,13 @@ is_expanded(const Claim *claim, const OutboxEntry *entry)
 	return false;
 }
 
-static void
+static bool
 take_expansion(Claim *claim, OutboxEntry *entry)
 {
 	if (!is_expanded(claim, entry))
-	{
-		if (!expand(claim, entry))
-			return;
-		if (entry->key == NULL)
-		{
-			outbox_remove_expansions(entry);
-			claim->expanded = lappend(claim->expanded, entry);
-		}
-	}
+		return expand(claim, entry);
 	claim->taken = lappend(claim->taken, entry);
+	return true;
 }
 
 /* Nobody but a superuser's hand can have put it in. */
@@ -384,7 +401,8 @@ is_nonsense(const OutboxEntry *entry)
 		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !all);
 }
 
-static void
+/* False if the entry is left for later. */
+static bool
 take_entry(Claim *claim, OutboxEntry *entry)
 {
 	Job		   *job;
@@ -393,16 +411,13 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	{
 		claim->nonsense++;
 		claim->taken = lappend(claim->taken, entry);
-		return;
+		return true;
 	}
 	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
-	{
-		take_expansion(claim, entry);
-		return;
-	}
+		return take_expansion(claim, entry);
 	job = claim_key(claim, entry->relation, entry->collection, storable_key(entry->key));
 	if (job == NULL)
-		return;
+		return false;
 	if (strlen(entry->key) > MAX_KEY_BYTES)
 	{
 		job->long_key = strlen(entry->key);
@@ -417,7 +432,8 @@ take_entry(Claim *claim, OutboxEntry *entry)
 		job->dirty = true;
 		job->refresh = false;
 	}
-	claim->taken = lappend(claim->taken, entry);
+	job->entries = lappend(job->entries, entry);
+	return true;
 }
 
 /* An entry is left where it is: since its key is under way, or since its mirror takes none just now. */
@@ -445,6 +461,22 @@ report_nonsense(int n)
 	not_before = limits_now() + NONSENSE_EVERY;
 }
 
+void
+worker_leave_job(Worker *worker, Job *job)
+{
+	ListCell   *lc;
+
+	foreach(lc, job->entries)
+	{
+		OutboxEntry *entry = lfirst(lc);
+
+		walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), false);
+	}
+	if (job->due)
+		walk_leave_due(worker, job->relation, job->collection, job->due);
+	worker_free_job(worker, job);
+}
+
 static void
 take_outbox(Claim *claim, int limit)
 {
@@ -454,8 +486,7 @@ take_outbox(Claim *claim, int limit)
 	{
 		OutboxEntry *entry = lfirst(lc);
 
-		take_entry(claim, entry);
-		if (claim->taken == NIL || llast(claim->taken) != entry)
+		if (!take_entry(claim, entry))
 			leave_entry(claim->worker, entry);
 	}
 	walk_end(claim->worker, worker_wants_keys(claim->worker));
@@ -467,12 +498,16 @@ static void
 take_due_key(Claim *claim, const DueKey *key)
 {
 	Worker	   *worker = claim->worker;
+	Job		   *job;
 
 	if (list_length(claim->jobs) >= CLAIM_MAX)
 		worker->next_due = -1;
 	else if (!walk_excludes(worker, key->relation, key->collection) &&
-			 claim_key(claim, key->relation, key->collection, key->key))
+			 (job = claim_key(claim, key->relation, key->collection, key->key)) != NULL)
+	{
+		job->due = key->due;
 		return;
+	}
 	if (find_job(worker, key->relation, key->collection, key->key))
 		worker->walk.busy_due = Min(worker->walk.busy_due, key->due);
 	else
@@ -518,160 +553,102 @@ to_utf8(Job *job, const char *text, int len, int *utf8_len)
 	return memcpy(MemoryContextAlloc(job->context, *utf8_len + 1), utf8, *utf8_len + 1);
 }
 
-static void
-hash_text(pg_cryptohash_ctx *hasher, const char *text, int len, ContentHash *hash)
+/* The rows of a mirror that are read here. */
+typedef struct Rows
 {
-	if (pg_cryptohash_init(hasher) < 0 ||
-		pg_cryptohash_update(hasher, (const uint8 *) text, len) < 0 ||
-		pg_cryptohash_final(hasher, hash->bytes, HASH_LENGTH) < 0)
-		elog(ERROR, "could not compute SHA-256 hash");
-	hash->known = true;
-}
-
-typedef struct ReadCall
-{
-	Worker	   *worker;
-	Mirror	   *mirror;
-	char	  **keys;
-	int			nkeys;
-	pg_cryptohash_ctx *hasher;	/* one for all rows */
-} ReadCall;
-
-/* Called for each row that a mirror's query finds, within the guard. */
-static void
-render_row(void *arg, const char *key, const TemplateRow *found)
-{
-	ReadCall   *call = arg;
-	const Mirror *mirror = call->mirror;
-	Job		   *job = find_job(call->worker, mirror->relation, mirror->arguments.collection, key);
-	TemplateRow row = *found;
-	StringInfoData content;
-	StringInfoData features;
-
-	if (job == NULL || job->wanted)
-		return;					/* an equal key with another text */
-	if (job->marker)
-		row.marker = job->marker;
-	initStringInfo(&content);
-	initStringInfo(&features);
-	template_render(job->mirror->template, &row, &content, &features);
-	if (content.len + features.len > MAX_DOCUMENT_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the document has %d bytes, more than the API stores (%d)",
-						content.len + features.len, MAX_DOCUMENT_BYTES)));
-	job->content = to_utf8(job, content.data, content.len, &job->content_len);
-	if (job->mirror->template->has_features)
-		job->features = to_utf8(job, features.data, features.len, &job->features_len);
-	hash_text(call->hasher, job->content, job->content_len, &job->content_hash);
-	if (job->features_len > 0)
-		hash_text(call->hasher, job->features, job->features_len, &job->features_hash);
-	else
-		job->features_hash = NO_HASH;
-	job->wanted = true;
-	job->connection->bytes += job->content_len + job->features_len;
-	job->connection->mean_bytes +=
-		(job->content_len + job->features_len - job->connection->mean_bytes) / 10;
-}
+	int			n;
+	Job		  **jobs;
+} Rows;
 
 static void
-read_rows(void *arg)
+take_row(void *arg, int i, const RenderedRow *row)
 {
-	ReadCall   *call = arg;
+	Job		   *job = ((Rows *) arg)->jobs[i];
 
-	call->hasher = pg_cryptohash_create(PG_SHA256);
-	mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call);
-	pg_cryptohash_free(call->hasher);
+	rendering_begin(job, row->content_len, row->features ? row->features_len : -1);
+	memcpy(job->content, row->content, row->content_len);
+	if (row->features)
+		memcpy(job->features, row->features, row->features_len);
+	rendering_end(job);
 }
 
-typedef struct KeyCall
-{
-	Mirror	   *mirror;
-	char	   *key;
-} KeyCall;
-
-static void
-parse_key(void *arg)
-{
-	KeyCall    *call = arg;
-
-	mirror_check_key(call->mirror, call->key);
-}
-
-/* A key of which the table's present key columns can hold none: there is no such row. */
+/* What became of a job's row; false if the job was left, as there is no room for its bytes. */
 static bool
-has_no_row(Mirror *mirror, char *key)
+take_row_end(Worker *worker, Job *job, RowEnd end, const char *problem)
 {
-	KeyCall		call = {mirror, key};
-	int			sqlstate;
-
-	return guard_call_sqlstate(parse_key, &call, &sqlstate) != NULL &&
-		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION;
+	if (end != ROW_FOUND)
+	{
+		rendering_forget(job);
+		job->wanted = false;
+	}
+	if (end == ROW_FAILED)
+		job->error = MemoryContextStrdup(job->context, problem);
+	job->put_off = end == ROW_PUT_OFF;
+	if (end != ROW_LEFT)
+		return true;
+	job->connection->full = job->connection->excluded = true;
+	worker_leave_job(worker, job);
+	return false;
 }
 
-static void
-unread(Job *job)
-{
-	forget_rendering(job);
-	job->wanted = false;
-}
-
-/*
- * Reads the rows of jobs, all of one mirror: together, and where that fails
- * one by one, so that a row that cannot be rendered fails alone.  Where rows take
- * so long that other tables would wait for them, some are left for later.
- */
-static void
+/* Reads the rows of some jobs, all of one mirror; returns those that were not left. */
+static List *
 read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 {
-	ReadCall	call = {worker, mirror, palloc(sizeof(char *) * list_length(jobs)), 0, NULL};
-	double		give_up_at;
+	Reading		reading = {.mirror = mirror, .take_row = take_row};
+	Rows		rows = {0, palloc(sizeof(Job *) * list_length(jobs))};
+	Connection *connection = ((Job *) linitial(jobs))->connection;
+	List	   *read = NIL;
 	ListCell   *lc;
 
-	foreach(lc, jobs)
-		call.keys[call.nkeys++] = ((Job *) lfirst(lc))->key;
-	if (guard_call_within(read_rows, &call, mixpeek_read_timeout) == NULL)
-		return;
-	give_up_at = limits_now() + MAX_READ_TIMEOUTS * mixpeek_read_timeout / 1000.0;
-	foreach(lc, jobs)			/* what it had rendered is rendered again, row by row */
-		unread(lfirst(lc));
+	reading.keys = palloc0(sizeof(ReadKey) * list_length(jobs));
+	reading.arg = &rows;
+	reading.room = rendering_room(connection);
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
-		char	   *problem;
 
-		call.keys = &job->key;
-		call.nkeys = 1;
-		job->put_off = limits_now() >= give_up_at;
-		if (job->put_off)
-			continue;
-		problem = guard_call_within(read_rows, &call, mixpeek_read_timeout);
-		if (problem)
-		{
-			unread(job);
-			if (!has_no_row(mirror, job->key))
-				job->error = MemoryContextStrdup(job->context, problem);
-		}
+		reading.keys[rows.n].key = job->key;
+		reading.keys[rows.n].marker = job->marker;
+		rows.jobs[rows.n++] = job;
 	}
+	reading.nkeys = rows.n;
+	reading_run(&reading);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (take_row_end(worker, rows.jobs[i], reading.keys[i].end, reading.keys[i].problem))
+			read = lappend(read, rows.jobs[i]);
+	}
+	return read;
 }
 
-static bool
-needs_row(const Job *job)
+bool
+worker_needs_row(const Job *job)
 {
 	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0;
 }
 
-static void
+static bool
+is_read_here(const Job *job)
+{
+	return worker_needs_row(job) && !job->read;
+}
+
+/* Reads the rows of all jobs that need one and have none; returns the jobs that were not left. */
+static List *
 read_all(Worker *worker, List *jobs)
 {
 	List	   *mirrors = NIL;
+	List	   *others = NIL;
 	ListCell   *lc;
 	ListCell   *lc2;
 
 	foreach(lc, jobs)
 	{
-		if (needs_row(lfirst(lc)))
+		if (is_read_here(lfirst(lc)))
 			mirrors = list_append_unique_ptr(mirrors, ((Job *) lfirst(lc))->mirror);
+		else
+			others = lappend(others, lfirst(lc));
 	}
 	foreach(lc, mirrors)
 	{
@@ -679,11 +656,78 @@ read_all(Worker *worker, List *jobs)
 
 		foreach(lc2, jobs)
 		{
-			if (needs_row(lfirst(lc2)) && ((Job *) lfirst(lc2))->mirror == lfirst(lc))
+			if (is_read_here(lfirst(lc2)) && ((Job *) lfirst(lc2))->mirror == lfirst(lc))
 				group = lappend(group, lfirst(lc2));
 		}
-		read_mirror(worker, lfirst(lc), group);
+		others = list_concat(others, read_mirror(worker, lfirst(lc), group));
 	}
+	return others;
+}
+
+/*
+ * What agents have read
+ */
+
+static void
+reset_stored(Job *job)
+{
+	job->stored = job->taken_for_new = job->in_doubt = false;
+	ItemPointerSetInvalid(&job->line);
+	job->document_id = NULL;
+	job->told_content.known = job->told_features.known = false;
+	job->intent_content.known = job->intent_features.known = false;
+	job->attempts = job->looks = 0;
+	job->server = NULL;
+	job->marker = NULL;
+	job->next_attempt_at = 0;
+	job->state = NULL;
+}
+
+/* What is stored of the key is fetched again. */
+static void
+take_read_job(void *arg, Job *job, RowEnd end, const char *problem)
+{
+	Claim	   *claim = arg;
+
+	job->read = true;
+	job->read_marker = job->marker;
+	reset_stored(job);
+	if (take_row_end(claim->worker, job, end, problem))
+		claim->jobs = lappend(claim->jobs, job);
+}
+
+static void
+take_scanned(void *arg, OutboxEntry *entry, List *keys)
+{
+	put_expansion(arg, entry, keys);
+}
+
+static const char *
+marker_of(Job *job, const char *stored)
+{
+	return stored ? stored : psprintf("%s%s", job->mirror->marker_prefix, job->key);
+}
+
+/* What was stored of a key when its row was handed to an agent may have changed: then it is looked at again. */
+static List *
+drop_outdated(Worker *worker, List *jobs)
+{
+	List	   *kept = NIL;
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+	{
+		Job		   *job = lfirst(lc);
+
+		if (!job->read || strcmp(marker_of(job, job->marker), marker_of(job, job->read_marker)) == 0)
+		{
+			kept = lappend(kept, job);
+			continue;
+		}
+		worker_free_job(worker, job);
+		worker_look(worker);
+	}
+	return kept;
 }
 
 /*
@@ -704,7 +748,7 @@ fetch_known(List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		job->taken_for_new = job->inserted && needs_row(job);
+		job->taken_for_new = job->inserted && worker_needs_row(job);
 		if (!job->taken_for_new)
 			known = lappend(known, job);
 	}
@@ -742,8 +786,9 @@ look_at_known(Worker *worker, Job *job)
 	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1,
 			   seen ? &worker->walk.news : &worker->walk.later);
 	worker_free_job(worker, job);
-	worker->look = worker->look || seen;
-	if (!seen)
+	if (seen)
+		worker->look = true;
+	else
 		look_later(worker, LOCK_DELAY);
 }
 
@@ -1019,6 +1064,7 @@ worker_claim(Worker *worker)
 	List	   *queued = NIL;
 	ListCell   *lc;
 	int			limit;
+	bool		answers;
 
 	shmem_expect_changes();		/* what is committed from here on may not be seen */
 	if (!may_touch_documents(worker))
@@ -1026,10 +1072,12 @@ worker_claim(Worker *worker)
 	if (worker->unrecovered)
 		recover(worker);
 	look_reload(worker);
+	look_exclude(worker);
+	answers = delegate_has_answers(worker);
+	delegate_take_answers(worker, take_read_job, take_scanned, &claim);
 	limit = look_widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
-	look_exclude(worker);
 	if (due)
 		take_due(&claim, half_for_due(worker, limit));
 	if (list_length(claim.jobs) < limit)
@@ -1047,8 +1095,12 @@ worker_claim(Worker *worker)
 		if (!job->dirty && job->stored && strcmp(job->state, "mirrored") == 0)
 			job->refresh = true;
 	}
-	read_all(worker, claim.jobs);
+	claim.jobs = read_all(worker, delegate_reads(worker, claim.jobs));
+	rendering_hash(claim.jobs);
 	fetch_unclear(claim.jobs);
+	claim.jobs = drop_outdated(worker, claim.jobs);
+	foreach(lc, claim.jobs)
+		claim.taken = list_concat(claim.taken, ((Job *) lfirst(lc))->entries);
 	foreach(lc, claim.jobs)
 	{
 		Job		   *job = lfirst(lc);
@@ -1063,8 +1115,15 @@ worker_claim(Worker *worker)
 			intended = lappend(intended, job);
 	}
 	document_intend(intended);
+	worker->intends = intended != NIL;
 	document_postpone(refreshed);
 	outbox_remove(claim.taken);
+	delegate_forget_answers(worker);
+	if (answers && worker->skipped)
+	{
+		worker->skipped = false;
+		worker_look_busy(worker);
+	}
 	foreach(lc, queued)
 	{
 		Job		   *job = lfirst(lc);

@@ -7,9 +7,11 @@
  */
 #include "compat.h"
 
+#include "delegate.h"
 #include "document.h"
 #include "look.h"
 #include "mixpeek_docs.h"
+#include "rendering.h"
 #include "shmem.h"
 #include "utils/timestamp.h"
 
@@ -28,7 +30,7 @@ connection_room(Connection *connection)
 {
 	if (connection->server == NULL)
 		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
-	if (connection->bytes >= MAX_BYTES)
+	if (connection->full || connection->bytes >= MAX_BYTES)
 		return 0;
 	return Min(limits_room(&connection->limits, limits_now(), connection->claimed),
 			   1 + (int) ((MAX_BYTES - connection->bytes) / connection->mean_bytes));
@@ -93,7 +95,7 @@ worker_may_claim(Worker *worker)
 {
 	if (worker_is_paused(worker))
 		return false;
-	return walk_delay(worker, limits_now()) == 0 || look_may_read_due(worker) || targets_have_changed(worker->targets);
+	return delegate_has_answers(worker) || walk_delay(worker, limits_now()) == 0 || look_may_read_due(worker) || targets_have_changed(worker->targets);
 }
 
 void
@@ -105,8 +107,8 @@ worker_look(Worker *worker)
 }
 
 /* What was left in the outbox, and among the keys that are due, and may be taken now. */
-static void
-look_left(Worker *worker)
+void
+worker_look_left(Worker *worker)
 {
 	walk_look_left(worker);
 	worker->next_due = -1;
@@ -124,7 +126,7 @@ worker_look_excluded(Worker *worker)
 		if (!connection->excluded || !wants_keys(connection))
 			continue;
 		connection->excluded = false;
-		look_left(worker);
+		worker_look_left(worker);
 	}
 }
 
@@ -141,7 +143,7 @@ worker_look_skipped(Worker *worker, double now)
 	if (worker->skipped_until == 0 || worker->skipped_until > now)
 		return;
 	worker->skipped_until = 0;
-	look_left(worker);
+	worker_look_left(worker);
 }
 
 /* Nobody tells of what somebody has put into our tables by hand, but now and then it is found. */
@@ -151,7 +153,7 @@ worker_look_round(Worker *worker, bool woken, bool settings)
 	if (settings || !shmem_is_told() || limits_now() - worker->walk.walked_at > WALK_EVERY)
 		worker_look(worker);
 	else if (woken)
-		look_left(worker);
+		worker_look_left(worker);
 }
 
 bool
@@ -183,12 +185,13 @@ look_exclude(Worker *worker)
 	{
 		Target	   *target = lfirst(lc);
 		bool		wanted = target->connection == NULL || wants_keys(target->connection);
+		bool		served = delegate_is_served(worker, target);
 
 		if (!wanted)
 			target->connection->excluded = true;
 		if (target->blocked_until > now)
 			look_later(worker, target->blocked_until - now);
-		if (target->blocked_until > now || !wanted)
+		if (target->blocked_until > now || !wanted || !served)
 			walk_exclude(worker, target->relation, target->collection, false);
 		else if (target->connection && target->connection->limits.down)
 			walk_exclude(worker, target->relation, target->collection, true);
@@ -253,7 +256,7 @@ look_reload(Worker *worker)
 	ListCell   *lc;
 
 	if (targets_reload(worker->targets))
-		look_left(worker);
+		worker_look_left(worker);
 	foreach(lc, worker->targets->connections)
 	{
 		Connection *connection = lfirst(lc);
@@ -265,6 +268,6 @@ look_reload(Worker *worker)
 											 &connection->hurry_position, connection->hurry_batch);
 		if (position == connection->hurry_position)
 			connection->hurry_batch *= 2;	/* so many have one time */
-		look_left(worker);
+		worker_look_left(worker);
 	}
 }

@@ -466,6 +466,46 @@ outbox_init(void)
  * Worker's side
  */
 
+static TransactionId
+slot_xmin(TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	return DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+}
+
+static bool
+is_text(TupleTableSlot *slot, int column, const char *s)
+{
+	bool		isnull;
+	Datum		datum = slot_getattr(slot, column, &isnull);
+
+	return isnull || s == NULL ? isnull && s == NULL : text_is(DatumGetTextPP(datum), s, strlen(s));
+}
+
+/* Is this the entry that was read, or has another one come in its place? */
+static bool
+is_entry(TupleTableSlot *slot, const OutboxEntry *entry)
+{
+	bool		isnull;
+
+	return slot_xmin(slot) == entry->xmin &&
+		DatumGetObjectId(slot_getattr(slot, 1, &isnull)) == entry->relation &&
+		DatumGetChar(slot_getattr(slot, 2, &isnull)) == entry->operation &&
+		is_text(slot, 3, entry->collection) && is_text(slot, 4, entry->key);
+}
+
+OutboxEntry *
+outbox_copy_entry(const OutboxEntry *entry)
+{
+	OutboxEntry *copy = palloc(sizeof(OutboxEntry));
+
+	*copy = *entry;
+	copy->collection = pstrdup(entry->collection);
+	copy->key = entry->key ? pstrdup(entry->key) : NULL;
+	return copy;
+}
+
 static OutboxEntry *
 make_entry(TupleTableSlot *slot)
 {
@@ -473,6 +513,7 @@ make_entry(TupleTableSlot *slot)
 
 	slot_getallattrs(slot);
 	entry->tid = slot->tts_tid;
+	entry->xmin = slot_xmin(slot);
 	entry->relation = DatumGetObjectId(slot->tts_values[0]);
 	entry->operation = DatumGetChar(slot->tts_values[1]);
 	entry->collection = TextDatumGetCString(slot->tts_values[2]);
@@ -575,8 +616,9 @@ outbox_remove(const List *entries)
 		OutboxEntry *entry = lfirst(lc);
 		TM_FailureData failure;
 
-		/* somebody may have forgotten the table's entries meanwhile, or do so just now */
-		if (table_tuple_fetch_row_version(outbox, &entry->tid, GetActiveSnapshot(), slot))
+		/* somebody may do so just now */
+		if (table_tuple_fetch_row_version(outbox, &entry->tid, GetActiveSnapshot(), slot) &&
+			is_entry(slot, entry))
 			(void) table_tuple_delete(outbox, &entry->tid, GetCurrentCommandId(true), GetActiveSnapshot(),
 									  InvalidSnapshot, true, &failure, false);
 	}
@@ -650,7 +692,7 @@ static bool
 is_before(TupleTableSlot *slot, TransactionId xmax)
 {
 	bool		isnull;
-	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+	TransactionId xmin = slot_xmin(slot);
 	char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
 
 	if (TransactionIdIsNormal(xmin) && TransactionIdIsCurrentTransactionId(xmin))

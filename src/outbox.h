@@ -38,6 +38,7 @@ extern void outbox_notify(void);
 typedef struct OutboxEntry
 {
 	ItemPointerData tid;
+	TransactionId xmin;			/* who wrote it */
 	Oid			relation;
 	char		operation;
 	char	   *collection;
@@ -65,8 +66,14 @@ typedef struct OutboxRead
  */
 extern List *outbox_read(OutboxRead *read, BlockSet *set);
 
-/* Removes entries that have been taken up. */
+/*
+ * Removes entries that have been taken up, those that still stand where they were read:
+ * somebody may have forgotten them, or have written the table anew.
+ */
 extern void outbox_remove(const List *entries);
+
+/* A copy in the current memory context. */
+extern OutboxEntry *outbox_copy_entry(const OutboxEntry *entry);
 
 /* Removes all visible entries that say the same "all" as this one, which has no key. */
 extern void outbox_remove_expansions(const OutboxEntry *entry);

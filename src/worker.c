@@ -40,6 +40,7 @@
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/extension.h"
+#include "delegate.h"
 #include "document.h"
 #include "executor/spi.h"
 #include "member.h"
@@ -73,9 +74,6 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 /* Settle when so many jobs have ended, or the first of them this long ago. */
 #define SETTLE_JOBS		64
 #define SETTLE_DELAY	0.01
-
-/* So many write-backs may take mixpeek.read_timeout at once; the others are done later. */
-#define MAX_WRITE_TIMEOUTS	3
 
 /* Jobs whose table is locked are settled later, in seconds. */
 #define LOCKED_DELAY	0.5
@@ -151,46 +149,6 @@ commit(Worker *worker, const GuardState *guard, bool flush)
  * Settle
  */
 
-/* The row's own columns, if the mirror has some; a user's trigger may fail. */
-typedef struct WriteBackCall
-{
-	Job		   *job;
-	bool		done;
-} WriteBackCall;
-
-static void
-write_back_guarded(void *arg)
-{
-	WriteBackCall *call = arg;
-	Job		   *job = call->job;
-
-	call->done = ConditionalLockRelationOid(job->relation, RowExclusiveLock) &&
-		mirror_write_back(job->mirror, job->key, job->document_id, job->enrichments);
-}
-
-static void
-write_back(Worker *worker, Job *job, double give_up_at)
-{
-	WriteBackCall call = {job, false};
-	char	   *problem = NULL;
-
-	if (job->outcome != OUTCOME_MIRRORED || !job->answered || job->mirror == NULL ||
-		(job->mirror->document_id_attnum == 0 && job->mirror->enrichments_attnum == 0))
-		return;
-	if (limits_now() < give_up_at)
-		problem = guard_call_within(write_back_guarded, &call, mixpeek_read_timeout);
-	if (problem)
-		job->error = MemoryContextStrdup(job->context,
-										 psprintf("could not write to the table's columns: %s", problem));
-	else if (!call.done)
-	{
-		job->write_back_missed = true;
-		job->looks = 0;
-	}
-	if (!shmem_is_told())
-		worker_look(worker);	/* the owner's triggers may have changed more than that */
-}
-
 /* The wait must end when the first of the settled keys is due again. */
 static void
 note_due(Worker *worker, const Job *job)
@@ -214,7 +172,6 @@ settle(Worker *worker)
 	List	   *jobs = NIL;
 	List	   *settled = NIL;
 	dlist_mutable_iter iter;
-	double		give_up_at;
 	ListCell   *lc;
 
 	dlist_foreach_modify(iter, &worker->ended)
@@ -227,9 +184,6 @@ settle(Worker *worker)
 		worker->nended--;
 		jobs = lappend(jobs, job);
 	}
-	give_up_at = limits_now() + MAX_WRITE_TIMEOUTS * mixpeek_read_timeout / 1000.0;
-	foreach(lc, jobs)
-		write_back(worker, lfirst(lc), give_up_at);
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));
@@ -262,17 +216,18 @@ settle_or_claim(Worker *worker, bool claim)
 {
 	GuardState	guard;
 	List	   *settled = NIL;
-	int			before = worker->njobs;
 
+	worker->intends = false;
 	begin(worker, &guard);
 	MemoryContextSwitchTo(worker->turn_context);
 	if (claim)
 		worker_claim(worker);
 	else
 		settled = settle(worker);
-	commit(worker, &guard, worker->njobs > before);
+	commit(worker, &guard, worker->intends);
+	delegate_send(worker);
 	free_jobs(worker, settled);
-	targets_sweep(worker->targets, worker->njobs == 0);
+	targets_sweep(worker->targets);
 }
 
 /*
@@ -379,6 +334,8 @@ start_request(Worker *worker, Request *request)
 	worker->running++;
 	http_start(worker->http, connection->server, method, path.data, body, len,
 			   limits_at_once(&connection->limits), request);
+	if (body)
+		pfree(body);			/* it may be large, and libcurl has its own */
 }
 
 /* Takes the queue's first job, and for a look-up others that go along. */
@@ -928,8 +885,12 @@ time_to_next_turn(Worker *worker, double until_send)
 	double		until_walk;
 	ListCell   *lc;
 
+	double		agents = agents_wait(worker->agents);
+
 	if (worker_may_claim(worker))
 		return 0;
+	if (agents >= 0)
+		wait_at_most(&wait, agents);
 	if (worker->nended > 0)
 		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
 	if (worker_is_paused(worker))
@@ -966,6 +927,7 @@ turn(Worker *worker)
 
 	MemoryContextReset(worker->turn_context);
 	MemoryContextSwitchTo(worker->turn_context);
+	delegate_turn(worker);
 	worker_look_skipped(worker, now);
 	worker_look_excluded(worker);
 	settle = settle_now(worker, now);
@@ -975,6 +937,7 @@ turn(Worker *worker)
 		http_push(worker->http);
 		settle_or_claim(worker, !settle);
 	}
+	delegate_turn(worker);
 	wait = time_to_next_turn(worker, send_ready(worker));
 	log_in = tally_log(worker->tally, now, worker->njobs == 0 && wait != 0);
 	if (log_in >= 0)
@@ -995,6 +958,8 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->in_session = in_session;
 	worker->http = http_client_create(!in_session);
 	worker->targets = targets_create(context);
+	worker->agents = agents_create(context);
+	dlist_init(&worker->to_write);
 	worker->tally = tally_create();
 	worker->due_position = DT_NOBEGIN;
 	worker->unrecovered = true;
@@ -1108,8 +1073,8 @@ run_worker(void)
 }
 
 /* A database's or role's settings are meant for its clients. */
-static void
-override_settings(void)
+void
+worker_override_settings(void)
 {
 	static const struct
 	{
@@ -1147,8 +1112,9 @@ mixpeek_worker_main(Datum main_arg)
 	BackgroundWorkerUnblockSignals();
 	if (!shmem_attach_worker(database))
 		proc_exit(0);
+	COMPAT_GIVE_MEMORY_BACK();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	override_settings();
+	worker_override_settings();
 	if (extension_exists())
 	{
 		StartTransactionCommand();
@@ -1167,7 +1133,7 @@ mixpeek_worker_main(Datum main_arg)
 static bool
 sync_is_done(const Worker *worker)
 {
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1)
+	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || delegate_is_busy(worker))
 		return false;
 	return worker->next_due == 0 ||
 		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;

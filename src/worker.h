@@ -8,6 +8,7 @@
 #ifndef MIXPEEK_WORKER_H
 #define MIXPEEK_WORKER_H
 
+#include "agent.h"
 #include "connection.h"
 #include "guard.h"
 #include "storage/itemptr.h"
@@ -26,6 +27,11 @@ typedef struct Worker
 	HTAB	   *jobs;			/* by key: claimed and not yet settled */
 	int			njobs;
 	List	   *idle_contexts;	/* of jobs that are no more */
+	Agents	   *agents;
+	bool		intends;		/* the transaction records what will be sent: to be flushed */
+	List	   *delegated;		/* requests of a claim that are not handed over yet */
+	List	   *answers;		/* requests that agents have answered, for the next claim */
+	dlist_head	to_write;		/* jobs that wait for their row's columns to be written */
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
@@ -47,9 +53,6 @@ typedef struct Worker
 	bool		due_first;		/* of an odd number of keys, one more is due */
 } Worker;
 
-/* A server's rendered bodies that may wait at once; one row may always be claimed. */
-#define MAX_BYTES (16 * 1024 * 1024)
-
 /*
  * Takes keys out of the outbox and due ones out of mixpeek.documents, as many as
  * the servers' limits let be sent soon, reads their rows, records what will be
@@ -57,15 +60,28 @@ typedef struct Worker
  */
 extern void worker_claim(Worker *worker);
 
-/* Ends a job: it is settled with the next transaction. */
+/* Ends a job: it is written back, if it is to be, and settled with the next transaction. */
 extern void worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error);
+extern void worker_settle_job(Worker *worker, Job *job);
 extern void worker_free_job(Worker *worker, Job *job);
+
+/* Must the job's row be read? */
+extern bool worker_needs_row(const Job *job);
+
+/* Frees a job whose key cannot be taken now: its entries are looked at again when its mirror takes some. */
+extern void worker_leave_job(Worker *worker, Job *job);
+
+/* A table's keys cannot be listed, which is logged and tried again later. */
+extern void worker_cannot_list(Worker *worker, Target *target, const char *problem);
 
 /* The outbox, and due keys, may hold something that the walk has passed. */
 extern void worker_look(Worker *worker);
 
 /* Looks again where a server had no room and has some now. */
 extern void worker_look_excluded(Worker *worker);
+
+/* What was left may be taken now. */
+extern void worker_look_left(Worker *worker);
 
 /* The latch was set: somebody wants servers, and whose copy this is, looked at; settings have changed; or nothing of it. */
 extern void worker_look_round(Worker *worker, bool woken, bool settings);
@@ -82,6 +98,9 @@ extern bool worker_is_due(const Worker *worker);
 
 /* Nothing is claimed, whatever there is. */
 extern bool worker_is_paused(const Worker *worker);
+
+/* Sets what a database's or role's settings are not to change. */
+extern void worker_override_settings(void);
 
 /* Background worker entry point. */
 extern PGDLLEXPORT void mixpeek_worker_main(Datum main_arg);
