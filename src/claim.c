@@ -48,6 +48,9 @@
 #define MAX_KEY_BYTES		2000
 #define LONG_KEY_SHOWN		200
 
+/* Entries that mean nothing are reported once in so many seconds. */
+#define NONSENSE_EVERY	60
+
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
 
@@ -446,6 +449,22 @@ leave_entry(Worker *worker, const OutboxEntry *entry)
 	walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 }
 
+/* One line, and then at most one a minute, with the number since the one before. */
+static void
+report_nonsense(int n)
+{
+	static int	total = 0;
+	static double not_before = 0;
+
+	total += n;
+	if (n == 0 || limits_now() < not_before)
+		return;
+	ereport(LOG,
+			(errmsg("mixpeek_docs: %d entries of mixpeek.outbox that mean nothing were removed", total)));
+	total = 0;
+	not_before = limits_now() + NONSENSE_EVERY;
+}
+
 void
 worker_leave_job(Worker *worker, Job *job)
 {
@@ -475,10 +494,7 @@ take_outbox(Claim *claim, int limit)
 			leave_entry(claim->worker, entry);
 	}
 	walk_end(claim->worker, worker_wants_keys(claim->worker));
-	if (claim->nonsense > 0)
-		ereport(LOG,
-				(errmsg("mixpeek_docs: %d entries of mixpeek.outbox that mean nothing were removed",
-						claim->nonsense)));
+	report_nonsense(claim->nonsense);
 }
 
 /* A key that is due; where it cannot be taken, it is looked at again when that has changed. */

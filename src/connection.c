@@ -109,13 +109,30 @@ invalidate_servers(Datum arg, int cacheid, uint32 hashvalue)
 		((Connection *) lfirst(lc))->valid = false;
 }
 
+/* A statement on one server is nothing to the others; 0 stands for all, and says nothing of any. */
+static void
+invalidate_server(Datum arg, int cacheid, uint32 hashvalue)
+{
+	ListCell   *lc;
+
+	foreach(lc, current_targets ? current_targets->connections : NIL)
+	{
+		Connection *connection = lfirst(lc);
+
+		if (hashvalue != 0 && connection->server && connection->server_hash != hashvalue)
+			continue;
+		connection->valid = false;
+		connection->altered = connection->altered || hashvalue != 0;
+	}
+}
+
 static void
 register_callbacks(void)
 {
 	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_namespace, (Datum) 0);
 	CacheRegisterSyscacheCallback(CASTSOURCETARGET, invalidate_all, (Datum) 0);
-	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_servers, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_server, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, invalidate_servers, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, invalidate_servers, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, invalidate_servers, (Datum) 0);
@@ -165,6 +182,7 @@ load_server(void *arg)
 	MemoryContext old = MemoryContextSwitchTo(connection->context);
 
 	connection->server = mixpeek_server_get(connection->name, connection->owner);
+	connection->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(connection->server->serverid));
 	MemoryContextSwitchTo(old);
 }
 
@@ -174,6 +192,22 @@ same_limits(const MixpeekServer *a, const MixpeekServer *b)
 	return a->max_connections == b->max_connections &&
 		a->requests_per_minute == b->requests_per_minute &&
 		strcmp(a->base_url, b->base_url) == 0 && strcmp(a->api_key, b->api_key) == 0;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Something of others has changed: what this one was found to be still holds. */
+static bool
+is_unchanged(const MixpeekServer *a, const MixpeekServer *b)
+{
+	return same_limits(a, b) && a->serverid == b->serverid && a->userid == b->userid &&
+		same_text(a->namespace, b->namespace) && same_text(a->ca_file, b->ca_file) &&
+		a->connect_timeout == b->connect_timeout && a->request_timeout == b->request_timeout &&
+		a->create_unfindable == b->create_unfindable;
 }
 
 /* Keys have waited for the server to change, and now it has. */
@@ -191,12 +225,14 @@ load_connection(Connection *connection, MemoryContext parent)
 {
 	MemoryContext old_context = connection->context;
 	MixpeekServer *old_server = connection->server;
+	bool		altered = connection->altered;
 	char	   *problem;
 
 	connection->context = AllocSetContextCreate(parent, "mixpeek connection", ALLOCSET_SMALL_SIZES);
 	connection->server = NULL;
 	connection->problem = NULL;
 	connection->valid = true;
+	connection->altered = false;
 	problem = guard_call(load_server, connection);
 	if (problem)
 	{
@@ -205,7 +241,7 @@ load_connection(Connection *connection, MemoryContext parent)
 		if (!connection->problem_reported)
 			connection->retry_at = 0;	/* not that of an earlier problem */
 	}
-	else
+	else if (old_server == NULL || altered || !is_unchanged(old_server, connection->server))
 	{
 		bool		same = old_server != NULL && same_limits(old_server, connection->server);
 

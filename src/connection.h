@@ -28,6 +28,8 @@ typedef struct Connection
 	char	   *name;			/* the foreign server's */
 	Oid			owner;
 	bool		valid;			/* false: load it again */
+	bool		altered;		/* for a statement was about this server */
+	uint32		server_hash;	/* as invalidations name it */
 	MemoryContext context;		/* of server and problem */
 	MixpeekServer *server;		/* NULL: it cannot be used; see problem */
 	char	   *problem;

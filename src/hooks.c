@@ -37,7 +37,6 @@
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
 #include "pgstat.h"
-#include "outbox.h"
 #include "query.h"
 #include "secret.h"
 #include "shmem.h"
@@ -299,7 +298,7 @@ after_statement(Node *parsetree)
 	{
 		shmem_request_probe(MyDatabaseId);	/* it may have made the extension */
 		shmem_wake_worker(MyDatabaseId);
-		outbox_notify_prepared();
+		shmem_tell_prepared(MyDatabaseId);
 	}
 	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt) ||
 			 IsA(parsetree, AlterDatabaseStmt))

@@ -14,6 +14,7 @@
 #include "look.h"
 #include "mixpeek_docs.h"
 #include "rendering.h"
+#include "shmem.h"
 #include "utils/timestamp.h"
 
 /* Keys that are due are read so many at once where none of the last ones could be taken. */
@@ -24,7 +25,7 @@
 #define MIN_PASS_BY_REST	0.005
 
 /* Seconds after which the outbox is walked again, whether there is a reason or not. */
-#define WALK_EVERY		60
+#define WALK_EVERY		300
 
 static int
 connection_room(Connection *connection)
@@ -103,7 +104,7 @@ void
 worker_look(Worker *worker)
 {
 	walk_all(worker);
-	worker->due_position = DT_NOBEGIN;
+	worker->walk.due_again = DT_NOBEGIN;
 	worker->next_due = -1;
 }
 
@@ -151,7 +152,7 @@ worker_look_skipped(Worker *worker, double now)
 void
 worker_look_round(Worker *worker, bool woken, bool settings)
 {
-	if (settings || limits_now() - worker->walk.walked_at > WALK_EVERY)
+	if (settings || !shmem_is_told() || limits_now() - worker->walk.walked_at > WALK_EVERY)
 		worker_look(worker);
 	else if (woken)
 		worker_look_left(worker);
@@ -207,13 +208,16 @@ List *
 look_read_due(Worker *worker, int limit)
 {
 	TimestampTz now = clock_now();
-	int			n = worker->due_batch > 0 ? worker->due_batch : limit;
 	TimestampTz until = Min(worker->due_position, now + 1);
 	TimestampTz from = walk_first_due_left(worker);
+	bool		any_left = from < until;
+	bool		left = any_left && !worker->walk.due_turn;
+	int			n = worker->due_batch[left];
 	TimestampTz last;
 	List	   *due;
-	bool		left = from < until;
 
+	n = n > 0 ? n : limit;
+	worker->walk.due_turn = left;
 	if (!left)
 	{
 		from = until;
@@ -221,18 +225,16 @@ look_read_due(Worker *worker, int limit)
 	}
 	due = document_read_due(from, until, n);
 	last = due == NIL ? from : ((DueKey *) llast(due))->due;
-	if (list_length(due) < n)
-		last = Max(last, left ? DT_NOEND : last);
 	if (left)
-		walk_pass_due_left(worker, until, last);
+		walk_pass_due_left(worker, until, list_length(due) < n ? DT_NOEND : last);
 	else
 		worker->due_position = last;
-	if (list_length(due) == n || left)
+	if (list_length(due) == n || any_left)
 		worker->next_due = -1;
 	else
 		worker->next_due = document_next_due(now);
 	/* so many have one time that the next ones would be the same */
-	worker->due_batch = list_length(due) == n && last == from ? n * 2 : 0;
+	worker->due_batch[left] = list_length(due) == n && last == from ? n * 2 : 0;
 	return due;
 }
 
@@ -241,7 +243,8 @@ look_rest_due(Worker *worker, double began)
 {
 	double		now = limits_now();
 
-	worker->due_batch = Max(worker->due_batch, DUE_BATCH);
+	worker->due_batch[0] = Max(worker->due_batch[0], DUE_BATCH);
+	worker->due_batch[1] = Max(worker->due_batch[1], DUE_BATCH);
 	worker->pass_due_by_at = now + Max((now - began) * PASS_BY_REST, MIN_PASS_BY_REST);
 }
 

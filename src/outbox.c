@@ -365,15 +365,6 @@ outbox_notify(void)
 	wake_worker = true;
 }
 
-void
-outbox_notify_prepared(void)
-{
-	BlockSet	all = {0};
-
-	blockset_add_table(&all);
-	shmem_tell_worker(MyDatabaseId, &all);
-}
-
 static void
 at_xact_event(XactEvent event, void *arg)
 {
@@ -389,6 +380,9 @@ at_xact_event(XactEvent event, void *arg)
 				told = buffer.written;
 			buffer_forget();
 			break;
+		case XACT_EVENT_PREPARE:
+			shmem_note_prepared(MyDatabaseId, &buffer.written);
+			/* FALLTHROUGH */
 		default:
 			told.n = 0;
 			wake_worker = false;

@@ -34,9 +34,6 @@ extern void outbox_init(void);
 /* The transaction put entries in by other ways, nobody knows where: its commit tells the worker that. */
 extern void outbox_notify(void);
 
-/* So did one that was prepared, and is committed now. */
-extern void outbox_notify_prepared(void);
-
 /* Worker's side; all in a transaction with a snapshot. */
 typedef struct OutboxEntry
 {

@@ -37,9 +37,10 @@ typedef struct WorkerSlot
 	int			procno;			/* index into ProcGlobal->allProcs */
 	pg_atomic_uint32 expects;	/* 1: the next change is to set its latch */
 	pg_atomic_uint32 woken;		/* 1: it is to look round, whatever became of its latch */
-	slock_t		mutex;			/* of the two sets */
+	slock_t		mutex;			/* of the sets */
 	BlockSet	news;			/* blocks of the outbox with new entries */
 	BlockSet	wide_news;		/* those of transactions that filled many */
+	BlockSet	prepared;		/* those of transactions that were prepared */
 } WorkerSlot;
 
 /* A transaction that filled more blocks than this is one that others need not wait for. */
@@ -223,14 +224,44 @@ void
 shmem_tell_worker(Oid database, const BlockSet *blocks)
 {
 	WorkerSlot *slot = state ? find_slot(database) : NULL;
+	bool		many = blockset_size(blocks) > MANY_BLOCKS;
 
 	if (slot == NULL)
 		return;
 	SpinLockAcquire(&slot->mutex);
-	blockset_add_all(blockset_size(blocks) > MANY_BLOCKS ? &slot->wide_news : &slot->news, blocks);
+	blockset_add_all(many ? &slot->wide_news : &slot->news, blocks);
 	SpinLockRelease(&slot->mutex);
 	if (pg_atomic_exchange_u32(&slot->expects, 0) == 1)
 		set_latch(slot->procno);
+}
+
+void
+shmem_note_prepared(Oid database, const BlockSet *blocks)
+{
+	WorkerSlot *slot = state ? find_slot(database) : NULL;
+
+	if (slot == NULL || blocks->n == 0)
+		return;
+	SpinLockAcquire(&slot->mutex);
+	blockset_add_all(&slot->prepared, blocks);
+	SpinLockRelease(&slot->mutex);
+}
+
+void
+shmem_tell_prepared(Oid database)
+{
+	WorkerSlot *slot = state ? find_slot(database) : NULL;
+	BlockSet	prepared;
+	BlockSet	all = {0};
+
+	if (slot == NULL)
+		return;
+	SpinLockAcquire(&slot->mutex);
+	prepared = slot->prepared;
+	SpinLockRelease(&slot->mutex);
+	blockset_add_table(&all);
+	shmem_tell_worker(database, &prepared);
+	shmem_tell_worker(database, &all);
 }
 
 /* The worker's own slot; NULL in other processes. */
@@ -347,7 +378,7 @@ shmem_attach_worker(Oid database)
 		pg_atomic_write_u32(&slot->expects, 0);
 		pg_atomic_write_u32(&slot->woken, 0);
 		SpinLockAcquire(&slot->mutex);
-		slot->news.n = slot->wide_news.n = 0;
+		slot->news.n = slot->wide_news.n = slot->prepared.n = 0;
 		SpinLockRelease(&slot->mutex);
 		slot->pid = MyProcPid;
 		slot->procno = COMPAT_PROC_NUMBER;

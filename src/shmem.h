@@ -32,6 +32,13 @@ extern void shmem_wake_worker(Oid database);
 extern void shmem_tell_worker(Oid database, const BlockSet *blocks);
 
 /*
+ * A transaction that put entries in was prepared; one was committed.  Where the worker
+ * began in between, nobody knows which blocks it has filled: so all of them are told, too.
+ */
+extern void shmem_note_prepared(Oid database, const BlockSet *blocks);
+extern void shmem_tell_prepared(Oid database);
+
+/*
  * The worker's side.  It asks before it looks, so what it does not see sets its latch.
  * But a latch is a hint, which any wait may take: before it sleeps it asks whether there
  * are changes, or whether it was woken.

@@ -104,7 +104,7 @@ walk_init(Worker *worker)
 	ctl.entrysize = sizeof(WalkMirror);
 	ctl.hcxt = worker->context;
 	walk->mirrors = hash_create("mixpeek walk", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	walk->busy_due = DT_NOEND;
+	walk->busy_due = walk->due_again = DT_NOEND;
 	walk_all(worker);
 }
 
@@ -348,8 +348,7 @@ walk_look_busy(Worker *worker)
 
 	blockset_add_all(&walk->news, &walk->busy);
 	walk->busy.n = 0;
-	if (walk->busy_due < worker->due_position)
-		worker->due_position = walk->busy_due;
+	walk->due_again = Min(walk->due_again, walk->busy_due);
 	walk->busy_due = DT_NOEND;
 	walk->look = worker->look = true;
 }
@@ -370,7 +369,7 @@ walk_leave_due(Worker *worker, Oid relation, const char *collection, TimestampTz
 TimestampTz
 walk_first_due_left(Worker *worker)
 {
-	TimestampTz first = DT_NOEND;
+	TimestampTz first = worker->walk.due_again;
 	HASH_SEQ_STATUS status;
 	WalkMirror *mirror;
 
@@ -389,6 +388,8 @@ walk_pass_due_left(Worker *worker, TimestampTz before, TimestampTz position)
 	HASH_SEQ_STATUS status;
 	WalkMirror *mirror;
 
+	if (worker->walk.due_again < before)
+		worker->walk.due_again = position;
 	hash_seq_init(&status, worker->walk.mirrors);
 	while ((mirror = hash_seq_search(&status)) != NULL)
 	{

@@ -28,6 +28,8 @@ typedef struct Walk
 	BlockSet	busy;			/* keys that were under way: to be read when a job has ended */
 	BlockSet	later;			/* to be read when Worker.skipped_until has come */
 	TimestampTz busy_due;		/* the first due key that was under way; DT_NOEND: none */
+	TimestampTz due_again;		/* all due keys from that time on are to be read again; DT_NOEND: no */
+	bool		due_turn;		/* those are read, and then those that have come due since */
 	HTAB	   *mirrors;		/* that were excluded from a claim */
 	int			nleft;			/* of these have left something */
 	uint64		claim;			/* number of the claim that runs */

@@ -157,8 +157,8 @@ note_due(Worker *worker, const Job *job)
 {
 	TimestampTz due = job->outcome == OUTCOME_FAILED ? 0 : document_due(job);
 
-	if (due != 0 && due < worker->due_position)
-		worker->due_position = due;
+	if (due != 0)
+		worker->walk.due_again = Min(worker->walk.due_again, due < worker->due_position ? due : DT_NOEND);
 	if (due != 0 && worker->next_due != -1 &&
 		(worker->next_due == 0 || due < worker->next_due))
 		worker->next_due = due;
@@ -1269,13 +1269,14 @@ wait_is_over(Wait *wait)
 	bool		done;
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	PushActiveSnapshot(GetLatestSnapshot());
-	done = !outbox_any_before(wait->xmax, &wait->position);
-	PopActiveSnapshot();
-	if (done && wait->unfinished == NULL)
-		wait->unfinished = document_unfinished();
-	if (done)
-		done = document_all_finished(wait->unfinished);
+	if (wait->unfinished == NULL)
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		if (!outbox_any_before(wait->xmax, &wait->position))
+			wait->unfinished = document_unfinished();
+		PopActiveSnapshot();
+	}
+	done = wait->unfinished && document_all_finished(wait->unfinished);
 	guard_leave(&guard);
 	return done;
 }

@@ -48,7 +48,7 @@ typedef struct Worker
 	double		skipped_until;	/* a table was locked: look again then; 0: no */
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
 	TimestampTz due_position;	/* where those that are due are read from */
-	int			due_batch;		/* keys to read at once, where others are to be passed by; 0: as many as are wanted */
+	int			due_batch[2];	/* of them and of those left: to be read at once; 0: as many as are wanted */
 	double		pass_due_by_at; /* not before, if none of those could be taken */
 	bool		due_first;		/* of an odd number of keys, one more is due */
 } Worker;
