@@ -47,10 +47,12 @@
 #define COMPAT_OWNS_TABLE(relid, roleid)	object_ownercheck(RelationRelationId, relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	object_ownercheck(DatabaseRelationId, oid, roleid)
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	object_ownercheck(ExtensionRelationId, oid, roleid)
+#define COMPAT_OWNS_SERVER(oid, roleid)		object_ownercheck(ForeignServerRelationId, oid, roleid)
 #else
 #define COMPAT_OWNS_TABLE(relid, roleid)	pg_class_ownercheck(relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	pg_database_ownercheck(oid, roleid)
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
+#define COMPAT_OWNS_SERVER(oid, roleid)		pg_foreign_server_ownercheck(oid, roleid)
 #endif
 
 /* 18: an insert into a table that has a TOAST table asserts that there is a snapshot, needed or not. */
