@@ -37,6 +37,9 @@
 #define MAX_EVENTS			64
 #define NO_DEADLINE			(-1)
 
+/* While answers wait for room it is looked at so often, in milliseconds. */
+#define LOOK_AT_ROOM		1000
+
 /* What libcurl wants to know about a descriptor, and what epoll was told. */
 typedef struct EngineSocket
 {
@@ -56,6 +59,10 @@ struct Engine
 	bool		deadline_told;	/* has libcurl set it since we asked? */
 	dlist_head	running;
 	dlist_head	finished;		/* not yet handed over */
+	dlist_head	paused;			/* of the running ones, those that wait for room */
+	dlist_head	blocked;		/* lanes whose tasks wait for connections */
+	int			nrunning;
+	int			nopen;			/* sockets */
 
 	/* the caller's */
 	WaitEventSet *wait_set;
@@ -69,10 +76,16 @@ struct Engine
 	dlist_head	started;
 	dlist_head	ended;
 	bool		stop;
+	bool		room_returned;	/* since the driver looked */
 	bool		driver_sleeps;
 	bool		caller_sleeps;
 	int			driver_wake;	/* eventfd that the driver watches, -1: none */
 	int			caller_wake;	/* the same for the caller */
+
+	/* shared */
+	Room		room;
+	int			max_running;	/* transfers; never changed */
+	int			max_open;		/* sockets; never changed */
 };
 
 /* Microseconds of a clock that never jumps. */
@@ -175,26 +188,49 @@ watch_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 	return watch_socket(engine, fd, entry) ? 0 : -1;
 }
 
-static curl_socket_t
-open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+/* The descriptor, or -1 and errno. */
+static int
+make_socket(Engine *engine, const struct curl_sockaddr *address)
 {
-	Engine	   *engine = arg;
-	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
-							address->protocol);
 	EngineSocket *entry;
+	int			fd;
 
+	if (engine->nopen >= engine->max_open)
+	{
+		errno = EMFILE;
+		return -1;
+	}
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (fd < 0)
-		return CURL_SOCKET_BAD;
+		return -1;
 	entry = socket_entry(engine, fd);
 	if (entry == NULL)
 	{
 		close(fd);
 		errno = ENOMEM;
-		return CURL_SOCKET_BAD;
+		return -1;
 	}
 	entry->wanted = entry->watched = 0;
 	entry->ours = true;
+	engine->nopen++;
 	return fd;
+}
+
+/* libcurl's CURLOPT_OPENSOCKETFUNCTION.  Where there is no descriptor, that is no fault of the server's. */
+static curl_socket_t
+open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	EngineTask *task = arg;
+	int			fd = make_socket(task->engine, address);
+
+	if (fd >= 0)
+	{
+		task->no_socket = 0;
+		return fd;
+	}
+	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		task->no_socket = errno;
+	return CURL_SOCKET_BAD;
 }
 
 static int
@@ -204,6 +240,7 @@ close_socket(void *arg, curl_socket_t fd)
 
 	if (fd < engine->nsockets)
 		memset(&engine->sockets[fd], 0, sizeof(EngineSocket));
+	engine->nopen--;
 	return close(fd);
 }
 
@@ -225,10 +262,11 @@ engine_set_options(Engine *engine, EngineTask *task)
 	CURL	   *easy = task->easy;
 	CURLcode	code = curl_easy_setopt(easy, CURLOPT_PRIVATE, task);
 
+	task->engine = engine;
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	if (code == CURLE_OK)
-		code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, engine);
+		code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, task);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
 	if (code == CURLE_OK)
@@ -251,13 +289,9 @@ create_multi(Engine *engine)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine);
-	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX);
-
-	/*
-	 * libcurl counts connections in use, too; the callers' max_connections
-	 * already bound their number.
-	 */
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, 4096L);
+	/* those at rest count, and make room for others; of those in use there are fewer, see lane_may_run() */
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) engine->max_running);
+	curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) engine->max_running);
 	return multi;
 }
 
@@ -275,6 +309,17 @@ lane_has_room(const EngineLane *lane)
 	return lane->at_once == 0 || lane->running < lane->at_once;
 }
 
+/*
+ * Descriptors are few, and each lane leaves as many connections to others as it has itself: so there are
+ * some for a server while another one, which answers nothing, may have a thousand.
+ */
+static bool
+engine_has_room(const Engine *engine, const EngineLane *lane)
+{
+	return engine->nrunning < engine->max_running &&
+		(lane->running == 0 || lane->running < engine->max_running - engine->nrunning);
+}
+
 /* Takes a task that is in no list. */
 static void
 begin(Engine *engine, EngineTask *task)
@@ -288,7 +333,56 @@ begin(Engine *engine, EngineTask *task)
 	}
 	dlist_push_tail(&engine->running, &task->node);
 	task->running = true;
+	task->share.lane = &task->lane->room;
 	task->lane->running++;
+	engine->nrunning++;
+}
+
+/* Its tasks go on when other lanes' have ended. */
+static void
+block_lane(Engine *engine, EngineLane *lane)
+{
+	if (lane->blocked)
+		return;
+	lane->blocked = true;
+	dlist_push_tail(&engine->blocked, &lane->blocked_node);
+}
+
+static void
+unblock_lane(EngineLane *lane)
+{
+	if (lane->blocked)
+		dlist_delete(&lane->blocked_node);
+	lane->blocked = false;
+}
+
+/* Begins what the lane and the engine have room for. */
+static void
+begin_waiting(Engine *engine, EngineLane *lane)
+{
+	unblock_lane(lane);
+	while (!dlist_is_empty(&lane->waiting) && lane_has_room(lane))
+	{
+		if (!engine_has_room(engine, lane))
+		{
+			block_lane(engine, lane);
+			return;
+		}
+		begin(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting)));
+	}
+}
+
+static void
+begin_blocked(Engine *engine)
+{
+	dlist_head	lanes;
+
+	if (dlist_is_empty(&engine->blocked))
+		return;
+	dlist_init(&lanes);
+	move_all(&engine->blocked, &lanes);
+	while (!dlist_is_empty(&lanes))
+		begin_waiting(engine, dlist_head_element(EngineLane, blocked_node, &lanes));
 }
 
 static void
@@ -297,10 +391,8 @@ begin_or_wait(Engine *engine, EngineTask *task)
 	EngineLane *lane = task->lane;
 
 	lane->at_once = task->at_once;
-	if (lane_has_room(lane))
-		begin(engine, task);
-	else
-		dlist_push_tail(&lane->waiting, &task->node);
+	dlist_push_tail(&lane->waiting, &task->node);
+	begin_waiting(engine, lane);
 }
 
 /* Takes it out of its list. */
@@ -311,7 +403,10 @@ stop(Engine *engine, EngineTask *task)
 	if (!task->running)
 		return;
 	task->running = false;
+	if (task->paused)
+		dlist_delete(&task->paused_node);	/* it remains so: that is how it ended */
 	task->lane->running--;
+	engine->nrunning--;
 	if (engine->multi)
 		curl_multi_remove_handle(engine->multi, task->easy);
 }
@@ -337,15 +432,11 @@ end_running(Engine *engine, EngineTask *task, CURLcode code)
 
 	stop(engine, task);
 	finish(engine, task, code);
-	while (!dlist_is_empty(&lane->waiting) && (bad || lane_has_room(lane)))
-	{
-		EngineTask *next = dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting));
-
-		if (bad)
-			finish(engine, next, ENGINE_NOT_BEGUN);
-		else
-			begin(engine, next);
-	}
+	while (bad && !dlist_is_empty(&lane->waiting))
+		finish(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting)),
+			   ENGINE_NOT_BEGUN);
+	begin_waiting(engine, lane);
+	begin_blocked(engine);
 }
 
 /* Gives up all transfers and libcurl's state after an error inside libcurl. */
@@ -356,6 +447,7 @@ fail(Engine *engine)
 		end_running(engine, dlist_head_element(EngineTask, node, &engine->running), CURLE_OUT_OF_MEMORY);
 	curl_multi_cleanup(engine->multi);
 	engine->nsockets = 0;		/* all are closed, what is known of them is void */
+	engine->nopen = 0;
 	engine->multi = NULL;
 	engine->deadline = NO_DEADLINE;
 }
@@ -461,13 +553,93 @@ collect_finished(Engine *engine)
 	}
 }
 
+/*
+ * The driver: room for answers
+ */
+
+bool
+engine_take_room(EngineTask *task, size_t size)
+{
+	Engine	   *engine = task->engine;
+
+	if (size <= ROOM_FREE)
+		return true;
+	task->paused = !room_take(&engine->room, &task->share, size, now_us());
+	if (task->paused)
+		dlist_push_tail(&engine->paused, &task->paused_node);
+	return !task->paused;
+}
+
+/* Of those that there is room for now, the one whose lane had no large answer for the longest time. */
+static EngineTask *
+next_paused(Engine *engine)
+{
+	EngineTask *found = NULL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &engine->paused)
+	{
+		EngineTask *task = dlist_container(EngineTask, paused_node, iter.cur);
+
+		if ((found == NULL || task->share.lane->large_at < found->share.lane->large_at) &&
+			room_has(&engine->room, &task->share, task->share.wanted))
+			found = task;
+	}
+	return found;
+}
+
+/* Lets go on what there is room for. */
+static void
+resume_paused(Engine *engine)
+{
+	EngineTask *task;
+
+	while ((task = next_paused(engine)) != NULL)
+	{
+		CURLcode	code;
+
+		dlist_delete(&task->paused_node);
+		task->paused = false;
+		code = curl_easy_pause(task->easy, CURLPAUSE_CONT);
+		if (code != CURLE_OK)
+			end_running(engine, task, code);
+	}
+}
+
+/* Gives up the large answer that others have waited for too long. */
+static void
+evict_overdue(Engine *engine)
+{
+	RoomShare  *share = dlist_is_empty(&engine->paused) ? NULL : room_overdue(&engine->room, now_us());
+	EngineTask *task;
+
+	if (share == NULL)
+		return;
+	task = (EngineTask *) ((char *) share - offsetof(EngineTask, share));
+	if (!task->running)
+		return;					/* the caller is about to take it */
+	task->evicted = true;
+	end_running(engine, task, CURLE_WRITE_ERROR);
+}
+
+static void
+handle_room(Engine *engine)
+{
+	if (dlist_is_empty(&engine->paused))
+		return;
+	resume_paused(engine);
+	evict_overdue(engine);
+}
+
 /* Milliseconds until libcurl's timer, or -1; rounded up, as coming early is of no use. */
 static int
-time_to_timer(const Engine *engine)
+time_to_timer(Engine *engine)
 {
+	int			most = dlist_is_empty(&engine->paused) ? INT_MAX : LOOK_AT_ROOM;
+
 	if (engine->deadline == NO_DEADLINE)
-		return -1;
-	return (int) Min(Max(0, (engine->deadline - now_us() + 999) / 1000), INT_MAX);
+		return most == INT_MAX ? -1 : most;
+	return (int) Min(Max(0, (engine->deadline - now_us() + 999) / 1000), most);
 }
 
 /* What was started becomes libcurl's; is there some?  If not, the caller is asked to say when there is. */
@@ -480,7 +652,8 @@ take_started(Engine *engine)
 	dlist_init(&tasks);
 	lock(engine);
 	move_all(&engine->started, &tasks);
-	any = !dlist_is_empty(&tasks) || engine->stop;
+	any = !dlist_is_empty(&tasks) || engine->stop || engine->room_returned;
+	engine->room_returned = false;
 	engine->driver_sleeps = !any;
 	unlock(engine);
 	while (!dlist_is_empty(&tasks))
@@ -520,6 +693,7 @@ drive(void *arg)
 		handle_sockets(engine, any ? 0 : time_to_timer(engine));
 		handle_timer(engine);
 		collect_finished(engine);
+		handle_room(engine);
 	} while (give_finished(engine));
 	return NULL;
 }
@@ -559,6 +733,7 @@ drive_once(Engine *engine, bool sockets)
 		handle_sockets(engine, 0);
 	handle_timer(engine);
 	collect_finished(engine);
+	handle_room(engine);
 	(void) give_finished(engine);
 	restore_signals(&saved);
 }
@@ -613,20 +788,42 @@ engine_next_ended(Engine *engine)
 	return dlist_container(EngineTask, node, dlist_pop_head_node(&engine->taken));
 }
 
+/* Whoever waits for room is told. */
+void
+engine_return_room(EngineTask *task)
+{
+	Engine	   *engine = task->engine;
+	bool		wake;
+
+	if (engine == NULL || !room_return(&engine->room, &task->share))
+		return;
+	lock(engine);
+	engine->room_returned = true;
+	wake = engine->driver_sleeps;
+	engine->driver_sleeps = false;
+	unlock(engine);
+	if (wake && engine->threaded)
+		(void) eventfd_write(engine->driver_wake, 1);
+}
+
 void
 engine_cancel(Engine *engine, EngineTask *task)
 {
 	Assert(!engine->threaded);
 	stop(engine, task);
+	begin_waiting(engine, task->lane);
+	begin_blocked(engine);
 }
 
 static long
-wait_time(const Engine *engine, int64 until)
+wait_time(Engine *engine, int64 until)
 {
 	int64		end = until;
 
 	if (!engine->threaded && engine->deadline != NO_DEADLINE && (end < 0 || engine->deadline < end))
 		end = engine->deadline;
+	if (!engine->threaded && !dlist_is_empty(&engine->paused))
+		end = Min(end < 0 ? PG_INT64_MAX : end, now_us() + LOOK_AT_ROOM * 1000);
 	if (end < 0)
 		return -1;
 	return (long) Min(Max(0, (end - now_us() + 999) / 1000), INT_MAX);
@@ -750,8 +947,13 @@ engine_create(Engine **place, bool thread)
 
 	engine->epoll_fd = engine->driver_wake = engine->caller_wake = -1;
 	engine->deadline = NO_DEADLINE;
+	engine->max_open = Max(4, max_safe_fds / 2);
+	engine->max_running = Max(2, max_safe_fds / 3);	/* a connection may try two addresses at once */
+	room_init(&engine->room);
 	dlist_init(&engine->running);
 	dlist_init(&engine->finished);
+	dlist_init(&engine->paused);
+	dlist_init(&engine->blocked);
 	dlist_init(&engine->starting);
 	dlist_init(&engine->taken);
 	dlist_init(&engine->started);

@@ -18,6 +18,7 @@ typedef struct Worker
 {
 	MemoryContext context;		/* of everything */
 	MemoryContext turn_context; /* reset each turn */
+	MemoryContext answer_context;	/* reset with each answer */
 	bool		in_session;		/* CALL mixpeek.sync(), not a background worker */
 	HttpClient *http;
 	Targets    *targets;
@@ -28,6 +29,7 @@ typedef struct Worker
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
+	size_t		kept_bytes;		/* of all jobs' enrichments */
 	int			running;		/* requests under way */
 
 	/* what is still to be looked at */
@@ -48,6 +50,16 @@ typedef struct Worker
 	bool		due_first;		/* of an odd number of keys, one more is due */
 } Worker;
 
+/* One request: of one job, or a look-up for several. */
+typedef struct Request
+{
+	Connection *connection;
+	JobStep		step;
+	LimitsMark	mark;			/* of its connection's limits */
+	int			njobs;
+	Job		   *jobs[FLEXIBLE_ARRAY_MEMBER];
+} Request;
+
 /* A server's rendered bodies that may wait at once; one row may always be claimed. */
 #define MAX_BYTES (16 * 1024 * 1024)
 
@@ -61,6 +73,13 @@ extern void worker_claim(Worker *worker);
 /* Ends a job: it is settled with the next transaction. */
 extern void worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error);
 extern void worker_free_job(Worker *worker, Job *job);
+
+/* What an answer means for a job: its next request goes out, or it ends. */
+extern void worker_requeue(Job *job);
+extern void worker_proceed(Worker *worker, Job *job);
+extern void worker_take_document(Worker *worker, Job *job, const AnswerDocument *document);
+extern void worker_take_failure(Worker *worker, Job *job, JobStep step,
+								const HttpAnswer *answer, const Response *response);
 
 /* The outbox, and due keys, may hold something that the walk has passed. */
 extern void worker_look(Worker *worker);
