@@ -23,11 +23,12 @@
 
 #include <curl/curl.h>
 
+#include "buffer.h"
 #include "engine.h"
 #include "headers.h"
 #include "http.h"
 #include "lib/ilist.h"
-#include "redact.h"
+#include "peer.h"
 #include "utils/memutils.h"
 
 #if LIBCURL_VERSION_NUM < 0x075000
@@ -41,42 +42,8 @@
  */
 #define MAX_ANSWER_SIZE		ROOM_LARGEST
 
-#define FIRST_BODY_SIZE		4096	/* most answers are smaller */
 #define MAX_KEPT_BODY_SIZE	16384	/* larger buffers are not kept for reuse */
 #define MAX_IDLE_TRANSFERS	256 /* easy handles kept for reuse */
-
-/* Memory that callbacks may enlarge; malloc'd. */
-typedef struct HttpBuffer
-{
-	char	   *data;
-	size_t		len;
-	size_t		size;
-} HttpBuffer;
-
-/*
- * What transfers to one server with one key have in common.  Options that
- * change make a new peer; the old one lives until its last transfer lets go.
- */
-typedef struct HttpPeer
-{
-	dlist_node	node;			/* in client->peers, while it is current */
-	bool		current;
-	int			references;		/* transfers that use it */
-	Oid			serverid;
-	Oid			userid;
-	char	   *base_url;
-	char	   *api_key;
-	Secret	   *secret;			/* the same, to be found in answers */
-	char	   *namespace;
-	char	   *ca_file;
-	int			connect_timeout;
-	int			request_timeout;
-	bool		plain;
-	bool		loopback;
-	EngineLane	lane;
-	struct curl_slist *headers; /* of requests without body */
-	struct curl_slist *body_headers;	/* of requests with one */
-} HttpPeer;
 
 typedef enum TransferState
 {
@@ -118,62 +85,6 @@ struct HttpClient
 	dlist_head	peers;
 	StringInfoData url;			/* scratch */
 };
-
-/*
- * Small tools
- */
-
-/* How large it is to become when so many bytes are appended. */
-static size_t
-buffer_size_for(const HttpBuffer *buffer, size_t len)
-{
-	size_t		needed = buffer->len + len + 1;
-
-	if (needed <= buffer->size)
-		return buffer->size;
-	return Max(Max(Min(buffer->size * 2, MAX_ANSWER_SIZE + 1), needed), FIRST_BODY_SIZE);
-}
-
-/* Appends data and a terminating NUL; false if there is no memory. */
-static bool
-buffer_append(HttpBuffer *buffer, const char *data, size_t len)
-{
-	size_t		size = buffer_size_for(buffer, len);
-
-	if (size > buffer->size)
-	{
-		char	   *enlarged = realloc(buffer->data, size);
-
-		if (enlarged == NULL)
-			return false;
-		buffer->data = enlarged;
-		buffer->size = size;
-	}
-	if (len > 0)
-		memcpy(buffer->data + buffer->len, data, len);
-	buffer->len += len;
-	buffer->data[buffer->len] = '\0';
-	return true;
-}
-
-/* Empties the buffer; gives back memory that was used for something big. */
-static void
-buffer_reset(HttpBuffer *buffer, size_t keep)
-{
-	buffer->len = 0;
-	if (buffer->size > keep)
-	{
-		free(buffer->data);
-		buffer->data = NULL;
-		buffer->size = 0;
-	}
-}
-
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
 
 /*
  * What a transfer tells while it runs
@@ -234,160 +145,6 @@ header_callback(char *data, size_t size, size_t n, void *arg)
 		}
 	}
 	return size * n;
-}
-
-/*
- * Peers
- */
-
-/* strdup() that knows NULL. */
-static bool
-copy_text(char **copy, const char *text)
-{
-	*copy = text ? strdup(text) : NULL;
-	return text == NULL || *copy != NULL;
-}
-
-static void
-free_secret(char *text)
-{
-	if (text == NULL)
-		return;
-	explicit_bzero(text, strlen(text));
-	free(text);
-}
-
-static void
-free_headers(struct curl_slist *headers)
-{
-	for (struct curl_slist *item = headers; item; item = item->next)
-		explicit_bzero(item->data, strlen(item->data));
-	curl_slist_free_all(headers);
-}
-
-static void
-peer_free(HttpPeer *peer)
-{
-	free_headers(peer->headers);
-	free_headers(peer->body_headers);
-	free_secret(peer->api_key);
-	secret_free(peer->secret);
-	free(peer->base_url);
-	free(peer->namespace);
-	free(peer->ca_file);
-	free(peer);
-}
-
-static void
-peer_release(HttpPeer *peer)
-{
-	if (peer && --peer->references == 0 && !peer->current)
-		peer_free(peer);
-}
-
-/* Appends "name: value"; false if there is no memory. */
-static bool
-add_header(struct curl_slist **headers, const char *name, const char *value)
-{
-	size_t		size = strlen(name) + strlen(value) + 1;
-	char	   *line = malloc(size);
-	struct curl_slist *longer;
-
-	if (line == NULL)
-		return false;
-	snprintf(line, size, "%s%s", name, value);
-	longer = curl_slist_append(*headers, line);
-	free_secret(line);
-	if (longer == NULL)
-		return false;
-	*headers = longer;
-	return true;
-}
-
-static bool
-add_common_headers(struct curl_slist **headers, const MixpeekServer *server)
-{
-	return add_header(headers, "Accept: ", "application/json") &&
-		add_header(headers, "Authorization: Bearer ", server->api_key) &&
-		(server->namespace == NULL ||
-		 add_header(headers, "X-Namespace: ", server->namespace));
-}
-
-/* Returns false if there is no memory; the caller frees what there is. */
-static bool
-peer_fill(HttpPeer *peer, const MixpeekServer *server)
-{
-	peer->serverid = server->serverid;
-	peer->userid = server->userid;
-	peer->connect_timeout = server->connect_timeout;
-	peer->request_timeout = server->request_timeout;
-	(void) http_check_url(server->base_url, &peer->plain, &peer->loopback);
-	return copy_text(&peer->base_url, server->base_url) &&
-		copy_text(&peer->api_key, server->api_key) &&
-		copy_text(&peer->namespace, server->namespace) &&
-		copy_text(&peer->ca_file, server->ca_file) &&
-		(peer->secret = secret_create(server->api_key)) != NULL &&
-		add_common_headers(&peer->headers, server) &&
-		add_common_headers(&peer->body_headers, server) &&
-		add_header(&peer->body_headers, "Content-Type: ", "application/json") &&
-		add_header(&peer->body_headers, "Expect:", "");
-}
-
-static bool
-peer_matches(const HttpPeer *peer, const MixpeekServer *server)
-{
-	return peer->connect_timeout == server->connect_timeout &&
-		peer->request_timeout == server->request_timeout &&
-		same_text(peer->base_url, server->base_url) &&
-		same_text(peer->api_key, server->api_key) &&
-		same_text(peer->namespace, server->namespace) &&
-		same_text(peer->ca_file, server->ca_file);
-}
-
-static void
-peer_retire(HttpPeer *peer)
-{
-	dlist_delete(&peer->node);
-	peer->current = false;
-	if (peer->references == 0)
-		peer_free(peer);
-}
-
-static HttpPeer *
-peer_create(HttpClient *client, const MixpeekServer *server)
-{
-	HttpPeer   *peer = calloc(1, sizeof(HttpPeer));
-
-	if (peer == NULL)
-		return NULL;
-	if (!peer_fill(peer, server))
-	{
-		peer_free(peer);
-		return NULL;
-	}
-	peer->current = true;
-	dlist_init(&peer->lane.waiting);
-	dlist_push_head(&client->peers, &peer->node);
-	return peer;
-}
-
-/* The peer for server as it is now; NULL if there is no memory. */
-static HttpPeer *
-peer_get(HttpClient *client, const MixpeekServer *server)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &client->peers)
-	{
-		HttpPeer   *peer = dlist_container(HttpPeer, node, iter.cur);
-
-		if (peer->serverid != server->serverid || peer->userid != server->userid)
-			continue;
-		if (peer_matches(peer, server))
-			return peer;
-		peer_retire(peer);
-	}
-	return peer_create(client, server);
 }
 
 /*
@@ -824,7 +581,7 @@ prepare(HttpTransfer *transfer, const MixpeekServer *server, HttpMethod method,
 		const char *url, const char *body, size_t body_len)
 {
 	HttpClient *client = transfer->client;
-	HttpPeer   *peer = peer_get(client, server);
+	HttpPeer   *peer = peer_get(&client->peers, server);
 	CURLcode	code;
 
 	if (peer == NULL || transfer->task.easy == NULL)

@@ -16,13 +16,11 @@
 #include "member.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
 /* Bytes of what a list says of its pages that is worth being read. */
 #define MAX_PAGINATION	10000
-
-/* Bytes of enrichments that are taken from one list; the documents of the rest are asked for again. */
-#define MAX_LIST_BYTES	(8 * 1024 * 1024)
 
 /* A document that was listed. */
 typedef struct Listed
@@ -276,23 +274,28 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 	}
 }
 
-/* Hands a job its document, or none; returns how much of it is kept. */
-static size_t
+/* Hands a job its document, or none. */
+static void
 hand_over(Worker *worker, Job *job, const Listed *listed)
 {
 	List	   *sent = job->mirror && job->mirror->template ? job->mirror->template->names : NIL;
+	MemoryContext context;
+	MemoryContext old;
 	AnswerDocument document;
 	const char *wrong;
-	size_t		bytes = 0;
 
-	if (listed)
+	if (listed == NULL)
 	{
-		if (!answer_document(listed->text.start, listed->text.end, sent, &document, &wrong))
-			elog(ERROR, "a document that was run over is none");
-		bytes = document.enrichments ? VARSIZE(document.enrichments) : 0;
+		worker_take_document(worker, job, NULL);
+		return;
 	}
-	worker_take_document(worker, job, listed ? &document : NULL);
-	return bytes;
+	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	if (!answer_document(listed->text.start, listed->text.end, sent, &document, &wrong))
+		elog(ERROR, "a document that was run over is none");
+	worker_take_document(worker, job, &document);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
 
 void
@@ -300,7 +303,6 @@ lookup_collect(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 {
 	List	   *missing = NIL;
 	Listing		listing;
-	size_t		bytes = 0;
 	bool		page;
 
 	if (response->verdict == VERDICT_DONE)
@@ -317,10 +319,10 @@ lookup_collect(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 		Job		   *job = request->jobs[i];
 		const Listed *listed = find_document(job, &listing);
 
-		if (listed ? bytes > MAX_LIST_BYTES : page)
+		if (listed == NULL && page)
 			missing = lappend(missing, job);
 		else
-			bytes += hand_over(worker, job, listed);
+			hand_over(worker, job, listed);
 	}
 	if (missing)
 		look_up_again(request, missing);

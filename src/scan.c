@@ -12,6 +12,7 @@
 
 #include <ctype.h>
 
+#include "mb/pg_wchar.h"
 #include "scan.h"
 
 
@@ -327,24 +328,42 @@ scan_ended(const JsonItems *items, const char *end)
 	return items->ended && (items->place == end || skip_space(items->place) == end);
 }
 
-/* The character that an escape of a string stands for, if it is of ASCII; else one that is in no text of ours. */
-static char
-escaped_character(const char *p)
+/* The number that four hexadecimal digits stand for. */
+static pg_wchar
+hex_number(const char *p)
+{
+	char		digits[5];
+
+	strlcpy(digits, p, sizeof(digits));
+	return strtol(digits, NULL, 16);
+}
+
+/* Takes an escape of a string; *bytes becomes what it stands for, in UTF-8 and with a NUL.  Returns the place behind it. */
+static const char *
+read_escape(const char *p, unsigned char *bytes)
 {
 	static const char letters[] = "bfnrt";
 	static const char meanings[] = "\b\f\n\r\t";
 	const char *letter;
-	char		digits[5];
-	long		code;
+	pg_wchar	code;
 
+	memset(bytes, 0, 5);
 	if (p[1] != 'u')
 	{
 		letter = strchr(letters, p[1]);
-		return letter ? meanings[letter - letters] : p[1];
+		bytes[0] = letter ? meanings[letter - letters] : p[1];
+		return p + 2;
 	}
-	strlcpy(digits, p + 2, sizeof(digits));
-	code = strtol(digits, NULL, 16);
-	return code > 0 && code < 0x80 ? (char) code : '\x7f';
+	code = hex_number(p + 2);
+	p += 6;
+	if (is_utf16_surrogate_first(code) && p[0] == '\\' && p[1] == 'u' &&
+		is_utf16_surrogate_second(hex_number(p + 2)))
+	{
+		code = surrogate_pair_to_codepoint(code, hex_number(p + 2));
+		p += 6;
+	}
+	unicode_to_utf8(code, bytes);
+	return p;
 }
 
 bool
@@ -360,12 +379,14 @@ scan_string_is(const JsonText *string, const char *text)
 		return false;
 	while (p < end && *text)
 	{
-		char		c = *p == '\\' ? escaped_character(p) : *p;
+		unsigned char bytes[5] = {*p};
+		size_t		n;
 
-		if (c != *text)
+		p = *p == '\\' ? read_escape(p, bytes) : p + 1;
+		n = strlen((char *) bytes);
+		if (n == 0 || strncmp(text, (char *) bytes, n) != 0)
 			return false;
-		p = *p == '\\' ? skip_escape(p) : p + 1;
-		text++;
+		text += n;
 	}
 	return p == end && *text == '\0';
 }

@@ -350,7 +350,7 @@ check_pin_stays(const MixpeekServer *new)
 		Datum		options = heap_getattr(tuple, Anum_pg_user_mapping_umoptions,
 										   RelationGetDescr(mappings), &isnull);
 
-		if (isnull || mapping->umuser == GetUserId() ||
+		if (isnull || !OidIsValid(mapping->umuser) || mapping->umuser == GetUserId() ||
 			!COMPAT_OWNS_SERVER(mapping->umserver, GetUserId()))
 			continue;
 		read_pin(untransformRelOptions(options), &old);
