@@ -191,6 +191,7 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
+	worker->kept_bytes -= job_bytes_kept(job);
 	if (job->mirror)
 		job->mirror->njobs--;
 	release_claim(job);

@@ -58,12 +58,14 @@
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	object_ownercheck(ExtensionRelationId, oid, roleid)
 #define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	object_aclcheck(DatabaseRelationId, oid, roleid, mode)
 #define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	object_aclcheck(NamespaceRelationId, oid, roleid, mode)
+#define COMPAT_OWNS_SERVER(oid, roleid)		object_ownercheck(ForeignServerRelationId, oid, roleid)
 #else
 #define COMPAT_OWNS_TABLE(relid, roleid)	pg_class_ownercheck(relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	pg_database_ownercheck(oid, roleid)
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
 #define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	pg_database_aclcheck(oid, roleid, mode)
 #define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	pg_namespace_aclcheck(oid, roleid, mode)
+#define COMPAT_OWNS_SERVER(oid, roleid)		pg_foreign_server_ownercheck(oid, roleid)
 #endif
 
 /*

@@ -23,6 +23,10 @@
 /* A line that others change each time we look is given up after so many times. */
 #define MAX_CHANGES	100
 
+/* A counter that is full stays full, and one that is not sane begins anew. */
+#define MAX_LOOKS		PG_INT16_MAX
+#define MAX_ATTEMPTS	1000000	/* far more than mixpeek.max_attempts may be */
+
 /* Looks for enrichments after a document was sent: seconds from one to the next. */
 static const int look_delays[] = {1, 2, 4, 15, 60, 300, 1800, 10800};
 
@@ -128,11 +132,11 @@ read_stored(Job *job, TupleTableSlot *line)
 	job->line = line->tts_tid;
 	job->document_id = read_text(line, LINE_DOCUMENT_ID);
 	job->state = read_text(line, LINE_STATE);
-	job->attempts = DatumGetInt32(line->tts_values[LINE_ATTEMPTS]);
+	job->attempts = Min(Max(DatumGetInt32(line->tts_values[LINE_ATTEMPTS]), 0), MAX_ATTEMPTS);
 	job->next_attempt_at = line->tts_isnull[LINE_NEXT_ATTEMPT_AT] ? 0 :
 		DatumGetTimestampTz(line->tts_values[LINE_NEXT_ATTEMPT_AT]);
 	job->in_doubt = DatumGetBool(line->tts_values[LINE_IN_DOUBT]);
-	job->looks = DatumGetInt16(line->tts_values[LINE_LOOKS]);
+	job->looks = Max(DatumGetInt16(line->tts_values[LINE_LOOKS]), 0);
 	job->server = read_text(line, LINE_SERVER);
 	job->marker = read_text(line, LINE_MARKER);
 	read_hash(line, LINE_CONTENT_HASH, &job->told_content, 0);
@@ -431,7 +435,7 @@ set_outcome(const Job *job, TupleTableSlot *line)
 	line_set(line, LINE_ATTEMPTS, Int32GetDatum(job->attempts));
 	line_set_text(line, LINE_LAST_ERROR, job->error);
 	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt));
-	line_set(line, LINE_LOOKS, Int16GetDatum(mirrored ? job->looks + 1 : job->looks));
+	line_set(line, LINE_LOOKS, Int16GetDatum(mirrored ? Min(job->looks + 1, MAX_LOOKS) : job->looks));
 	set_hash(line, LINE_CONTENT_HASH, &job->told_content);
 	set_hash(line, LINE_FEATURES_HASH, &job->told_features);
 	if (job->in_doubt && job->intent_content.known)

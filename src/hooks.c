@@ -38,7 +38,7 @@
 #include "parser/analyze.h"
 #include "pgstat.h"
 #include "query.h"
-#include "secret.h"
+#include "statement_key.h"
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
@@ -234,7 +234,7 @@ show_redacted(const DefElem *option)
 
 	if (debug_query_string == NULL || MessageContext == NULL)
 		return;
-	shown = secret_redact(debug_query_string, 0, 0, option);
+	shown = statement_hide_key(debug_query_string, 0, 0, option);
 	if (shown == NULL)
 		return;
 	debug_query_string = MemoryContextStrdup(MessageContext, shown);
@@ -245,8 +245,8 @@ show_redacted(const DefElem *option)
 static const char *
 hide_api_keys(const char *text, int location, int len, Node *statement)
 {
-	DefElem    *option = secret_option(statement);
-	char	   *redacted = secret_redact(text, location, len, option);
+	DefElem    *option = statement_key_option(statement);
+	char	   *redacted = statement_hide_key(text, location, len, option);
 
 	if (redacted == NULL)
 		return text;

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * secret.c
+ * statement_key.c
  *		API keys in the text of statements.
  *
  * CREATE USER MAPPING has the key in its text, and the text is what
@@ -17,7 +17,7 @@
 #include "compat.h"
 
 #include "parser/parser.h"
-#include "secret.h"
+#include "statement_key.h"
 
 #define FIRST_WORD "mapping"
 #define OPTION "api_key"
@@ -26,7 +26,7 @@
 #define MIN_KEY 4
 
 DefElem *
-secret_option(Node *statement)
+statement_key_option(Node *statement)
 {
 	List	   *options = NIL;
 	ListCell   *lc;
@@ -197,7 +197,7 @@ statement_part(const char *text, int *location, int len)
 }
 
 char *
-secret_redact(const char *text, int location, int len, const DefElem *option)
+statement_hide_key(const char *text, int location, int len, const DefElem *option)
 {
 	char	   *part;
 	char	   *result = NULL;
