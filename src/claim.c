@@ -275,6 +275,7 @@ typedef struct Expansion
 	Target	   *target;
 	const OutboxEntry *entry;
 	List	   *keys;
+	bool		blocked;		/* a partition is locked */
 } Expansion;
 
 static void
@@ -287,7 +288,7 @@ scan_keys(void *arg)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
 	else if (expansion->target->mirror)
-		expansion->keys = rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
+		expansion->blocked = !rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK, &expansion->keys);
 }
 
 void
@@ -352,9 +353,14 @@ expand(Claim *claim, OutboxEntry *entry)
 	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout, NULL);
 	if (problem)
 		worker_cannot_list(claim->worker, target, problem);
+	else if (expansion.blocked)
+	{
+		target->blocked_until = limits_now() + LOCK_DELAY;
+		look_later(claim->worker, LOCK_DELAY);
+	}
 	else
 		put_expansion(claim, entry, expansion.keys);
-	return problem == NULL;
+	return problem == NULL && !expansion.blocked;
 }
 
 /* An expansion from the start stands for all others that wait. */
