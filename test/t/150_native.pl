@@ -313,11 +313,12 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	sql('INSERT INTO moved VALUES (1)');
 	settle();
 	my $session = $node->background_psql('postgres', on_error_stop => 1);
-	$session->query_safe('BEGIN; LOCK TABLE ONLY locked_1; ALTER INDEX moved_pkey SET (fillfactor = 80)');
-	$session->query_safe('ALTER INDEX moved_pkey SET TABLESPACE pg_default');
-	sql('INSERT INTO locked VALUES (2); INSERT INTO beside VALUES (1)');
+	$session->query_safe('BEGIN; LOCK TABLE ONLY locked_1; ALTER INDEX moved_pkey SET TABLESPACE pg_default');
+	sql(q{INSERT INTO mixpeek.outbox (relation, operation, collection, key) VALUES ('moved'::regclass, 'K', 'moved', '1');
+		GRANT SELECT ON moved TO PUBLIC; INSERT INTO locked VALUES (2); INSERT INTO beside VALUES (1)});
 	wait_for('the table beside', sub { lines('beside') eq '1|' });
 	is(lines('locked'), '0|', 'a table with a locked partition waits');
+	is(sql(q{SELECT count(*) FROM mixpeek.outbox WHERE collection = 'moved'}), 1, 'and so does one whose index is moved');
 	$session->query_safe('COMMIT');
 	$session->quit;
 	settle();
