@@ -85,11 +85,13 @@ init_columns(Reader *reader)
 static void
 close_reader(Reader *reader)
 {
+	GuardState	guard = reader->guard;
+
 	parts_close(reader->parts);
 	PopActiveSnapshot();
 	table_close(reader->rel, NoLock);
 	MemoryContextDelete(reader->context);
-	guard_leave(&reader->guard);
+	guard_leave(&guard);
 }
 
 /*
