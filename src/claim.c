@@ -281,6 +281,7 @@ typedef struct Expansion
 	Target	   *target;
 	const OutboxEntry *entry;
 	List	   *keys;
+	bool		blocked;		/* a partition is locked */
 } Expansion;
 
 static void
@@ -293,7 +294,7 @@ scan_keys(void *arg)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
 	else if (expansion->target->mirror)
-		expansion->keys = rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
+		expansion->blocked = !rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK, &expansion->keys);
 }
 
 void
@@ -360,9 +361,14 @@ expand(Claim *claim, OutboxEntry *entry)
 	crash_note_clear();
 	if (problem)
 		worker_cannot_list(claim->worker, target, problem);
+	else if (expansion.blocked)
+	{
+		target->blocked_until = limits_now() + LOCK_DELAY;
+		look_later(claim->worker, LOCK_DELAY);
+	}
 	else
 		put_expansion(claim, entry, expansion.keys);
-	return problem == NULL;
+	return problem == NULL && !expansion.blocked;
 }
 
 /* An expansion from the start stands for all others that wait. */

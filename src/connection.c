@@ -8,13 +8,15 @@
 #include "compat.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "aside.h"
 #include "clock.h"
 #include "connection.h"
 #include "document.h"
 #include "guard.h"
+#include "native.h"
 #include "origin.h"
-#include "rows.h"
+#include "part.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -504,6 +506,23 @@ lock_table(Target *target)
 	return !OidIsValid(index) || ConditionalLockRelationOid(index, AccessShareLock);
 }
 
+/*
+ * Locks the partitions, but once a transaction.  Those of a mirror that is not native are
+ * its owner's statements to wait for.
+ */
+static bool
+lock_partitions(Target *target)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+
+	if (target->mirror == NULL || !target->mirror->native || target->locked_in == now)
+		return true;
+	if (!parts_lock(target->relation))
+		return false;
+	target->locked_in = now;
+	return true;
+}
+
 Target *
 targets_get(Targets *targets, Oid relation, const char *collection)
 {
@@ -520,6 +539,8 @@ targets_get(Targets *targets, Oid relation, const char *collection)
 	}
 	if (!is_current(target))
 		load_target(targets, target);
+	if (!lock_partitions(target))
+		target->blocked_until = limits_now() + LOCK_DELAY;
 	target->connection = target->mirror ?
 		targets_connection(targets, target->mirror->arguments.server, target->mirror->owner) : NULL;
 	return target;
