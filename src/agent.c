@@ -13,6 +13,7 @@
 
 #include "agent.h"
 #include "agent_process.h"
+#include "crash.h"
 #include "message.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
@@ -267,13 +268,14 @@ report_no_slot(Agents *agents)
 
 /* In memory of its own, for which the context is the current one. */
 static Agent *
-create_agent(AgentOwner *owner, dsm_segment *segment)
+create_agent(AgentOwner *owner, int place, dsm_segment *segment)
 {
 	Agent	   *agent = palloc0(sizeof(Agent));
 	AgentShared *shared = dsm_segment_address(segment);
 
 	shared->database = MyDatabaseId;
 	shared->owner = owner->owner;
+	shared->crash_slot = CRASH_WORKER + 1 + place;
 	agent->owner = owner;
 	agent->segment = segment;
 	agent->out = agent_process_queue(segment, AGENT_TO_PROCESS, true);
@@ -296,7 +298,7 @@ free_agent(Agent *agent)
 
 /* NULL if there are no means for another one just now. */
 static Agent *
-start_agent(Agents *agents, AgentOwner *owner)
+start_agent(Agents *agents, AgentOwner *owner, int place)
 {
 	MemoryContext old = MemoryContextSwitchTo(agents->context);
 	dsm_segment *segment = dsm_create(AGENT_SHARED_SIZE, DSM_CREATE_NULL_IF_MAXSEGMENTS);
@@ -305,7 +307,7 @@ start_agent(Agents *agents, AgentOwner *owner)
 	if (segment)
 	{
 		dsm_pin_mapping(segment);	/* it outlives the transaction */
-		agent = create_agent(owner, segment);
+		agent = create_agent(owner, place, segment);
 		if (agent->handle == NULL)
 		{
 			free_agent(agent);
@@ -479,7 +481,7 @@ find_or_start(Agents *agents, Oid owner)
 	for (int i = 0; i < MAX_AGENTS; i++)
 	{
 		if (agents->agents[i] == NULL)
-			return agents->agents[i] = start_agent(agents, find_owner(agents, owner));
+			return agents->agents[i] = start_agent(agents, find_owner(agents, owner), i);
 	}
 	return NULL;
 }

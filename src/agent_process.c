@@ -26,6 +26,7 @@
 #include "agent_process.h"
 #include "catalog/pg_authid.h"
 #include "commands/trigger.h"
+#include "crash.h"
 #include "message.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
@@ -264,6 +265,7 @@ find_mirror(Oid relation, const char *collection, AgentEnd *why)
 	*why = AGENT_LOCKED;
 	if (!ConditionalLockRelationOid(relation, RowExclusiveLock))
 		return NULL;
+	crash_note_stored(relation);
 	AcceptInvalidationMessages();
 	*why = AGENT_CHANGED;
 	mirror = mirror_find(relation, collection, CurrentMemoryContext);
@@ -493,6 +495,7 @@ run_request(const void *data, Size len)
 	else if (kind == MESSAGE_WRITE_BACK)
 		end = write_request(&reader);
 	end_transaction();
+	crash_note_clear();
 	send_end(end, problem);
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextDelete(context);
@@ -540,7 +543,7 @@ mixpeek_agent_main(Datum main_arg)
 	shm_mq_handle *from_worker;
 	AgentShared *shared;
 
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, crash_die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	segment = attach(main_arg);
@@ -551,6 +554,7 @@ mixpeek_agent_main(Datum main_arg)
 	to_worker = agent_process_queue(segment, AGENT_FROM_PROCESS, false);
 	BackgroundWorkerInitializeConnectionByOid(shared->database, InvalidOid, 0);
 	worker_override_settings();
+	crash_open(shared->database, shared->crash_slot);
 	lock_settings();
 	if (!become(shared->owner))
 		proc_exit(0);

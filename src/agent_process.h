@@ -16,6 +16,7 @@ typedef struct AgentShared
 {
 	Oid			database;
 	Oid			owner;
+	int			crash_slot;		/* see crash.h */
 } AgentShared;
 
 #define AGENT_QUEUE_SIZE	(64 * 1024)

@@ -251,7 +251,7 @@ crash_die(SIGNAL_ARGS)
 static void
 on_exit_note(int code, Datum arg)
 {
-	bool		failed = code != 0 && !told_to_end && PostmasterIsAlive();
+	bool		failed = code != 0 && my_slot == CRASH_WORKER && !told_to_end && PostmasterIsAlive();
 
 	mine.running = false;
 	mine.relation = failed ? noted : InvalidOid;
@@ -352,7 +352,7 @@ come_to_grief(Oid relation)
 	volatile int *nowhere = NULL;
 	char	   *name = get_rel_name(relation);
 
-	if (name == NULL || strcmp(name, "doomed") != 0)
+	if (name == NULL || strcmp(name, my_slot == CRASH_WORKER ? "doomed" : "forsaken") != 0)
 		return;
 	if (WEAKENED(WEAKEN_BY_FAULT))
 		*nowhere = 0;

@@ -17,8 +17,8 @@ extern char *mixpeek_instance;	/* mixpeek.instance */
 
 /*
  * A build for the tests can switch off what keeps the promises, one at a time, to
- * show that the tests notice; or come to grief at a table of the name "doomed".  An
- * ordinary build cannot.
+ * show that the tests notice; or come to grief at a table of the name "doomed", or
+ * an agent at one of the name "forsaken".  An ordinary build cannot.
  */
 typedef enum Weakness
 {

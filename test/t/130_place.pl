@@ -136,6 +136,29 @@ SKIP:
 	sql("SELECT mixpeek.retry('doomed')");
 	wait_for('the table', sub { mirrored('doomed') });
 
+	# The crash of the process that runs the owner's functions
+	sql(q{
+		SET ROLE owner;
+		CREATE FUNCTION visible(id int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+		CREATE TABLE forsaken (id int PRIMARY KEY);
+		ALTER TABLE forsaken ENABLE ROW LEVEL SECURITY;
+		ALTER TABLE forsaken FORCE ROW LEVEL SECURITY;
+		CREATE POLICY p ON forsaken USING (visible(id)) WITH CHECK (true);
+		SELECT mixpeek.mirror('forsaken', 'forsaken');
+		INSERT INTO forsaken VALUES (1);
+	});
+	wait_for('the table', sub { mirrored('forsaken') });
+	set('mixpeek.weaken = by_fault');
+	$offset = -s $node->logfile;
+	ask('INSERT INTO forsaken VALUES (2); INSERT INTO fine VALUES (1000)');
+	wait_for('its being set aside', sub { log_since($offset) =~ /table "forsaken" is set aside for 5 seconds: the worker crashed \(signal 11\)/ });
+	wait_for('the other table', sub { mirrored('fine') });
+	pass('a table at which an owner\'s functions crash the server is set aside, too');
+	like(ask("SELECT problem FROM mixpeek.mirrors WHERE relation = 'forsaken'::regclass"), qr/^set aside until/, '... and its owner sees it');
+	set('mixpeek.weaken = nothing');
+	ask('SET ROLE owner; SELECT mixpeek.retry()');	# of the other one, too, if the worker looked at it meanwhile
+	wait_for('the table', sub { mirrored('forsaken') && set_aside() eq '0' });
+
 	# kill -9 while it works
 	my $stall = sub {
 		my ($id) = @_;
