@@ -33,6 +33,7 @@
 #include "outbox.h"
 #include "query.h"
 #include "server.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -521,20 +522,32 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 typedef struct DescribeCall
 {
 	Oid			trigger;
-	Mirror     *mirror;
+	bool		found;
+	MirrorArguments arguments;
+	Mirror     *mirror;			/* NULL: the table is locked, or gone */
 	Jsonb	   *document;
 } DescribeCall;
 
+/* The arguments are shown whatever else cannot be found out. */
 static void
 describe(void *arg)
 {
 	DescribeCall *call = arg;
 	Definition *definition = definition_read(call->trigger, NULL);
+	MirrorArguments arguments = {0};
 	Relation	rel;
 
 	if (definition == NULL || definition->function != mirror_function())
 		return;
-	rel = table_open(definition->relation, AccessShareLock);
+	call->found = true;
+	arguments_default(&call->arguments, definition->nargs, definition->args);
+	arguments_decode(&arguments, definition->nargs, definition->args);
+	call->arguments = arguments;
+	if (!ConditionalLockRelationOid(definition->relation, AccessShareLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the table is locked")));
+	rel = table_open(definition->relation, NoLock);
 	call->mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, false);
 	table_close(rel, AccessShareLock);
 }
@@ -545,7 +558,7 @@ parse_document(void *arg)
 	DescribeCall *call = arg;
 
 	call->document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														CStringGetDatum(call->mirror->arguments.document)));
+														CStringGetDatum(call->arguments.document)));
 }
 
 static void
@@ -579,7 +592,7 @@ set_aside(Oid relation)
 Datum
 mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 {
-	DescribeCall call = {PG_GETARG_OID(0), NULL, NULL};
+	DescribeCall call = {PG_GETARG_OID(0)};
 	Datum		values[7] = {0};
 	bool		nulls[7] = {true, true, true, true, true, true, true};
 	TupleDesc	desc;
@@ -587,9 +600,9 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (call.mirror)
+	if (call.found)
 	{
-		MirrorArguments *arguments = &call.mirror->arguments;
+		MirrorArguments *arguments = &call.arguments;
 
 		if (arguments->document && guard_call(parse_document, &call) == NULL)
 		{
@@ -600,6 +613,9 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 		set_text(values, nulls, 1, arguments->server, true);
 		set_text(values, nulls, 3, arguments->document_id_column, true);
 		set_text(values, nulls, 4, arguments->enrichments_column, true);
+	}
+	if (call.mirror)
+	{
 		set_text(values, nulls, 5, call.mirror->table, false);
 		problem = call.mirror->problem ? call.mirror->problem : set_aside(call.mirror->relation);
 	}

@@ -241,15 +241,15 @@ show_redacted(const DefElem *option)
 	pgstat_report_activity(STATE_RUNNING, debug_query_string);
 }
 
-/* Returns the text without API keys, if it has any, and sees to it that they are not shown. */
-static const char *
+/* Sees to it that API keys are not shown, and returns the text without; NULL if there is none. */
+static char *
 hide_api_keys(const char *text, int location, int len, Node *statement)
 {
 	DefElem    *option = statement_key_option(statement);
 	char	   *redacted = statement_hide_key(text, location, len, option);
 
 	if (redacted == NULL)
-		return text;
+		return NULL;
 	overwrite_prepared(text, redacted);
 	show_redacted(option);
 	return redacted;
@@ -331,6 +331,49 @@ lock_mirrored_tables(void)
 }
 
 static void
+redact_error_field(char **field, const DefElem *option)
+{
+	char	   *redacted = *field ? statement_hide_key(*field, 0, 0, option) : NULL;
+
+	if (redacted)
+		*field = redacted;
+}
+
+/* An error within a function has the statement's text in its context. */
+pg_noreturn static void
+rethrow_redacted(MemoryContext context, const DefElem *option)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(context);
+	edata = CopyErrorData();
+	FlushErrorState();
+	redact_error_field(&edata->context, option);
+	redact_error_field(&edata->internalquery, option);
+	ReThrowError(edata);
+}
+
+/* Runs a statement that has an API key in its text; others get the text without. */
+static void
+run_redacted(ProcessUtility_hook_type next, PlannedStmt *pstmt, const char *redacted, bool readOnlyTree,
+			 ProcessUtilityContext context, ParamListInfo params,
+			 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	MemoryContext old = CurrentMemoryContext;
+	DefElem    *option = copyObject(statement_key_option(pstmt->utilityStmt));
+
+	PG_TRY();
+	{
+		next(pstmt, redacted, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_CATCH();
+	{
+		rethrow_redacted(old, option);
+	}
+	PG_END_TRY();
+}
+
+static void
 on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				   ProcessUtilityContext context, ParamListInfo params,
 				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
@@ -338,15 +381,18 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 	ProcessUtility_hook_type next = prev_process_utility ? prev_process_utility : standard_ProcessUtility;
 	Node	   *parsetree = pstmt->utilityStmt;
 	Oid			database = exclusive_database(parsetree);
+	const char *redacted = hide_api_keys(queryString, pstmt->stmt_location, pstmt->stmt_len, parsetree);
 
-	queryString = hide_api_keys(queryString, pstmt->stmt_location, pstmt->stmt_len, parsetree);
 	if (OidIsValid(database) && may_hold(parsetree, database))
 	{
 		hold_database(database);
 		if (IsA(parsetree, DropStmt) && castNode(DropStmt, parsetree)->behavior == DROP_CASCADE)
 			lock_mirrored_tables();
 	}
-	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	if (redacted)
+		run_redacted(next, pstmt, redacted, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	after_statement(parsetree);
 }
 

@@ -286,6 +286,16 @@ sql('DROP SCHEMA m CASCADE', 'attacker');
 is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE problem IS NOT NULL"), 0, '... and can be dropped');
 others_go_on('after they were dropped');
 
+# A lock that somebody holds keeps nobody from looking at the mirrors
+{
+	my $holder = $node->background_psql('postgres', on_error_stop => 1);
+	$holder->query_safe('BEGIN; LOCK TABLE a.t');
+	local $ENV{PGOPTIONS} = '-c search_path=pg_catalog -c lock_timeout=5s';
+	is(sql("SELECT collection || ': ' || problem FROM mixpeek.mirrors WHERE relation = 'a.t'::regclass"), 'a: the table is locked', 'mirrors does not wait for a lock');
+	$holder->query_safe('ROLLBACK');
+	$holder->quit;
+}
+
 # What is accepted is compiled quickly, at its largest
 my $features = join(',', ('{"feature_extractor_id":"$v"}') x 990);
 sql('CREATE SCHEMA big', 'attacker');

@@ -132,6 +132,16 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 	like($logged, qr/STATEMENT:  CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS \(api_key '\*+'\)/, '... an error logs the statement');
 	unlike($logged, qr/SECRET/, '... without the key');
 
+	foreach my $sql ("DO \$\$BEGIN EXECUTE 'ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (SET api_key ''$key'')'; END\$\$",
+		"DO \$\$BEGIN EXECUTE format('ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (SET api_key %L)', '$key'); END\$\$",
+		"DO \$\$BEGIN CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS (api_key '$key'); END\$\$")
+	{
+		$log = -s $node->logfile;
+		my (undef, undef, $stderr) = $node->psql('postgres', $sql);
+		like($stderr, qr/ERROR: .*\nCONTEXT:  SQL statement ".* USER MAPPING .*api_key '\*+'/, "$libraries: an error's context has the statement");
+		unlike($stderr . slurp_file($node->logfile, $log), qr/SECRET/, '... without the key');
+	}
+
 	# The extended protocol, step by step
 	my $client = Client->new($node);
 	$client->parse('', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key '$key')");
