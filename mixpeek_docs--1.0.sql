@@ -3,7 +3,11 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION mixpeek_docs" to load this file. \quit
 
-GRANT USAGE ON SCHEMA mixpeek TO PUBLIC;
+-- The control file's "schema = pg_catalog" makes that the search path here: no name and no operator
+-- below is looked up where others can create one. What the extension makes is named with its schema, which
+-- is made here, and is a member: where somebody has a schema of that name already, this fails.
+CREATE SCHEMA mixpeek;
+COMMENT ON SCHEMA mixpeek IS 'mirrors of tables as documents of the Mixpeek API';
 
 --
 -- Server and key (src/server.c), the API as SQL functions (src/api.c)
@@ -140,6 +144,20 @@ CREATE TABLE mixpeek.forgotten
 COMMENT ON TABLE mixpeek.forgotten IS
     'mirrors whose documents may be at the API without a line in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all): their new rows are looked up before they are created';
 
+-- Written by the worker (src/aside.c); its owner's mixpeek.retry() deletes. Nothing of it is dumped.
+CREATE TABLE mixpeek.set_aside
+(
+    relation regclass NOT NULL,
+    reason text NOT NULL,
+    until timestamptz NOT NULL,
+    times integer NOT NULL,
+    forget_after timestamptz NOT NULL
+);
+ALTER TABLE mixpeek.set_aside REPLICA IDENTITY FULL;
+ALTER TABLE mixpeek.set_aside ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE mixpeek.set_aside IS
+    'tables that are left alone until a time, for the worker died while it worked on them; their owners see it in mixpeek.mirrors.problem';
+
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.forgotten', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
@@ -158,7 +176,10 @@ ALTER TABLE mixpeek.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.documents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.outbox FOR SELECT USING (mixpeek.may_read(relation));
 CREATE POLICY readers ON mixpeek.documents FOR SELECT USING (mixpeek.may_read(relation));
-GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin TO PUBLIC;
+-- These two say nothing of anybody's rows; who has got a right on them still may not write.
+ALTER TABLE mixpeek.origin ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
 
 --
 -- The mirror (src/trigger.c, src/mirror.c)
@@ -213,21 +234,27 @@ CREATE VIEW mixpeek.mirrors AS
 SELECT t.tgrelid::regclass AS relation, a.collection, t.tgname AS trigger_name, a.server, a.document,
        a.document_id_column, a.enrichments_column, t.tgenabled <> 'D' AS enabled, a.problem
   FROM pg_catalog.pg_trigger t, LATERAL mixpeek.mirror_arguments(t.oid) a
- WHERE t.tgfoid = 'mixpeek.mirror_row'::regproc AND t.tgparentid = 0 AND t.tgtype & 1 <> 0;
+ WHERE t.tgfoid = 'mixpeek.mirror_row()'::regprocedure AND t.tgparentid = 0 AND t.tgtype & 1 <> 0;
 COMMENT ON VIEW mixpeek.mirrors IS 'one line a mirror: the row triggers that execute mixpeek.mirror_row(), arguments decoded';
-GRANT SELECT ON mixpeek.mirrors TO PUBLIC;
 
+CREATE FUNCTION mixpeek.on_ddl_start() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_ddl_start';
+COMMENT ON FUNCTION mixpeek.on_ddl_start() IS 'loads the library, which sees each trigger that is created';
 CREATE FUNCTION mixpeek.on_create_trigger() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_create_trigger';
 COMMENT ON FUNCTION mixpeek.on_create_trigger() IS 'checks a mirror''s template where the mirror is made';
 CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS 'forgets the state of dropped tables and mirrors';
-REVOKE ALL ON FUNCTION mixpeek.on_create_trigger(), mixpeek.on_drop() FROM PUBLIC;
 
-CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER')
+CREATE EVENT TRIGGER mixpeek_on_ddl_start ON ddl_command_start
+    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
+    EXECUTE FUNCTION mixpeek.on_ddl_start();
+CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
+    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
+COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS 'a mirror is checked in sessions that have not loaded the library yet, too';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS 'a mirror''s mistakes are errors of its CREATE TRIGGER';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS 'what is known of a table''s documents goes with the table or its mirror';
 
@@ -249,7 +276,6 @@ CREATE FUNCTION mixpeek.adopt(as_copy boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_adopt';
 COMMENT ON FUNCTION mixpeek.adopt(boolean) IS
     'says what a restored or copied database is: the new place of the original (its documents are kept in step), or a copy with documents of its own';
-REVOKE ALL ON FUNCTION mixpeek.adopt(boolean) FROM PUBLIC;
 
 --
 -- What came back
@@ -325,4 +351,78 @@ SELECT d.relation, d.collection, d.key, d.document_id, c.cluster_id, c.distance_
   FROM mixpeek.documents d, LATERAL mixpeek.enrichment_clusters(d.enrichments) c
  WHERE mixpeek.may_read(d.relation);
 COMMENT ON VIEW mixpeek.clusters IS 'one line a cluster membership of a mirrored document';
-GRANT SELECT ON mixpeek.taxonomies, mixpeek.clusters TO PUBLIC;
+
+--
+-- Privileges: the owner's, and those that are named here, whatever ALTER DEFAULT PRIVILEGES says
+--
+
+DO LANGUAGE plpgsql $privileges$
+#variable_conflict error
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        WITH members AS (
+            SELECT d.classid, d.objid
+              FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON d.refobjid = e.oid
+             WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+               AND e.extname = 'mixpeek_docs'),
+        acls AS (
+            SELECT 'SCHEMA' AS kind, pg_catalog.quote_ident(n.nspname) AS name, n.nspowner AS owner,
+                   coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner)) AS acl
+              FROM pg_catalog.pg_namespace n
+             WHERE ('pg_catalog.pg_namespace'::pg_catalog.regclass, n.oid) IN (SELECT classid, objid FROM members)
+            UNION ALL
+            SELECT 'TABLE', c.oid::pg_catalog.regclass::text, c.relowner,
+                   coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))
+              FROM pg_catalog.pg_class c
+             WHERE ('pg_catalog.pg_class'::pg_catalog.regclass, c.oid) IN (SELECT classid, objid FROM members)
+            UNION ALL
+            SELECT 'TYPE', t.oid::pg_catalog.regtype::text, t.typowner,
+                   coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))
+              FROM pg_catalog.pg_type t
+             WHERE ('pg_catalog.pg_class'::pg_catalog.regclass, t.typrelid) IN (SELECT classid, objid FROM members)
+            UNION ALL
+            SELECT 'ROUTINE', p.oid::pg_catalog.regprocedure::text, p.proowner,
+                   coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))
+              FROM pg_catalog.pg_proc p
+             WHERE ('pg_catalog.pg_proc'::pg_catalog.regclass, p.oid) IN (SELECT classid, objid FROM members)
+            UNION ALL
+            SELECT 'FOREIGN DATA WRAPPER', pg_catalog.quote_ident(f.fdwname), f.fdwowner,
+                   coalesce(f.fdwacl, pg_catalog.acldefault('F', f.fdwowner))
+              FROM pg_catalog.pg_foreign_data_wrapper f
+             WHERE ('pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, f.oid) IN (SELECT classid, objid FROM members))
+        SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s', a.kind, a.name,
+                                          CASE WHEN g.grantee = 0 THEN 'PUBLIC'
+                                               ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)) END)
+          FROM acls a, LATERAL pg_catalog.aclexplode(a.acl) g
+         WHERE g.grantee <> a.owner
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$privileges$;
+
+GRANT USAGE ON SCHEMA mixpeek TO PUBLIC;
+GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin,
+    mixpeek.mirrors, mixpeek.taxonomies, mixpeek.clusters TO PUBLIC;
+GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
+    mixpeek.create_document(text, jsonb, jsonb, jsonb, jsonb, name),
+    mixpeek.get_document(text, text, boolean, boolean, name),
+    mixpeek.update_document(text, text, jsonb, name),
+    mixpeek.delete_document(text, text, name),
+    mixpeek.list_documents(text, jsonb, jsonb, text, bigint, boolean, boolean, name),
+    mixpeek.may_read(regclass),
+    mixpeek.mirror_row(),
+    mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name),
+    mixpeek.unmirror(regclass, text, boolean),
+    mixpeek.preview(regclass, text, text),
+    mixpeek.retry(regclass, text, text),
+    mixpeek.refresh(regclass, text),
+    mixpeek.mirror_arguments(oid),
+    mixpeek.sync(),
+    mixpeek.wait(interval),
+    mixpeek.enrichment_number(jsonb),
+    mixpeek.enrichment_taxonomies(jsonb),
+    mixpeek.enrichment_clusters(jsonb)
+    TO PUBLIC;

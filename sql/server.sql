@@ -100,7 +100,7 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (api_key 'sk sec
 CREATE USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (api_key E'sk_secret\nX-Evil: 1');
 CREATE USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (api_key 'sk_secret', password 'x');
 DO $$ BEGIN
-    EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (api_key %L)', repeat('k', 100000));
+    EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (api_key %L)', repeat('k', 8192));
 END $$;
 ALTER USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (DROP api_key);
 ALTER USER MAPPING FOR CURRENT_USER SERVER test_server OPTIONS (SET api_key 'sk_regress');

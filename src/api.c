@@ -27,6 +27,7 @@
 #include "utils/wait_event.h"
 
 #define PAGE_SIZE		100
+#define MAX_CURSOR		4096	/* bytes; it becomes a part of a URL */
 
 PG_FUNCTION_INFO_V1(mixpeek_create_document);
 PG_FUNCTION_INFO_V1(mixpeek_get_document);
@@ -89,7 +90,7 @@ wait_for_answer(HttpClient *client)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	return response_read(http_transfer_answer(ended), NULL);
+	return response_read(http_transfer_answer(ended), true);
 }
 
 /*
@@ -499,6 +500,8 @@ is_short_page(Jsonb *answer, int nresults, int page_size)
 											NumericGetDatum(size->val.numeric),
 											DirectFunctionCall1(int4_numeric, Int32GetDatum(page_size)));
 
+		if (DatumGetInt32(DirectFunctionCall2(numeric_cmp, n, DirectFunctionCall1(int4_numeric, Int32GetDatum(0)))) < 0)
+			unexpected_answer("a list whose page_size can be one");
 		page_size = DatumGetInt32(DirectFunctionCall1(numeric_int4, n));
 	}
 	return nresults < page_size;
@@ -514,6 +517,10 @@ note_next_page(Listing *listing, Jsonb *answer, int page_size)
 	if (cursor && cursor->type == jbvString && cursor->val.string.len > 0)
 		next = MemoryContextStrdup(GetMemoryChunkContext(listing),
 								   pnstrdup(cursor->val.string.val, cursor->val.string.len));
+	if (next && strlen(next) > MAX_CURSOR)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("Mixpeek API sent a cursor of more than %d bytes", MAX_CURSOR)));
 	if (next && listing->cursor && strcmp(next, listing->cursor) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),

@@ -7,7 +7,9 @@
  */
 #include "compat.h"
 
+#include "aside.h"
 #include "catalog/pg_class.h"
+#include "clock.h"
 #include "common/hashfn.h"
 #include "delegate.h"
 #include "document.h"
@@ -189,6 +191,7 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
+	worker->kept_bytes -= job_bytes_kept(job);
 	if (job->mirror)
 		job->mirror->njobs--;
 	release_claim(job);
@@ -278,6 +281,7 @@ typedef struct Expansion
 	Target	   *target;
 	const OutboxEntry *entry;
 	List	   *keys;
+	bool		blocked;		/* a partition is locked */
 } Expansion;
 
 static void
@@ -290,7 +294,7 @@ scan_keys(void *arg)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
 	else if (expansion->target->mirror)
-		expansion->keys = rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
+		expansion->blocked = !rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK, &expansion->keys);
 }
 
 void
@@ -352,12 +356,19 @@ expand(Claim *claim, OutboxEntry *entry)
 	}
 	expansion.target = target;
 	expansion.entry = entry;
+	crash_note_stored(entry->relation);
 	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout, NULL);
+	crash_note_clear();
 	if (problem)
 		worker_cannot_list(claim->worker, target, problem);
+	else if (expansion.blocked)
+	{
+		target->blocked_until = limits_now() + LOCK_DELAY;
+		look_later(claim->worker, LOCK_DELAY);
+	}
 	else
 		put_expansion(claim, entry, expansion.keys);
-	return problem == NULL;
+	return problem == NULL && !expansion.blocked;
 }
 
 /* An expansion from the start stands for all others that wait. */
@@ -659,7 +670,9 @@ read_all(Worker *worker, List *jobs)
 			if (is_read_here(lfirst(lc2)) && ((Job *) lfirst(lc2))->mirror == lfirst(lc))
 				group = lappend(group, lfirst(lc2));
 		}
+		crash_note_stored(((Mirror *) lfirst(lc))->relation);
 		others = list_concat(others, read_mirror(worker, lfirst(lc), group));
+		crash_note_clear();
 	}
 	return others;
 }
@@ -822,7 +835,7 @@ static bool
 is_not_due(const Job *job)
 {
 	return job->stored && strcmp(job->state, "pending") == 0 &&
-		job->next_attempt_at > GetCurrentTimestamp();
+		job->next_attempt_at > clock_now();
 }
 
 /* A restore may have brought a line here and left the origin that it belongs to behind. */
@@ -838,7 +851,7 @@ static bool
 must_rest(const Job *job)
 {
 	return job->stored && strcmp(job->state, "failed") == 0 &&
-		job->next_attempt_at > GetCurrentTimestamp();
+		job->next_attempt_at > clock_now();
 }
 
 /* Raises where a text cannot be converted to UTF-8. */
@@ -965,7 +978,7 @@ queue_job(Worker *worker, Job *job)
 	else if (job->put_off || connection->server == NULL)
 	{
 		job->attempts--;
-		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROBLEM_DELAY * 1000);
+		job->next_attempt_at = clock_in(PROBLEM_DELAY * 1000);
 		if (!job->put_off)
 			connection_report_problem(connection);
 		worker_end_job(worker, job, OUTCOME_PENDING, job->put_off ?
@@ -988,6 +1001,7 @@ recover(Worker *worker)
 	ListCell   *lc;
 
 	worker->unrecovered = false;
+	document_bound_waits(mixpeek_retry_max_delay);
 	foreach(lc, document_abandoned())
 	{
 		AbandonedKeys *abandoned = lfirst(lc);
@@ -1069,6 +1083,9 @@ worker_claim(Worker *worker)
 	shmem_expect_changes();		/* what is committed from here on may not be seen */
 	if (!may_touch_documents(worker))
 		return;
+	aside_begin_claim();
+	if (aside_next() > 0)
+		look_later(worker, aside_next());
 	if (worker->unrecovered)
 		recover(worker);
 	look_reload(worker);
@@ -1133,4 +1150,5 @@ worker_claim(Worker *worker)
 		else
 			look_at_known(worker, job);
 	}
+	aside_end_claim(!worker->look && !worker_is_due(worker));
 }

@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "aside.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
@@ -20,7 +21,11 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "bounds.h"
+#include "ddl.h"
+#include "definition.h"
 #include "document.h"
+#include "extension.h"
 #include "funcapi.h"
 #include "guard.h"
 #include "miscadmin.h"
@@ -45,11 +50,6 @@ PG_FUNCTION_INFO_V1(mixpeek_retry);
 PG_FUNCTION_INFO_V1(mixpeek_refresh);
 PG_FUNCTION_INFO_V1(mixpeek_preview);
 PG_FUNCTION_INFO_V1(mixpeek_mirror_arguments);
-PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
-PG_FUNCTION_INFO_V1(mixpeek_on_drop);
-
-/* unmirror(delete_documents => true): the worker still needs the lines. */
-static bool keep_documents = false;
 
 static void
 run_utility(const char *sql)
@@ -86,15 +86,26 @@ check_argument(FunctionCallInfo fcinfo, int i, const char *name)
 				 errmsg("%s must not be null", name)));
 }
 
-/*
- * A mirror sends the owner's rows with the owner's key: it is nobody else's
- * affair, not even of those who may create triggers.
- */
-static void
-check_owner(Oid relation)
+/* Returns a text argument, or NULL if it is null. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int i, const char *name, int max_length)
 {
-	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+	text	   *value;
+
+	if (PG_ARGISNULL(i))
+		return NULL;
+	value = PG_GETARG_TEXT_PP(i);
+	if (VARSIZE_ANY_EXHDR(value) > max_length)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s has %d bytes, more than %d", name, (int) VARSIZE_ANY_EXHDR(value), max_length)));
+	return text_to_cstring(value);
+}
+
+static char *
+collection_argument(FunctionCallInfo fcinfo, int i)
+{
+	return text_argument(fcinfo, i, "collection", MAX_COLLECTION);
 }
 
 /*
@@ -167,7 +178,7 @@ make_arguments(FunctionCallInfo fcinfo, char **args)
 {
 	int			n = 0;
 
-	args[n++] = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	args[n++] = collection_argument(fcinfo, 1);
 	if (!PG_ARGISNULL(2))
 	{
 		Jsonb	   *document = PG_GETARG_JSONB_P(2);
@@ -184,16 +195,29 @@ make_arguments(FunctionCallInfo fcinfo, char **args)
 	return n;
 }
 
+/* By the name that the extension's schema has now: another one's function is not to be called. */
+static const char *
+function_name(void)
+{
+	Oid			function = mirror_function();
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("extension \"%s\" has no function \"mirror_row\"", EXTENSION_NAME)));
+	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+									  get_func_name(function));
+}
+
 static void
 create_trigger(const char *name, Relation rel, const char *event, int nargs, char **args)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s"
-					 " EXECUTE FUNCTION mixpeek.mirror_row(",
+	appendStringInfo(&sql, "CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION %s(",
 					 quote_identifier(name), event, qualified_name(rel),
-					 strcmp(event, "TRUNCATE") == 0 ? "STATEMENT" : "ROW");
+					 strcmp(event, "TRUNCATE") == 0 ? "STATEMENT" : "ROW", function_name());
 	for (int i = 0; i < nargs; i++)
 		appendStringInfo(&sql, "%s%s", i ? ", " : "", quote_literal_cstr(args[i]));
 	appendStringInfoChar(&sql, ')');
@@ -221,7 +245,7 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 	check_argument(fcinfo, 0, "relation");
 	check_argument(fcinfo, 1, "collection");
 	relation = PG_GETARG_OID(0);
-	check_owner(relation);
+	ddl_check_owner(relation);
 	rel = table_open(relation, ShareRowExclusiveLock);
 	nargs = make_arguments(fcinfo, args);
 	mirror = mirror_compile(rel, nargs, args, CurrentMemoryContext, true);
@@ -231,6 +255,8 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 
 	create_trigger(name, rel, "INSERT OR UPDATE OR DELETE", nargs, args);
 	create_trigger(truncate_name, rel, "TRUNCATE", 1, args);
+	if (existing_name(rel, args[0], true) == NULL)
+		elog(ERROR, "the trigger on \"%s\" is another one than was created", RelationGetRelationName(rel));
 	if (rel->rd_rel->relforcerowsecurity)
 		ereport(NOTICE,
 				(errmsg("row-level security is forced on \"%s\"", RelationGetRelationName(rel)),
@@ -285,22 +311,22 @@ Datum
 mixpeek_unmirror(PG_FUNCTION_ARGS)
 {
 	bool		delete_documents = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	char	   *collection = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *collection = collection_argument(fcinfo, 1);
 	List	   *collections;
 	ListCell   *lc;
 	Relation	rel;
 
 	check_argument(fcinfo, 0, "relation");
-	check_owner(PG_GETARG_OID(0));
+	ddl_check_owner(PG_GETARG_OID(0));
 	rel = table_open(PG_GETARG_OID(0), AccessExclusiveLock);
-	keep_documents = delete_documents;
+	ddl_keep_documents(delete_documents);
 	PG_TRY();
 	{
 		collections = drop_triggers(rel, collection);
 	}
 	PG_FINALLY();
 	{
-		keep_documents = false;
+		ddl_keep_documents(false);
 	}
 	PG_END_TRY();
 	if (collections == NIL)
@@ -326,8 +352,9 @@ static List *
 owned_relations(void)
 {
 	static Statement query = {
-		"SELECT DISTINCT d.relation::oid FROM mixpeek.documents d JOIN pg_catalog.pg_class c"
-		" ON c.oid = d.relation WHERE d.state = 'failed' AND pg_catalog.pg_has_role($1, c.relowner, 'USAGE')",
+		"SELECT c.oid FROM pg_catalog.pg_class c WHERE pg_catalog.pg_has_role($1, c.relowner, 'USAGE') AND c.oid IN ("
+		" SELECT relation::oid FROM mixpeek.documents WHERE state = 'failed'"
+		" UNION SELECT relation::oid FROM mixpeek.set_aside)",
 		1, {OIDOID}
 	};
 	Datum		args[1];
@@ -343,11 +370,6 @@ owned_relations(void)
 	return relations;
 }
 
-static char *
-text_argument(FunctionCallInfo fcinfo, int i)
-{
-	return PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
-}
 
 static int64
 retry_relation(Oid relation, const char *collection, const char *error)
@@ -355,8 +377,9 @@ retry_relation(Oid relation, const char *collection, const char *error)
 	GuardState	guard;
 	int64		n;
 
-	check_owner(relation);
+	ddl_check_owner(relation);
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	aside_lift(relation);
 	n = document_retry(relation, collection, error);
 	guard_leave(&guard);
 	return n;
@@ -370,8 +393,8 @@ retry_relation(Oid relation, const char *collection, const char *error)
 Datum
 mixpeek_retry(PG_FUNCTION_ARGS)
 {
-	char	   *collection = text_argument(fcinfo, 1);
-	char	   *error = text_argument(fcinfo, 2);
+	char	   *collection = collection_argument(fcinfo, 1);
+	char	   *error = text_argument(fcinfo, 2, "error", MAX_ARGUMENT);
 	int64		n = 0;
 	ListCell   *lc;
 
@@ -393,9 +416,9 @@ mixpeek_refresh(PG_FUNCTION_ARGS)
 	int64		n;
 
 	check_argument(fcinfo, 0, "relation");
-	check_owner(PG_GETARG_OID(0));
+	ddl_check_owner(PG_GETARG_OID(0));
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	n = document_refresh(PG_GETARG_OID(0), text_argument(fcinfo, 1));
+	n = document_refresh(PG_GETARG_OID(0), collection_argument(fcinfo, 1));
 	guard_leave(&guard);
 	PG_RETURN_INT64(n);
 }
@@ -474,10 +497,10 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 
 	check_argument(fcinfo, 0, "relation");
 	check_argument(fcinfo, 1, "key");
-	check_owner(PG_GETARG_OID(0));
+	ddl_check_owner(PG_GETARG_OID(0));
 	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
-	call.mirror = get_mirror(rel, text_argument(fcinfo, 2));
-	call.key = text_argument(fcinfo, 1);
+	call.mirror = get_mirror(rel, collection_argument(fcinfo, 2));
+	call.key = text_argument(fcinfo, 1, "key", MAX_ARGUMENT);
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
 	call.mirror->marker_prefix = psprintf("%s:%s:", origin_id(), call.mirror->table);
 	guard_leave(&guard);
@@ -493,39 +516,6 @@ mixpeek_preview(PG_FUNCTION_ARGS)
  * mirror_arguments(), behind the view mixpeek.mirrors
  */
 
-/* A trigger of an open relation by its oid, or NULL. */
-static Trigger *
-find_trigger(Relation rel, Oid trigger)
-{
-	TriggerDesc *triggers = mirror_triggers(rel);
-
-	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		if (triggers->triggers[i].tgoid == trigger)
-			return &triggers->triggers[i];
-	}
-	return NULL;
-}
-
-static Oid
-trigger_relation(Oid trigger)
-{
-	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
-	Oid			relation = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		relation = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
-	systable_endscan(scan);
-	table_close(pg_trigger, AccessShareLock);
-	return relation;
-}
-
 typedef struct DescribeCall
 {
 	Oid			trigger;
@@ -537,15 +527,14 @@ static void
 describe(void *arg)
 {
 	DescribeCall *call = arg;
-	Oid			relation = trigger_relation(call->trigger);
-	Relation	rel = OidIsValid(relation) ? table_open(relation, AccessShareLock) : NULL;
-	Trigger    *trigger = rel ? find_trigger(rel, call->trigger) : NULL;
+	Definition *definition = definition_read(call->trigger, NULL);
+	Relation	rel;
 
-	if (trigger)
-		call->mirror = mirror_compile(rel, trigger->tgnargs, trigger->tgargs,
-									  CurrentMemoryContext, false);
-	if (rel)
-		table_close(rel, AccessShareLock);
+	if (definition == NULL || definition->function != mirror_function())
+		return;
+	rel = table_open(definition->relation, AccessShareLock);
+	call->mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, false);
+	table_close(rel, AccessShareLock);
 }
 
 static void
@@ -564,6 +553,21 @@ set_text(Datum *values, bool *nulls, int i, const char *text, bool as_name)
 	if (text)
 		values[i] = as_name ? DirectFunctionCall1(namein, CStringGetDatum(text)) :
 			CStringGetTextDatum(text);
+}
+
+/* Why the worker leaves the table alone: its owner may know. */
+static char *
+set_aside(Oid relation)
+{
+	GuardState	guard;
+	char	   *problem;
+
+	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
+		return NULL;
+	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
+	problem = aside_problem(relation);
+	guard_leave(&guard);
+	return problem;
 }
 
 /*
@@ -595,202 +599,8 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 		set_text(values, nulls, 3, arguments->document_id_column, true);
 		set_text(values, nulls, 4, arguments->enrichments_column, true);
 		set_text(values, nulls, 5, call.mirror->table, false);
-		problem = call.mirror->problem;
+		problem = call.mirror->problem ? call.mirror->problem : set_aside(call.mirror->relation);
 	}
 	set_text(values, nulls, 6, problem, false);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
-}
-
-/*
- * Event triggers
- */
-
-static void
-check_event_trigger(FunctionCallInfo fcinfo)
-{
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function must be called as an event trigger")));
-}
-
-static bool
-fires_for_column(const Trigger *trigger, AttrNumber attnum)
-{
-	for (int i = 0; i < trigger->tgnattr; i++)
-	{
-		if (trigger->tgattr[i] == attnum)
-			return true;
-	}
-	return trigger->tgnattr == 0;
-}
-
-/* UPDATE OF may leave out what the documents do not need, and nothing else. */
-static void
-check_update_of(Relation rel, const Trigger *trigger, const Mirror *mirror)
-{
-	Bitmapset  *columns = bms_copy(mirror->template->used);
-	int			attnum = -1;
-
-	for (int i = 0; i < mirror->key->ncolumns; i++)
-		columns = bms_add_member(columns, mirror->key->columns[i].attnum);
-	while ((attnum = bms_next_member(columns, attnum)) >= 0)
-	{
-		if (!fires_for_column(trigger, attnum))
-			ereport(WARNING,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("updates of column \"%s\" of table \"%s\" will not be mirrored",
-							NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname),
-							RelationGetRelationName(rel)),
-					 errhint("List all columns of the key and of the document after UPDATE OF, or use UPDATE without a list.")));
-	}
-}
-
-static void
-check_trigger(Oid trigger_oid)
-{
-	Oid			relation = trigger_relation(trigger_oid);
-	Relation	rel = table_open(relation, AccessShareLock);
-	Trigger    *trigger = find_trigger(rel, trigger_oid);
-	Mirror     *mirror;
-
-	if (trigger && trigger->tgfoid == mirror_function())
-	{
-		check_owner(relation);
-		if (!TRIGGER_FOR_AFTER(trigger->tgtype) ||
-			(bool) TRIGGER_FOR_ROW(trigger->tgtype) == (bool) TRIGGER_FOR_TRUNCATE(trigger->tgtype))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("mixpeek.mirror_row() must be fired AFTER INSERT, UPDATE or DELETE FOR EACH ROW, or AFTER TRUNCATE")));
-		mirror = mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
-		if (TRIGGER_FOR_UPDATE(trigger->tgtype))
-			check_update_of(rel, trigger, mirror);
-	}
-	table_close(rel, AccessShareLock);
-}
-
-/*
- * After CREATE TRIGGER: a mirror's mistakes are errors there and then (see
- * mirror.h and template.h).
- */
-Datum
-mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
-{
-	static Statement query = {
-		"SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands()"
-		" WHERE classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass", 0, {0}
-	};
-	List	   *triggers;
-	GuardState	guard;
-	ListCell   *lc;
-
-	check_event_trigger(fcinfo);
-	guard_enter(&guard, GetUserId());
-	query_run(&query, NULL, NULL);
-	triggers = query_oids();
-	query_end();
-	guard_leave(&guard);
-	foreach(lc, triggers)
-		check_trigger(lfirst_oid(lc));
-	PG_RETURN_NULL();
-}
-
-typedef struct Dropped
-{
-	Oid			relation;		/* the table itself, or the dropped trigger's */
-	bool		is_table;
-	bool		had_trigger;	/* it, or the table, was a trigger or had one that users can make */
-} Dropped;
-
-static List *
-dropped_objects(void)
-{
-	static Statement query = {
-		"WITH d AS (SELECT classid = 'pg_catalog.pg_class'::pg_catalog.regclass AS is_table, objid,"
-		"   address_names[1] AS schema, address_names[2] AS table"
-		"  FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE object_type = 'table'"
-		"   OR object_type = 'trigger' AND address_names[3] !~ '^RI_ConstraintTrigger_'),"
-		" t AS (SELECT DISTINCT d.schema, d.table FROM d WHERE NOT is_table)"
-		" SELECT CASE WHEN is_table THEN objid"
-		"  ELSE pg_catalog.to_regclass(pg_catalog.format('%I.%I', d.schema, d.table))::oid END, is_table,"
-		"  t.schema IS NOT NULL FROM d LEFT JOIN t ON t.schema = d.schema AND t.table = d.table", 0, {0}
-	};
-	List	   *dropped = NIL;
-
-	query_run(&query, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		Dropped    *object = query_palloc(sizeof(Dropped));
-		bool		isnull;
-
-		object->relation = DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
-		if (isnull)
-			continue;
-		object->is_table = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
-		object->had_trigger = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &isnull));
-		dropped = query_lappend(dropped, object);
-	}
-	query_end();
-	return dropped;
-}
-
-/* Collections for which the table has state, but no mirror any more. */
-static void
-forget_unmirrored(Oid relation)
-{
-	ListCell   *lc;
-
-	foreach(lc, document_collections(relation))
-	{
-		Mirror	   *mirror = mirror_find(relation, lfirst(lc), CurrentMemoryContext);
-
-		if (mirror == NULL)
-		{
-			outbox_forget(relation, lfirst(lc));
-			document_forget(relation, lfirst(lc));
-		}
-	}
-}
-
-static void
-forget_dropped(void *arg)
-{
-	GuardState	guard;
-	ListCell   *lc;
-
-	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	foreach(lc, dropped_objects())
-	{
-		Dropped    *object = lfirst(lc);
-
-		if (object->is_table)
-		{
-			if (object->had_trigger)	/* most tables never had one, and the outbox may be long */
-				outbox_forget(object->relation, NULL);
-			document_forget(object->relation, NULL);
-		}
-		else if (!keep_documents)
-			forget_unmirrored(object->relation);
-	}
-	guard_leave(&guard);
-}
-
-/*
- * After a DROP: the state of tables and mirrors that are gone goes with them.
- * Must not keep anybody from dropping anything.
- */
-Datum
-mixpeek_on_drop(PG_FUNCTION_ARGS)
-{
-	char	   *problem;
-
-	check_event_trigger(fcinfo);
-	if (!OidIsValid(get_extension_oid("mixpeek_docs", true)))
-		PG_RETURN_NULL();
-	problem = guard_call(forget_dropped, NULL);
-	if (problem)
-		ereport(WARNING,
-				(errmsg("could not forget the documents of what was dropped: %s", problem)));
-	PG_RETURN_NULL();
 }

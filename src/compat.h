@@ -51,15 +51,21 @@
 #define COMPAT_RANDOM()		((double) random() / ((double) MAX_RANDOM_VALUE + 1))
 #endif
 
-/* 16: one function for the owner of every kind of object. */
+/* 16: one function for the owner of every kind of object, and one for the rights on it. */
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_OWNS_TABLE(relid, roleid)	object_ownercheck(RelationRelationId, relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	object_ownercheck(DatabaseRelationId, oid, roleid)
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	object_ownercheck(ExtensionRelationId, oid, roleid)
+#define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	object_aclcheck(DatabaseRelationId, oid, roleid, mode)
+#define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	object_aclcheck(NamespaceRelationId, oid, roleid, mode)
+#define COMPAT_OWNS_SERVER(oid, roleid)		object_ownercheck(ForeignServerRelationId, oid, roleid)
 #else
 #define COMPAT_OWNS_TABLE(relid, roleid)	pg_class_ownercheck(relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	pg_database_ownercheck(oid, roleid)
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
+#define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	pg_database_aclcheck(oid, roleid, mode)
+#define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	pg_namespace_aclcheck(oid, roleid, mode)
+#define COMPAT_OWNS_SERVER(oid, roleid)		pg_foreign_server_ownercheck(oid, roleid)
 #endif
 
 /*
@@ -92,6 +98,13 @@
 #define COMPAT_NO_INDEXES	false
 #define COMPAT_ALL_INDEXES	true
 #define COMPAT_PASSES_INDEX(which, info) false
+#endif
+
+/* 15: which timeline the server writes has a function; before, every process has found it out. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_TIMELINE()	GetWALInsertionTimeLine()
+#else
+#define COMPAT_TIMELINE()	(RecoveryInProgress() ? 0 : ThisTimeLineID)
 #endif
 
 /* What pg_stat_activity shows while the extension waits for the network. */

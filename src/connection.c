@@ -8,11 +8,15 @@
 #include "compat.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
+#include "aside.h"
+#include "clock.h"
 #include "connection.h"
 #include "document.h"
 #include "guard.h"
+#include "native.h"
 #include "origin.h"
-#include "rows.h"
+#include "part.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -213,7 +217,7 @@ static void
 hurry(Connection *connection)
 {
 	connection->hurries = true;
-	connection->hurry_position = GetCurrentTimestamp();
+	connection->hurry_position = clock_now();
 	connection->hurry_batch = HURRY_BATCH;
 }
 
@@ -436,6 +440,7 @@ load_target(Targets *targets, Target *target)
 	release_mirror(targets, target);
 	target->loaded = false;
 	target->valid = true;
+	crash_note_stored(target->relation);
 	mirror = mirror_find(target->relation, target->collection, CurrentMemoryContext);
 	if (mirror)
 	{
@@ -448,6 +453,7 @@ load_target(Targets *targets, Target *target)
 		targets->some_are_gone = true;
 	target->mirror = mirror;
 	target->loaded = true;
+	crash_note_clear();
 }
 
 void
@@ -500,6 +506,23 @@ lock_table(Target *target)
 	return !OidIsValid(index) || ConditionalLockRelationOid(index, AccessShareLock);
 }
 
+/*
+ * Locks the partitions, but once a transaction.  Those of a mirror that is not native are
+ * its owner's statements to wait for.
+ */
+static bool
+lock_partitions(Target *target)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+
+	if (target->mirror == NULL || !target->mirror->native || target->locked_in == now)
+		return true;
+	if (!parts_lock(target->relation))
+		return false;
+	target->locked_in = now;
+	return true;
+}
+
 Target *
 targets_get(Targets *targets, Oid relation, const char *collection)
 {
@@ -509,13 +532,15 @@ targets_get(Targets *targets, Oid relation, const char *collection)
 		target = add_target(targets, relation, collection);
 	target->blocked_until = 0;
 	target->used = ++targets->used;
-	if (!lock_table(target))
+	if (!aside_try(relation) || !lock_table(target))
 	{
 		target->blocked_until = limits_now() + LOCK_DELAY;
 		return target;
 	}
 	if (!is_current(target))
 		load_target(targets, target);
+	if (!lock_partitions(target))
+		target->blocked_until = limits_now() + LOCK_DELAY;
 	target->connection = target->mirror ?
 		targets_connection(targets, target->mirror->arguments.server, target->mirror->owner) : NULL;
 	return target;

@@ -60,6 +60,7 @@ typedef struct Target
 	bool		valid;			/* nothing has changed since it was loaded */
 	bool		loaded;			/* wholly, without an error */
 	uint64		used;			/* when it was asked for last, as Targets counts */
+	TimestampTz locked_in;		/* start of the transaction that has locked its partitions */
 	Mirror	   *mirror;			/* NULL: not mirrored (any more) */
 	Connection *connection;		/* of its mirror; NULL: none */
 	double		blocked_until;	/* the table is locked or cannot be listed: not before; 0: no */

@@ -408,6 +408,7 @@ check_elements(Walker *walker, JsonbContainer *array, int types, const ContractT
 
 		if (token != WJB_ELEM)
 			continue;
+		CHECK_FOR_INTERRUPTS();
 		end = enter_element(walker, i++);
 		if (check_type(walker, &value, types) && type && value.type == jbvBinary)
 			check_object(walker, type, value.val.binary.data);

@@ -11,6 +11,8 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
+#include "crash.h"
 #include "document.h"
 #include "line.h"
 #include "outbox.h"
@@ -21,6 +23,10 @@
 
 /* A line that others change each time we look is given up after so many times. */
 #define MAX_CHANGES	100
+
+/* A counter that is full stays full, and one that is not sane begins anew. */
+#define MAX_LOOKS		PG_INT16_MAX
+#define MAX_ATTEMPTS	1000000	/* far more than mixpeek.max_attempts may be */
 
 /* Looks for enrichments after a document was sent: seconds from one to the next. */
 static const int look_delays[] = {1, 2, 4, 15, 60, 300, 1800, 10800};
@@ -127,11 +133,11 @@ read_stored(Job *job, TupleTableSlot *line)
 	job->line = line->tts_tid;
 	job->document_id = read_text(line, LINE_DOCUMENT_ID);
 	job->state = read_text(line, LINE_STATE);
-	job->attempts = DatumGetInt32(line->tts_values[LINE_ATTEMPTS]);
+	job->attempts = Min(Max(DatumGetInt32(line->tts_values[LINE_ATTEMPTS]), 0), MAX_ATTEMPTS);
 	job->next_attempt_at = line->tts_isnull[LINE_NEXT_ATTEMPT_AT] ? 0 :
 		DatumGetTimestampTz(line->tts_values[LINE_NEXT_ATTEMPT_AT]);
 	job->in_doubt = DatumGetBool(line->tts_values[LINE_IN_DOUBT]);
-	job->looks = DatumGetInt16(line->tts_values[LINE_LOOKS]);
+	job->looks = Max(DatumGetInt16(line->tts_values[LINE_LOOKS]), 0);
 	job->server = read_text(line, LINE_SERVER);
 	job->marker = read_text(line, LINE_MARKER);
 	read_hash(line, LINE_CONTENT_HASH, &job->told_content, 0);
@@ -224,6 +230,7 @@ change_lines(List *jobs, LineChange change)
 	{
 		Job		   *job = lfirst(lc);
 
+		crash_note(job->relation);
 		for (int i = 0; i < MAX_CHANGES && find_line(lines, job) != NULL; i++)
 		{
 			TupleTableSlot *line = lines_change(lines);
@@ -238,6 +245,7 @@ change_lines(List *jobs, LineChange change)
 			}
 		}
 	}
+	crash_note_clear();
 	lines_close(lines);
 }
 
@@ -323,7 +331,7 @@ document_intend(List *jobs)
 static void
 set_postponed(const Job *job, TupleTableSlot *line)
 {
-	set_due(line, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), INT64CONST(60000)));
+	set_due(line, clock_in(60000));
 }
 
 void
@@ -341,7 +349,7 @@ next_look(const Job *job)
 {
 	if (job->looks >= (int) lengthof(look_delays))
 		return 0;
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), look_delays[job->looks] * INT64CONST(1000));
+	return clock_in(look_delays[job->looks] * INT64CONST(1000));
 }
 
 TimestampTz
@@ -354,7 +362,7 @@ document_due(const Job *job)
 		case OUTCOME_PENDING:
 			return job->next_attempt_at;
 		case OUTCOME_FAILED:	/* not before, if somebody wants it tried again */
-			return job->next_attempt_at > GetCurrentTimestamp() ? job->next_attempt_at : 0;
+			return job->next_attempt_at > clock_now() ? job->next_attempt_at : 0;
 		default:
 			return 0;
 	}
@@ -428,7 +436,7 @@ set_outcome(const Job *job, TupleTableSlot *line)
 	line_set(line, LINE_ATTEMPTS, Int32GetDatum(job->attempts));
 	line_set_text(line, LINE_LAST_ERROR, job->error);
 	line_set(line, LINE_IN_DOUBT, BoolGetDatum(job->in_doubt));
-	line_set(line, LINE_LOOKS, Int16GetDatum(mirrored ? job->looks + 1 : job->looks));
+	line_set(line, LINE_LOOKS, Int16GetDatum(mirrored ? Min(job->looks + 1, MAX_LOOKS) : job->looks));
 	set_hash(line, LINE_CONTENT_HASH, &job->told_content);
 	set_hash(line, LINE_FEATURES_HASH, &job->told_features);
 	if (job->in_doubt && job->intent_content.known)
@@ -474,16 +482,23 @@ run_command(Statement *query, Datum *args, const char *nulls)
 	return n;
 }
 
+/* Their request may still be at work, or ($1) may be so by a clock that is not known any more. */
+#define IS_ABANDONED "(d.state = 'sending' OR $1 AND d.state IN ('pending', 'failed') AND d.next_attempt_at IS NOT NULL" \
+	" AND (d.in_doubt OR d.document_id IS NOT NULL AND d.content_hash IS NULL))"
+
 List *
 document_abandoned(void)
 {
 	static Statement query = {
 		"SELECT DISTINCT d.server, coalesce(c.relowner, 0), d.relation::oid FROM mixpeek.documents d"
-		" LEFT JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE d.state = 'sending'", 0, {0}
+		" LEFT JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE " IS_ABANDONED,
+		1, {BOOLOID}
 	};
+	Datum		args[1];
 	List	   *result = NIL;
 
-	query_run(&query, NULL, NULL);
+	args[0] = BoolGetDatum(!clock_is_continued());
+	query_run(&query, args, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		AbandonedKeys *abandoned = query_palloc(sizeof(AbandonedKeys));
@@ -504,17 +519,36 @@ void
 document_recover(const AbandonedKeys *abandoned, int rest)
 {
 	static Statement query = {
-		"UPDATE mixpeek.documents SET state = 'pending',"
-		" next_attempt_at = clock_timestamp() + $1 * interval '1 millisecond',"
-		" last_error = 'the worker ended before the answer came' WHERE state = 'sending'"
-		" AND server = $2 AND relation = $3",
-		3, {INT4OID, TEXTOID, OIDOID}
+		"UPDATE mixpeek.documents d SET next_attempt_at = greatest(next_attempt_at, $4),"
+		" state = CASE state WHEN 'sending' THEN 'pending' ELSE state END,"
+		" last_error = CASE state WHEN 'sending' THEN 'the worker ended before the answer came' ELSE last_error END"
+		" WHERE " IS_ABANDONED " AND server = $2 AND relation = $3",
+		4, {BOOLOID, TEXTOID, OIDOID, TIMESTAMPTZOID}
+	};
+	Datum		args[4];
+
+	args[0] = BoolGetDatum(!clock_is_continued());
+	args[1] = CStringGetTextDatum(abandoned->server);
+	args[2] = ObjectIdGetDatum(abandoned->relation);
+	args[3] = TimestampTzGetDatum(clock_started() + rest * INT64CONST(1000));
+	run_command(&query, args, NULL);
+}
+
+void
+document_bound_waits(int max_delay)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents SET next_attempt_at = CASE state WHEN 'mirrored' THEN $3 ELSE $2 END"
+		" WHERE next_attempt_at > $1 AND next_attempt_at > CASE state WHEN 'mirrored' THEN $3 ELSE $2 END",
+		3, {TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	Datum		args[3];
 
-	args[0] = Int32GetDatum(rest);
-	args[1] = CStringGetTextDatum(abandoned->server);
-	args[2] = ObjectIdGetDatum(abandoned->relation);
+	if (clock_is_continued())
+		return;
+	args[0] = TimestampTzGetDatum(clock_now());
+	args[1] = TimestampTzGetDatum(clock_in(max_delay * INT64CONST(1000)));
+	args[2] = TimestampTzGetDatum(clock_in(look_delays[lengthof(look_delays) - 1] * INT64CONST(1000)));
 	run_command(&query, args, NULL);
 }
 
@@ -526,12 +560,12 @@ document_hurry(const char *server, Oid owner, TimestampTz *position, int limit)
 		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL) AND d.server = $1 AND $2 ="
 		"  (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation) AS wanted"
 		"  FROM mixpeek.documents d WHERE d.next_attempt_at >= $3 ORDER BY d.next_attempt_at LIMIT $4),"
-		" u AS (UPDATE mixpeek.documents SET next_attempt_at = clock_timestamp()"
+		" u AS (UPDATE mixpeek.documents SET next_attempt_at = $5"
 		"  WHERE ctid = ANY (ARRAY(SELECT tid FROM s WHERE wanted)))"
 		" SELECT max(due), count(*) FROM s",
-		4, {TEXTOID, OIDOID, TIMESTAMPTZOID, INT8OID}
+		5, {TEXTOID, OIDOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID}
 	};
-	Datum		args[4];
+	Datum		args[5];
 	Datum		last;
 	Datum		n;
 	bool		isnull;
@@ -540,6 +574,7 @@ document_hurry(const char *server, Oid owner, TimestampTz *position, int limit)
 	args[1] = ObjectIdGetDatum(owner);
 	args[2] = TimestampTzGetDatum(*position);
 	args[3] = Int64GetDatum(limit);
+	args[4] = TimestampTzGetDatum(clock_now());
 	query_run(&query, args, NULL);
 	n = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
 	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
@@ -676,25 +711,6 @@ document_scan_keys(Oid relation, const char *collection, const char *after, int 
 		keys = query_lappend(keys, query_text(SPI_tuptable->vals[i], 1));
 	query_end();
 	return keys;
-}
-
-List *
-document_collections(Oid relation)
-{
-	static Statement query = {
-		"SELECT collection FROM mixpeek.documents WHERE relation = $1"
-		" UNION SELECT collection FROM mixpeek.outbox WHERE relation = $1",
-		1, {OIDOID}
-	};
-	Datum		args[1];
-	List	   *collections = NIL;
-
-	args[0] = ObjectIdGetDatum(relation);
-	query_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		collections = query_lappend(collections, query_text(SPI_tuptable->vals[i], 1));
-	query_end();
-	return collections;
 }
 
 void

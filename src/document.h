@@ -42,8 +42,18 @@ typedef struct AbandonedKeys
 
 extern List *document_abandoned(void);
 
-/* They become pending, due when rest milliseconds have passed. */
+/*
+ * They become pending, due when rest milliseconds have passed since this worker
+ * began.  Where the clock is not the one of the worker before it, so do pending and failed
+ * ones whose last request may still be at work.
+ */
 extern void document_recover(const AbandonedKeys *abandoned, int rest);
+
+/*
+ * Where the clock is not the one of the worker before this, nothing is due later than
+ * a worker could have said: max_delay seconds, or a look for enrichments.
+ */
+extern void document_bound_waits(int max_delay);
 
 /*
  * Pending ones of a server and table owner are due at once, but those whose last request
@@ -83,10 +93,8 @@ extern bool document_all_finished(const Unfinished *unfinished);
 /*
  * The work of SQL functions, of one table's documents in one collection or (NULL)
  * in all: forget; look at failed ones again (error: a LIKE pattern or NULL), look for
- * enrichments again, which return the number of them.  document_collections() lists
- * those for which there is anything, as char *.
+ * enrichments again, which return the number of them.
  */
-extern List *document_collections(Oid relation);
 extern void document_forget(Oid relation, const char *collection);
 
 /* Were there documents of these markers that nothing is known of any more? */

@@ -19,78 +19,21 @@
  */
 #include "compat.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "driver.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "utils/memutils.h"
 
 #define MAX_EVENTS			64
-#define NO_DEADLINE			(-1)
 
-/* What libcurl wants to know about a descriptor, and what epoll was told. */
-typedef struct EngineSocket
-{
-	uint32		wanted;
-	uint32		watched;
-	bool		ours;			/* made by open_socket(): its end will be told */
-} EngineSocket;
-
-struct Engine
-{
-	/* the driver's */
-	CURLM	   *multi;			/* NULL: to be made for the next transfer */
-	int			epoll_fd;
-	EngineSocket *sockets;		/* indexed by descriptor; malloc'd */
-	int			nsockets;
-	int64		deadline;		/* of libcurl's timer, or NO_DEADLINE */
-	bool		deadline_told;	/* has libcurl set it since we asked? */
-	dlist_head	running;
-	dlist_head	finished;		/* not yet handed over */
-
-	/* the caller's */
-	WaitEventSet *wait_set;
-	dlist_head	starting;		/* not yet handed over */
-	dlist_head	taken;			/* ended, for engine_next_ended() */
-
-	/* where one gives to the other, under the mutex if there is a thread */
-	bool		threaded;
-	pthread_t	thread;
-	pthread_mutex_t mutex;
-	dlist_head	started;
-	dlist_head	ended;
-	bool		stop;
-	bool		driver_sleeps;
-	bool		caller_sleeps;
-	int			driver_wake;	/* eventfd that the driver watches, -1: none */
-	int			caller_wake;	/* the same for the caller */
-};
-
-/* Microseconds of a clock that never jumps. */
-static int64
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static void
-move_all(dlist_head *from, dlist_head *to)
-{
-	while (!dlist_is_empty(from))
-		dlist_push_tail(to, dlist_pop_head_node(from));
-}
+/* While answers wait for room it is looked at so often, in milliseconds. */
+#define LOOK_AT_ROOM		1000
 
 static void
 lock(Engine *engine)
@@ -107,109 +50,12 @@ unlock(Engine *engine)
 }
 
 /*
- * The driver: sockets
+ * The driver
  */
-
-static EngineSocket *
-socket_entry(Engine *engine, int fd)
-{
-	if (fd >= engine->nsockets)
-	{
-		int			n = Max(fd + 1, Max(64, engine->nsockets * 2));
-		EngineSocket *enlarged = realloc(engine->sockets, n * sizeof(EngineSocket));
-
-		if (enlarged == NULL)
-			return NULL;
-		memset(enlarged + engine->nsockets, 0,
-			   (n - engine->nsockets) * sizeof(EngineSocket));
-		engine->sockets = enlarged;
-		engine->nsockets = n;
-	}
-	return &engine->sockets[fd];
-}
-
-/* Tells epoll what is wanted; false if it could not. */
-static bool
-watch_socket(Engine *engine, int fd, EngineSocket *entry)
-{
-	struct epoll_event event = {.events = entry->wanted, .data.fd = fd};
-	int			rc;
-
-	if (entry->wanted == entry->watched)
-		return true;
-	if (entry->wanted == 0)
-	{
-		/* it may be closed already, and then epoll has forgotten it */
-		(void) epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, fd, &event);
-		rc = 0;
-	}
-	else if (entry->watched == 0)
-		rc = epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-	else
-		rc = epoll_ctl(engine->epoll_fd, EPOLL_CTL_MOD, fd, &event);
-	if (rc == 0)
-		entry->watched = entry->wanted;
-	return rc == 0;
-}
-
-/*
- * libcurl's CURLMOPT_SOCKETFUNCTION.  A connection that comes to rest is left in
- * epoll, as its next request usually follows at once: two system calls a request
- * less.  That is safe for sockets whose end close_socket() will tell.
- */
-static int
-watch_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
-{
-	Engine	   *engine = arg;
-	EngineSocket *entry = socket_entry(engine, fd);
-
-	if (entry == NULL)
-		return -1;
-	entry->wanted = 0;
-	if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
-		entry->wanted |= EPOLLIN;
-	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
-		entry->wanted |= EPOLLOUT;
-	if (entry->wanted == 0 && entry->ours && entry->watched == EPOLLIN)
-		return 0;
-	return watch_socket(engine, fd, entry) ? 0 : -1;
-}
-
-static curl_socket_t
-open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	Engine	   *engine = arg;
-	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
-							address->protocol);
-	EngineSocket *entry;
-
-	if (fd < 0)
-		return CURL_SOCKET_BAD;
-	entry = socket_entry(engine, fd);
-	if (entry == NULL)
-	{
-		close(fd);
-		errno = ENOMEM;
-		return CURL_SOCKET_BAD;
-	}
-	entry->wanted = entry->watched = 0;
-	entry->ours = true;
-	return fd;
-}
-
-static int
-close_socket(void *arg, curl_socket_t fd)
-{
-	Engine	   *engine = arg;
-
-	if (fd < engine->nsockets)
-		memset(&engine->sockets[fd], 0, sizeof(EngineSocket));
-	return close(fd);
-}
 
 /* libcurl's CURLMOPT_TIMERFUNCTION. */
-static int
-timer_callback(CURLM *multi, long timeout_ms, void *arg)
+int
+engine_timer_callback(CURLM *multi, long timeout_ms, void *arg)
 {
 	Engine	   *engine = arg;
 
@@ -225,139 +71,16 @@ engine_set_options(Engine *engine, EngineTask *task)
 	CURL	   *easy = task->easy;
 	CURLcode	code = curl_easy_setopt(easy, CURLOPT_PRIVATE, task);
 
+	task->engine = engine;
 	if (code == CURLE_OK)
-		code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+		code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, socket_open);
 	if (code == CURLE_OK)
-		code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, engine);
+		code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, task);
 	if (code == CURLE_OK)
-		code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+		code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, socket_close);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, engine);
 	return code;
-}
-
-/*
- * The driver: transfers
- */
-
-static CURLM *
-create_multi(Engine *engine)
-{
-	CURLM	   *multi = curl_multi_init();
-
-	if (multi == NULL)
-		return NULL;
-	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_callback);
-	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine);
-	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
-	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine);
-	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX);
-
-	/*
-	 * libcurl counts connections in use, too; the callers' max_connections
-	 * already bound their number.
-	 */
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, 4096L);
-	return multi;
-}
-
-/* It is in no list. */
-static void
-finish(Engine *engine, EngineTask *task, CURLcode code)
-{
-	task->code = code;
-	dlist_push_tail(&engine->finished, &task->node);
-}
-
-static bool
-lane_has_room(const EngineLane *lane)
-{
-	return lane->at_once == 0 || lane->running < lane->at_once;
-}
-
-/* Takes a task that is in no list. */
-static void
-begin(Engine *engine, EngineTask *task)
-{
-	if (engine->multi == NULL)
-		engine->multi = create_multi(engine);
-	if (engine->multi == NULL || curl_multi_add_handle(engine->multi, task->easy) != CURLM_OK)
-	{
-		finish(engine, task, CURLE_OUT_OF_MEMORY);
-		return;
-	}
-	dlist_push_tail(&engine->running, &task->node);
-	task->running = true;
-	task->lane->running++;
-}
-
-static void
-begin_or_wait(Engine *engine, EngineTask *task)
-{
-	EngineLane *lane = task->lane;
-
-	lane->at_once = task->at_once;
-	if (lane_has_room(lane))
-		begin(engine, task);
-	else
-		dlist_push_tail(&lane->waiting, &task->node);
-}
-
-/* Takes it out of its list. */
-static void
-stop(Engine *engine, EngineTask *task)
-{
-	dlist_delete(&task->node);
-	if (!task->running)
-		return;
-	task->running = false;
-	task->lane->running--;
-	if (engine->multi)
-		curl_multi_remove_handle(engine->multi, task->easy);
-}
-
-/* Does its end say something of the server, rather than of this request?  The caller is to decide what now. */
-static bool
-is_bad_sign(const EngineTask *task, CURLcode code)
-{
-	long		status = 0;
-
-	if (code != CURLE_OK)
-		return true;
-	curl_easy_getinfo(task->easy, CURLINFO_RESPONSE_CODE, &status);
-	return status < 200 || (status >= 300 && status < 400) || status == 401 || status == 429 || status >= 500;
-}
-
-/* A running task's end is the beginning of another one, or the end of all that wait. */
-static void
-end_running(Engine *engine, EngineTask *task, CURLcode code)
-{
-	EngineLane *lane = task->lane;
-	bool		bad = is_bad_sign(task, code);
-
-	stop(engine, task);
-	finish(engine, task, code);
-	while (!dlist_is_empty(&lane->waiting) && (bad || lane_has_room(lane)))
-	{
-		EngineTask *next = dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting));
-
-		if (bad)
-			finish(engine, next, ENGINE_NOT_BEGUN);
-		else
-			begin(engine, next);
-	}
-}
-
-/* Gives up all transfers and libcurl's state after an error inside libcurl. */
-static void
-fail(Engine *engine)
-{
-	while (!dlist_is_empty(&engine->running))
-		end_running(engine, dlist_head_element(EngineTask, node, &engine->running), CURLE_OUT_OF_MEMORY);
-	curl_multi_cleanup(engine->multi);
-	engine->nsockets = 0;		/* all are closed, what is known of them is void */
-	engine->multi = NULL;
-	engine->deadline = NO_DEADLINE;
 }
 
 /* Lets libcurl act on one socket, or on its timer. */
@@ -368,7 +91,7 @@ act(Engine *engine, curl_socket_t fd, int events)
 
 	if (engine->multi &&
 		curl_multi_socket_action(engine->multi, fd, events, &running) != CURLM_OK)
-		fail(engine);
+		lane_fail(engine);
 }
 
 static void
@@ -383,7 +106,7 @@ handle_event(Engine *engine, const struct epoll_event *event)
 	if (entry->wanted == 0)
 	{
 		/* the other side closed a connection at rest; libcurl will see it */
-		(void) watch_socket(engine, fd, entry);
+		(void) socket_watch(engine, fd, entry);
 		return;
 	}
 	if (event->events & EPOLLIN)
@@ -438,7 +161,7 @@ handle_timer(Engine *engine)
 	if (engine->deadline_told || engine->multi == NULL)
 		return;
 	curl_multi_timeout(engine->multi, &timeout_ms);
-	(void) timer_callback(engine->multi, timeout_ms == 0 ? 1 : timeout_ms, engine);
+	(void) engine_timer_callback(engine->multi, timeout_ms == 0 ? 1 : timeout_ms, engine);
 }
 
 /* Takes over what libcurl has finished. */
@@ -457,17 +180,19 @@ collect_finished(Engine *engine)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &task);
-		end_running(engine, task, code);	/* frees message, too */
+		lane_end_running(engine, task, code);	/* frees message, too */
 	}
 }
 
 /* Milliseconds until libcurl's timer, or -1; rounded up, as coming early is of no use. */
 static int
-time_to_timer(const Engine *engine)
+time_to_timer(Engine *engine)
 {
+	int			most = dlist_is_empty(&engine->paused) ? INT_MAX : LOOK_AT_ROOM;
+
 	if (engine->deadline == NO_DEADLINE)
-		return -1;
-	return (int) Min(Max(0, (engine->deadline - now_us() + 999) / 1000), INT_MAX);
+		return most == INT_MAX ? -1 : most;
+	return (int) Min(Max(0, (engine->deadline - now_us() + 999) / 1000), most);
 }
 
 /* What was started becomes libcurl's; is there some?  If not, the caller is asked to say when there is. */
@@ -480,11 +205,12 @@ take_started(Engine *engine)
 	dlist_init(&tasks);
 	lock(engine);
 	move_all(&engine->started, &tasks);
-	any = !dlist_is_empty(&tasks) || engine->stop;
+	any = !dlist_is_empty(&tasks) || engine->stop || engine->room_returned;
+	engine->room_returned = false;
 	engine->driver_sleeps = !any;
 	unlock(engine);
 	while (!dlist_is_empty(&tasks))
-		begin_or_wait(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&tasks)));
+		lane_begin_or_wait(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&tasks)));
 	return any;
 }
 
@@ -520,6 +246,7 @@ drive(void *arg)
 		handle_sockets(engine, any ? 0 : time_to_timer(engine));
 		handle_timer(engine);
 		collect_finished(engine);
+		lane_handle_room(engine);
 	} while (give_finished(engine));
 	return NULL;
 }
@@ -559,6 +286,7 @@ drive_once(Engine *engine, bool sockets)
 		handle_sockets(engine, 0);
 	handle_timer(engine);
 	collect_finished(engine);
+	lane_handle_room(engine);
 	(void) give_finished(engine);
 	restore_signals(&saved);
 }
@@ -613,20 +341,40 @@ engine_next_ended(Engine *engine)
 	return dlist_container(EngineTask, node, dlist_pop_head_node(&engine->taken));
 }
 
+/* Whoever waits for room is told. */
+void
+engine_return_room(EngineTask *task)
+{
+	Engine	   *engine = task->engine;
+	bool		wake;
+
+	if (engine == NULL || !room_return(&engine->room, &task->share))
+		return;
+	lock(engine);
+	engine->room_returned = true;
+	wake = engine->driver_sleeps;
+	engine->driver_sleeps = false;
+	unlock(engine);
+	if (wake && engine->threaded)
+		(void) eventfd_write(engine->driver_wake, 1);
+}
+
 void
 engine_cancel(Engine *engine, EngineTask *task)
 {
 	Assert(!engine->threaded);
-	stop(engine, task);
+	lane_cancel(engine, task);
 }
 
 static long
-wait_time(const Engine *engine, int64 until)
+wait_time(Engine *engine, int64 until)
 {
 	int64		end = until;
 
 	if (!engine->threaded && engine->deadline != NO_DEADLINE && (end < 0 || engine->deadline < end))
 		end = engine->deadline;
+	if (!engine->threaded && !dlist_is_empty(&engine->paused))
+		end = Min(end < 0 ? PG_INT64_MAX : end, now_us() + LOOK_AT_ROOM * 1000);
 	if (end < 0)
 		return -1;
 	return (long) Min(Max(0, (end - now_us() + 999) / 1000), INT_MAX);
@@ -750,8 +498,13 @@ engine_create(Engine **place, bool thread)
 
 	engine->epoll_fd = engine->driver_wake = engine->caller_wake = -1;
 	engine->deadline = NO_DEADLINE;
+	engine->max_open = Max(4, max_safe_fds / 2);
+	engine->max_running = Max(2, max_safe_fds / 3);	/* a connection may try two addresses at once */
+	room_init(&engine->room);
 	dlist_init(&engine->running);
 	dlist_init(&engine->finished);
+	dlist_init(&engine->paused);
+	dlist_init(&engine->blocked);
 	dlist_init(&engine->starting);
 	dlist_init(&engine->taken);
 	dlist_init(&engine->started);
@@ -770,7 +523,7 @@ engine_destroy(Engine *engine)
 	if (threaded_engine == engine)
 		threaded_engine = NULL;
 	while (!dlist_is_empty(&engine->running))
-		stop(engine, dlist_head_element(EngineTask, node, &engine->running));
+		lane_stop(engine, dlist_head_element(EngineTask, node, &engine->running));
 	if (engine->multi)
 		curl_multi_cleanup(engine->multi);
 	if (engine->wait_set)

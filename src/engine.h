@@ -15,6 +15,7 @@
 #include <curl/curl.h>
 
 #include "lib/ilist.h"
+#include "room.h"
 
 typedef struct Engine Engine;
 
@@ -28,6 +29,9 @@ typedef struct EngineLane
 	int			at_once;		/* as the last transfer that was started says; 0: any number */
 	int			running;
 	dlist_head	waiting;
+	bool		blocked;		/* some of these wait for connections of other lanes */
+	dlist_node	blocked_node;	/* then in the engine's list of such lanes */
+	RoomLane	room;
 } EngineLane;
 
 /* A transfer, as a part of what the caller knows of it. */
@@ -38,6 +42,12 @@ typedef struct EngineTask
 	EngineLane *lane;
 	int			at_once;
 	bool		running;		/* libcurl has it */
+	bool		paused;			/* until there is room for more of its answer */
+	bool		evicted;		/* it was ended, as others waited for its room */
+	dlist_node	paused_node;	/* then in the engine's list of such tasks */
+	int			no_socket;		/* errno, where no socket could be made for it; else 0 */
+	RoomShare	share;
+	Engine	   *engine;
 	CURLcode	code;			/* how it ended */
 } EngineTask;
 
@@ -66,6 +76,14 @@ extern void engine_push(Engine *engine);
 
 /* A transfer that had ended by then, or NULL. */
 extern EngineTask *engine_next_ended(Engine *engine);
+
+/*
+ * Room for an answer.  From libcurl's callbacks: may the task's answer have size bytes?  If not it
+ * is paused; the callback says so to libcurl, and will be called again with the same data.
+ * For the caller: the task has ended, and what its answer took is free again.
+ */
+extern bool engine_take_room(EngineTask *task, size_t size);
+extern void engine_return_room(EngineTask *task);
 
 /* Ends a transfer that is under way; only for an engine without a thread. */
 extern void engine_cancel(Engine *engine, EngineTask *task);

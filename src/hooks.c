@@ -11,8 +11,8 @@
  *   worker waits for.
  * - COMMIT PREPARED makes entries of the outbox visible without a commit
  *   callback in any session.
- * - An API key is part of the text of CREATE USER MAPPING; pg_stat_activity is
- *   not to show it.
+ * - An API key is part of the text of CREATE USER MAPPING; pg_stat_activity and
+ *   pg_stat_statements are not to show it.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,17 +26,23 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "extension.h"
 #include "guard.h"
 #include "hooks.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "parser/analyze.h"
 #include "pgstat.h"
 #include "query.h"
+#include "statement_key.h"
 #include "shmem.h"
+#include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
@@ -45,6 +51,8 @@
 #include "utils/syscache.h"
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
+static shmem_startup_hook_type prev_shmem_startup = NULL;
+static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
 /* What the transaction's commit has to tell the launcher. */
@@ -115,11 +123,11 @@ drops_extension(Node *parsetree)
 	ListCell   *lc;
 
 	if (!IsA(parsetree, DropStmt) || castNode(DropStmt, parsetree)->removeType != OBJECT_EXTENSION ||
-		!OidIsValid(get_extension_oid("mixpeek_docs", true)))
+		!OidIsValid(get_extension_oid(EXTENSION_NAME, true)))
 		return false;
 	foreach(lc, castNode(DropStmt, parsetree)->objects)
 	{
-		if (strcmp(strVal(lfirst(lc)), "mixpeek_docs") == 0)
+		if (strcmp(strVal(lfirst(lc)), EXTENSION_NAME) == 0)
 			return true;
 	}
 	return false;
@@ -186,7 +194,7 @@ may_hold(Node *parsetree, Oid database)
 	if (IsA(parsetree, CreatedbStmt))
 		return may_copy_database(database);
 	if (IsA(parsetree, DropStmt))
-		return COMPAT_OWNS_EXTENSION(get_extension_oid("mixpeek_docs", false), GetUserId());
+		return COMPAT_OWNS_EXTENSION(get_extension_oid(EXTENSION_NAME, false), GetUserId());
 	return COMPAT_OWNS_DATABASE(database, GetUserId());
 }
 
@@ -201,28 +209,60 @@ hold_database(Oid database)
 	shmem_hold_database(database);
 }
 
-static bool
-names_api_key(List *options)
+/*
+ * The server keeps a copy of what is prepared, and shows it each time that it is
+ * bound or executed.  The statement is made of the tree, so the text may be
+ * overwritten.  It is found as the identifier of its memory context: the hook
+ * gets only the client's own.
+ */
+static void
+overwrite_prepared(const char *text, const char *redacted)
 {
-	ListCell   *lc;
-
-	foreach(lc, options)
+	for (MemoryContext context = CurrentMemoryContext->firstchild; context; context = context->nextchild)
 	{
-		if (strcmp(lfirst_node(DefElem, lc)->defname, "api_key") == 0)
-			return true;
+		if (strcmp(context->name, "CachedPlanSource") == 0 && context->ident &&
+			strcmp(context->ident, text) == 0)
+			memcpy(unconstify(char *, context->ident), redacted, strlen(redacted));
 	}
-	return false;
+}
+
+/* What pg_stat_activity, and the log where the statement fails, show of the client's statement. */
+static void
+show_redacted(const DefElem *option)
+{
+	char	   *shown;
+
+	if (debug_query_string == NULL || MessageContext == NULL)
+		return;
+	shown = statement_hide_key(debug_query_string, 0, 0, option);
+	if (shown == NULL)
+		return;
+	debug_query_string = MemoryContextStrdup(MessageContext, shown);
+	pgstat_report_activity(STATE_RUNNING, debug_query_string);
+}
+
+/* Returns the text without API keys, if it has any, and sees to it that they are not shown. */
+static const char *
+hide_api_keys(const char *text, int location, int len, Node *statement)
+{
+	DefElem    *option = statement_key_option(statement);
+	char	   *redacted = statement_hide_key(text, location, len, option);
+
+	if (redacted == NULL)
+		return text;
+	overwrite_prepared(text, redacted);
+	show_redacted(option);
+	return redacted;
 }
 
 static void
-hide_api_key(Node *parsetree)
+on_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
 {
-	if (IsA(parsetree, CreateUserMappingStmt) &&
-		names_api_key(castNode(CreateUserMappingStmt, parsetree)->options))
-		pgstat_report_activity(STATE_RUNNING, "CREATE USER MAPPING ... OPTIONS (api_key ...)");
-	else if (IsA(parsetree, AlterUserMappingStmt) &&
-			 names_api_key(castNode(AlterUserMappingStmt, parsetree)->options))
-		pgstat_report_activity(STATE_RUNNING, "ALTER USER MAPPING ... OPTIONS (api_key ...)");
+	if (prev_post_parse_analyze)
+		prev_post_parse_analyze(pstate, query, jstate);
+	if (pstate->p_sourcetext)
+		(void) hide_api_keys(pstate->p_sourcetext, query->stmt_location, query->stmt_len,
+							 query->utilityStmt);
 }
 
 static bool
@@ -274,15 +314,15 @@ static void
 lock_mirrored_tables(void)
 {
 	static Statement query = {
-		"SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger"
-		" WHERE tgfoid = pg_catalog.to_regprocedure('mixpeek.mirror_row()') ORDER BY tgrelid", 0, {0}
+		"SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger WHERE tgfoid = $1 ORDER BY tgrelid", 1, {OIDOID}
 	};
 	List	   *tables;
+	Datum		function = ObjectIdGetDatum(extension_object(EXTENSION_MIRROR_ROW));
 	GuardState	guard;
 	ListCell   *lc;
 
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	query_run(&query, NULL, NULL);
+	query_run(&query, &function, NULL);
 	tables = query_oids();
 	query_end();
 	guard_leave(&guard);
@@ -299,7 +339,7 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 	Node	   *parsetree = pstmt->utilityStmt;
 	Oid			database = exclusive_database(parsetree);
 
-	hide_api_key(parsetree);
+	queryString = hide_api_keys(queryString, pstmt->stmt_location, pstmt->stmt_len, parsetree);
 	if (OidIsValid(database) && may_hold(parsetree, database))
 	{
 		hold_database(database);
@@ -310,11 +350,31 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 	after_statement(parsetree);
 }
 
+/*
+ * After all libraries have installed theirs: this one is called before them, and what they get
+ * of a statement's text is without API keys.
+ */
+static void
+on_shmem_startup(void)
+{
+	static bool is_installed = false;
+
+	if (prev_shmem_startup)
+		prev_shmem_startup();
+	if (is_installed)			/* this is a restart after a crash */
+		return;
+	is_installed = true;
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = on_process_utility;
+}
+
 void
 hooks_install(void)
 {
-	prev_process_utility = ProcessUtility_hook;
-	ProcessUtility_hook = on_process_utility;
+	prev_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = on_shmem_startup;
+	prev_post_parse_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = on_post_parse_analyze;
 	prev_object_access = object_access_hook;
 	object_access_hook = on_object_access;
 	RegisterXactCallback(at_xact_event, NULL);

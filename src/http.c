@@ -4,6 +4,8 @@
  *		HTTP requests as values: the only user of libcurl's handles but for
  *		what drives them (engine.c).
  *
+ * Before anybody sees an answer, its API key is taken out of it (redact.c).
+ *
  * Nothing may leave a callback by longjmp(), and callbacks may run in the engine's
  * thread: they neither raise nor palloc, and leave what went wrong in the transfer.
  *
@@ -19,14 +21,14 @@
  */
 #include "compat.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <math.h>
-#include <time.h>
 
+#include "buffer.h"
 #include "engine.h"
+#include "headers.h"
 #include "http.h"
 #include "lib/ilist.h"
+#include "peer.h"
 #include "utils/memutils.h"
 
 #if LIBCURL_VERSION_NUM < 0x075000
@@ -35,47 +37,13 @@
 
 /*
  * The most that an answer may have.  The API's store limits a document to
- * 16 MB; a page of 100 documents with several embeddings of 4,096 numbers of 20
- * characters each is some 33 MB.  64 MB is above both, and far below what a
- * palloc'd copy or a jsonb can hold.
+ * 16 MB, so that is twice a document; of a page that has more than that, a smaller
+ * one can be asked for.
  */
-#define MAX_ANSWER_SIZE		(64 * 1024 * 1024)
+#define MAX_ANSWER_SIZE		ROOM_LARGEST
 
-#define FIRST_BODY_SIZE		4096	/* most answers are smaller */
-#define MAX_KEPT_BODY_SIZE	65536	/* larger buffers are not kept for reuse */
+#define MAX_KEPT_BODY_SIZE	16384	/* larger buffers are not kept for reuse */
 #define MAX_IDLE_TRANSFERS	256 /* easy handles kept for reuse */
-
-/* Memory that callbacks may enlarge; malloc'd. */
-typedef struct HttpBuffer
-{
-	char	   *data;
-	size_t		len;
-	size_t		size;
-} HttpBuffer;
-
-/*
- * What transfers to one server with one key have in common.  Options that
- * change make a new peer; the old one lives until its last transfer lets go.
- */
-typedef struct HttpPeer
-{
-	dlist_node	node;			/* in client->peers, while it is current */
-	bool		current;
-	int			references;		/* transfers that use it */
-	Oid			serverid;
-	Oid			userid;
-	char	   *base_url;
-	char	   *api_key;
-	char	   *namespace;
-	char	   *ca_file;
-	int			connect_timeout;
-	int			request_timeout;
-	bool		plain;
-	bool		loopback;
-	EngineLane	lane;
-	struct curl_slist *headers; /* of requests without body */
-	struct curl_slist *body_headers;	/* of requests with one */
-} HttpPeer;
 
 typedef enum TransferState
 {
@@ -119,52 +87,6 @@ struct HttpClient
 };
 
 /*
- * Small tools
- */
-
-/* Appends data and a terminating NUL; false if there is no memory. */
-static bool
-buffer_append(HttpBuffer *buffer, const char *data, size_t len)
-{
-	size_t		needed = buffer->len + len + 1;
-
-	if (needed > buffer->size)
-	{
-		size_t		size = Max(Max(buffer->size * 2, needed), FIRST_BODY_SIZE);
-		char	   *enlarged = realloc(buffer->data, size);
-
-		if (enlarged == NULL)
-			return false;
-		buffer->data = enlarged;
-		buffer->size = size;
-	}
-	if (len > 0)
-		memcpy(buffer->data + buffer->len, data, len);
-	buffer->len += len;
-	buffer->data[buffer->len] = '\0';
-	return true;
-}
-
-/* Empties the buffer; gives back memory that was used for something big. */
-static void
-buffer_reset(HttpBuffer *buffer, size_t keep)
-{
-	buffer->len = 0;
-	if (buffer->size > keep)
-	{
-		free(buffer->data);
-		buffer->data = NULL;
-		buffer->size = 0;
-	}
-}
-
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-/*
  * What a transfer tells while it runs
  */
 
@@ -189,85 +111,13 @@ body_callback(char *data, size_t size, size_t n, void *arg)
 
 	if (transfer->body.len + len > MAX_ANSWER_SIZE)
 		transfer->too_large = true;
+	else if (!engine_take_room(&transfer->task, buffer_size_for(&transfer->body, len)))
+		return CURL_WRITEFUNC_PAUSE;
 	else if (buffer_append(&transfer->body, data, len))
 		return len;
 	else
 		transfer->no_memory = true;
 	return CURL_WRITEFUNC_ERROR;
-}
-
-/* An answer's headers put nothing off for longer, in seconds. */
-#define MAX_WAIT	3600.0
-
-static double
-seconds_from_now(double unix_time)
-{
-	return Max(0.0, unix_time - (double) time(NULL));
-}
-
-/* A number that is not negative, or HTTP_NO_HEADER. */
-static double
-header_number(const char *value)
-{
-	char	   *end;
-	double		number = strtod(value, &end);
-
-	while (*end == ' ' || *end == '\t')
-		end++;
-	if (end == value || *end != '\0' || !isfinite(number) || number < 0)
-		return HTTP_NO_HEADER;
-	return number;
-}
-
-/* Retry-After: seconds or an HTTP date; believed up to an hour. */
-static double
-retry_after(const char *value)
-{
-	double		seconds = header_number(value);
-	time_t		date;
-
-	if (seconds == HTTP_NO_HEADER)
-	{
-		date = curl_getdate(value, NULL);
-		if (date == (time_t) -1)
-			return HTTP_NO_HEADER;
-		seconds = seconds_from_now((double) date);
-	}
-	return Min(seconds, MAX_WAIT);
-}
-
-/* X-RateLimit-Reset: unix time by the API's documentation, seconds elsewhere. */
-static double
-rate_limit_reset(const char *value)
-{
-	double		number = header_number(value);
-
-	return Min(number > 1e9 ? seconds_from_now(number) : number, MAX_WAIT);
-}
-
-static void
-forget_headers(HttpAnswer *answer)
-{
-	answer->retry_after = HTTP_NO_HEADER;
-	answer->limit = HTTP_NO_HEADER;
-	answer->remaining = HTTP_NO_HEADER;
-	answer->reset = HTTP_NO_HEADER;
-	answer->window = HTTP_NO_HEADER;
-}
-
-static void
-take_header(HttpAnswer *answer, const char *name, const char *value)
-{
-	if (pg_strcasecmp(name, "retry-after") == 0)
-		answer->retry_after = retry_after(value);
-	else if (pg_strcasecmp(name, "x-ratelimit-limit") == 0)
-		answer->limit = header_number(value);
-	else if (pg_strcasecmp(name, "x-ratelimit-remaining") == 0)
-		answer->remaining = header_number(value);
-	else if (pg_strcasecmp(name, "x-ratelimit-reset") == 0)
-		answer->reset = rate_limit_reset(value);
-	else if (pg_strcasecmp(name, "x-ratelimit-window") == 0)
-		answer->window = header_number(value);
 }
 
 /* One line of the answer's head, not NUL-terminated. */
@@ -280,7 +130,7 @@ header_callback(char *data, size_t size, size_t n, void *arg)
 	char	   *value;
 
 	if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
-		forget_headers(&transfer->answer);	/* an interim answer came before */
+		headers_forget(&transfer->answer);	/* an interim answer came before */
 	else if (len > 0 && len < sizeof(line) && strchr("rRxX", data[0]))
 	{
 		memcpy(line, data, len);
@@ -291,162 +141,10 @@ header_callback(char *data, size_t size, size_t n, void *arg)
 		if (value)
 		{
 			*value++ = '\0';
-			take_header(&transfer->answer, line, value + strspn(value, " \t"));
+			headers_take(&transfer->answer, line, value + strspn(value, " \t"));
 		}
 	}
 	return size * n;
-}
-
-/*
- * Peers
- */
-
-/* strdup() that knows NULL. */
-static bool
-copy_text(char **copy, const char *text)
-{
-	*copy = text ? strdup(text) : NULL;
-	return text == NULL || *copy != NULL;
-}
-
-static void
-free_secret(char *text)
-{
-	if (text == NULL)
-		return;
-	explicit_bzero(text, strlen(text));
-	free(text);
-}
-
-static void
-free_headers(struct curl_slist *headers)
-{
-	for (struct curl_slist *item = headers; item; item = item->next)
-		explicit_bzero(item->data, strlen(item->data));
-	curl_slist_free_all(headers);
-}
-
-static void
-peer_free(HttpPeer *peer)
-{
-	free_headers(peer->headers);
-	free_headers(peer->body_headers);
-	free_secret(peer->api_key);
-	free(peer->base_url);
-	free(peer->namespace);
-	free(peer->ca_file);
-	free(peer);
-}
-
-static void
-peer_release(HttpPeer *peer)
-{
-	if (peer && --peer->references == 0 && !peer->current)
-		peer_free(peer);
-}
-
-/* Appends "name: value"; false if there is no memory. */
-static bool
-add_header(struct curl_slist **headers, const char *name, const char *value)
-{
-	size_t		size = strlen(name) + strlen(value) + 1;
-	char	   *line = malloc(size);
-	struct curl_slist *longer;
-
-	if (line == NULL)
-		return false;
-	snprintf(line, size, "%s%s", name, value);
-	longer = curl_slist_append(*headers, line);
-	free_secret(line);
-	if (longer == NULL)
-		return false;
-	*headers = longer;
-	return true;
-}
-
-static bool
-add_common_headers(struct curl_slist **headers, const MixpeekServer *server)
-{
-	return add_header(headers, "Accept: ", "application/json") &&
-		add_header(headers, "Authorization: Bearer ", server->api_key) &&
-		(server->namespace == NULL ||
-		 add_header(headers, "X-Namespace: ", server->namespace));
-}
-
-/* Returns false if there is no memory; the caller frees what there is. */
-static bool
-peer_fill(HttpPeer *peer, const MixpeekServer *server)
-{
-	peer->serverid = server->serverid;
-	peer->userid = server->userid;
-	peer->connect_timeout = server->connect_timeout;
-	peer->request_timeout = server->request_timeout;
-	(void) http_check_url(server->base_url, &peer->plain, &peer->loopback);
-	return copy_text(&peer->base_url, server->base_url) &&
-		copy_text(&peer->api_key, server->api_key) &&
-		copy_text(&peer->namespace, server->namespace) &&
-		copy_text(&peer->ca_file, server->ca_file) &&
-		add_common_headers(&peer->headers, server) &&
-		add_common_headers(&peer->body_headers, server) &&
-		add_header(&peer->body_headers, "Content-Type: ", "application/json") &&
-		add_header(&peer->body_headers, "Expect:", "");
-}
-
-static bool
-peer_matches(const HttpPeer *peer, const MixpeekServer *server)
-{
-	return peer->connect_timeout == server->connect_timeout &&
-		peer->request_timeout == server->request_timeout &&
-		same_text(peer->base_url, server->base_url) &&
-		same_text(peer->api_key, server->api_key) &&
-		same_text(peer->namespace, server->namespace) &&
-		same_text(peer->ca_file, server->ca_file);
-}
-
-static void
-peer_retire(HttpPeer *peer)
-{
-	dlist_delete(&peer->node);
-	peer->current = false;
-	if (peer->references == 0)
-		peer_free(peer);
-}
-
-static HttpPeer *
-peer_create(HttpClient *client, const MixpeekServer *server)
-{
-	HttpPeer   *peer = calloc(1, sizeof(HttpPeer));
-
-	if (peer == NULL)
-		return NULL;
-	if (!peer_fill(peer, server))
-	{
-		peer_free(peer);
-		return NULL;
-	}
-	peer->current = true;
-	dlist_init(&peer->lane.waiting);
-	dlist_push_head(&client->peers, &peer->node);
-	return peer;
-}
-
-/* The peer for server as it is now; NULL if there is no memory. */
-static HttpPeer *
-peer_get(HttpClient *client, const MixpeekServer *server)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &client->peers)
-	{
-		HttpPeer   *peer = dlist_container(HttpPeer, node, iter.cur);
-
-		if (peer->serverid != server->serverid || peer->userid != server->userid)
-			continue;
-		if (peer_matches(peer, server))
-			return peer;
-		peer_retire(peer);
-	}
-	return peer_create(client, server);
 }
 
 /*
@@ -494,7 +192,13 @@ set_common_options(CURL *easy)
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
-	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+
+	/*
+	 * HTTP/2 puts all requests on one connection.  Servers end it with GOAWAY after a
+	 * thousand requests or so; those that were under way then would count as lost, for
+	 * no request is written twice, and each would rest for request_timeout.
+	 */
+	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_PATH_AS_IS, 1L);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_USERAGENT, "mixpeek_docs/1.0");
@@ -517,8 +221,6 @@ set_peer_options(CURL *easy, const HttpPeer *peer)
 		SET(CURLOPT_CAINFO, peer->ca_file);
 	if (peer->loopback)
 		SET(CURLOPT_PROXY, ""); /* not even the environment's */
-	if (!peer->plain)
-		SET(CURLOPT_PIPEWAIT, 1L);	/* rather share an HTTP/2 connection */
 	return code;
 }
 
@@ -639,11 +341,13 @@ transfer_clear(HttpTransfer *transfer)
 	transfer->too_large = false;
 	transfer->no_memory = false;
 	transfer->owner = NULL;
+	transfer->task.paused = transfer->task.evicted = false;
+	transfer->task.no_socket = 0;
 	transfer->error[0] = '\0';
 	buffer_reset(&transfer->request, MAX_KEPT_BODY_SIZE);
 	buffer_reset(&transfer->body, MAX_KEPT_BODY_SIZE);
 	memset(&transfer->answer, 0, sizeof(HttpAnswer));
-	forget_headers(&transfer->answer);
+	headers_forget(&transfer->answer);
 }
 
 /*
@@ -660,8 +364,12 @@ classify_end(const HttpTransfer *transfer, CURLcode code)
 		return HTTP_TOO_LARGE;
 	if (transfer->no_memory || code == CURLE_OUT_OF_MEMORY)
 		return HTTP_OUT_OF_MEMORY;
+	if (transfer->task.paused || transfer->task.evicted)
+		return HTTP_NO_ROOM;
 	if (transfer->sent)
 		return code == CURLE_OPERATION_TIMEDOUT ? HTTP_TIMED_OUT : HTTP_BROKEN;
+	if (transfer->task.no_socket != 0)
+		return HTTP_NO_SOCKET;
 	switch (code)
 	{
 		case CURLE_SSL_CONNECT_ERROR:
@@ -727,6 +435,14 @@ describe_end(HttpTransfer *transfer, CURLcode code)
 			snprintf(answer->error, sizeof(answer->error),
 					 "answer has more than %d MB", MAX_ANSWER_SIZE / (1024 * 1024));
 			return;
+		case HTTP_NO_ROOM:
+			snprintf(answer->error, sizeof(answer->error),
+					 "%zu bytes of it had come, and other answers took the memory that there is for them",
+					 transfer->body.len);
+			return;
+		case HTTP_NO_SOCKET:
+			text = strerror(transfer->task.no_socket);
+			break;
 		case HTTP_OUT_OF_MEMORY:
 			text = "out of memory";
 			break;
@@ -758,6 +474,11 @@ fill_answer(HttpTransfer *transfer, CURLcode code)
 	answer->body_len = transfer->body.len;
 	answer->end = classify_end(transfer, code);
 	describe_end(transfer, code);
+	if (transfer->peer && transfer->body.data)
+	{
+		secret_redact(transfer->peer->secret, answer->body, answer->body_len);
+		secret_redact(transfer->peer->secret, answer->error, strlen(answer->error));
+	}
 }
 
 /* The transfer is over; it is in no list and the engine has let go of it. */
@@ -860,7 +581,7 @@ prepare(HttpTransfer *transfer, const MixpeekServer *server, HttpMethod method,
 		const char *url, const char *body, size_t body_len)
 {
 	HttpClient *client = transfer->client;
-	HttpPeer   *peer = peer_get(client, server);
+	HttpPeer   *peer = peer_get(&client->peers, server);
 	CURLcode	code;
 
 	if (peer == NULL || transfer->task.easy == NULL)
@@ -937,6 +658,8 @@ http_transfer_free(HttpTransfer *transfer)
 		engine_cancel(client->engine, &transfer->task);
 	dlist_delete(&transfer->node);
 	transfer->state = TRANSFER_IDLE;
+	buffer_reset(&transfer->body, MAX_KEPT_BODY_SIZE);
+	engine_return_room(&transfer->task);
 	if (transfer->peer && client->nidle < MAX_IDLE_TRANSFERS)
 	{
 		transfer_clear(transfer);
@@ -946,118 +669,4 @@ http_transfer_free(HttpTransfer *transfer)
 	}
 	transfer_release(transfer);
 	pfree(transfer);
-}
-
-/*
- * URLs
- */
-
-void
-http_append_escaped(StringInfo dst, const char *s)
-{
-	static const char hex[] = "0123456789ABCDEF";
-
-	for (const unsigned char *p = (const unsigned char *) s; *p; p++)
-	{
-		if ((*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') ||
-			(*p >= 'a' && *p <= 'z') || strchr("-._~", *p))
-			appendStringInfoChar(dst, *p);
-		else
-		{
-			appendStringInfoChar(dst, '%');
-			appendStringInfoChar(dst, hex[*p >> 4]);
-			appendStringInfoChar(dst, hex[*p & 15]);
-		}
-	}
-}
-
-/* 127.0.0.0/8, ::1 or "localhost", which libcurl itself resolves to these. */
-static bool
-is_loopback(const char *host)
-{
-	struct in_addr v4;
-	struct in6_addr v6;
-	char		bare[64];
-	size_t		len = strlen(host);
-
-	if (pg_strcasecmp(host, "localhost") == 0)
-		return true;
-	if (inet_pton(AF_INET, host, &v4) == 1)
-		return (ntohl(v4.s_addr) >> 24) == 127;
-	if (host[0] != '[' || len < 3 || len - 2 >= sizeof(bare))
-		return false;
-	strlcpy(bare, host + 1, len - 1);
-	return inet_pton(AF_INET6, bare, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
-static bool
-has_part(CURLU *parsed, CURLUPart which)
-{
-	char	   *text = NULL;
-	bool		found = curl_url_get(parsed, which, &text, 0) == CURLUE_OK;
-
-	curl_free(text);
-	return found;
-}
-
-static const char *
-check_parts(CURLU *parsed)
-{
-	if (has_part(parsed, CURLUPART_USER) || has_part(parsed, CURLUPART_PASSWORD) ||
-		has_part(parsed, CURLUPART_OPTIONS))
-		return "must not contain a user name or password";
-	if (has_part(parsed, CURLUPART_QUERY))
-		return "must not contain a query";
-	if (has_part(parsed, CURLUPART_FRAGMENT))
-		return "must not contain a fragment";
-	return NULL;
-}
-
-static const char *
-check_scheme_and_host(CURLU *parsed, bool *plain, bool *loopback)
-{
-	char	   *scheme = NULL;
-	char	   *host = NULL;
-	const char *problem = NULL;
-
-	if (curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-		curl_url_get(parsed, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-		host[0] == '\0' ||
-		(strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
-		problem = "must be an absolute http or https URL";
-	else
-	{
-		*plain = strcmp(scheme, "http") == 0;
-		*loopback = is_loopback(host);
-	}
-	curl_free(scheme);
-	curl_free(host);
-	return problem;
-}
-
-const char *
-http_check_url(const char *url, bool *plain, bool *loopback)
-{
-	const char *problem;
-	CURLU	   *parsed;
-
-	*plain = *loopback = false;
-	for (const char *p = url; *p; p++)
-		if (*p <= ' ' || *p > '~' || *p == '\\')
-			return "must consist of visible ASCII characters without backslashes";
-	if (strpbrk(url, "?#"))
-		return "must not contain a query or a fragment";
-	parsed = curl_url();
-	if (parsed == NULL)
-		return "could not be checked: out of memory";
-	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK)
-		problem = "must be an absolute http or https URL";
-	else
-	{
-		problem = check_parts(parsed);
-		if (problem == NULL)
-			problem = check_scheme_and_host(parsed, plain, loopback);
-	}
-	curl_url_cleanup(parsed);
-	return problem;
 }

@@ -38,6 +38,8 @@ typedef enum HttpEnd
 	HTTP_TIMED_OUT,				/* sent, no (whole) answer in request_timeout */
 	HTTP_BROKEN,				/* sent, connection reset or answer cut short */
 	HTTP_TOO_LARGE,				/* sent, answer over the cap */
+	HTTP_NO_ROOM,				/* sent, other answers took the memory that there is for them (room.h) */
+	HTTP_NO_SOCKET,				/* no connection: this process has no descriptor left */
 	HTTP_OUT_OF_MEMORY
 } HttpEnd;
 
@@ -56,7 +58,7 @@ typedef struct HttpAnswer
 	double		reset;			/* seconds from now (X-RateLimit-Reset as unix time or
 								 * as seconds), or HTTP_NO_HEADER */
 	double		window;			/* X-RateLimit-Window in seconds, or HTTP_NO_HEADER */
-	double		seconds;		/* how long the transfer took */
+	double		seconds;		/* how long the transfer took, with the connection's making */
 } HttpAnswer;
 
 /*

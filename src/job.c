@@ -13,24 +13,9 @@
 
 #include "job.h"
 #include "lib/stringinfo.h"
-#include "member.h"
-#include "utils/builtins.h"
-#include "utils/json.h"
 
 /* Bytes of a body's own, at the most. */
 #define BODY_EXTRA		64
-
-/* Bytes; the ids are indexed, and an index holds no more than some 2,700. */
-#define MAX_DOCUMENT_ID	1000
-
-/* Root-level fields of an answer that are not enrichments (both contracts). */
-static const char *const system_fields[] = {
-	"document_id", "collection_id", "source_details", "source_blobs", "document_blobs",
-	"internal_metadata", "metadata", "vector", "vectors", "features", "presigned_url",
-	"presigned_urls", "_internal", "root_object_id", "root_bucket_id", "source_type",
-	"source_collection_id", "source_document_id", "source_object_id", "lineage_path",
-	"lineage_chain", "document_schema_version", "enrichments", NULL
-};
 
 static bool
 same_hash(const ContentHash *a, const ContentHash *b)
@@ -104,132 +89,32 @@ job_body(const Job *job, JobStep step, size_t *len)
  * What came back
  */
 
-bool
-job_needs_no_member(const char *name, size_t len)
+size_t
+job_bytes_kept(const Job *job)
 {
-	static const char *const needed[] = {"document_id", "enrichments"};
-
-	for (int i = 0; i < (int) lengthof(needed); i++)
-	{
-		if (strlen(needed[i]) == len && memcmp(needed[i], name, len) == 0)
-			return false;
-	}
-	for (int i = 0; system_fields[i]; i++)
-	{
-		if (strlen(system_fields[i]) == len && memcmp(system_fields[i], name, len) == 0)
-			return true;
-	}
-	return false;
-}
-
-char *
-json_string(Jsonb *object, const char *name)
-{
-	JsonbValue *value = object ? member_find(&object->root, name) : NULL;
-
-	if (value == NULL || value->type != jbvString)
-		return NULL;
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-char *
-json_document_id(Jsonb *document)
-{
-	char	   *id = json_string(document, "document_id");
-
-	return id && id[0] != '\0' && strlen(id) <= MAX_DOCUMENT_ID ? id : NULL;
-}
-
-static bool
-is_sent_or_system(const Job *job, const char *name)
-{
-	ListCell   *lc;
-
-	for (int i = 0; system_fields[i]; i++)
-	{
-		if (strcmp(system_fields[i], name) == 0)
-			return true;
-	}
-	foreach(lc, job->mirror->template ? job->mirror->template->names : NIL)
-	{
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* 2026-02: root-level fields that neither we sent nor the contract names. */
-static Jsonb *
-root_enrichments(const Job *job, Jsonb *document)
-{
-	JsonbParseState *state = NULL;
-	JsonbIterator *it = JsonbIteratorInit(&document->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	JsonbValue	name;
-	JsonbValue *result;
-	int			n = 0;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = value;
-		else if (token == WJB_VALUE && value.type != jbvNull &&
-				 !is_sent_or_system(job, pnstrdup(name.val.string.val, name.val.string.len)))
-		{
-			pushJsonbValue(&state, WJB_KEY, &name);
-			pushJsonbValue(&state, WJB_VALUE, &value);
-			n++;
-		}
-	}
-	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return n > 0 ? JsonbValueToJsonb(result) : NULL;
-}
-
-/* {} and {"clusters": [], "taxonomies": []} are nothing yet. */
-static bool
-is_empty_enrichment(Jsonb *enrichments)
-{
-	JsonbIterator *it = JsonbIteratorInit(&enrichments->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
-	{
-		if ((token == WJB_VALUE || token == WJB_ELEM) && value.type != jbvNull)
-			return false;
-	}
-	return true;
+	return job->enrichments ? VARSIZE(job->enrichments) : 0;
 }
 
 static void
-take_enrichments(Job *job, Jsonb *document)
+take_enrichments(Job *job, const AnswerDocument *document)
 {
-	JsonbValue *value = document ? member_find(&document->root, "enrichments") : NULL;
-	Jsonb	   *enrichments = NULL;
-
-	if (value && value->type == jbvBinary)
-		enrichments = JsonbValueToJsonb(value);
-	else if (job->mirror)
-		enrichments = root_enrichments(job, document);
-	if (enrichments && !is_empty_enrichment(enrichments))
-		job->enrichments = enrichments;
+	job->unkept = document->unkept ? pstrdup(document->unkept) : NULL;
+	if (document->enrichments == NULL)
+		return;
+	job->enrichments = palloc(VARSIZE(document->enrichments));
+	memcpy(job->enrichments, document->enrichments, VARSIZE(document->enrichments));
 }
 
 bool
-job_take_answer(Job *job, JobStep step, const Response *response)
+job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *document)
 {
-	MemoryContext old = MemoryContextSwitchTo(job->context);
-	char	   *id = step == JOB_DELETE ? NULL : json_document_id(response->json);
+	MemoryContext old;
 
-	if (response->verdict == VERDICT_DONE && step != JOB_DELETE && id == NULL)
-	{
-		MemoryContextSwitchTo(old);
+	if (verdict == VERDICT_DONE && step != JOB_DELETE && document->document_id == NULL)
 		return false;
-	}
+	old = MemoryContextSwitchTo(job->context);
 	job->answered = true;
-	if (response->verdict == VERDICT_GONE)
+	if (verdict == VERDICT_GONE)
 	{
 		/*
 		 * Somebody deleted the document, or we did and were not answered: is
@@ -251,12 +136,12 @@ job_take_answer(Job *job, JobStep step, const Response *response)
 	{
 		if (step == JOB_CREATE)
 		{
-			job->document_id = id;
+			job->document_id = pstrdup(document->document_id);
 			job->told_features = job->features_hash;
 		}
 		job->told_content = job->content_hash;
 		job->in_doubt = false;
-		take_enrichments(job, response->json);
+		take_enrichments(job, document);
 	}
 	MemoryContextSwitchTo(old);
 	return true;
@@ -267,13 +152,13 @@ job_take_answer(Job *job, JobStep step, const Response *response)
  * it is the one that was there before; then its content is not known.
  */
 void
-job_take_document(Job *job, Jsonb *document)
+job_take_document(Job *job, const AnswerDocument *document)
 {
 	MemoryContext old = MemoryContextSwitchTo(job->context);
 	char	   *known = job->document_id;
 
 	job->must_look_up = false;
-	if (document && job->gone && strcmp(job->gone, json_document_id(document)) == 0)
+	if (document && job->gone && strcmp(job->gone, document->document_id) == 0)
 		document = NULL;		/* a list may lag behind */
 	if (job->refresh && document == NULL)
 	{
@@ -281,7 +166,7 @@ job_take_document(Job *job, Jsonb *document)
 		return;
 	}
 	job->answered = true;
-	job->document_id = document ? json_document_id(document) : NULL;
+	job->document_id = document ? pstrdup(document->document_id) : NULL;
 	if (!job->refresh)
 	{
 		bool		ours = job->in_doubt && job->document_id &&

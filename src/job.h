@@ -9,6 +9,7 @@
 #ifndef MIXPEEK_JOB_H
 #define MIXPEEK_JOB_H
 
+#include "answer.h"
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
 #include "mirror.h"
@@ -107,6 +108,7 @@ typedef struct Job
 	char	   *gone;			/* the document that a delete did not find */
 	bool		answered;		/* the API confirmed something */
 	Jsonb	   *enrichments;	/* of the last answer; NULL: none seen */
+	char	   *unkept;			/* why those of the last answer are not kept; NULL: they are */
 
 	/* the end */
 	JobOutcome	outcome;
@@ -124,22 +126,17 @@ extern bool job_may_create(const Job *job);
  */
 extern char *job_body(const Job *job, JobStep step, size_t *len);
 
-/* A MemberFilter: what job_take_answer() does not look at. */
-extern bool job_needs_no_member(const char *name, size_t len);
-
 /*
  * Takes in the answer to a delete, create or update that the API gave; false if it is
- * none, as it does not name the document.
+ * none, as it does not name the document.  document is not looked at after a delete or
+ * where there is none any more (VERDICT_GONE).
  */
-extern bool job_take_answer(Job *job, JobStep step, const Response *response);
+extern bool job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *document);
 
 /* Takes in what a look-up said: the document with the job's marker, or NULL. */
-extern void job_take_document(Job *job, Jsonb *document);
+extern void job_take_document(Job *job, const AnswerDocument *document);
 
-/* A member of a JSON object as text, palloc'd; NULL if there is no such string. */
-extern char *json_string(Jsonb *object, const char *name);
-
-/* A document's id, palloc'd; NULL if it has none, or one that cannot be meant. */
-extern char *json_document_id(Jsonb *document);
+/* Bytes of memory that wait to be stored with the job's outcome. */
+extern size_t job_bytes_kept(const Job *job);
 
 #endif							/* MIXPEEK_JOB_H */

@@ -19,6 +19,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "crash.h"
 #include "launcher.h"
 #include "limits.h"
 #include "miscadmin.h"
@@ -33,9 +34,13 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* Seconds before a worker that failed is started again: doubled each time. */
+/*
+ * Seconds before a worker that failed is started again: doubled each time.  What is wrong
+ * may be over any moment, and a start costs some milliseconds.  After a crash there is
+ * another launcher: see crash.h.
+ */
 #define MIN_START_DELAY		1.0
-#define MAX_START_DELAY		300.0
+#define MAX_START_DELAY		10.0
 
 /* A worker that lived this long did not fail to start. */
 #define GOOD_LIFE			60.0
@@ -79,10 +84,23 @@ see_database(Oid oid)
 
 		database = palloc0(sizeof(Database));
 		database->oid = oid;
+		database->start_at = limits_now() + crash_start_delay(oid);
 		databases = lappend(databases, database);
 		MemoryContextSwitchTo(old);
 	}
 	database->exists = true;
+}
+
+static void
+forget_dropped(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, databases)
+	{
+		if (!((Database *) lfirst(lc))->exists)
+			crash_forget(((Database *) lfirst(lc))->oid);
+	}
 }
 
 /* Databases that take connections; templates are never mirrored. */
@@ -111,6 +129,7 @@ scan_databases(void)
 	table_close(rel, AccessShareLock);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	forget_dropped();
 	scan_wanted = false;
 }
 

@@ -21,8 +21,12 @@
 #define MAX_AHEAD			320
 #define FEW_AHEAD(ahead)	((ahead) / 4)
 
-/* Requests a second: headers that say less are not believed. */
+/* Requests a second: headers that say less, or more, are not believed. */
 #define MIN_RATE			(1 / 60.0)
+#define MAX_RATE			1e6
+
+/* Seconds until it is asked again when a request may start, at the most. */
+#define MAX_DELAY			3600.0
 
 /* Seconds until the next request after a 429, whatever its headers say, at the least. */
 #define MIN_BLOCK			0.05
@@ -135,7 +139,7 @@ limits_delay(Limits *limits, double now)
 		if (limits->tokens < 1.0 + reserve(limits))
 			delay = Max(delay, (1.0 + reserve(limits) - limits->tokens) / limits->rate);
 	}
-	return Max(delay, 0);
+	return Min(Max(delay, 0), MAX_DELAY);
 }
 
 /*
@@ -184,8 +188,16 @@ limits_not_begun(Limits *limits)
 }
 
 bool
+limits_is_ours(const HttpAnswer *answer)
+{
+	return answer->end == HTTP_NO_SOCKET || answer->end == HTTP_NO_ROOM;
+}
+
+bool
 limits_is_outage(const HttpAnswer *answer, Verdict verdict)
 {
+	if (limits_is_ours(answer))
+		return false;
 	if (verdict == VERDICT_UNREACHED || verdict == VERDICT_UNAUTHORIZED ||
 		verdict == VERDICT_SLOW_DOWN)
 		return true;
@@ -217,13 +229,28 @@ correct_tokens(Limits *limits, LimitsMark mark, const HttpAnswer *answer)
 	limits->tokens = Min(limits->tokens, most);
 }
 
-/* What the headers say of the rate, unless the server's option says it. */
+/* As if none had been learnt. */
 static void
-learn(Limits *limits, LimitsMark mark, double now, const HttpAnswer *answer)
+forget_rate(Limits *limits)
 {
-	if (!limits->rate_is_set && answer->limit > 0 && answer->window > 0 &&
-		answer->limit / answer->window != limits->rate)
-		set_rate(limits, Max(MIN_RATE, answer->limit / answer->window));
+	limits->rate = limits->burst = 0;
+	limits->tokens = 1.0;
+}
+
+/*
+ * What the headers say of the rate, unless the server's option says it.  An answer without
+ * such headers to a request that was let in says that there is none any more.
+ */
+static void
+learn(Limits *limits, LimitsMark mark, double now, const HttpAnswer *answer, Verdict verdict)
+{
+	double		rate = answer->limit > 0 && answer->window > 0 ? answer->limit / answer->window : 0;
+
+	if (!limits->rate_is_set && rate >= MIN_RATE && rate <= MAX_RATE && rate != limits->rate)
+		set_rate(limits, rate);
+	else if (!limits->rate_is_set && limits->rate > 0 && verdict == VERDICT_DONE &&
+			 !(rate >= MIN_RATE && rate <= MAX_RATE))
+		forget_rate(limits);
 	if (limits->rate > 0 && answer->remaining >= 0)
 	{
 		fill(limits, now);
@@ -256,7 +283,7 @@ count_failure(Limits *limits, double now, const HttpAnswer *answer, Verdict verd
 
 	if (was_down && now - answer->seconds < limits->failed_at)
 		return LIMITS_SAME;
-	limits->failures++;
+	limits->failures = Min(limits->failures + 1, MAX_FAILURES);
 	limits->failed_at = now;
 	if (!was_down && verdict == VERDICT_UNSURE && limits->failures < MAX_FAILURES)
 		return LIMITS_SAME;
@@ -274,8 +301,10 @@ limits_ended(Limits *limits, LimitsMark mark, double now,
 	bool		was_down = limits->down;
 
 	limits->running--;
+	if (limits_is_ours(answer))
+		return LIMITS_SAME;
 	limits->ended = true;
-	learn(limits, mark, now, answer);
+	learn(limits, mark, now, answer, verdict);
 	if (verdict == VERDICT_SLOW_DOWN || answer->status == 503)
 		slow_down(limits, now, answer, verdict);
 	if (limits_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)

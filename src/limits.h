@@ -78,6 +78,9 @@ extern void limits_not_begun(Limits *limits);
 extern LimitsChange limits_ended(Limits *limits, LimitsMark mark, double now,
 								 const HttpAnswer *answer, Verdict verdict);
 
+/* Did it end for want of something that this process has too little of?  That says nothing of the server. */
+extern bool limits_is_ours(const HttpAnswer *answer);
+
 /* Was this the server's failure, not the request's?  It costs no attempt. */
 extern bool limits_is_outage(const HttpAnswer *answer, Verdict verdict);
 

@@ -7,10 +7,10 @@
  * indexes do: a join to find the lines, records to carry the values, a plan's
  * nodes a column.  Here a line is found by where it was put, and its
  * columns are changed in place.  What a statement gives besides is kept: a line
- * that somebody else changes meanwhile is waited for and changed as it is then, and
- * where somebody has put triggers on the table, statements are what is used.
+ * that somebody else changes meanwhile is waited for and changed as it is then.
  *
- * The table's constraints are not checked: the values come from here.
+ * The table's constraints are not checked: the values come from here.  Triggers
+ * that somebody has put on it are not run: here is the worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,12 +21,10 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "extension.h"
 #include "key.h"
 #include "line.h"
-#include "query.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -57,9 +55,14 @@ struct Lines
 static Relation
 open_table(void)
 {
-	Relation	rel = table_open(get_relname_relid("documents", get_namespace_oid("mixpeek", false)),
-								 RowExclusiveLock);
+	Oid			oid = extension_object(EXTENSION_DOCUMENTS);
+	Relation	rel;
 
+	if (!OidIsValid(oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" has no table \"documents\"", EXTENSION_NAME)));
+	rel = table_open(oid, RowExclusiveLock);
 	if (RelationGetNumberOfAttributes(rel) < LINE_COLUMNS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -245,65 +248,6 @@ enter_in_indexes(Lines *lines, TupleTableSlot *line, TupleTableSlot *old,
 }
 
 /*
- * Where there are triggers
- */
-
-#define ALL_COLUMNS \
-	"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18"
-#define ALL_TYPES \
-	OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BYTEAOID, INT4OID, TIMESTAMPTZOID, \
-	TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, INT2OID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID
-
-/* Runs a statement that returns a line's place; false if there is no such line. */
-static bool
-run_on_line(Statement *query, TupleTableSlot *line, ItemPointer old_tid)
-{
-	Datum		args[LINE_COLUMNS + 1];
-	char		nulls[LINE_COLUMNS + 2] = {0};
-	bool		done;
-	bool		isnull;
-
-	for (int i = 0; i < LINE_COLUMNS; i++)
-	{
-		args[i] = line->tts_values[i];
-		nulls[i] = line->tts_isnull[i] ? 'n' : ' ';
-	}
-	args[LINE_COLUMNS] = PointerGetDatum(old_tid);
-	nulls[LINE_COLUMNS] = ' ';
-	query_run(query, args, nulls);
-	done = SPI_processed == 1;
-	if (done)
-		line->tts_tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
-																	 SPI_tuptable->tupdesc, 1, &isnull));
-	query_end();
-	return done;
-}
-
-static bool
-insert_by_statement(TupleTableSlot *line)
-{
-	static Statement query = {
-		"INSERT INTO mixpeek.documents VALUES (" ALL_COLUMNS ") ON CONFLICT DO NOTHING RETURNING ctid",
-		LINE_COLUMNS, {ALL_TYPES}
-	};
-
-	return run_on_line(&query, line, NULL);
-}
-
-static bool
-update_by_statement(TupleTableSlot *line, ItemPointer old_tid)
-{
-	static Statement query = {
-		"UPDATE mixpeek.documents SET (relation, collection, key, document_id, state, enrichments,"
-		" content_hash, attempts, next_attempt_at, last_error, created_at, mirrored_at, in_doubt, looks,"
-		" server, marker, features_hash, intent_hash) = (" ALL_COLUMNS ") WHERE ctid = $19 RETURNING ctid",
-		LINE_COLUMNS + 1, {ALL_TYPES, TIDOID}
-	};
-
-	return run_on_line(&query, line, old_tid);
-}
-
-/*
  * The primary key's index
  */
 
@@ -360,31 +304,10 @@ lines_add(Lines *lines)
 	return line;
 }
 
-/* Somewhere behind the end of every table. */
-static const ItemPointerData nowhere = {{MaxBlockNumber >> 16, MaxBlockNumber & 0xffff}, FirstOffsetNumber};
-
-/* By statements: a line that is not in then is either there already, or a trigger did not want it. */
-static void
-insert_with_triggers(Lines *lines)
+void
+lines_insert(Lines *lines)
 {
-	for (int i = 0; i < lines->nadded; i++)
-	{
-		TupleTableSlot *line = lines->added[i];
-
-		if (insert_by_statement(line))
-			continue;
-		look_again(lines);
-		if (find_in_index(lines, DatumGetObjectId(line->tts_values[LINE_RELATION]),
-						  line->tts_values[LINE_COLLECTION], line->tts_values[LINE_KEY]))
-			ItemPointerSetInvalid(&line->tts_tid);
-		else
-			line->tts_tid = nowhere;
-	}
-}
-
-static void
-insert_directly(Lines *lines)
-{
+	MemoryContext old = MemoryContextSwitchTo(lines->memory);
 	List	   *known = NIL;
 	ListCell   *lc;
 
@@ -403,17 +326,6 @@ insert_directly(Lines *lines)
 		simple_table_tuple_delete(lines->rel, &line->tts_tid, GetActiveSnapshot());
 		ItemPointerSetInvalid(&line->tts_tid);
 	}
-}
-
-void
-lines_insert(Lines *lines)
-{
-	MemoryContext old = MemoryContextSwitchTo(lines->memory);
-
-	if (lines->rel->trigdesc)
-		insert_with_triggers(lines);
-	else
-		insert_directly(lines);
 	MemoryContextSwitchTo(old);
 }
 
@@ -477,16 +389,11 @@ lines_update(Lines *lines)
 	TM_FailureData failure;
 	bool		done;
 
-	if (lines->rel->trigdesc)
-		done = update_by_statement(lines->changed, &tid);
-	else
-	{
-		done = table_tuple_update(lines->rel, &tid, lines->changed, GetCurrentCommandId(true),
-								  GetActiveSnapshot(), InvalidSnapshot, true,
-								  &failure, &lock_mode, &update_indexes) == TM_Ok;
-		if (done && update_indexes != COMPAT_NO_INDEXES)
-			enter_in_indexes(lines, lines->changed, lines->found, update_indexes);
-	}
+	done = table_tuple_update(lines->rel, &tid, lines->changed, GetCurrentCommandId(true),
+							  GetActiveSnapshot(), InvalidSnapshot, true,
+							  &failure, &lock_mode, &update_indexes) == TM_Ok;
+	if (done && update_indexes != COMPAT_NO_INDEXES)
+		enter_in_indexes(lines, lines->changed, lines->found, update_indexes);
 	if (!done)
 		look_again(lines);
 	MemoryContextSwitchTo(old);

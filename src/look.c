@@ -7,6 +7,8 @@
  */
 #include "compat.h"
 
+#include "aside.h"
+#include "clock.h"
 #include "delegate.h"
 #include "document.h"
 #include "look.h"
@@ -75,7 +77,7 @@ bool
 worker_is_due(const Worker *worker)
 {
 	return worker->next_due == -1 ||
-		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
+		(worker->next_due != 0 && worker->next_due <= clock_now());
 }
 
 bool
@@ -191,7 +193,7 @@ look_exclude(Worker *worker)
 			target->connection->excluded = true;
 		if (target->blocked_until > now)
 			look_later(worker, target->blocked_until - now);
-		if (target->blocked_until > now || !wanted || !served)
+		if (target->blocked_until > now || !wanted || !served || aside_is(target->relation))
 			walk_exclude(worker, target->relation, target->collection, false);
 		else if (target->connection && target->connection->limits.down)
 			walk_exclude(worker, target->relation, target->collection, true);
@@ -205,7 +207,7 @@ look_exclude(Worker *worker)
 List *
 look_read_due(Worker *worker, int limit)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_now();
 	TimestampTz until = Min(worker->due_position, now + 1);
 	TimestampTz from = walk_first_due_left(worker);
 	bool		any_left = from < until;

@@ -22,6 +22,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "extension.h"
 #include "guard.h"
 #include "mirror.h"
 #include "nodes/nodeFuncs.h"
@@ -44,67 +45,6 @@ static struct
 	Oid			relation;
 	const char *key;
 }			written_back;
-
-/*
- * Arguments
- */
-
-static const struct
-{
-	const char *name;
-	size_t		offset;
-}			argument_names[] =
-{
-	{"document", offsetof(MirrorArguments, document)},
-	{"server", offsetof(MirrorArguments, server)},
-	{"document_id_column", offsetof(MirrorArguments, document_id_column)},
-	{"enrichments_column", offsetof(MirrorArguments, enrichments_column)},
-	{"table", offsetof(MirrorArguments, table)},
-};
-
-static void
-decode_option(MirrorArguments *arguments, const char *arg)
-{
-	for (int i = 0; i < (int) lengthof(argument_names); i++)
-	{
-		size_t		len = strlen(argument_names[i].name);
-
-		if (strncmp(arg, argument_names[i].name, len) == 0 && arg[len] == '=')
-		{
-			*(char **) ((char *) arguments + argument_names[i].offset) = pstrdup(arg + len + 1);
-			return;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown mirror argument \"%s\"", arg),
-			 errhint("After the collection come arguments of the form name=value: document, server, document_id_column, enrichments_column, table.")));
-}
-
-MirrorArguments *
-mirror_decode(int nargs, char **args)
-{
-	MirrorArguments *arguments = palloc0(sizeof(MirrorArguments));
-
-	if (nargs == 0 || args[0][0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a mirror needs a collection"),
-				 errhint("Write it as the trigger function's first argument: mixpeek.mirror_row('my_collection').")));
-	if (strcmp(args[0], ".") == 0 || strcmp(args[0], "..") == 0)	/* steps within the path */
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid collection: \"%s\"", args[0])));
-	if (strlen(args[0]) > MAX_COLLECTION)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("collection has %d bytes, more than %d", (int) strlen(args[0]), MAX_COLLECTION)));
-	arguments->collection = pstrdup(args[0]);
-	arguments->server = pstrdup("mixpeek");
-	for (int i = 1; i < nargs; i++)
-		decode_option(arguments, args[i]);
-	return arguments;
-}
 
 /*
  * Compiling
@@ -139,30 +79,41 @@ add_column(Bitmapset *columns, Relation rel, const char *name)
 	return attnum > 0 ? bms_add_member(columns, attnum) : columns;
 }
 
-static Bitmapset *
-add_write_back_columns(Bitmapset *columns, Relation rel, const MirrorArguments *arguments)
+/* The column that a trigger's argument names, if it can be a name. */
+static List *
+add_name(List *names, const Trigger *trigger, const char *argument)
 {
-	columns = add_column(columns, rel, arguments->document_id_column);
-	return add_column(columns, rel, arguments->enrichments_column);
+	const char *name = arguments_find(trigger->tgnargs, trigger->tgargs, argument);
+
+	return name && strnlen(name, NAMEDATALEN) < NAMEDATALEN ? lappend(names, pstrdup(name)) : names;
 }
 
-/* What comes back to any mirror of the table is no part of "all columns". */
+/*
+ * What comes back to any mirror of the table is no part of "all columns".  Other mirrors' arguments
+ * may be wrong; and they may vanish with any catalog access.
+ */
 static Bitmapset *
 write_back_columns(Relation rel, const MirrorArguments *arguments)
 {
 	Oid			function = mirror_function();
-	TriggerDesc *triggers = mirror_triggers(rel);
-	Bitmapset  *columns = add_write_back_columns(NULL, rel, arguments);
+	TriggerDesc *triggers = rel->trigdesc;
+	Bitmapset  *columns = NULL;
+	List	   *names = NIL;
+	ListCell   *lc;
 
-	for (int i = 0; i < triggers->numtriggers; i++)
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (trigger->tgfoid == function && trigger->tgnargs > 1)
-			columns = add_write_back_columns(columns, rel,
-											 mirror_decode(trigger->tgnargs, trigger->tgargs));
+		if (trigger->tgfoid != function)
+			continue;
+		names = add_name(names, trigger, "document_id_column");
+		names = add_name(names, trigger, "enrichments_column");
 	}
-	return columns;
+	foreach(lc, names)
+		columns = add_column(columns, rel, lfirst(lc));
+	columns = add_column(columns, rel, arguments->document_id_column);
+	return add_column(columns, rel, arguments->enrichments_column);
 }
 
 static void
@@ -194,22 +145,6 @@ compile_template(Mirror *mirror, Relation rel)
 	mirror->template = template_compile(document, RelationGetDescr(rel), excluded, mirror->table);
 }
 
-typedef struct CompileCall
-{
-	Mirror	   *mirror;
-	Relation	rel;
-} CompileCall;
-
-static void
-compile_template_guarded(void *arg)
-{
-	CompileCall *call = arg;
-	MemoryContext old = MemoryContextSwitchTo(call->mirror->context);
-
-	compile_template(call->mirror, call->rel);
-	MemoryContextSwitchTo(old);
-}
-
 static void
 check_relation(Relation rel)
 {
@@ -224,11 +159,37 @@ check_relation(Relation rel)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("temporary table \"%s\" cannot be mirrored", RelationGetRelationName(rel)),
 				 errdetail("Only this session can read its rows.")));
-	if (RelationGetNamespace(rel) == get_namespace_oid("mixpeek", true))
+	if (RelationGetNamespace(rel) == extension_schema())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" cannot be mirrored", RelationGetRelationName(rel)),
 				 errdetail("The extension's own tables change with every mirrored row.")));
+}
+
+typedef struct CompileCall
+{
+	Mirror	   *mirror;
+	Relation	rel;
+	int			nargs;
+	char	  **args;
+} CompileCall;
+
+/* The key comes first: the writer's side notes keys whatever is wrong with the rest. */
+static void
+compile(void *arg)
+{
+	CompileCall *call = arg;
+	Mirror	   *mirror = call->mirror;
+	MemoryContext old = MemoryContextSwitchTo(mirror->context);
+	MirrorArguments arguments = {0};
+
+	mirror->key = key_of_relation(call->rel);
+	arguments_decode(&arguments, call->nargs, call->args);
+	check_relation(call->rel);
+	mirror->arguments = arguments;
+	mirror->table = arguments_table(&arguments, call->rel);
+	compile_template(mirror, call->rel);
+	MemoryContextSwitchTo(old);
 }
 
 Mirror *
@@ -238,27 +199,21 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Mirror	   *mirror = palloc0(sizeof(Mirror));
-	CompileCall call;
+	CompileCall call = {mirror, rel, nargs, args};
+	MirrorArguments none = {0};
 
 	int			nest_level = guard_pin_settings();	/* one of them decides how a name is quoted */
 
-	if (raise)
-		check_relation(rel);
-	call.mirror = mirror;
-	call.rel = rel;
 	mirror->context = context;
 	mirror->relation = RelationGetRelid(rel);
 	mirror->owner = rel->rd_rel->relowner;
 	mirror->namespace_hash = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
-	mirror->arguments = *mirror_decode(nargs, args);
-	mirror->table = mirror->arguments.table ? mirror->arguments.table :
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-								   RelationGetRelationName(rel));
-	mirror->key = key_of_relation(rel);
+	arguments_default(&mirror->arguments, nargs, args);
+	mirror->table = arguments_table(&none, rel);
 	if (raise)
-		compile_template(mirror, rel);
+		compile(&call);
 	else
-		mirror->problem = guard_call(compile_template_guarded, &call);
+		mirror->problem = guard_call(compile, &call);
 	guard_unpin_settings(nest_level);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(context, parent);	/* nothing was left behind by an error */
@@ -275,36 +230,10 @@ mirror_free(Mirror *mirror)
  * Finding triggers
  */
 
-/* How often mirror_function()'s answer may have changed. */
-static uint64 function_changes = 0;
-
-static void
-function_changed(Datum arg, int cacheid, uint32 hash)
-{
-	function_changes++;
-}
-
 Oid
 mirror_function(void)
 {
-	static Oid	function = InvalidOid;
-	static uint64 looked_up_at = 0; /* 0: never */
-	uint64		now;
-
-	if (looked_up_at != 0 && looked_up_at == function_changes)
-		return function;
-	if (function_changes == 0)
-	{
-		CacheRegisterSyscacheCallback(PROCNAMEARGSNSP, function_changed, (Datum) 0);
-		CacheRegisterSyscacheCallback(NAMESPACENAME, function_changed, (Datum) 0);
-		function_changes = 1;
-	}
-	now = function_changes;
-	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("mirror_row"),
-							   PointerGetDatum(buildoidvector(NULL, 0)),
-							   ObjectIdGetDatum(get_namespace_oid("mixpeek", true)));
-	looked_up_at = now;
-	return function;
+	return extension_object(EXTENSION_MIRROR_ROW);
 }
 
 Oid
@@ -352,28 +281,43 @@ mirror_check_key(const Mirror *mirror, const char *key)
 	guard_leave(&guard);
 }
 
-Mirror *
-mirror_find(Oid relation, const char *collection, MemoryContext parent)
+/* The arguments of the row trigger that mirrors into the collection, copied; NULL if there is none. */
+static char **
+find_arguments(Relation rel, const char *collection, int *nargs)
 {
 	Oid			function = mirror_function();
-	Relation	rel = try_relation_open(relation, NoLock);
-	Mirror	   *mirror = NULL;
-	TriggerDesc *triggers;
+	TriggerDesc *triggers = rel->trigdesc;
+	char	  **args;
 
-	if (rel == NULL)
-		return NULL;
-	triggers = mirror_triggers(rel);
-	for (int i = 0; i < triggers->numtriggers; i++)
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (trigger->tgfoid == function && TRIGGER_FOR_ROW(trigger->tgtype) &&
-			trigger->tgnargs > 0 && strcmp(trigger->tgargs[0], collection) == 0)
-		{
-			mirror = mirror_compile(rel, trigger->tgnargs, trigger->tgargs, parent, false);
-			break;
-		}
+		if (trigger->tgfoid != function || !TRIGGER_FOR_ROW(trigger->tgtype) ||
+			trigger->tgnargs == 0 || strcmp(trigger->tgargs[0], collection) != 0)
+			continue;
+		*nargs = trigger->tgnargs;
+		args = palloc(sizeof(char *) * *nargs);
+		for (int arg = 0; arg < *nargs; arg++)
+			args[arg] = pstrdup(trigger->tgargs[arg]);
+		return args;
 	}
+	return NULL;
+}
+
+Mirror *
+mirror_find(Oid relation, const char *collection, MemoryContext parent)
+{
+	Relation	rel = try_relation_open(relation, NoLock);
+	Mirror	   *mirror = NULL;
+	char	  **args;
+	int			nargs;
+
+	if (rel == NULL)
+		return NULL;
+	args = find_arguments(rel, collection, &nargs);
+	if (args)
+		mirror = mirror_compile(rel, nargs, args, parent, false);
 	relation_close(rel, NoLock);
 	return mirror;
 }

@@ -8,23 +8,10 @@
 #ifndef MIXPEEK_MIRROR_H
 #define MIXPEEK_MIRROR_H
 
+#include "arguments.h"
 #include "executor/spi.h"
 #include "key.h"
 #include "template.h"
-
-/* Bytes; with a key it must fit into an index. */
-#define MAX_COLLECTION	500
-
-/* A mirror trigger's arguments, decoded. */
-typedef struct MirrorArguments
-{
-	char	   *collection;
-	char	   *server;
-	char	   *document;		/* JSON text, or NULL */
-	char	   *document_id_column; /* or NULL */
-	char	   *enrichments_column; /* or NULL */
-	char	   *table;			/* logical table's name, or NULL */
-} MirrorArguments;
 
 typedef struct Mirror
 {
@@ -32,7 +19,7 @@ typedef struct Mirror
 	Oid			relation;		/* topmost mirrored table, as stored */
 	Oid			owner;
 	MirrorArguments arguments;
-	char	   *table;			/* the logical table's name */
+	char	   *table;			/* the logical table's name; its own if there is a problem */
 	char	   *marker_prefix;	/* "origin:table:", worker only */
 	bool		forgotten;		/* new rows may have documents already, worker only */
 	bool		native;			/* read by PostgreSQL's own code only, see rows.h; worker only */
@@ -47,14 +34,9 @@ typedef struct Mirror
 } Mirror;
 
 /*
- * Decodes arguments.  Raises ERRCODE_INVALID_PARAMETER_VALUE for what they
- * must not be, with the list of options as HINT.
- */
-extern MirrorArguments *mirror_decode(int nargs, char **args);
-
-/*
  * Compiles the mirror of rel in a new child of parent.  A mistake in the
- * template or a missing key is left in problem; if raise is set it is raised.
+ * arguments or the template, or a missing key, is left in problem; if raise is
+ * set it is raised.
  */
 extern Mirror *mirror_compile(Relation rel, int nargs, char **args,
 							  MemoryContext parent, bool raise);

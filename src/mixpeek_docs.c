@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 
+#include "ddl.h"
 #include "fmgr.h"
 #include "hooks.h"
 #include "launcher.h"
@@ -14,6 +15,7 @@
 #include "mirror.h"
 #include "mixpeek_docs.h"
 #include "outbox.h"
+#include "query.h"
 #include "server.h"
 #include "shmem.h"
 #include "trigger.h"
@@ -32,12 +34,16 @@ char	   *mixpeek_instance = NULL;
 
 #ifdef MIXPEEK_WEAKEN
 int			mixpeek_weaken = WEAKEN_NOTHING;
+char	   *mixpeek_root = NULL;
 
 static const struct config_enum_entry weaknesses[] = {
 	{"nothing", WEAKEN_NOTHING, false},
 	{"intent_flush", WEAKEN_INTENT_FLUSH, false},
 	{"look_up", WEAKEN_LOOK_UP, false},
 	{"in_flight_guard", WEAKEN_IN_FLIGHT_GUARD, false},
+	{"by_fault", WEAKEN_BY_FAULT, false},
+	{"by_error", WEAKEN_BY_ERROR, false},
+	{"by_stall", WEAKEN_BY_STALL, false},
 	{NULL, 0, false}
 };
 #endif
@@ -49,6 +55,8 @@ define_settings(void)
 	DefineCustomEnumVariable("mixpeek.weaken", "Switches off a safeguard.", NULL,
 							 &mixpeek_weaken, WEAKEN_NOTHING, weaknesses,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("mixpeek.root", "Says where the machine's files are.", NULL,
+							   &mixpeek_root, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 #endif
 	DefineCustomBoolVariable("mixpeek.enabled",
 							 "Lets the worker mirror; off, keys wait in the outbox.",
@@ -77,7 +85,7 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("mixpeek.instance",
 							   "Names the place where this server runs.",
-							   "A server that finds its documents to belong to another place sends nothing. Empty: the host's name and the data directory's inode.",
+							   "A server that finds its documents to belong to another place sends nothing. Empty: what can be seen of host, disk and data directory.",
 							   &mixpeek_instance, "",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000
@@ -93,7 +101,9 @@ _PG_init(void)
 	define_settings();
 	mirror_init();
 	outbox_init();
+	query_init();
 	trigger_init();
+	ddl_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		shmem_request();

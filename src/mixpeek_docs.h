@@ -17,18 +17,23 @@ extern char *mixpeek_instance;	/* mixpeek.instance */
 
 /*
  * A build for the tests can switch off what keeps the promises, one at a time, to
- * show that the tests notice.  An ordinary build cannot.
+ * show that the tests notice; or come to grief at a table of the name "doomed".  An
+ * ordinary build cannot.
  */
 typedef enum Weakness
 {
 	WEAKEN_NOTHING,
 	WEAKEN_INTENT_FLUSH,
 	WEAKEN_LOOK_UP,
-	WEAKEN_IN_FLIGHT_GUARD
+	WEAKEN_IN_FLIGHT_GUARD,
+	WEAKEN_BY_FAULT,
+	WEAKEN_BY_ERROR,
+	WEAKEN_BY_STALL
 } Weakness;
 
 #ifdef MIXPEEK_WEAKEN
 extern int	mixpeek_weaken;		/* mixpeek.weaken */
+extern char *mixpeek_root;		/* mixpeek.root: where /sys, /proc, /etc and /run are for place.c */
 #define WEAKENED(what) (mixpeek_weaken == (what))
 #else
 #define WEAKENED(what) false

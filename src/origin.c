@@ -9,21 +9,18 @@
  *
  * - another cluster or database (pg_dump and restore, CREATE DATABASE …
  *   TEMPLATE, pg_upgrade) is taken for a copy;
- * - so is the same cluster at another place (a base backup, a file system
- *   snapshot), unless it was a standby that received WAL from its primary and was
+ * - so is the same cluster at another place (a base backup, a snapshot of
+ *   its file system or disk), unless it was a standby that received WAL from its primary and was
  *   promoted: that is a failover, and the place is noted anew.
  *
- * The place is the setting mixpeek.instance, or else the host's name and the data
- * directory's inode: no way of copying files keeps both.  Being wrong to one side
+ * The place is the setting mixpeek.instance, or else what can be seen of host, disk and
+ * data directory (place.c).  Being wrong to one side
  * stops the mirror until somebody says mixpeek.adopt(); being wrong to the other
  * would destroy documents.
  *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
-
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
@@ -33,6 +30,7 @@
 #include "mixpeek_docs.h"
 #include "origin.h"
 #include "outbox.h"
+#include "place.h"
 #include "query.h"
 #include "replication/walreceiver.h"
 #include "utils/builtins.h"
@@ -43,25 +41,6 @@ const char *const origin_hint =
 	"If it has taken the original's place, SELECT mixpeek.adopt(). If it is a copy, ALTER SERVER to "
 	"where its documents shall go, then SELECT mixpeek.adopt(as_copy => true).";
 
-/* Where this server runs. */
-static char *
-current_instance(void)
-{
-	char		host[256];
-	struct stat st;
-
-	if (mixpeek_instance && mixpeek_instance[0])
-		return mixpeek_instance;
-	if (gethostname(host, sizeof(host)) != 0)
-		strlcpy(host, "?", sizeof(host));
-	host[sizeof(host) - 1] = '\0';
-	if (stat(DataDir, &st) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not stat directory \"%s\": %m", DataDir)));
-	return psprintf("%s:%lu", host, (unsigned long) st.st_ino);
-}
-
 /* A standby that has received WAL since the server was started, and is one no more. */
 static bool
 was_promoted(void)
@@ -70,19 +49,13 @@ was_promoted(void)
 }
 
 static void
-identity_args(Datum *args)
-{
-	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
-	args[1] = ObjectIdGetDatum(MyDatabaseId);
-	args[2] = CStringGetTextDatum(current_instance());
-}
-
-static void
-run_with_identity(Statement *query)
+run_with_identity(Statement *query, const char *place)
 {
 	Datum		args[3];
 
-	identity_args(args);
+	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	args[1] = ObjectIdGetDatum(MyDatabaseId);
+	args[2] = CStringGetTextDatum(place);
 	query_run(query, args, NULL);
 	query_end();
 }
@@ -105,7 +78,7 @@ origin_id(void)
 			id = query_text(SPI_tuptable->vals[0], 1);
 		query_end();
 		if (id == NULL)
-			run_with_identity(&insert);
+			run_with_identity(&insert, place_current());
 	}
 	return id;
 }
@@ -126,14 +99,14 @@ distrust_inserts(void)
 }
 
 static void
-note_instance(void)
+note_instance(const char *place)
 {
 	static Statement update = {
 		"UPDATE mixpeek.origin SET instance = $3 WHERE system_identifier = $1 AND database = $2",
 		3, {INT8OID, OIDOID, TEXTOID}
 	};
 
-	run_with_identity(&update);
+	run_with_identity(&update, place);
 }
 
 static bool
@@ -148,44 +121,71 @@ has_documents(void)
 	return any;
 }
 
+/* What mixpeek.origin says, palloc'd; false if it says nothing. */
+static bool
+read_origin(char **id, bool *same_database, char **place)
+{
+	static Statement query = {
+		"SELECT id::text, (system_identifier = $1 AND database = $2)::text, instance FROM mixpeek.origin",
+		2, {INT8OID, OIDOID}
+	};
+	Datum		args[2];
+	bool		found;
+
+	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	args[1] = ObjectIdGetDatum(MyDatabaseId);
+	query_run(&query, args, NULL);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		*id = query_text(SPI_tuptable->vals[0], 1);
+		*same_database = strcmp(query_text(SPI_tuptable->vals[0], 2), "true") == 0;
+		*place = query_text(SPI_tuptable->vals[0], 3);
+	}
+	query_end();
+	return found;
+}
+
+/* What is known of the place changes while it stays the same one; only the worker writes it down. */
+static void
+follow_place(const char *noted, const char *current)
+{
+	char	   *place;
+
+	if (strcmp(noted, current) == 0 || MyBackendType != B_BG_WORKER)
+		return;
+	place = place_merge(noted, current);
+	if (strcmp(place, noted) != 0)
+		note_instance(place);
+}
+
 char *
 origin_problem(char **id)
 {
-	static Statement query = {
-		"SELECT (system_identifier = $1 AND database = $2)::text, instance, (instance = $3)::text,"
-		" id::text FROM mixpeek.origin",
-		3, {INT8OID, OIDOID, TEXTOID}
-	};
-	Datum		args[3];
-	char	   *same_database = NULL;
-	char	   *instance = NULL;
-	char	   *same_instance = NULL;
+	bool		same_database;
+	char	   *noted;
+	const char *current = place_current();
+	char	   *difference;
 
 	*id = NULL;
-	identity_args(args);
-	query_run(&query, args, NULL);
-	if (SPI_processed > 0)
-	{
-		*id = query_text(SPI_tuptable->vals[0], 4);
-		same_database = query_text(SPI_tuptable->vals[0], 1);
-		instance = query_text(SPI_tuptable->vals[0], 2);
-		same_instance = query_text(SPI_tuptable->vals[0], 3);
-	}
-	query_end();
-	if (same_database == NULL)	/* nothing was ever mirrored here, or a restore is not done yet */
+	if (!read_origin(id, &same_database, &noted))	/* nothing was ever mirrored here, or a restore is not done yet */
 		return has_documents() ? pstrdup("whose its documents are is not known (yet)") : NULL;
-	if (strcmp(same_database, "true") != 0)
+	if (!same_database)
 		return pstrdup("this database is a copy of the one whose documents it knows");
-	if (strcmp(same_instance, "true") == 0)
+	difference = place_difference(noted, current);
+	if (difference == NULL)
+	{
+		follow_place(noted, current);
 		return NULL;
+	}
 	if (was_promoted())
 	{
-		note_instance();
+		note_instance(current);
 		distrust_inserts();
 		return NULL;
 	}
-	return psprintf("this server runs at \"%s\", and its documents belong to \"%s\"",
-					current_instance(), instance);
+	return psprintf("this server runs at \"%s\", and its documents belong to \"%s\" (not the same: %s)",
+					place_name(current), place_name(noted), difference);
 }
 
 /*
@@ -222,7 +222,7 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database is not a copy"),
 				 errdetail("Its documents are its own.")));
-	run_with_identity(&take_over);
+	run_with_identity(&take_over, place_current());
 	if (as_copy)
 	{
 		query_run(&start_anew, NULL, NULL);

@@ -20,8 +20,8 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "executor/tuptable.h"
+#include "extension.h"
 #include "miscadmin.h"
 #include "outbox.h"
 #include "shmem.h"
@@ -228,7 +228,7 @@ Oid
 outbox_relid(void)
 {
 	if (!OidIsValid(outbox_oid))
-		outbox_oid = get_relname_relid("outbox", get_namespace_oid("mixpeek", true));
+		outbox_oid = extension_object(EXTENSION_OUTBOX);
 	return outbox_oid;
 }
 

@@ -3,28 +3,150 @@
  * query.c
  *		The extension's own SQL: statements planned once a session.
  *
+ * They run with a superuser's rights, and name tables.  What a name means is
+ * looked up once, when a statement is analyzed (again after a change of the
+ * catalogs), and there it is checked: an own statement may only be about what is
+ * built in or a member of the extension.  That is after names are bound to oids and
+ * before anything is planned, which can run functions.
+ *
+ * No trigger that somebody has put on the extension's tables is run: what
+ * executes these statements may be the worker.
+ *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
 
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "extension.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "query.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
+static ExecutorStart_hook_type prev_executor_start = NULL;
 
 /* Of the statement that runs: statements do not nest. */
 static MemoryContext result_context;
 
+/* Is what is analyzed, or started, one of ours? */
+static bool is_own = false;
+
+static bool
+is_trusted(Oid class_id, Oid object_id)
+{
+	return object_id < FirstNormalObjectId || extension_has_member(class_id, object_id);
+}
+
+static bool
+has_rules(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	bool		has;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	has = ((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_RELATION &&
+		((Form_pg_class) GETSTRUCT(tuple))->relhasrules;
+	ReleaseSysCache(tuple);
+	return has;
+}
+
+static void
+check_table(Oid table)
+{
+	if (!is_trusted(RelationRelationId, table))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_SCHEMA_NAME),
+				 errmsg("relation \"%s\" is no member of extension \"%s\"",
+						get_rel_name(table), EXTENSION_NAME),
+				 errhint("The extension's schema or tables were renamed, and something else has their names.")));
+	if (table >= FirstNormalObjectId && has_rules(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there is a rule on table \"%s\" of extension \"%s\"",
+						get_rel_name(table), EXTENSION_NAME),
+				 errhint("Drop the rule: the extension's tables can have none.")));
+}
+
+static bool
+is_untrusted_function(Oid function, void *arg)
+{
+	if (!is_trusted(ProcedureRelationId, function))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_SCHEMA_NAME),
+				 errmsg("function \"%s\" is no member of extension \"%s\"",
+						get_func_name(function), EXTENSION_NAME)));
+	return false;
+}
+
+/* Raises an error unless all that the statement is about is built in or the extension's. */
+static bool
+check_own(Node *node, void *arg)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		if (castNode(RangeTblEntry, node)->rtekind == RTE_RELATION)
+			check_table(castNode(RangeTblEntry, node)->relid);
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker(castNode(Query, node), check_own, arg, QTW_EXAMINE_RTES_BEFORE);
+	(void) check_functions_in_node(node, is_untrusted_function, arg);
+	return expression_tree_walker(node, check_own, arg);
+}
+
+static void
+on_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	if (prev_post_parse_analyze)
+		prev_post_parse_analyze(pstate, query, jstate);
+	if (is_own)
+		(void) check_own((Node *) query, NULL);
+}
+
+/* The executor's own copies of the descriptors, which go with the statement. */
+static void
+on_executor_start(QueryDesc *query, int eflags)
+{
+	ListCell   *lc;
+
+	if (prev_executor_start)
+		prev_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+	if (!is_own)
+		return;
+	foreach(lc, query->estate->es_opened_result_relations)
+		((ResultRelInfo *) lfirst(lc))->ri_TrigDesc = NULL;
+}
+
 void
-query_run(Statement *query, Datum *args, const char *nulls)
+query_init(void)
+{
+	prev_post_parse_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = on_post_parse_analyze;
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = on_executor_start;
+}
+
+static void
+execute(Statement *query, Datum *args, const char *nulls)
 {
 	int			rc;
 
-	result_context = CurrentMemoryContext;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
 	if (query->plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(query->sql, query->nargs, query->types);
@@ -38,6 +160,28 @@ query_run(Statement *query, Datum *args, const char *nulls)
 							  InvalidSnapshot, false, true, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
+}
+
+void
+query_run(Statement *query, Datum *args, const char *nulls)
+{
+	bool		was_own = is_own;
+
+	if (strstr(query->sql, EXTENSION_SCHEMA "."))
+		extension_check_schema();	/* what is wrong with it is said better than by what follows */
+	result_context = CurrentMemoryContext;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	is_own = true;
+	PG_TRY();
+	{
+		execute(query, args, nulls);
+	}
+	PG_FINALLY();
+	{
+		is_own = was_own;
+	}
+	PG_END_TRY();
 }
 
 void

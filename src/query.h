@@ -21,11 +21,15 @@ typedef struct Statement
 	SPIPlanPtr	plan;			/* made at the first run, kept for the session */
 } Statement;
 
+/* From _PG_init(). */
+extern void query_init(void);
+
 /*
  * Runs a statement with the latest snapshot: between query_run() and
  * query_end() SPI_tuptable holds its rows.  Results made by query_palloc(),
  * query_text() and query_lappend() are in the memory context that was current at
- * query_run().  nulls is as SPI wants it, or NULL.
+ * query_run().  nulls is as SPI wants it, or NULL.  Raises ERRCODE_INVALID_SCHEMA_NAME where
+ * the names in it do not mean the extension's objects.
  */
 extern void query_run(Statement *query, Datum *args, const char *nulls);
 extern void query_end(void);

@@ -148,13 +148,27 @@ typedef struct ReadCall
 	int			nkeys;
 } ReadCall;
 
+/* Somebody has locked a partition. */
+static void
+put_off_all(Reading *reading)
+{
+	for (int i = 0; i < reading->nkeys; i++)
+	{
+		if (reading->keys[i].end == ROW_NOT_FOUND)
+			reading->keys[i].end = ROW_PUT_OFF;
+	}
+}
+
 static void
 read_rows(void *arg)
 {
 	ReadCall   *call = arg;
 
 	if (call->reading->mirror->native)
-		rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
+	{
+		if (!rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading))
+			put_off_all(call->reading);
+	}
 	else
 		mirror_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
 }

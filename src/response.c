@@ -15,6 +15,7 @@
 #include "mb/pg_wchar.h"
 #include "member.h"
 #include "response.h"
+#include "scan.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -22,6 +23,12 @@
 #define MAX_TEXT		1000	/* bytes of one text of the API's error */
 #define MAX_TYPE		64		/* bytes of the error's type, part of the message */
 #define MAX_FIELDS		10		/* rejected fields shown */
+#define MAX_PATH_PART	100		/* bytes of one step of a rejected field's path */
+#define MAX_DETAIL		1800	/* bytes of all that is said of an answer */
+
+/* What an API's error may have to be read as one; of others the beginning is shown. */
+static const JsonBounds error_bounds = {64, 10000, 256 * 1024};
+static const JsonBounds session_bounds = {MAX_SESSION_DEPTH, MAX_SESSION_VALUES, MAX_SESSION_BYTES};
 
 /*
  * What each status means.  The first line that covers the status counts.
@@ -85,6 +92,10 @@ static const EndMeaning end_meanings[] =
 	"lost the connection to the Mixpeek API", PERHAPS_DONE},
 	[HTTP_TOO_LARGE] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 	"answer of the Mixpeek API is too large", PERHAPS_DONE},
+	[HTTP_NO_ROOM] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+	"there was no room for the answer of the Mixpeek API", PERHAPS_DONE},
+	[HTTP_NO_SOCKET] = {VERDICT_UNREACHED, ERRCODE_INSUFFICIENT_RESOURCES,
+	"there was no file descriptor for a connection to the Mixpeek API", NULL},
 	[HTTP_OUT_OF_MEMORY] = {VERDICT_UNSURE, ERRCODE_OUT_OF_MEMORY,
 	"out of memory during a request to the Mixpeek API", PERHAPS_DONE},
 };
@@ -103,20 +114,50 @@ status_meaning(int status)
  * Remote text
  */
 
-/*
- * Appends text of remote origin, which is in the database encoding: at most max
- * bytes, on one line.
- */
-static void
-append_clipped(StringInfo dst, const char *text, size_t len, int max)
+/* Characters that are not seen, or change what is seen of others: controls, those of directions, and the like. */
+static bool
+is_invisible(pg_wchar c)
 {
-	int			n = pg_mbcliplen(text, (int) Min(len, INT_MAX), max);
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || c == 0x61c || c == 0x180e ||
+		(c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) ||
+		c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
+}
 
-	for (int i = 0; i < n; i++)
+/* The character that begins at p; of encodings without such characters, one that is seen. */
+static pg_wchar
+character_at(const char *p)
+{
+	unsigned char c = *p;
+	int			encoding = GetDatabaseEncoding();
+
+	if (c < 0x80)
+		return c;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return utf8_to_unicode((const unsigned char *) p);
+	if ((encoding >= PG_LATIN1 && encoding <= PG_LATIN10) ||
+		(encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8))
+		return c;				/* the lower ones of these are the same controls */
+	return '?';
+}
+
+void
+response_append_remote(StringInfo dst, const char *text, size_t len, int max)
+{
+	bool		utf8 = GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+	int			n = pg_encoding_mbcliplen(utf8 ? PG_UTF8 : GetDatabaseEncoding(),
+										  text, (int) Min(len, INT_MAX), max);
+
+	for (int i = 0; i < n;)
 	{
-		unsigned char c = text[i];
+		int			bytes = utf8 ? pg_encoding_mblen(PG_UTF8, text + i) : pg_mblen(text + i);
 
-		appendStringInfoChar(dst, c < ' ' || c == 0x7f ? ' ' : c);
+		if (i + bytes > n)
+			break;
+		if (!is_invisible(character_at(text + i)))
+			appendBinaryStringInfo(dst, text + i, bytes);
+		else if ((unsigned char) text[i] < 0x80)
+			appendStringInfoChar(dst, ' ');
+		i += bytes;
 	}
 	if ((size_t) n < len)
 		appendStringInfoString(dst, "...");
@@ -127,16 +168,17 @@ static void
 append_excerpt(StringInfo dst, const char *bytes, size_t len)
 {
 	int			shown = (int) Min(len, MAX_EXCERPT);
-	int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, shown);
-	bool		readable = GetDatabaseEncoding() == PG_UTF8;
+	int			valid = GetDatabaseEncoding() == PG_UTF8 ?
+		pg_encoding_verifymbstr(PG_UTF8, bytes, shown) : 0;
 
-	for (int i = 0; i < shown; i++)
+	response_append_remote(dst, bytes, valid, MAX_EXCERPT);
+	for (int i = valid; i < shown; i++)
 	{
 		unsigned char c = bytes[i];
 
 		if (c < ' ' || c == 0x7f)
 			appendStringInfoChar(dst, ' ');
-		else if (c < 0x80 || (readable && i < valid))
+		else if (c < 0x80)
 			appendStringInfoChar(dst, c);
 		else if ((c & 0xC0) != 0x80)
 			appendStringInfoChar(dst, '?');
@@ -149,30 +191,19 @@ append_excerpt(StringInfo dst, const char *bytes, size_t len)
  * JSON
  */
 
-typedef struct ParseResult
-{
-	Jsonb	   *json;
-	char	   *error;
-} ParseResult;
-
 /*
  * jsonb_in() raises what is wrong with its input.  Catching that without a
  * subtransaction is safe because nothing but memory of the current context has
- * been taken by then: it reads no catalog, holds no lock, pin or resource.  All
- * errors that are not about the data (class 22) or its size (class 54) go on.
+ * been taken by then: it reads no catalog, holds no lock, pin or resource.  Whatever it
+ * is: what the other side sent is no error of ours.  Only a cancel goes on (class 57).
  */
-Jsonb *
-response_parse_json(const char *text, size_t len, char **error)
+static Jsonb *
+parse_json(const char *text, char **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Jsonb	   *volatile json = NULL;
 
 	*error = NULL;
-	if (strlen(text) != len)
-	{
-		*error = pstrdup("it has a NUL character");
-		return NULL;
-	}
 	PG_TRY();
 	{
 		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
@@ -180,13 +211,10 @@ response_parse_json(const char *text, size_t len, char **error)
 	PG_CATCH();
 	{
 		ErrorData  *edata;
-		int			category;
 
 		MemoryContextSwitchTo(context);
 		edata = CopyErrorData();
-		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
-		if (category != ERRCODE_DATA_EXCEPTION &&
-			category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_QUERY_CANCELED))
 			PG_RE_THROW();
 		FlushErrorState();
 		*error = edata->detail ?
@@ -232,28 +260,43 @@ escape_non_ascii(const char *text, size_t len)
 	return ascii.data;
 }
 
-/* The answer's body as jsonb, without what is not wanted, or NULL and why not. */
-static Jsonb *
-parse_body(const HttpAnswer *answer, MemberFilter unwanted, char **error)
+Jsonb *
+response_parse_utf8(const char *text, size_t len, char **error)
 {
-	char	   *text = answer->body;
-	size_t		len = answer->body_len;
-	char	   *rest;
+	bool		as_it_is = GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+	char	   *copy = as_it_is ? pnstrdup(text, len) : escape_non_ascii(text, len);
+	Jsonb	   *json = parse_json(copy, error);
 
-	if ((size_t) pg_encoding_verifymbstr(PG_UTF8, text, (int) len) != len)
-	{
+	pfree(copy);
+	return json;
+}
+
+char *
+response_wrong_at(const HttpAnswer *answer, const char *wrong)
+{
+	return psprintf("it is no JSON from byte %zu on", (size_t) (wrong - answer->body) + 1);
+}
+
+/* The answer's body as jsonb, or NULL, why not, and whether that is for its size. */
+static Jsonb *
+parse_body(const HttpAnswer *answer, const JsonBounds *bounds, char **error, bool *too_large)
+{
+	JsonText	text;
+	char	   *excess = NULL;
+
+	*too_large = false;
+	if ((size_t) pg_encoding_verifymbstr(PG_UTF8, answer->body, (int) answer->body_len) != answer->body_len)
 		*error = pstrdup("it is not UTF-8");
-		return NULL;
-	}
-	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII)
+	else if (!scan_text(answer->body, answer->body_len, &text))
+		*error = response_wrong_at(answer, text.end);
+	else if ((excess = scan_excess(&text, bounds)) != NULL)
 	{
-		text = escape_non_ascii(text, len);
-		len = strlen(text);
+		*error = psprintf("it has %s", excess);
+		*too_large = true;
 	}
-	rest = unwanted && strlen(text) == len ? member_drop(text, unwanted) : NULL;
-	if (rest)
-		return response_parse_json(rest, strlen(rest), error);
-	return response_parse_json(text, len, error);
+	else
+		return response_parse_utf8(answer->body, answer->body_len, error);
+	return NULL;
 }
 
 static JsonbValue *
@@ -271,7 +314,15 @@ find_string(JsonbContainer *container, const char *name)
 static void
 append_string(StringInfo dst, const JsonbValue *string, int max)
 {
-	append_clipped(dst, string->val.string.val, string->val.string.len, max);
+	response_append_remote(dst, string->val.string.val, string->val.string.len, max);
+}
+
+static void
+append_number(StringInfo dst, const JsonbValue *number)
+{
+	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number->val.numeric)));
+
+	response_append_remote(dst, text, strlen(text), MAX_PATH_PART);
 }
 
 /* Appends a path such as body.source_details.0.type; returns if there is one. */
@@ -288,10 +339,9 @@ append_path(StringInfo dst, JsonbContainer *path)
 		if (dst->len > start)
 			appendStringInfoChar(dst, '.');
 		if (part->type == jbvString)
-			append_string(dst, part, 100);
+			append_string(dst, part, MAX_PATH_PART);
 		else if (part->type == jbvNumeric)
-			appendStringInfoString(dst, DatumGetCString(DirectFunctionCall1(numeric_out,
-																			NumericGetDatum(part->val.numeric))));
+			append_number(dst, part);
 	}
 	return dst->len > start;
 }
@@ -367,6 +417,21 @@ append_error_detail(StringInfo dst, JsonbContainer *root)
  * Reading an answer
  */
 
+/* The whole is bounded, whatever its parts are. */
+static char *
+clip_detail(StringInfo detail)
+{
+	if (detail->len == 0)
+		return NULL;
+	if (detail->len > MAX_DETAIL)
+	{
+		detail->len = pg_mbcliplen(detail->data, detail->len, MAX_DETAIL);
+		detail->data[detail->len] = '\0';
+		appendStringInfoString(detail, "...");
+	}
+	return detail->data;
+}
+
 static char *
 failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 {
@@ -377,17 +442,17 @@ failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 		append_error_detail(&detail, root);
 	if (detail.len == 0 && answer->body_len > 0)
 		append_excerpt(&detail, answer->body, answer->body_len);
-	return detail.len > 0 ? detail.data : NULL;
+	return clip_detail(&detail);
 }
 
 static char *
-failure_message(int status, const char *type)
+failure_reason(int status)
 {
 	if (status >= 300 && status < 400)
 		return psprintf("Mixpeek API answered with a redirect: %d", status);
 	if (status >= 400 && status < 500)
-		return psprintf("Mixpeek API refused the request: %d%s", status, type);
-	return psprintf("Mixpeek API failed: %d%s", status, type);
+		return psprintf("Mixpeek API refused the request: %d", status);
+	return psprintf("Mixpeek API failed: %d", status);
 }
 
 /* How long to wait is more than the table's hint can say. */
@@ -409,29 +474,25 @@ read_failure(Response *response, const HttpAnswer *answer,
 			 const StatusMeaning *meaning)
 {
 	char	   *error;
+	bool		too_large;
 	JsonbContainer *root;
 
-	response->json = parse_body(answer, NULL, &error);
+	response->json = parse_body(answer, &error_bounds, &error, &too_large);
 	root = response->json ? &response->json->root : NULL;
-	response->message = failure_message(answer->status, error_type(root));
+	response->reason = failure_reason(answer->status);
+	response->message = psprintf("%s%s", response->reason, error_type(root));
 	response->detail = failure_detail(answer, root);
 	response->hint = wait_hint(answer, meaning);
 }
 
-static void
-read_success(Response *response, const HttpAnswer *answer, MemberFilter unwanted)
+void
+response_unreadable(Response *response, const HttpAnswer *answer, const char *why)
 {
-	char	   *error;
 	StringInfoData detail;
 
-	if (answer->status == 204)
-		return;
-	response->json = parse_body(answer, unwanted, &error);
-	if (response->json)
-		return;
 	initStringInfo(&detail);
 	appendStringInfoString(&detail, "The answer cannot be read: ");
-	append_clipped(&detail, error, strlen(error), MAX_TEXT);
+	response_append_remote(&detail, why, strlen(why), MAX_TEXT);
 	if (answer->body_len > 0)
 	{
 		appendStringInfoString(&detail, "\nIt begins with: ");
@@ -439,9 +500,30 @@ read_success(Response *response, const HttpAnswer *answer, MemberFilter unwanted
 	}
 	response->verdict = VERDICT_UNSURE;
 	response->sqlstate = ERRCODE_PROTOCOL_VIOLATION;
-	response->message = pstrdup("Mixpeek API sent an answer that is not valid JSON");
-	response->detail = detail.data;
+	response->reason = "Mixpeek API sent an answer that is not valid JSON";
+	response->message = pstrdup(response->reason);
+	response->detail = clip_detail(&detail);
 	response->hint = PERHAPS_DONE;
+}
+
+static void
+read_success(Response *response, const HttpAnswer *answer)
+{
+	const EndMeaning *large = &end_meanings[HTTP_TOO_LARGE];
+	char	   *error;
+	bool		too_large;
+
+	if (answer->status == 204)
+		return;
+	response->json = parse_body(answer, &session_bounds, &error, &too_large);
+	if (response->json)
+		return;
+	response_unreadable(response, answer, error);
+	if (!too_large)
+		return;
+	response->sqlstate = large->sqlstate;
+	response->message = pstrdup(large->message);
+	response->detail = psprintf("The answer cannot be read: %s.", error);
 }
 
 static void
@@ -454,13 +536,14 @@ read_end(Response *response, const HttpAnswer *answer)
 	append_excerpt(&detail, answer->error, strlen(answer->error));
 	response->verdict = meaning->verdict;
 	response->sqlstate = meaning->sqlstate;
+	response->reason = meaning->message;
 	response->message = pstrdup(meaning->message);
 	response->detail = detail.len > 0 ? detail.data : NULL;
 	response->hint = meaning->hint;
 }
 
 Response *
-response_read(const HttpAnswer *answer, MemberFilter unwanted)
+response_read(const HttpAnswer *answer, bool for_session)
 {
 	Response   *response = palloc0(sizeof(Response));
 	const StatusMeaning *meaning;
@@ -473,9 +556,9 @@ response_read(const HttpAnswer *answer, MemberFilter unwanted)
 	meaning = status_meaning(answer->status);
 	response->verdict = meaning->verdict;
 	response->sqlstate = meaning->sqlstate;
-	if (meaning->verdict == VERDICT_DONE)
-		read_success(response, answer, unwanted);
-	else
+	if (meaning->verdict != VERDICT_DONE)
 		read_failure(response, answer, meaning);
+	else if (for_session)
+		read_success(response, answer);
 	return response;
 }

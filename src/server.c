@@ -15,11 +15,15 @@
 
 #include <math.h>
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/reloptions.h"
+#include "access/table.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "extension.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "http.h"
@@ -29,6 +33,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #define DEFAULT_BASE_URL		"https://api.mixpeek.com"
@@ -37,6 +42,9 @@
 #define DEFAULT_MAX_CONNECTIONS	16
 #define MAX_MAX_CONNECTIONS		1000
 #define MAX_TIMEOUT_SECONDS		86400.0
+#define MIN_REQUESTS_PER_MINUTE	0.01
+#define MAX_REQUESTS_PER_MINUTE	1e9
+#define MAX_API_KEY				8192	/* bytes */
 
 /*
  * An option: where it belongs, and the function that checks its value and
@@ -93,13 +101,22 @@ check_plain(const char *url, bool plain, bool loopback)
 				 errhidestmt(hide_statement)));
 }
 
-static void
-take_base_url(MixpeekServer *server, const char *name, char *value)
+/* Takes the slashes off its end. */
+static char *
+without_slashes(char *url)
+{
+	for (size_t len = strlen(url); len > 0 && url[len - 1] == '/'; len--)
+		url[len - 1] = '\0';
+	return url;
+}
+
+/* A URL as it is used; changes value. */
+static char *
+parse_base_url(const char *name, char *value)
 {
 	bool		plain;
 	bool		loopback;
 	const char *problem;
-	size_t		len;
 
 	problem = http_check_url(value, &plain, &loopback);
 	if (problem)
@@ -108,9 +125,19 @@ take_base_url(MixpeekServer *server, const char *name, char *value)
 		bad_value(name, strchr(value, '@') ? NULL : value, problem);
 	}
 	check_plain(value, plain, loopback);
-	server->base_url = value;
-	for (len = strlen(value); len > 0 && value[len - 1] == '/'; len--)
-		value[len - 1] = '\0';
+	return without_slashes(value);
+}
+
+static void
+take_base_url(MixpeekServer *server, const char *name, char *value)
+{
+	server->base_url = parse_base_url(name, value);
+}
+
+static void
+take_pinned_url(MixpeekServer *server, const char *name, char *value)
+{
+	server->pinned_url = parse_base_url(name, value);
 }
 
 static void
@@ -163,8 +190,9 @@ take_requests_per_minute(MixpeekServer *server, const char *name, char *value)
 {
 	double		n;
 
-	if (!parse_real(value, &n, 0, NULL) || !(n > 0) || isinf(n))
-		bad_value(name, value, "must be a number greater than zero");
+	if (!parse_real(value, &n, 0, NULL) ||
+		!(n >= MIN_REQUESTS_PER_MINUTE && n <= MAX_REQUESTS_PER_MINUTE))
+		bad_value(name, value, "must be a number from 0.01 to 1000000000");
 	server->requests_per_minute = n;
 }
 
@@ -189,6 +217,8 @@ take_api_key(MixpeekServer *server, const char *name, char *value)
 {
 	if (value[0] == '\0' || !is_visible_ascii(value, false))
 		bad_value(name, NULL, "must consist of visible ASCII characters");
+	if (strlen(value) > MAX_API_KEY)
+		bad_value(name, NULL, "must not have more than 8192 characters");
 	server->api_key = value;
 }
 
@@ -203,6 +233,7 @@ static const ServerOption server_options[] =
 	{"ca_file", ForeignServerRelationId, take_ca_file},
 	{"if_unfindable", ForeignServerRelationId, take_if_unfindable},
 	{"api_key", UserMappingRelationId, take_api_key},
+	{"base_url", UserMappingRelationId, take_pinned_url},
 };
 
 static const ServerOption *
@@ -283,6 +314,59 @@ has_secret(List *options)
 	return false;
 }
 
+/* Options of whatever wrapper's mapping, unchecked: key and base_url. */
+static void
+read_pin(List *options, MixpeekServer *server)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *def = lfirst(cell);
+
+		if (strcmp(def->defname, "api_key") == 0)
+			server->api_key = defGetString(def);
+		else if (strcmp(def->defname, "base_url") == 0)
+			server->pinned_url = without_slashes(pstrdup(defGetString(def)));
+	}
+}
+
+/*
+ * A server's owner may change its users' mappings, but not so that a key goes elsewhere than
+ * where its user has pinned it to.  The validator is not told which mapping it is that will have the
+ * options: it is one that has this key until now.
+ */
+static void
+check_pin_stays(const MixpeekServer *new)
+{
+	Relation	mappings = table_open(UserMappingRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(mappings, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_user_mapping mapping = (Form_pg_user_mapping) GETSTRUCT(tuple);
+		MixpeekServer old = {0};
+		bool		isnull;
+		Datum		options = heap_getattr(tuple, Anum_pg_user_mapping_umoptions,
+										   RelationGetDescr(mappings), &isnull);
+
+		if (isnull || !OidIsValid(mapping->umuser) || mapping->umuser == GetUserId() ||
+			!COMPAT_OWNS_SERVER(mapping->umserver, GetUserId()))
+			continue;
+		read_pin(untransformRelOptions(options), &old);
+		if (old.pinned_url && old.api_key && strcmp(old.api_key, new->api_key) == 0 &&
+			(new->pinned_url == NULL || strcmp(old.pinned_url, new->pinned_url) != 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to change the option \"%s\" of another user's mapping", "base_url"),
+					 errdetail("It says where that user's API key may be sent."),
+					 errhidestmt(true)));
+	}
+	systable_endscan(scan);
+	table_close(mappings, AccessShareLock);
+}
+
 Datum
 mixpeek_fdw_validator(PG_FUNCTION_ARGS)
 {
@@ -300,6 +384,8 @@ mixpeek_fdw_validator(PG_FUNCTION_ARGS)
 				 errmsg("option \"%s\" is required", "api_key"),
 				 errhint("Write OPTIONS (api_key '...')."),
 				 errhidestmt(true)));
+	if (catalog == UserMappingRelationId && !superuser())
+		check_pin_stays(&server);
 	PG_RETURN_VOID();
 }
 
@@ -312,8 +398,6 @@ get_server(const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
 	ForeignDataWrapper *wrapper;
-	char	   *validator;
-	char	   *schema;
 
 	if (server == NULL)
 		ereport(ERROR,
@@ -324,12 +408,8 @@ get_server(const char *name)
 
 	/* the validator, and not the name, vouches for the options */
 	wrapper = GetForeignDataWrapper(server->fdwid);
-	validator = OidIsValid(wrapper->fdwvalidator) ?
-		get_func_name(wrapper->fdwvalidator) : NULL;
-	schema = validator ?
-		get_namespace_name(get_func_namespace(wrapper->fdwvalidator)) : NULL;
-	if (schema == NULL || strcmp(validator, "fdw_validator") != 0 ||
-		strcmp(schema, "mixpeek") != 0)
+	if (!OidIsValid(wrapper->fdwvalidator) ||
+		wrapper->fdwvalidator != extension_object(EXTENSION_FDW_VALIDATOR))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" is not a server of mixpeek_docs", name),
@@ -382,5 +462,11 @@ mixpeek_server_get(const char *name, Oid userid)
 	take_options(server, get_mapping(foreign, userid)->options, UserMappingRelationId);
 	if (server->api_key == NULL)
 		elog(ERROR, "user mapping of server \"%s\" has no api_key", name);
+	if (server->pinned_url && strcmp(server->pinned_url, server->base_url) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the API key for server \"%s\" may not be sent to \"%s\"", name, server->base_url),
+				 errdetail("The user mapping's option base_url is \"%s\".", server->pinned_url),
+				 errhint("If the server's base_url is right, change that of the user mapping.")));
 	return server;
 }

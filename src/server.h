@@ -21,6 +21,7 @@ typedef struct MixpeekServer
 	char	   *base_url;		/* scheme://host[:port][/path], no slash at the end */
 	char	   *namespace;		/* X-Namespace, or NULL */
 	char	   *api_key;		/* secret: into the Authorization header, nowhere else */
+	char	   *pinned_url;		/* the mapping's base_url: the only one that may get the key; or NULL */
 	char	   *ca_file;		/* PEM bundle, or NULL for the system's */
 	int			connect_timeout;	/* milliseconds */
 	int			request_timeout;	/* milliseconds, whole request from its start */
@@ -33,7 +34,8 @@ typedef struct MixpeekServer
  * Returns the server "name" with the mapping of "userid" (or of PUBLIC).
  * Raises ERRCODE_UNDEFINED_OBJECT (no such server, or no mapping),
  * ERRCODE_WRONG_OBJECT_TYPE (another wrapper's server) and
- * ERRCODE_INSUFFICIENT_PRIVILEGE (userid has no USAGE on it).  Must run in a
+ * ERRCODE_INSUFFICIENT_PRIVILEGE (userid has no USAGE on it, or the mapping's key is
+ * for another base_url).  Must run in a
  * transaction.
  */
 extern MixpeekServer *mixpeek_server_get(const char *name, Oid userid);

@@ -9,6 +9,8 @@
  */
 #include "compat.h"
 
+#include <limits.h>
+
 #include "limits.h"
 #include "nodes/pg_list.h"
 #include "tally.h"
@@ -74,8 +76,10 @@ tally_count(Tally *tally, const char *reason, bool repeated)
 {
 	Kind	   *kind = find_kind(tally, reason, repeated);
 
-	if (kind->count++ == 0)
+	if (kind->count == 0)
 		kind->since = limits_now();
+	if (kind->count < INT_MAX)
+		kind->count++;
 }
 
 static void

@@ -13,7 +13,10 @@ typedef struct Tally Tally;
 /* In the current memory context. */
 extern Tally *tally_create(void);
 
-/* A document has failed for this reason, or an attempt has and will be repeated. */
+/*
+ * A document has failed for this reason, or an attempt has and will be repeated.  The reason goes into the
+ * log: it is in our words, and has nothing that the other side says.
+ */
 extern void tally_count(Tally *tally, const char *reason, bool repeated);
 
 /*

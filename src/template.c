@@ -5,52 +5,43 @@
  *
  * A template is the API's own request with columns in it.  Compiling turns it
  * into a list of steps: text to copy, and columns to append as JSON.  Rendering
- * walks the list; it looks nothing up.
+ * (render.c) walks the list; it looks nothing up.
  *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
 
 #include "access/transam.h"
+#include "bounds.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "contract.h"
 #include "member.h"
 #include "miscadmin.h"
 #include "template.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
-#include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/timestamp.h"
-
-typedef enum StepKind
-{
-	STEP_TEXT,					/* copy text */
-	STEP_COLUMN,				/* append a column */
-	STEP_METADATA,				/* append a column that is the whole metadata */
-	STEP_KEY,					/* append the key as a JSON string */
-	STEP_MARKER					/* append the marker as a JSON string */
-} StepKind;
-
-struct TemplateStep
-{
-	StepKind	kind;
-	char	   *text;			/* STEP_TEXT */
-	int			text_len;
-	int			column;			/* STEP_COLUMN, STEP_METADATA: index into columns */
-	TemplateColumn *definition;
-	bool		not_null;		/* the contract wants a value there */
-	char	   *path;			/* where it stands, for errors */
-};
 
 /* A place of the template where the contract says what a column must be. */
 typedef struct Place
 {
-	char	   *path;
+	const char *path;			/* hash key */
 	bool		as_text;		/* only a string will do: send the value's text */
 	bool		not_null;
+	char		status;
 } Place;
+
+#define SH_PREFIX places
+#define SH_ELEMENT_TYPE Place
+#define SH_KEY_TYPE const char *
+#define SH_KEY path
+#define SH_HASH_KEY(table, key) hash_bytes((const unsigned char *) (key), strlen(key))
+#define SH_EQUAL(table, a, b) (strcmp(a, b) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 typedef struct Compiler
 {
@@ -58,10 +49,39 @@ typedef struct Compiler
 	TupleDesc	desc;
 	const Bitmapset *excluded;
 	const char *table;
-	List	   *places;			/* of Place */
+	places_hash *places;
+	int		   *column_index;	/* of each attribute, as it is and as text, in template->columns; -1: none */
 	StringInfoData literal;		/* text not yet made a step */
 	List	  **steps;
+	int			ncolumns;		/* steps that append a column */
+	int			text_len;		/* bytes of steps that are text */
+	int			depth;
 } Compiler;
+
+/*
+ * Compiling: bounds
+ */
+
+pg_noreturn static void
+too_much(const char *what, int max)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("the document template has more than %d %s", max, what)));
+}
+
+/* A field's path; what it is part of is "path". */
+static char *
+path_of(const char *path, const char *name)
+{
+	char	   *result = path[0] ? psprintf("%s.%s", path, name) : pstrdup(name);
+
+	if (strlen(result) > MAX_TEMPLATE_PATH)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a field's path in the document template has more than %d bytes", MAX_TEMPLATE_PATH)));
+	return result;
+}
 
 /*
  * Compiling: columns
@@ -157,15 +177,12 @@ add_column(Compiler *compiler, Form_pg_attribute att, bool as_text)
 	Oid			type = getBaseType(att->atttypid);
 	ColumnForm	form = as_text ? COLUMN_TEXT : json_form(type);
 	TemplateColumn *column;
+	int		   *index = &compiler->column_index[(att->attnum - 1) * 2 + as_text];
 	Oid			output;
 	bool		varlena;
 
-	for (int i = 0; i < list_length(template->columns); i++)
-	{
-		column = list_nth(template->columns, i);
-		if (column->attnum == att->attnum && column->form == form)
-			return i;
-	}
+	if (*index >= 0)
+		return *index;
 	column = palloc0(sizeof(TemplateColumn));
 	column->attnum = att->attnum;
 	column->name = pstrdup(NameStr(att->attname));
@@ -175,7 +192,8 @@ add_column(Compiler *compiler, Form_pg_attribute att, bool as_text)
 	fmgr_info(output, &column->output);
 	template->columns = lappend(template->columns, column);
 	template->used = bms_add_member(template->used, att->attnum);
-	return list_length(template->columns) - 1;
+	*index = list_length(template->columns) - 1;
+	return *index;
 }
 
 /*
@@ -199,6 +217,7 @@ flush_literal(Compiler *compiler)
 
 	if (compiler->literal.len == 0)
 		return;
+	compiler->text_len += compiler->literal.len;
 	step = add_step(compiler, STEP_TEXT);
 	step->text = pnstrdup(compiler->literal.data, compiler->literal.len);
 	step->text_len = compiler->literal.len;
@@ -212,26 +231,14 @@ add_special(Compiler *compiler, StepKind kind)
 	add_step(compiler, kind);
 }
 
-/* What the contract said of the place; NULL: nothing. */
-static const Place *
-find_place(Compiler *compiler, const char *path)
-{
-	ListCell   *lc;
-
-	foreach(lc, compiler->places)
-	{
-		if (strcmp(((Place *) lfirst(lc))->path, path) == 0)
-			return lfirst(lc);
-	}
-	return NULL;
-}
-
 static void
 add_column_step(Compiler *compiler, StepKind kind, Form_pg_attribute att, const char *path)
 {
-	const Place *place = find_place(compiler, path);
+	const Place *place = places_lookup(compiler->places, path);	/* NULL: the contract says nothing of it */
 	TemplateStep *step;
 
+	if (++compiler->ncolumns > MAX_TEMPLATE_COLUMNS)
+		too_much("columns to send", MAX_TEMPLATE_COLUMNS);
 	flush_literal(compiler);
 	step = add_step(compiler, kind);
 	step->column = add_column(compiler, att, place && place->as_text);
@@ -299,9 +306,13 @@ add_string(Compiler *compiler, const char *str, const char *path)
 
 static void add_container(Compiler *compiler, JsonbContainer *container, const char *path);
 
+/* Frees the path, of which there is one a value. */
 static void
-add_value(Compiler *compiler, JsonbValue *value, const char *path)
+add_value(Compiler *compiler, JsonbValue *value, char *path)
 {
+	CHECK_FOR_INTERRUPTS();
+	if (compiler->text_len + compiler->literal.len > MAX_TEMPLATE_TEXT)
+		too_much("bytes of text", MAX_TEMPLATE_TEXT);
 	switch (value->type)
 	{
 		case jbvNull:
@@ -324,6 +335,7 @@ add_value(Compiler *compiler, JsonbValue *value, const char *path)
 		default:
 			elog(ERROR, "unexpected jsonb value type %d", (int) value->type);
 	}
+	pfree(path);
 }
 
 /* The members of an object, each preceded by a comma; no braces. */
@@ -344,7 +356,7 @@ add_members(Compiler *compiler, JsonbContainer *object, const char *path)
 			appendStringInfoChar(&compiler->literal, ',');
 			escape_json(&compiler->literal, name);
 			appendStringInfoChar(&compiler->literal, ':');
-			add_value(compiler, &value, path[0] ? psprintf("%s.%s", path, name) : name);
+			add_value(compiler, &value, path_of(path, name));
 		}
 	}
 }
@@ -359,7 +371,8 @@ add_container(Compiler *compiler, JsonbContainer *container, const char *path)
 	int			n = 0;
 	bool		is_array = JsonContainerIsArray(container);
 
-	check_stack_depth();
+	if (++compiler->depth > MAX_TEMPLATE_DEPTH)
+		too_much("levels of objects and arrays", MAX_TEMPLATE_DEPTH);
 	appendStringInfoChar(&compiler->literal, is_array ? '[' : '{');
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
@@ -373,7 +386,7 @@ add_container(Compiler *compiler, JsonbContainer *container, const char *path)
 			{
 				escape_json(&compiler->literal, name);
 				appendStringInfoChar(&compiler->literal, ':');
-				add_value(compiler, &value, psprintf("%s.%s", path, name));
+				add_value(compiler, &value, path_of(path, name));
 			}
 			else
 				add_value(compiler, &value, psprintf("%s[%d]", path, n));
@@ -381,6 +394,7 @@ add_container(Compiler *compiler, JsonbContainer *container, const char *path)
 		}
 	}
 	appendStringInfoChar(&compiler->literal, is_array ? ']' : '}');
+	compiler->depth--;
 }
 
 /*
@@ -454,7 +468,7 @@ add_other_fields(Compiler *compiler, Jsonb *document)
 			appendStringInfoChar(&compiler->literal, ',');
 			escape_json(&compiler->literal, name);
 			appendStringInfoChar(&compiler->literal, ':');
-			add_value(compiler, &value, name);
+			add_value(compiler, &value, path_of("", name));
 			compiler->template->names = lappend(compiler->template->names, name);
 		}
 	}
@@ -470,7 +484,7 @@ add_content(Compiler *compiler, Jsonb *document)
 	if (source_details)
 	{
 		appendStringInfoString(&compiler->literal, ",\"source_details\":");
-		add_value(compiler, source_details, "source_details");
+		add_value(compiler, source_details, pstrdup("source_details"));
 	}
 	else
 		add_default_source_details(compiler);
@@ -512,8 +526,11 @@ add_features(Compiler *compiler, Jsonb *document)
 	it = JsonbIteratorInit(features->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
-		if (token == WJB_ELEM)
-			add_feature(compiler, &value, n++);
+		if (token != WJB_ELEM)
+			continue;
+		if (n == MAX_TEMPLATE_FEATURES)
+			too_much("features", MAX_TEMPLATE_FEATURES);
+		add_feature(compiler, &value, n++);
 	}
 }
 
@@ -536,8 +553,10 @@ column_types(const char *str, int len, const char *path, int expected, void *arg
 	Compiler   *compiler = arg;
 	Form_pg_attribute att;
 	Place	   *place;
+	bool		found;
 	int			types;
 
+	CHECK_FOR_INTERRUPTS();
 	if (len == 0 || str[0] != '$' || (len > 1 && str[1] == '$'))
 		return 0;
 	if (len == 2 && str[1] == '*')
@@ -546,11 +565,11 @@ column_types(const char *str, int len, const char *path, int expected, void *arg
 	types = json_types(getBaseType(att->atttypid));
 	if ((expected & CONTRACT_ANY) == CONTRACT_ANY)
 		return types;
-	place = palloc0(sizeof(Place));
-	place->path = pstrdup(path);
+	if (compiler->places->members == MAX_TEMPLATE_COLUMNS)
+		too_much("columns to send", MAX_TEMPLATE_COLUMNS);
+	place = places_insert(compiler->places, pstrdup(path), &found);
 	place->not_null = !(expected & CONTRACT_NULL);
 	place->as_text = (expected & CONTRACT_STRING) && !fits(types, expected);
-	compiler->places = lappend(compiler->places, place);
 	return place->as_text ? CONTRACT_STRING : types;
 }
 
@@ -611,6 +630,9 @@ template_compile(Jsonb *document, TupleDesc desc, const Bitmapset *excluded,
 	compiler.desc = desc;
 	compiler.excluded = excluded;
 	compiler.table = table;
+	compiler.places = places_create(CurrentMemoryContext, 64, NULL);
+	compiler.column_index = palloc(sizeof(int) * 2 * (desc->natts + 1));
+	memset(compiler.column_index, -1, sizeof(int) * 2 * (desc->natts + 1));
 	initStringInfo(&compiler.literal);
 	if (document)
 		check_template(&compiler, document);
@@ -618,221 +640,4 @@ template_compile(Jsonb *document, TupleDesc desc, const Bitmapset *excluded,
 	add_features(&compiler, document);
 	collect_names(&compiler, document);
 	return compiler.template;
-}
-
-/*
- * Rendering
- */
-
-/* Numbers that JSON cannot write become strings, as to_json() makes them. */
-static void
-append_number(StringInfo out, const char *text)
-{
-	if (strspn(text, "0123456789+-.eE") == strlen(text))
-		appendStringInfoString(out, text);
-	else
-		escape_json(out, text);
-}
-
-static void
-append_datetime(StringInfo out, Datum value, Oid type)
-{
-	char		buf[MAXDATELEN + 1];
-
-	JsonEncodeDateTime(buf, value, type, NULL);
-	appendStringInfoChar(out, '"');
-	appendStringInfoString(out, buf);
-	appendStringInfoChar(out, '"');
-}
-
-static void
-append_native(StringInfo out, TemplateColumn *column, Datum value)
-{
-	switch (column->type)
-	{
-		case BOOLOID:
-			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
-			break;
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-			appendStringInfoString(out, OutputFunctionCall(&column->output, value));
-			break;
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			append_number(out, OutputFunctionCall(&column->output, value));
-			break;
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			append_datetime(out, value, column->type);
-			break;
-		case JSONBOID:
-			{
-				Jsonb	   *jsonb = DatumGetJsonbP(value);
-
-				(void) JsonbToCString(out, &jsonb->root, VARSIZE(jsonb));
-				break;
-			}
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case NAMEOID:
-		case UUIDOID:
-			escape_json(out, OutputFunctionCall(&column->output, value));
-			break;
-		default:				/* a vector prints as an array of numbers */
-			appendStringInfoString(out, OutputFunctionCall(&column->output, value));
-	}
-}
-
-static void
-append_column(StringInfo out, const TemplateStep *step, const TemplateRow *row)
-{
-	TemplateColumn *column = step->definition;
-	Datum		value = row->values[step->column];
-
-	if (row->nulls[step->column])
-	{
-		if (step->not_null)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null, and column \"%s\" is",
-							step->path, column->name)));
-		appendStringInfoString(out, "null");
-	}
-	else if (column->form == COLUMN_TEXT)
-		escape_json(out, OutputFunctionCall(&column->output, value));
-	else if (column->form == COLUMN_JSON)
-	{
-		text	   *json = DatumGetTextPP(value);
-
-		appendBinaryStringInfo(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
-	}
-	else
-		append_native(out, column, value);
-}
-
-/* Metadata that came from the API may hold the marker of some document: it is not this one's. */
-static void
-drop_marker(StringInfo json)
-{
-	Datum		document;
-
-	if (strstr(json->data, MARKER_FIELD) == NULL && strstr(json->data, "\\u") == NULL)
-		return;
-	document = DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data));
-	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(document)))
-		return;
-	document = DirectFunctionCall2(jsonb_delete, document, CStringGetTextDatum(MARKER_FIELD));
-	resetStringInfo(json);
-	(void) JsonbToCString(json, &DatumGetJsonbP(document)->root, VARSIZE(DatumGetPointer(document)));
-}
-
-/* The members of a column that is an object, after the marker. */
-static void
-append_metadata(StringInfo out, const TemplateStep *step, const TemplateRow *row)
-{
-	StringInfoData json;
-	char	   *p;
-
-	if (row->nulls[step->column])
-		return;
-	initStringInfo(&json);
-	append_column(&json, step, row);
-	drop_marker(&json);
-	p = json.data + strspn(json.data, " \t\r\n");
-	if (*p != '{')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("metadata must be an object, and column \"%s\" holds something else",
-						step->definition->name)));
-	p += 1 + strspn(p + 1, " \t\r\n");
-	if (*p != '}')
-	{
-		appendStringInfoChar(out, ',');
-		appendStringInfoString(out, p);
-		while (out->data[out->len - 1] != '}')
-			out->len--;
-		out->data[--out->len] = '\0';
-	}
-	pfree(json.data);
-}
-
-static void
-render_steps(const List *steps, const TemplateRow *row, StringInfo out)
-{
-	ListCell   *lc;
-
-	foreach(lc, steps)
-	{
-		const TemplateStep *step = lfirst(lc);
-
-		switch (step->kind)
-		{
-			case STEP_TEXT:
-				appendBinaryStringInfo(out, step->text, step->text_len);
-				break;
-			case STEP_COLUMN:
-				append_column(out, step, row);
-				break;
-			case STEP_METADATA:
-				append_metadata(out, step, row);
-				break;
-			case STEP_KEY:
-				escape_json(out, row->key);
-				break;
-			case STEP_MARKER:
-				escape_json(out, row->marker);
-				break;
-		}
-	}
-}
-
-/* A feature without its vector would be refused, and the whole document with it. */
-static bool
-lacks_vector(const List *steps, const TemplateRow *row)
-{
-	ListCell   *lc;
-
-	foreach(lc, steps)
-	{
-		const TemplateStep *step = lfirst(lc);
-
-		if (step->kind == STEP_COLUMN && row->nulls[step->column] &&
-			strstr(step->path, "].vectors") != NULL)
-			return true;
-	}
-	return false;
-}
-
-static void
-render_features(const Template *template, const TemplateRow *row, StringInfo out)
-{
-	ListCell   *lc;
-	bool		first = true;
-
-	appendStringInfoChar(out, '[');
-	foreach(lc, template->features)
-	{
-		if (lacks_vector(lfirst(lc), row))
-			continue;
-		if (!first)
-			appendStringInfoChar(out, ',');
-		first = false;
-		render_steps(lfirst(lc), row, out);
-	}
-	appendStringInfoChar(out, ']');
-}
-
-void
-template_render(const Template *template, const TemplateRow *row,
-				StringInfo content, StringInfo features)
-{
-	render_steps(template->content, row, content);
-	if (template->features_are_column)
-		render_steps(linitial(template->features), row, features);
-	else if (template->has_features)
-		render_features(template, row, features);
 }

@@ -34,7 +34,25 @@ typedef struct TemplateColumn
 	FmgrInfo	output;			/* COLUMN_NATIVE and COLUMN_TEXT only */
 } TemplateColumn;
 
-typedef struct TemplateStep TemplateStep;
+typedef enum StepKind
+{
+	STEP_TEXT,					/* copy text */
+	STEP_COLUMN,				/* append a column */
+	STEP_METADATA,				/* append a column that is the whole metadata */
+	STEP_KEY,					/* append the key as a JSON string */
+	STEP_MARKER					/* append the marker as a JSON string */
+} StepKind;
+
+typedef struct TemplateStep
+{
+	StepKind	kind;
+	char	   *text;			/* STEP_TEXT */
+	int			text_len;
+	int			column;			/* STEP_COLUMN, STEP_METADATA: index into columns */
+	TemplateColumn *definition;
+	bool		not_null;		/* the contract wants a value there */
+	char	   *path;			/* where it stands, for errors */
+} TemplateStep;
 
 typedef struct Template
 {
@@ -61,7 +79,8 @@ typedef struct TemplateRow
  * context.  Columns in "excluded" (attnums) are not part of "$*".  "table" is
  * the logical table's name, for the default source_details.  Raises
  * ERRCODE_UNDEFINED_COLUMN and ERRCODE_INVALID_PARAMETER_VALUE with the path of
- * the field.
+ * the field, and ERRCODE_PROGRAM_LIMIT_EXCEEDED for what is too much (see bounds.h).  Takes time
+ * in proportion to the document's size, and can be interrupted.
  */
 extern Template *template_compile(Jsonb *document, TupleDesc desc,
 								  const Bitmapset *excluded, const char *table);

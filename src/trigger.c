@@ -232,6 +232,8 @@ mixpeek_mirror_row(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	collection = trigdata->tg_trigger->tgargs[0];
+	if (!arguments_is_collection(collection))
+		return PointerGetDatum(NULL);
 	entry = lookup_trigger(trigdata->tg_relation, trigdata->tg_trigger);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 		outbox_add(entry->relation, OUTBOX_ALL_STORED, collection, NULL);

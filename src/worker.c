@@ -38,12 +38,14 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "aside.h"
 #include "catalog/pg_authid.h"
+#include "clock.h"
 #include "commands/extension.h"
 #include "delegate.h"
 #include "document.h"
 #include "executor/spi.h"
-#include "member.h"
+#include "lookup.h"
 #include "miscadmin.h"
 #include "mb/pg_wchar.h"
 #include "mixpeek_docs.h"
@@ -60,10 +62,8 @@
 #include "tcop/tcopprot.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
@@ -81,11 +81,12 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 /* Bytes that a turn keeps for the next one. */
 #define TURN_SIZE		(512 * 1024)
 
+/* Bytes of enrichments that wait to be settled: when it is time for that, and the most. */
+#define FULL_KEPT_BYTES	(4 * 1024 * 1024)
+#define MAX_KEPT_BYTES	(16 * 1024 * 1024)
+
 /* A job that needs more answers than this goes in circles. */
 #define MAX_STEPS		8
-
-/* Documents that a look-up asks for at once; the API's pages hold up to as many. */
-#define LOOKUP_PAGE		1000
 
 /* Keys to be looked up come due together, in microseconds, so that one request asks for many. */
 #define LOOKUP_TICK		(USECS_PER_SEC / 2)
@@ -95,16 +96,6 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 
 /* and for locked tables, when nothing else is left, so many. */
 #define SYNC_LOCK_PATIENCE	1
-
-/* One request: of one job, or a look-up for several. */
-typedef struct Request
-{
-	Connection *connection;
-	JobStep		step;
-	LimitsMark	mark;			/* of its connection's limits */
-	int			njobs;
-	Job		   *jobs[FLEXIBLE_ARRAY_MEMBER];
-} Request;
 
 /*
  * Transactions
@@ -241,7 +232,7 @@ set_next_attempt(Job *job, double rest)
 	double		cap = Min(mixpeek_retry_max_delay, ldexp(1.0, Min(job->attempts - 1, 20)));
 	double		delay = Max(cap * (0.1 + 0.9 * COMPAT_RANDOM()), rest);
 
-	job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (delay * 1000));
+	job->next_attempt_at = clock_in((int64) (delay * 1000));
 	if (job->in_doubt || job->must_look_up)
 		job->next_attempt_at += LOOKUP_TICK - job->next_attempt_at % LOOKUP_TICK;
 }
@@ -284,25 +275,6 @@ put_off_ready(Worker *worker, Connection *connection, double rest, const char *e
 /*
  * Send
  */
-
-static char *
-lookup_body(const Request *request, size_t *len)
-{
-	StringInfoData body;
-
-	initStringInfo(&body);
-	appendStringInfoString(&body, "{\"filters\":{\"AND\":[{\"field\":\"metadata." MARKER_FIELD
-						   "\",\"operator\":\"in\",\"value\":[");
-	for (int i = 0; i < request->njobs; i++)
-	{
-		if (i > 0)
-			appendStringInfoChar(&body, ',');
-		appendStringInfoString(&body, request->jobs[i]->marker_json);
-	}
-	appendStringInfoString(&body, "]}]}}");
-	*len = body.len;
-	return body.data;
-}
 
 static void
 start_request(Worker *worker, Request *request)
@@ -400,8 +372,8 @@ send_ready(Worker *worker)
  * Collect
  */
 
-static void
-requeue(Job *job)
+void
+worker_requeue(Job *job)
 {
 	dlist_push_head(&job->connection->ready, &job->node);
 	job->connection->nready++;
@@ -410,23 +382,23 @@ requeue(Job *job)
 static char *
 response_text(const Response *response)
 {
-	if (response->detail)
-		return psprintf("%s: %s", response->message, response->detail);
-	return response->message;
+	return response->detail ? psprintf("%s: %s", response->message, response->detail) : response->message;
 }
 
-/* How long the server might still be at work on a request given up, by us or by a gateway. */
+/*
+ * How long the server might still be at work on a request given up, by us or by a gateway: it may
+ * have got it just before.
+ */
 static double
 rest_after(const Job *job, const HttpAnswer *answer)
 {
 	double		timeout = job->connection->server ?
 		job->connection->server->request_timeout / 1000.0 : 30.0;
 
-	if (answer->end == HTTP_TIMED_OUT)
-		return timeout;
-	if (answer->end == HTTP_BROKEN || answer->end == HTTP_OUT_OF_MEMORY ||
+	if (answer->end == HTTP_TIMED_OUT || answer->end == HTTP_BROKEN || answer->end == HTTP_NO_ROOM ||
+		answer->end == HTTP_OUT_OF_MEMORY ||
 		(answer->end == HTTP_ANSWERED && (answer->status == 502 || answer->status == 504)))
-		return Max(0, timeout - answer->seconds);
+		return timeout;
 	return 0;
 }
 
@@ -445,32 +417,33 @@ postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const
 	/* after a delete the document may be gone: an update will tell */
 	if (response->verdict == VERDICT_UNSURE && (step == JOB_UPDATE || step == JOB_DELETE))
 		job->told_content.known = false;
-	if (job->connection->limits.down && outage)
+	if (limits_is_ours(answer))
+		put_off(worker, job, rest_after(job, answer), response_text(response));	/* others took what we have */
+	else if (job->connection->limits.down && outage)
 		put_off(worker, job, Max(rest_after(job, answer),
 								 job->connection->limits.down_until - limits_now()),
 				response_text(response));
 	else if (job->attempts >= mixpeek_max_attempts)
 	{
-		tally_count(worker->tally, response->message, false);
-		job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														   (int64) (rest_after(job, answer) * 1000));
+		tally_count(worker->tally, response->reason, false);
+		job->next_attempt_at = clock_in((int64) (rest_after(job, answer) * 1000));
 		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
 	}
 	else
 	{
-		tally_count(worker->tally, response->message, true);
+		tally_count(worker->tally, response->reason, true);
 		set_next_attempt(job, Max(rest_after(job, answer), answer->retry_after));
 		worker_end_job(worker, job, OUTCOME_PENDING, response_text(response));
 	}
 }
 
 /* The answer counts: on to the next request, or to the end. */
-static void
-proceed(Worker *worker, Job *job)
+void
+worker_proceed(Worker *worker, Job *job)
 {
 	job->nsteps++;
 	if (job_next_step(job) != JOB_END && job->nsteps < MAX_STEPS)
-		requeue(job);
+		worker_requeue(job);
 	else if (job_next_step(job) != JOB_END)
 		worker_end_job(worker, job, OUTCOME_FAILED,
 					   "the document vanishes again each time it is created");
@@ -479,8 +452,30 @@ proceed(Worker *worker, Job *job)
 	else
 	{
 		job->attempts = 0;
-		worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
+		worker_end_job(worker, job, OUTCOME_MIRRORED, job->unkept);
 	}
+}
+
+/* Enrichments wait in memory until they are stored: too many come with the next look at their documents. */
+static void
+count_kept(Worker *worker, Job *job, size_t before)
+{
+	worker->kept_bytes += job_bytes_kept(job) - before;
+	if (worker->kept_bytes <= MAX_KEPT_BYTES || job->enrichments == NULL)
+		return;
+	worker->kept_bytes -= job_bytes_kept(job);
+	pfree(job->enrichments);
+	job->enrichments = NULL;
+}
+
+void
+worker_take_document(Worker *worker, Job *job, const AnswerDocument *document)
+{
+	size_t		before = job_bytes_kept(job);
+
+	job_take_document(job, document);
+	count_kept(worker, job, before);
+	worker_proceed(worker, job);
 }
 
 /* 429: the limits know when it may go again. */
@@ -491,15 +486,15 @@ slow_down(Worker *worker, Job *job, const Response *response)
 
 	if (wait <= SYNC_PATIENCE)
 	{
-		requeue(job);
+		worker_requeue(job);
 		return;
 	}
 	put_off_ready(worker, job->connection, wait, response_text(response));
 	put_off(worker, job, wait, response_text(response));
 }
 
-static void
-take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
+void
+worker_take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
 {
 	if (response->verdict == VERDICT_SLOW_DOWN)
 		slow_down(worker, job, response);
@@ -507,7 +502,7 @@ take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, c
 		end_refresh(worker, job);
 	else if (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE)
 	{
-		tally_count(worker->tally, response->message, false);
+		tally_count(worker->tally, response->reason, false);
 		worker_end_job(worker, job, OUTCOME_FAILED, step == JOB_LOOK_UP ?
 					   psprintf("could not ask for the document by its marker, so it was not created: %s",
 								response_text(response)) :
@@ -517,252 +512,47 @@ take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, c
 		postpone(worker, job, step, answer, response);
 }
 
+/* Reads a success' answer; false, and what is wrong with it, if it is none. */
+static bool
+read_document(const Request *request, const HttpAnswer *answer, Response *response, AnswerDocument *document)
+{
+	const Mirror *mirror = request->jobs[0]->mirror;
+	List	   *sent = mirror && mirror->template ? mirror->template->names : NIL;
+	const char *wrong;
+
+	if (answer->status == 204)
+		return true;
+	if (!answer_is_utf8(answer))
+		response_unreadable(response, answer, "it is not UTF-8");
+	else if (!answer_document(answer->body, answer->body + answer->body_len, sent, document, &wrong))
+		response_unreadable(response, answer, response_wrong_at(answer, wrong));
+	else
+		return true;
+	return false;
+}
+
 static void
 collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
 {
 	Job		   *job = request->jobs[0];
+	size_t		before = job_bytes_kept(job);
+	AnswerDocument document = {0};
 	bool		gone = response->verdict == VERDICT_GONE && request->step != JOB_CREATE;
+	bool		read = gone ||
+		(response->verdict == VERDICT_DONE && read_document(request, answer, response, &document));
 
-	if ((response->verdict == VERDICT_DONE || gone) && job_take_answer(job, request->step, response))
+	if (read && job_take_answer(job, request->step, response->verdict, &document))
 	{
-		proceed(worker, job);
+		count_kept(worker, job, before);
+		worker_proceed(worker, job);
 		return;
 	}
-	if (response->verdict == VERDICT_DONE)
+	if (read)
 	{
 		response->verdict = VERDICT_UNSURE;
-		response->message = "the API's answer holds no document_id";
+		response->reason = response->message = "the API's answer holds no document_id";
 	}
-	take_failure(worker, job, request->step, answer, response);
-}
-
-static char *
-document_marker(Jsonb *document)
-{
-	JsonbValue *metadata = member_find(&document->root, "metadata");
-
-	if (metadata && metadata->type == jbvBinary)
-	{
-		char	   *marker = json_string(JsonbValueToJsonb(metadata), MARKER_FIELD);
-
-		if (marker)
-			return marker;
-	}
-	return json_string(document, MARKER_FIELD); /* 2026-02 may flatten metadata */
-}
-
-/* The documents of a list's answer, as a List of Jsonb; false if it is none. */
-static bool
-listed_documents(const Response *response, List **documents)
-{
-	JsonbContainer *results = response->json ? member_container(&response->json->root, "results") : NULL;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	*documents = NIL;
-	if (results == NULL || !JsonContainerIsArray(results))
-		return false;
-	it = JsonbIteratorInit(results);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_ELEM && value.type == jbvBinary)
-			*documents = lappend(*documents, JsonbValueToJsonb(&value));
-	}
-	return true;
-}
-
-static JsonbValue *
-find_number_or_string(JsonbContainer *object, const char *field)
-{
-	JsonbValue *value = member_find(object, field);
-
-	return value && (value->type == jbvNumeric || value->type == jbvString) ? value : NULL;
-}
-
-/* Is a list of n documents one page of several?  An empty one is none. */
-static bool
-is_page(const Response *response, int n)
-{
-	JsonbContainer *pagination = member_container(&response->json->root, "pagination");
-	JsonbValue *total;
-
-	if (n == 0 || pagination == NULL || !JsonContainerIsObject(pagination))
-		return n >= LOOKUP_PAGE;
-	total = find_number_or_string(pagination, "total");
-	if (total && total->type == jbvNumeric)
-		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(total->val.numeric),
-												 NumericGetDatum(int64_to_numeric(n)))) > 0;
-	return find_number_or_string(pagination, "next_page") ||
-		find_number_or_string(pagination, "next_cursor");
-}
-
-/*
- * Of several documents with one marker the job keeps the one it knows, else
- * the first.
- */
-static Jsonb *
-find_document(const Job *job, List *documents, List *markers)
-{
-	Jsonb	   *found = NULL;
-	ListCell   *lc;
-	ListCell   *lc2;
-
-	forboth(lc, documents, lc2, markers)
-	{
-		char	   *id;
-
-		if (lfirst(lc2) == NULL || strcmp(lfirst(lc2), job->marker) != 0)
-			continue;
-		id = json_document_id(lfirst(lc));
-		if (id == NULL)
-			continue;
-		if (job->document_id && strcmp(id, job->document_id) == 0)
-			return lfirst(lc);
-		if (found == NULL)
-			found = lfirst(lc);
-	}
-	return found;
-}
-
-/* A refusal of the look-up itself, not of who asks. */
-static bool
-cannot_filter(const HttpAnswer *answer, const Response *response)
-{
-	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || answer->status == 400 || answer->status == 405 || answer->status == 422;
-}
-
-/*
- * A look-up that is refused may have been too large, or ask for one marker that
- * the API does not like: smaller ones tell, unless not even the first of one key was
- * answered.
- */
-static bool
-split_lookup(Request *request, const HttpAnswer *answer, const Response *response)
-{
-	Connection *connection = request->connection;
-
-	if (!cannot_filter(answer, response) && answer->status != 413)
-		return false;
-	if (request->njobs == 1)
-	{
-		connection->lookups_refused = !connection->lookups_work;
-		if (connection->lookups_refused)
-			connection->lookup_batch = LOOKUP_BATCH;
-		return false;
-	}
-	if (connection->lookups_refused)
-		return false;
-	connection->lookup_batch = request->njobs / 2;
-	for (int i = request->njobs - 1; i >= 0; i--)
-		requeue(request->jobs[i]);
-	return true;
-}
-
-static void
-note_lookup_works(Connection *connection)
-{
-	connection->lookups_work = true;
-	connection->lookups_refused = false;
-	connection->lookup_batch = Min(LOOKUP_BATCH, connection->lookup_batch * 2);
-}
-
-static bool
-is_asked_for(const Request *request, const char *marker)
-{
-	for (int i = 0; i < request->njobs; i++)
-	{
-		if (marker && strcmp(marker, request->jobs[i]->marker) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * The documents that an answer lists, and their markers.  An answer that holds
- * others than were asked for says nothing of those that it does not hold: the API
- * knows no such filter.
- */
-static void
-read_lookup(const Request *request, Response *response, List **documents, List **markers)
-{
-	ListCell   *lc;
-
-	*markers = NIL;
-	if (!listed_documents(response, documents))
-	{
-		response->verdict = VERDICT_UNSURE;
-		response->message = "the API's answer holds no list of documents";
-		return;
-	}
-	foreach(lc, *documents)
-	{
-		char	   *marker = document_marker(lfirst(lc));
-
-		if (!is_asked_for(request, marker))
-		{
-			response->verdict = VERDICT_REFUSED;
-			response->message = "the API lists documents that were not asked for";
-		}
-		*markers = lappend(*markers, marker);
-	}
-}
-
-/* Some of the jobs' documents may stand on another page. */
-static void
-look_up_again(Request *request, List *jobs)
-{
-	ListCell   *lc;
-
-	request->connection->lookup_batch = Max(1, request->njobs / 2);
-	foreach(lc, jobs)
-		requeue(lfirst(lc));
-}
-
-static void
-collect_lookup(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
-{
-	List	   *documents = NIL;
-	List	   *markers = NIL;
-	List	   *missing = NIL;
-
-	if (response->verdict == VERDICT_DONE)
-		read_lookup(request, response, &documents, &markers);
-	if (response->verdict != VERDICT_DONE)
-	{
-		if (split_lookup(request, answer, response))
-			return;
-		/* too many at once may be what was wrong */
-		if (response->verdict == VERDICT_UNSURE)
-			request->connection->lookup_batch = Max(1, request->njobs / 2);
-		for (int i = request->njobs - 1; i >= 0; i--)
-		{
-			if (cannot_filter(answer, response) && request->connection->server &&
-				request->connection->server->create_unfindable)
-			{
-				job_take_document(request->jobs[i], NULL);
-				proceed(worker, request->jobs[i]);
-			}
-			else
-				take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
-		}
-		return;
-	}
-	note_lookup_works(request->connection);
-	for (int i = 0; i < request->njobs; i++)
-	{
-		Jsonb	   *document = find_document(request->jobs[i], documents, markers);
-
-		if (document == NULL && request->njobs > 1 && is_page(response, list_length(documents)))
-		{
-			missing = lappend(missing, request->jobs[i]);
-			continue;
-		}
-		job_take_document(request->jobs[i], document);
-		proceed(worker, request->jobs[i]);
-	}
-	if (missing)
-		look_up_again(request, missing);
+	worker_take_failure(worker, job, request->step, answer, response);
 }
 
 /* One line when a server goes down, one when it is back. */
@@ -772,7 +562,7 @@ log_change(const Connection *connection, LimitsChange change, const Response *re
 	if (change == LIMITS_WENT_DOWN)
 		ereport(LOG,
 				(errmsg("mixpeek_docs: server \"%s\" is not usable, its keys wait: %s",
-						connection->name, response->message)));
+						connection->name, response->reason)));
 	else if (change == LIMITS_CAME_BACK)
 		ereport(LOG,
 				(errmsg("mixpeek_docs: server \"%s\" answers again", connection->name)));
@@ -789,7 +579,7 @@ note_setback(Worker *worker, Connection *connection, const char *text)
 static void
 collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 {
-	Response   *response = response_read(answer, request->step == JOB_LOOK_UP ? NULL : job_needs_no_member);
+	Response   *response = response_read(answer, false);
 	LimitsChange change = limits_ended(&request->connection->limits, request->mark,
 									   limits_now(), answer, response->verdict);
 
@@ -801,7 +591,7 @@ collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 					  request->connection->limits.down_until - limits_now(),
 					  response_text(response));
 	if (request->step == JOB_LOOK_UP)
-		collect_lookup(worker, request, answer, response);
+		lookup_collect(worker, request, answer, response);
 	else
 		collect_one(worker, request, answer, response);
 }
@@ -819,7 +609,7 @@ take_back(Worker *worker, Request *request)
 		if (limits->down || wait > SYNC_PATIENCE)
 			put_off(worker, request->jobs[i], wait, request->connection->setback);
 		else
-			requeue(request->jobs[i]);
+			worker_requeue(request->jobs[i]);
 	}
 }
 
@@ -830,10 +620,12 @@ collect_transfer(Worker *worker, HttpTransfer *transfer)
 	const HttpAnswer *answer = http_transfer_answer(transfer);
 
 	worker->running--;
+	crash_note(request->jobs[0]->relation);
 	if (answer->end == HTTP_NOT_BEGUN)
 		take_back(worker, request);
 	else
 		collect_answer(worker, request, answer);
+	crash_note_clear();
 	http_transfer_free(transfer);
 	pfree(request);
 }
@@ -848,9 +640,15 @@ collect(Worker *worker)
 
 	if (transaction)
 		StartTransactionCommand();
-	MemoryContextSwitchTo(worker->turn_context);
-	for (; transfer; transfer = http_next_ended(worker->http))
+	MemoryContextSwitchTo(worker->answer_context);
+	while (transfer)
+	{
 		collect_transfer(worker, transfer);
+		MemoryContextReset(worker->answer_context);
+		if (worker->kept_bytes > FULL_KEPT_BYTES)
+			break;				/* they are settled first */
+		transfer = http_next_ended(worker->http);
+	}
 	if (transaction)
 		CommitTransactionCommand();
 	MemoryContextSwitchTo(worker->turn_context);
@@ -866,6 +664,7 @@ settle_now(const Worker *worker, double now)
 	if (worker->nended == 0 || now < worker->ended_at)
 		return false;
 	return worker->nended >= SETTLE_JOBS || worker->nended == worker->njobs ||
+		worker->kept_bytes > FULL_KEPT_BYTES ||
 		now - worker->ended_at >= SETTLE_DELAY;
 }
 
@@ -903,7 +702,7 @@ time_to_next_turn(Worker *worker, double until_send)
 	if (worker_is_due(worker))
 		wait_at_most(&wait, worker->pass_due_by_at - now);
 	else if (worker->next_due > 0)
-		wait_at_most(&wait, (worker->next_due - GetCurrentTimestamp()) / 1000000.0);
+		wait_at_most(&wait, (worker->next_due - clock_now()) / 1000000.0);
 	foreach(lc, worker->targets->connections)
 	{
 		Connection *connection = lfirst(lc);
@@ -955,6 +754,7 @@ create_worker(MemoryContext parent, bool in_session)
 	worker->context = context;
 	worker->turn_context = AllocSetContextCreate(context, "mixpeek turn", TURN_SIZE, TURN_SIZE,
 												 ALLOCSET_DEFAULT_MAXSIZE);
+	worker->answer_context = AllocSetContextCreate(context, "mixpeek answer", ALLOCSET_DEFAULT_SIZES);
 	worker->in_session = in_session;
 	worker->http = http_client_create(!in_session);
 	worker->targets = targets_create(context);
@@ -968,6 +768,19 @@ create_worker(MemoryContext parent, bool in_session)
 	dlist_init(&worker->ended);
 	MemoryContextSwitchTo(old);
 	return worker;
+}
+
+/* What the one before it was doing when it died is not done at once. */
+static void
+recall_crash(Worker *worker)
+{
+	GuardState	guard;
+
+	crash_open(MyDatabaseId, CRASH_WORKER);
+	begin(worker, &guard);
+	aside_recall();
+	commit(worker, &guard, true);
+	crash_recalled();
 }
 
 /*
@@ -1055,6 +868,7 @@ run_worker(void)
 {
 	Worker	   *worker = create_worker(TopMemoryContext, false);
 
+	recall_crash(worker);
 	for (;;)
 	{
 		long		timeout;
@@ -1107,7 +921,7 @@ mixpeek_worker_main(Datum main_arg)
 {
 	Oid			database = DatumGetObjectId(main_arg);
 
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, crash_die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	if (!shmem_attach_worker(database))
@@ -1136,7 +950,7 @@ sync_is_done(const Worker *worker)
 	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || delegate_is_busy(worker))
 		return false;
 	return worker->next_due == 0 ||
-		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;
+		worker->next_due > clock_in(SYNC_PATIENCE * 1000);
 }
 
 static void
@@ -1173,6 +987,7 @@ run_sync(Worker *worker)
 {
 	double		patience_ends = 0;
 
+	recall_crash(worker);
 	while (true)
 	{
 		long		timeout = turn(worker);
@@ -1209,6 +1024,7 @@ try_sync(void)
 	}
 	PG_FINALLY();
 	{
+		crash_note_clear();
 		unlock_database();
 	}
 	PG_END_TRY();

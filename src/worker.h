@@ -20,6 +20,7 @@ typedef struct Worker
 {
 	MemoryContext context;		/* of everything */
 	MemoryContext turn_context; /* reset each turn */
+	MemoryContext answer_context;	/* reset with each answer */
 	bool		in_session;		/* CALL mixpeek.sync(), not a background worker */
 	HttpClient *http;
 	Targets    *targets;
@@ -35,6 +36,7 @@ typedef struct Worker
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
+	size_t		kept_bytes;		/* of all jobs' enrichments */
 	int			running;		/* requests under way */
 
 	/* what is still to be looked at */
@@ -52,6 +54,16 @@ typedef struct Worker
 	double		pass_due_by_at; /* not before, if none of those could be taken */
 	bool		due_first;		/* of an odd number of keys, one more is due */
 } Worker;
+
+/* One request: of one job, or a look-up for several. */
+typedef struct Request
+{
+	Connection *connection;
+	JobStep		step;
+	LimitsMark	mark;			/* of its connection's limits */
+	int			njobs;
+	Job		   *jobs[FLEXIBLE_ARRAY_MEMBER];
+} Request;
 
 /*
  * Takes keys out of the outbox and due ones out of mixpeek.documents, as many as
@@ -73,6 +85,12 @@ extern void worker_leave_job(Worker *worker, Job *job);
 
 /* A table's keys cannot be listed, which is logged and tried again later. */
 extern void worker_cannot_list(Worker *worker, Target *target, const char *problem);
+/* What an answer means for a job: its next request goes out, or it ends. */
+extern void worker_requeue(Job *job);
+extern void worker_proceed(Worker *worker, Job *job);
+extern void worker_take_document(Worker *worker, Job *job, const AnswerDocument *document);
+extern void worker_take_failure(Worker *worker, Job *job, JobStep step,
+								const HttpAnswer *answer, const Response *response);
 
 /* The outbox, and due keys, may hold something that the walk has passed. */
 extern void worker_look(Worker *worker);

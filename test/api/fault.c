@@ -39,6 +39,11 @@ typedef struct Fault
 	long		milliseconds;
 	bool		when_after;
 	ssize_t		bytes;
+	char	   *start;			/* of a body that is made up; then unit again and again, then end */
+	char	   *unit;
+	char	   *end;
+	bool		chunked;		/* it does not say how long it is */
+	ssize_t		stall;			/* it waits there, and then comes on; -1: nowhere */
 } Fault;
 
 static Fault *faults;
@@ -70,6 +75,9 @@ unreference(Fault *fault)
 	free(fault->body);
 	free(fault->answer);
 	free(fault->headers);
+	free(fault->start);
+	free(fault->unit);
+	free(fault->end);
 	free(fault);
 }
 
@@ -91,6 +99,15 @@ number_or(const JsonNode *node, const char *name, double fallback)
 	const JsonNode *value = json_get(node, name);
 
 	return value && value->kind == JSON_NUMBER ? json_number(value) : fallback;
+}
+
+/* A member's text, or what it is without one. */
+static char *
+text_or(const JsonNode *node, const char *name, const char *fallback)
+{
+	char	   *text = json_string(json_get(node, name));
+
+	return text ? text : copy_bytes(fallback, strlen(fallback));
 }
 
 /* The body to answer: a string's characters, or any other value's JSON. */
@@ -123,6 +140,11 @@ make(const JsonNode *node)
 	fault->milliseconds = number_or(node, "ms", 1000);
 	fault->when_after = json_is(json_get(node, "when"), "after");
 	fault->bytes = number_or(node, "bytes", 64 * 1024 * 1024);
+	fault->start = text_or(node, "start", "{\"padding\":\"");
+	fault->unit = text_or(node, "unit", "x");
+	fault->end = text_or(node, "end", "\"}");
+	fault->chunked = json_get(node, "chunked") && json_get(node, "chunked")->kind == JSON_TRUE;
+	fault->stall = number_or(node, "stall", -1);
 	if (headers && headers->kind == JSON_OBJECT)
 		fault->headers = copy_bytes(headers->text, headers->length);
 	return fault;
@@ -308,18 +330,38 @@ fault_before_work(Request *request)
 	return STEP_GO;
 }
 
-/* {"padding":"xxxx…"}, as long as the request's stream is to be. */
+/* How long a body is to be: as many units as fit. */
+static ssize_t
+huge_size(const Fault *fault)
+{
+	size_t		rest = strlen(fault->start) + strlen(fault->end);
+	size_t		unit = strlen(fault->unit);
+	size_t		bytes = fault->bytes > 0 ? fault->bytes : 0;
+
+	return rest + (bytes > rest && unit > 0 ? (bytes - rest) / unit * unit : 0);
+}
+
+/* {"padding":"xxxx…"} or what the fault says, as long as the request's stream is to be. */
 static ssize_t
 read_huge(void *cls, uint64_t position, char *buffer, size_t max)
 {
-	static const char start[] = "{\"padding\":\"";
 	Request    *request = cls;
+	const Fault *fault = request->fault;
 	uint64_t	size = request->stream_size;
+	uint64_t	begin = strlen(fault->start);
+	uint64_t	end = size - strlen(fault->end);
+	size_t		unit = strlen(fault->unit);
 	size_t		count = 0;
 
+	if (fault->stall >= 0 && position >= (uint64_t) fault->stall && request->stream_waited == 0)
+	{
+		request->stream_waited = 1;
+		request_wait(request, fault->milliseconds / 1000.0);
+		return 0;
+	}
 	for (; count < max && position < size; count++, position++)
-		buffer[count] = position < sizeof(start) - 1 ? start[position] :
-			position == size - 2 ? '"' : position == size - 1 ? '}' : 'x';
+		buffer[count] = position < begin ? fault->start[position] :
+			position >= end ? fault->end[position - end] : fault->unit[(position - begin) % unit];
 	return count ? (ssize_t) count : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
@@ -392,7 +434,8 @@ fault_after_work(Request *request)
 			break;
 		case FAULT_HUGE:
 			request->status = 200;
-			answer_stream(request, fault->bytes < 32 ? 32 : fault->bytes, 65536, read_huge);
+			answer_stream(request, fault->chunked ? (ssize_t) MHD_SIZE_UNKNOWN : huge_size(fault), 65536, read_huge);
+			request->stream_size = huge_size(fault);
 			break;
 		case FAULT_DELAY:
 			if (fault->when_after)

@@ -239,7 +239,7 @@ sub fail_over
 	$self->{node} = delete $self->{standby};
 	$self->{node}->promote;
 	$self->{failovers}++;
-	wait_for('the worker of the new primary', sub { ($self->ask('SELECT instance FROM mixpeek.origin') // '') =~ /:$place$/ });
+	wait_for('the worker of the new primary', sub { ($self->ask('SELECT instance FROM mixpeek.origin') // '') =~ /:$place(?: |$)/ });
 	return;
 }
 

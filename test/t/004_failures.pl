@@ -110,8 +110,8 @@ $refusing->faults({ kind => 'status', status => 422, body => '"refused' }, { kin
 my $offset = -s $node->logfile;
 sql("INSERT INTO refusing SELECT 'refused ' || n FROM generate_series(1, 200) n UNION ALL SELECT 'twice ' || n FROM generate_series(1, 40) n");
 wait_for('the log to tell', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 418/, $offset) });
-is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422 ValidationError$/, $offset), 1, 'the log tells once how many documents failed');
-is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418 /, $offset), 1, '... and why');
+is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422$/, $offset), 1, 'the log tells once how many documents failed');
+is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418$/, $offset), 1, '... and why');
 is(log_lines(qr/LOG: .*failed/, $offset), 2, '... and no more of it');
 sql("INSERT INTO refusing VALUES ('refused again')");
 wait_for_states('refusing', 'failed');
@@ -218,7 +218,7 @@ sub set_max_attempts
 
 # What happens, the fault, whether the document was made, and what is said of it. Each has a server
 # of its own: five failures of the second kind in a row are an outage.
-my $unreadable = 'The answer cannot be read: invalid input syntax for type json';
+my $unreadable = 'The answer cannot be read: it is no JSON from byte 49 on';
 my %unanswered = (
 	malformed => [ { kind => 'malformed' }, 1, qr/^Mixpeek API sent an answer that is not valid JSON: $unreadable/ ],
 	wrong_type => [ { kind => 'wrong_type' }, 1, qr/^the API's answer holds no document_id$/ ],
@@ -226,7 +226,7 @@ my %unanswered = (
 	empty_id => [ { kind => 'status_after', status => 200, answer => '{"document_id": ""}' }, 1, qr/holds no document_id$/ ],
 	endless_id => [ { kind => 'status_after', status => 200, answer => { document_id => join('', map { chr(33 + rand(90)) } 1 .. 9000) =~ tr/"\\//dr } },
 		1, qr/holds no document_id$/ ],
-	huge => [ { kind => 'huge', bytes => 65 * 1024 * 1024 }, 1, qr/^answer of the Mixpeek API is too large: answer has more than 64 MB$/ ],
+	huge => [ { kind => 'huge', bytes => 65 * 1024 * 1024 }, 1, qr/^answer of the Mixpeek API is too large: answer has more than 32 MB$/ ],
 	late_500 => [ { kind => 'status_after', status => 500 }, 1, qr/^Mixpeek API failed: 500 / ],
 	hang => [ { kind => 'hang' }, 0, qr/^Mixpeek API did not answer in time: no answer within 2 s$/ ],
 	slow => [ { kind => 'delay', when => 'after', ms => 5000 }, 1, qr/did not answer in time/ ],

@@ -1,0 +1,506 @@
+# What a server remembers of a worker that died, what it makes of clocks that are set, and whether it knows a
+# clone of its disk. Where something must go wrong inside the worker, a library is used that can be told to
+# (see Weakness in src/mixpeek_docs.h).
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+use MixpeekTest;
+
+my $api = MixpeekTest::Server->new(enrich => 'never');
+my $node;
+
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $new = PostgreSQL::Test::Cluster->new($name, %options);
+
+	$new->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ], allows_streaming => 1);
+	$new->append_conf('postgresql.conf', q{
+		shared_preload_libraries = 'mixpeek_docs'
+		restart_after_crash = on
+		log_line_prefix = '%n [%p] %b '
+		mixpeek.retry_max_delay = 1
+	});
+	return $new;
+}
+
+# While the server recovers from a crash nobody can ask it; several statements are one transaction.
+sub ask
+{
+	my ($statement, %option) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ $node->installed_command('psql'), qw(-X -q -A -t -d), $node->connstr('postgres'), '-c', $statement ],
+		'<', \undef, '>', \$out, '2>', \$err) or return;
+	chomp($out);
+	return $out;
+}
+
+sub sql { my ($statement) = @_; return $node->safe_psql('postgres', $statement); }
+sub worker { return ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND datname = 'postgres'"); }
+
+sub wait_for_worker
+{
+	my ($not) = @_;
+	return wait_for('a worker', sub { my $pid = worker() // ''; return $pid ne '' && $pid ne ($not // '') && $pid });
+}
+
+sub mirrored
+{
+	my ($table) = @_;
+	return (ask("SELECT (SELECT count(*) FROM $table) = (SELECT count(*) FROM mixpeek.documents WHERE relation = '$table'::regclass AND state = 'mirrored')"
+		. " AND NOT EXISTS (SELECT FROM mixpeek.outbox WHERE relation = '$table'::regclass)") // '') eq 't';
+}
+
+sub set
+{
+	my ($setting) = @_;
+	$node->append_conf('postgresql.conf', "$setting\n");
+	$node->reload;
+	wait_for('the setting', sub { my ($name, $value) = $setting =~ /^(\S+) = '?([^']*)/; (ask("SELECT current_setting('$name')") // '') eq $value });
+	return;
+}
+
+# Pid 0 would be this process and all that it has started.
+sub signal
+{
+	my ($signal, $pid) = @_;
+	die "no process: '$pid'" unless $pid =~ /^\d+$/ && $pid > 1;
+	return kill($signal, $pid);
+}
+
+sub log_since { my ($offset) = @_; return slurp_file($node->logfile, $offset); }
+sub problem { return ask("SELECT coalesce(max(problem), '') FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass") // 'unreachable'; }
+sub set_aside { return ask("SELECT count(*) FROM mixpeek.set_aside") // ''; }
+
+# A worker that died
+
+SKIP:
+{
+	skip 'there is no library that can be told to fail (test/run builds one)', 1 unless $ENV{MIXPEEK_WEAK};
+	$node = new_node('weak', install_path => $ENV{MIXPEEK_WEAK});
+	$node->start;
+	sql('CREATE EXTENSION mixpeek_docs');
+	create_server($node, 'mixpeek', $api, request_timeout => 1);
+	sql(q{
+		CREATE ROLE owner LOGIN; CREATE ROLE other LOGIN; GRANT CREATE ON SCHEMA public TO owner;
+		GRANT USAGE ON FOREIGN SERVER mixpeek TO owner; CREATE USER MAPPING FOR owner SERVER mixpeek OPTIONS (api_key 'sk_test');
+		SET ROLE owner;
+		CREATE TABLE doomed (id int PRIMARY KEY);
+		CREATE TABLE fine (id int PRIMARY KEY);
+		SELECT mixpeek.mirror('doomed', 'doomed'), mixpeek.mirror('fine', 'fine');
+	});
+	is(sql("SELECT mixpeek.wait('1 min')"), 't', 'a worker works');
+
+	# The crash
+	set('mixpeek.weaken = by_fault');
+	my $offset = -s $node->logfile;
+	my $start = time();
+	ask('INSERT INTO doomed VALUES (1); INSERT INTO fine VALUES (1)');
+	wait_for('the crash', sub { log_since($offset) =~ /terminated by signal 11/ });
+	wait_for('the other table', sub { mirrored('fine') });
+	pass('a table at which the worker crashes stops no other');
+	like(log_since($offset), qr/table "doomed" is set aside for 5 seconds: the worker crashed \(signal 11\) while it worked on the table/, '... the log says which');
+	like(problem(), qr/^set aside until .*crashed \(signal 11\).*\(1 times lately\).*mixpeek\.retry\('public\.doomed'\)/, '... and so does its mirror');
+	is(ask("SET ROLE other; SELECT problem IS NULL FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass"), 't', '... but to others');
+	isnt(($node->psql('postgres', 'SET ROLE owner; TABLE mixpeek.set_aside'))[0], 0, '... who may not read what is set aside');
+	wait_for('the second crash', sub { (() = log_since($offset) =~ /terminated by signal 11/g) == 2 });
+	cmp_ok(time() - $start, '>', 4.5, 'it is tried again after 5 s');
+	wait_for('its being set aside', sub { log_since($offset) =~ /set aside for 20 seconds/ });
+	sql('INSERT INTO fine VALUES (2)');
+	wait_for('the other table', sub { mirrored('fine') });
+	pass('... which crashes, and others go on, it waits for longer');
+	$node->restart;
+	like(problem(), qr/\(2 times lately\)/, 'that outlives a restart of the server');
+	ask("SET ROLE owner; SELECT mixpeek.retry('doomed')");
+	wait_for('the third crash', sub { (() = log_since($offset) =~ /terminated by signal 11/g) == 3 });
+	wait_for('its being set aside', sub { log_since($offset) =~ /set aside for (5|80) seconds/ });
+	pass('its owner can have it tried at once');
+	set('mixpeek.weaken = nothing');
+	wait_for('the worker', sub { worker() });
+	sql("SET ROLE owner; SELECT mixpeek.retry()");
+	wait_for('the table', sub { mirrored('doomed') });
+	is(problem(), '', 'once it is well that brings it back, and nothing is left to say');
+
+	# An error
+	set('mixpeek.weaken = by_error');
+	$offset = -s $node->logfile;
+	ask('INSERT INTO doomed VALUES (2); INSERT INTO fine VALUES (3)');
+	wait_for('the other table', sub { mirrored('fine') });
+	pass('a table at which the worker ends with an error stops no other');
+	like(problem(), qr/ended with an error/, '... and is set aside');
+	set('mixpeek.weaken = nothing');
+	sql("SELECT mixpeek.retry('doomed')");
+	wait_for('the table', sub { mirrored('doomed') });
+
+	# kill -9 while it works
+	my $stall = sub {
+		my ($id) = @_;
+		set('mixpeek.weaken = by_stall');
+		sql("INSERT INTO doomed VALUES ($id)");
+		my $worker = wait_for_worker();
+		wait_for('the worker to stall', sub { ask("SELECT count(*) FROM pg_stat_activity WHERE pid = $worker AND state = 'active' AND xact_start < clock_timestamp() - interval '0.3 s'") });
+		set('mixpeek.weaken = nothing');	# of the next one
+		return $worker;
+	};
+	my $worker = $stall->(3);
+	$offset = -s $node->logfile;
+	signal('KILL', $worker);
+	wait_for_worker($worker);
+	wait_for('its being set aside', sub { log_since($offset) =~ /set aside for 5 seconds: the worker was killed while/ });
+	sql('INSERT INTO fine VALUES (4)');
+	wait_for('the other table', sub { mirrored('fine') });
+	wait_for('the table', sub { mirrored('doomed') });
+	wait_for('its being forgotten', sub { sql('INSERT INTO fine SELECT max(id) + 1 FROM fine'); set_aside() eq '0' });
+	pass('a table at which the worker was killed waits for a moment, which is forgotten when it went well');
+
+	# ended for other reasons
+	$worker = $stall->(100);
+	signal('TERM', $worker);
+	wait_for_worker($worker);
+	wait_for('the table', sub { mirrored('doomed') });
+	is(set_aside(), '0', 'SIGTERM sets nothing aside');
+	$worker = $stall->(101);
+	my $session = $node->background_psql('postgres');
+	signal('KILL', $session->query('SELECT pg_backend_pid()'));
+	wait_for('the worker to end', sub { !kill(0, $worker) });
+	wait_for_worker($worker);
+	wait_for('the table', sub { mirrored('doomed') });
+	is(set_aside(), '0', '... nor does the crash of another process');
+	eval { $session->quit };
+	$worker = $stall->(102);
+	$node->stop('immediate');
+	$node->start;
+	wait_for('the table', sub { mirrored('doomed') });
+	is(set_aside(), '0', '... nor an immediate shutdown');
+	$worker = wait_for_worker();
+	signal('KILL', $worker);
+	wait_for_worker($worker);
+	is(set_aside(), '0', '... nor the death of a worker that had nothing to do');
+
+	# Several in a row
+	$node->restart;
+	my @starts = (time());
+	$worker = wait_for_worker();
+	foreach my $i (1 .. 4)
+	{
+		signal('KILL', $worker);
+		$worker = wait_for_worker($worker);
+		push @starts, time();
+	}
+	cmp_ok($starts[1] - $starts[0], '<', 2, 'a worker that died is there again at once');
+	cmp_ok($starts[4] - $starts[3], '>', 1.5, '... but not when it dies again and again');
+	$worker = wait_for_worker();
+
+	# Errors that have nothing to do with a table end soon when what caused them is over.
+	$offset = -s $node->logfile;
+	sql('ALTER TABLE mixpeek.documents RENAME TO gone; INSERT INTO fine SELECT max(id) + 1 FROM fine');
+	wait_for('errors', sub { (() = log_since($offset) =~ /mixpeek_docs worker ERROR: .*mixpeek.documents/g) >= 4 });
+	sql('ALTER TABLE mixpeek.gone RENAME TO documents');
+	$start = time();
+	wait_for('the table', sub { mirrored('fine') });
+	cmp_ok(time() - $start, '<', 12, 'what ended the worker four times delays nothing for more than some seconds afterwards');
+
+	# The file
+	my $file = $node->data_dir . '/pg_stat_tmp/mixpeek_docs.' . sql("SELECT oid FROM pg_database WHERE datname = 'postgres'");
+	ok(-e $file, 'there is a file');
+	$node->backup('backup');
+	ok(!glob($node->backup_dir . '/backup/pg_stat_tmp/mixpeek_docs*'), '... that base backups leave out');
+	$node->stop;
+	open(my $handle, '>', $file) or die;
+	print $handle 'garbage' x 1000;
+	close($handle);
+	$node->start;
+	sql('INSERT INTO doomed VALUES (200)');
+	wait_for('the table', sub { mirrored('doomed') });
+	pass('... which may hold anything');
+	$node->stop;
+	unlink($file);
+	mkdir($file);
+	$node->start;
+	sql('INSERT INTO doomed VALUES (201)');
+	wait_for('the table', sub { mirrored('doomed') });
+	like(slurp_file($node->logfile), qr/could not open file "pg_stat_tmp\/mixpeek_docs/, '... or not be there');
+	sql('CREATE DATABASE short_lived');
+	sql('DROP DATABASE short_lived');
+	$node->stop;
+}
+
+# Clocks that are set (test/clock.c); the monotonic ones go on
+
+my $clock_dir = PostgreSQL::Test::Utils::tempdir();
+my ($clock_file, $clock_library) = ("$clock_dir/clock", "$clock_dir/clock.so");
+
+# In place: the file is mapped.
+sub set_clock
+{
+	my ($offset) = @_;
+	open(my $handle, -e $clock_file ? '+<' : '>', $clock_file) or die;
+	print $handle pack('d', $offset);
+	close($handle);
+	return;
+}
+
+sub with_clock
+{
+	my ($action) = @_;
+	local %ENV = (%ENV, LD_PRELOAD => $clock_library, MIXPEEK_TEST_CLOCK => $clock_file);
+	return $action->();
+}
+
+# As after another boot of the machine, or on another machine.
+sub forget_clock { unlink(glob($node->data_dir . '/pg_stat_tmp/mixpeek_docs.*')); return; }
+
+sub pending { return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'clocked'::regclass AND state = 'pending'"); }
+
+# Rows that the API cannot take just now.
+sub make_pending
+{
+	my ($n) = @_;
+	$api->faults({ kind => 'status', status => 500, method => 'POST', path => 'clocked' });
+	sql("INSERT INTO clocked SELECT m + g FROM generate_series(1, $n) g, (SELECT coalesce(max(id), 0) AS m FROM clocked) x");
+	wait_for('pending rows', sub { pending() == $n });
+	return;
+}
+
+sub takes_at_most
+{
+	my ($seconds, $name) = @_;
+	my $start = time();
+	$api->faults();
+	wait_for('the table', sub { mirrored('clocked') });
+	cmp_ok(time() - $start, '<', $seconds, $name);
+	return;
+}
+
+# A create that times out after 2 s and is carried out after 3.2 s; the next one may not be sent before 4 s.
+sub give_up_create
+{
+	sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '2')");
+	$api->faults({ kind => 'delay', when => 'before', ms => 3200, body => '"collection_id"', count => 1 });
+	sql('INSERT INTO clocked SELECT coalesce(max(id), 0) + 1 FROM clocked');
+	wait_for('the create to be given up', sub { pending() == 1 });
+	return;
+}
+
+sub is_not_doubled
+{
+	my ($name) = @_;
+	wait_for('the table', sub { mirrored('clocked') });
+	wait_for('the end of all that is under way', sub { $api->stats->{in_flight} == 0 });
+	is($api->stats->{duplicates}, 0, $name);
+	return;
+}
+
+SKIP:
+{
+	skip 'there is no C compiler', 1 unless system('cc', qw(-shared -fPIC -O -o), $clock_library, 'test/clock.c') == 0;
+	$api->reset(documents => 1);
+	$node = new_node('clock');
+	set_clock(0);
+	with_clock(sub { $node->start });
+	sql('CREATE EXTENSION mixpeek_docs');
+	create_server($node, 'mixpeek', $api, request_timeout => 2);
+	sql("CREATE TABLE clocked (id int PRIMARY KEY); SELECT mixpeek.mirror('clocked', 'clocked')");
+	my $offset = -s $node->logfile;
+
+	make_pending(20);
+	set_clock(-3600);
+	cmp_ok(abs(time() - 3600 - sql('SELECT extract(epoch FROM clock_timestamp())')), '<', 60, 'the clock can be set');
+	takes_at_most(15, 'D8: the clock steps back by an hour: pending keys do not wait for it');
+	wait_for('the log', sub { log_since($offset) =~ /the clock was set back by 3\d\d\d seconds/ });
+	pass('... and the log says so');
+	make_pending(5);
+	my $worker = wait_for_worker();
+	signal('TERM', $worker);
+	wait_for_worker($worker);
+	takes_at_most(15, '... nor does the next worker');
+	make_pending(5);
+	with_clock(sub { $node->restart });
+	takes_at_most(15, '... nor one of a server that was started again');
+	make_pending(5);
+	signal('KILL', wait_for_worker());
+	set_clock(-7200);
+	takes_at_most(20, '... nor one after a crash, with the clock set back once more meanwhile');
+
+	set_clock(31536000);
+	make_pending(5);
+	$node->stop;
+	forget_clock();
+	set_clock(0);
+	with_clock(sub { $node->start });
+	takes_at_most(15, 'a machine whose clock was a year ahead is booted with the right one: what is pending does not wait for a year');
+	sql("UPDATE mixpeek.documents SET next_attempt_at = now() + interval '1 year'");
+	$node->stop;
+	forget_clock();
+	with_clock(sub { $node->start });
+	wait_for('looks that are due again', sub { sql("SELECT coalesce(max(next_attempt_at) < now() + interval '4 hours', true) FROM mixpeek.documents") eq 't' });
+	pass('... and no look for enrichments');
+
+	give_up_create();
+	set_clock(3600);
+	is_not_doubled('D9: the clock steps forward by an hour while a key rests: nothing is doubled');
+	give_up_create();
+	signal('TERM', wait_for_worker());
+	set_clock(7200);
+	is_not_doubled('... nor with no worker alive just then');
+	give_up_create();
+	$node->stop;
+	set_clock(10800);
+	with_clock(sub { $node->start });
+	is_not_doubled('... nor with the server down');
+	give_up_create();
+	$node->stop;
+	forget_clock();
+	set_clock(14400);
+	with_clock(sub { $node->start });
+	is_not_doubled('... nor where nobody knows by which clock the key rests');
+
+	# What is not in doubt is not kept waiting by that
+	sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
+	make_pending(3);
+	$api->faults();
+	sql("UPDATE mixpeek.documents SET in_doubt = false, next_attempt_at = now() WHERE state = 'pending'");
+	$node->stop;
+	forget_clock();
+	with_clock(sub { $node->start });
+	takes_at_most(15, 'what cannot be at work rests for nobody');
+	my ($created) = sql("SELECT abs(extract(epoch FROM max(mirrored_at) - clock_timestamp())) < 60 FROM mixpeek.documents");
+	is($created, 't', 'what people read as the time of something is the wall clock');
+	$node->stop;
+}
+
+# Clones: the machine is one of the test's own making
+
+my $root = PostgreSQL::Test::Utils::tempdir();
+
+# machine(FILE => CONTENT...): these files and no others; a name's DEVICE stands for the data directory's device.
+sub machine
+{
+	my (%files) = @_;
+	my $device = (stat($node->data_dir))[0];
+	my $number = (($device >> 8) & 0xfff) . ':' . (($device & 0xff) | (($device >> 12) & 0xfff00));
+
+	File::Path::remove_tree("$root/$_") foreach qw(sys etc proc var run);
+	while (my ($name, $content) = each %files)
+	{
+		my $path = "$root/" . ($name =~ s/DEVICE/$number/r);
+		File::Path::make_path(File::Basename::dirname($path));
+		open(my $handle, '>', $path) or die "$path: $!";
+		print $handle "$content\n";
+		close($handle);
+	}
+	return;
+}
+
+# What a server that is started on this machine finds different, if anything.
+sub asks
+{
+	my (%files) = @_;
+	machine(%files);
+	my $offset = -s $node->logfile;
+	$node->restart;
+	sql('INSERT INTO placed SELECT max(id) + 1 FROM placed');
+	wait_for('the worker', sub { mirrored('placed') || log_since($offset) =~ /nothing is mirrored: this server runs at .*\(not the same: (.*)\)/ });
+	my ($difference) = log_since($offset) =~ /nothing is mirrored: this server runs at .*\(not the same: (.*)\)/;
+	return $difference // '';
+}
+
+# Nothing is known any more of the machine that it ran on.
+sub moves_to
+{
+	asks(@_);
+	sql("SELECT mixpeek.adopt(); UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
+	return;
+}
+
+SKIP:
+{
+	skip 'there is no library to which other machines can be shown (test/run builds one)', 1 unless $ENV{MIXPEEK_WEAK};
+	require File::Path;
+	require File::Basename;
+	$api->faults();
+	$api->reset(documents => 1);
+	$node = new_node('placed', install_path => $ENV{MIXPEEK_WEAK});
+	$node->append_conf('postgresql.conf', "mixpeek.root = '$root'\n");
+	my $disk = 'sys/dev/block/DEVICE';
+	my %vm = (
+		'etc/machine-id' => 'a' x 32, "$disk/serial" => 'vol-1', "$disk/dm/uuid" => 'LVM-one',
+		'proc/sys/kernel/random/boot_id' => 'boot 1',
+		'sys/class/net/eth0/device/vendor' => 'x', 'sys/class/net/eth0/address' => '52:54:00:00:00:01', 'sys/class/net/eth0/addr_assign_type' => 0);
+	my %pod = (
+		'run/.containerenv' => '', 'var/run/secrets/kubernetes.io/serviceaccount/namespace' => 'production',
+		'etc/machine-id' => 'a' x 32, "$disk/serial" => 'vol-1', 'proc/sys/kernel/random/boot_id' => 'boot 1');
+	machine();
+	$node->start;
+	sql('CREATE EXTENSION mixpeek_docs');
+	create_server($node, 'mixpeek', $api, request_timeout => 2);
+	sql("CREATE TABLE placed (id int PRIMARY KEY); INSERT INTO placed VALUES (1); SELECT mixpeek.mirror('placed', 'placed')");
+	wait_for('the table', sub { mirrored('placed') });
+
+	# go on without being asked
+	sql("UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
+	is(asks(%vm), '', "what 1.0 has noted goes on");
+	like(sql('SELECT instance FROM mixpeek.origin'), qr/^\S+:\d+ volume=\S+ disk=\S+ boot=\S+ dev=\S+ machine=\S+ net=\S+$/, '... and the place is noted as it is known now');
+	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/52:54|aaaa|vol-1|LVM/, '... without saying what everybody may not see');
+	is(asks(%vm, 'proc/sys/kernel/random/boot_id' => 'boot 2'), '', 'a reboot goes on');
+	is(asks(%vm, 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', 'a further interface');
+	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', '... of which one is replaced then');
+	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/docker0/address' => '02:42:00:00:00:01'), '', '... and which are not of hardware');
+	is(asks(map { $_ => $vm{$_} } grep { !/net|machine-id/ } keys %vm), '', 'what cannot be seen any more');
+	my %now = (%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09');
+	is(asks(%now), '', '... and then again');
+	is(asks(%now, "$disk/slaves/sda/serial" => 'vol-1', "$disk/slaves/sdb/serial" => 'vol-2'), '', 'a volume that is extended to another disk');
+	is(asks(%now, "$disk/slaves/sdb/serial" => 'vol-2'), '', '... and has left the first one');
+	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2'), '', '... and stands on a further layer');
+	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2', 'sys/class/dmi/id/board_asset_tag' => 'i-1'), '', 'an instance that says its id');
+
+	# ask
+	my %last = (%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2', 'sys/class/dmi/id/board_asset_tag' => 'i-1');
+	my $creates = $api->stats->{creates};
+	is(asks(%last, "$disk/dm/uuid" => 'LVM-snapshot'), 'the volume', 'D2: a snapshot of the volume does not');
+	is(asks(%last, "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-3'), 'the disk', '... nor a clone of the disk');
+	is(asks(%last, "$disk/slaves/crypt/dm/uuid" => 'CRYPT-2'), 'the volume', '... nor one of a layer below');
+	is(asks(%last, 'sys/class/net/eth0/address' => '52:54:00:00:00:77'), 'the network interfaces', '... nor of the machine, with other addresses');
+	is(asks(%last, 'etc/machine-id' => 'b' x 32), "the machine's id", '... another id');
+	is(asks(%last, 'sys/class/dmi/id/board_asset_tag' => 'i-2'), 'the machine', '... another instance');
+	is($api->stats->{creates}, $creates, '... and nothing is sent');
+	is(asks(%last), '', 'the original goes on');
+
+	# containers
+	moves_to(%pod);
+	is(asks(%pod), '', 'a pod');
+	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/machine=/, '... is not its host');
+	is(asks(%pod, 'etc/machine-id' => 'c' x 32, 'proc/sys/kernel/random/boot_id' => 'boot 7', 'sys/class/net/eth0/device/vendor' => 'x',
+		'sys/class/net/eth0/address' => '52:54:00:00:00:31', 'sys/class/dmi/id/board_asset_tag' => 'i-9'), '', '... and goes on where it is moved with its volume');
+	is(asks(%pod, 'var/run/secrets/kubernetes.io/serviceaccount/namespace' => 'staging'), 'the Kubernetes namespace', 'D2: a stateful set in another namespace does not');
+	my %resolver = map { $_ => $pod{$_} } grep { !/namespace/ } keys %pod;
+	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch staging.svc.cluster.local svc.cluster.local"), 'the Kubernetes namespace', '... also without its service account');
+	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch production.svc.cluster.local svc.cluster.local"), '', '... whose original goes on');
+	is(asks(%pod, "$disk/serial" => 'vol-5'), 'the disk', '... nor one on a clone of its volume');
+	my %rbd = (%pod, "$disk/device/pool" => 'p', "$disk/device/name" => 'csi-vol-1');
+	is(asks(%rbd), 'the disk', '... of RBD');
+	sql('SELECT mixpeek.adopt()');
+	is(asks(%rbd, "$disk/device/name" => 'csi-vol-2'), 'the disk', '... which has other images');
+
+	# Nothing is known but the device
+	my %bare = ('proc/sys/kernel/random/boot_id' => 'boot 1');
+	moves_to(%bare);
+	is(asks(%bare), '', 'a machine of which nothing is known');
+	sql("UPDATE mixpeek.origin SET instance = regexp_replace(instance, 'dev=\\S+', 'dev=999:1')");
+	is(asks(%bare), 'the device', '... does not go on with another device during one boot');
+	is(asks('proc/sys/kernel/random/boot_id' => 'boot 2'), '', '... but after another one');
+
+	# mixpeek.instance is stronger
+	$node->append_conf('postgresql.conf', "mixpeek.instance = 'the one'\n");
+	is(asks(%vm), 'its name', 'mixpeek.instance');
+	sql('SELECT mixpeek.adopt()');
+	is(asks(%pod), '', '... is all that counts');
+	is(sql('SELECT instance FROM mixpeek.origin'), 'the one', '... and is kept as it is');
+	$node->stop;
+}
+
+done_testing();
