@@ -383,7 +383,6 @@ retry_relation(Oid relation, const char *collection, const char *error)
 	aside_lift(relation);
 	n = document_retry(relation, collection, error);
 	guard_leave(&guard);
-	outbox_notify();
 	return n;
 }
 
@@ -422,7 +421,6 @@ mixpeek_refresh(PG_FUNCTION_ARGS)
 	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
 	n = document_refresh(PG_GETARG_OID(0), collection_argument(fcinfo, 1));
 	guard_leave(&guard);
-	outbox_notify();
 	PG_RETURN_INT64(n);
 }
 

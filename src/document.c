@@ -15,6 +15,7 @@
 #include "crash.h"
 #include "document.h"
 #include "line.h"
+#include "outbox.h"
 #include "query.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -748,6 +749,26 @@ document_was_forgotten(const char *marker_prefix, const char *collection)
 	return found;
 }
 
+/* Runs a statement that puts entries into the outbox, and returns their number. */
+static int64
+put_entries(Statement *query, Datum *args, const char *nulls)
+{
+	bool		isnull;
+	int64		n;
+
+	query_run(query, args, nulls);
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (n > 0)
+	{
+		Datum		first = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+		Datum		last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
+
+		outbox_note_written((ItemPointer) DatumGetPointer(first), (ItemPointer) DatumGetPointer(last));
+	}
+	query_end();
+	return n;
+}
+
 /*
  * Both mark keys by entries in the outbox: a line that the caller's transaction
  * had changed would make the worker wait for it.
@@ -756,11 +777,12 @@ int64
 document_retry(Oid relation, const char *collection, const char *error)
 {
 	static Statement query = {
-		"INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
+		"WITH i AS (INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
 		" SELECT relation, 'K', collection, key FROM mixpeek.documents"
 		" WHERE relation = $1 AND state = 'failed' AND ($2 IS NULL OR collection = $2)"
 		" AND ($3 IS NULL OR last_error LIKE $3)"
-		" AND key !~ '\\.\\.\\. \\(\\d+ bytes, hash [0-9a-f]{16}\\)$'",	/* see storable_key() */
+		" AND key !~ '\\.\\.\\. \\(\\d+ bytes, hash [0-9a-f]{16}\\)$'"	/* see storable_key() */
+		" RETURNING ctid) SELECT count(*), min(ctid), max(ctid) FROM i",
 		3, {OIDOID, TEXTOID, TEXTOID}
 	};
 	Datum		args[3];
@@ -771,21 +793,22 @@ document_retry(Oid relation, const char *collection, const char *error)
 	args[2] = error ? CStringGetTextDatum(error) : (Datum) 0;
 	nulls[1] = collection ? ' ' : 'n';
 	nulls[2] = error ? ' ' : 'n';
-	return run_command(&query, args, nulls);
+	return put_entries(&query, args, nulls);
 }
 
 int64
 document_refresh(Oid relation, const char *collection)
 {
 	static Statement query = {
-		"INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
+		"WITH i AS (INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
 		" SELECT relation, 'R', collection, key FROM mixpeek.documents"
-		" WHERE relation = $1 AND state = 'mirrored' AND ($2 IS NULL OR collection = $2)",
+		" WHERE relation = $1 AND state = 'mirrored' AND ($2 IS NULL OR collection = $2)"
+		" RETURNING ctid) SELECT count(*), min(ctid), max(ctid) FROM i",
 		2, {OIDOID, TEXTOID}
 	};
 	Datum		args[2];
 
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	return run_command(&query, args, collection ? "  " : " n");
+	return put_entries(&query, args, collection ? "  " : " n");
 }

@@ -22,6 +22,13 @@
 #define OUTBOX_ALL_ROWS		'B'
 #define OUTBOX_ALL_STORED	'T'
 
+/* Is a text that string? */
+static inline bool
+outbox_text_is(const text *t, const char *s, int len)
+{
+	return VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), s, len) == 0;
+}
+
 /*
  * Writer's side.  Adds an entry to the transaction's buffer; it reaches the
  * table before the transaction commits or prepares, and goes with it or
@@ -31,8 +38,14 @@ extern void outbox_add(Oid relation, char operation, const char *collection,
 					   const char *key);
 extern void outbox_init(void);
 
+/* The table; InvalidOid if the extension is gone. */
+extern Oid	outbox_relid(void);
+
 /* The transaction put entries in by other ways, nobody knows where: its commit tells the worker that. */
 extern void outbox_notify(void);
+
+/* By other ways, but between these places. */
+extern void outbox_note_written(ItemPointer first, ItemPointer last);
 
 /* Worker's side; all in a transaction with a snapshot. */
 typedef struct OutboxEntry
