@@ -18,6 +18,7 @@
 #include "mixpeek_docs.h"
 #include "origin.h"
 #include "outbox.h"
+#include "recovery.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -61,19 +62,6 @@
  */
 #define PASS_BY_REST		30
 #define MIN_PASS_BY_REST	0.02
-
-typedef struct JobKey
-{
-	Oid			relation;
-	const char *collection;
-	const char *key;
-} JobKey;
-
-typedef struct JobEntry
-{
-	JobKey		key;
-	Job		   *job;
-} JobEntry;
 
 static uint32
 hash_job_key(const void *key, Size keysize)
@@ -161,6 +149,8 @@ create_job(Worker *worker, Target *target, const char *key)
 	JobEntry   *entry;
 
 	job->context = context;
+	job->number = ++worker->last_job;
+	job->claim = worker->claims;
 	job->relation = target->relation;
 	job->collection = MemoryContextStrdup(context, target->collection);
 	job->key = MemoryContextStrdup(context, key);
@@ -225,6 +215,8 @@ worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 	release_claim(job);	/* it may wait for long if somebody has locked the table */
 	job->outcome = outcome;
 	job->error = error ? MemoryContextStrdup(job->context, error) : NULL;
+	job->has_ended = true;
+	job->under_way = false;
 	if (worker->nended++ == 0)
 		worker->ended_at = limits_now();
 	dlist_push_tail(&worker->ended, &job->node);
@@ -309,7 +301,7 @@ may_read_due(const Worker *worker)
 bool
 worker_is_paused(const Worker *worker)
 {
-	return worker->copy_of || !(mixpeek_enabled || worker->in_session);
+	return worker->copy_of || !mixpeek_enabled || worker->closing || worker->purpose == WORKER_LOOKS;
 }
 
 bool
@@ -387,7 +379,7 @@ collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
 
 		if (!wanted)
 			target->connection->excluded = true;
-		if (target->blocked_until <= limits_now() && wanted &&
+		if (target->blocked_until <= limits_now() && wanted && !recovery_is_aside(worker, target->relation) &&
 			!(all_down && target->connection && target->connection->limits.down))
 			continue;
 		exclusions->relations[exclusions->n] = target->relation;
@@ -449,6 +441,12 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 		worker->skipped = true;
 		return NULL;
 	}
+	worker->working_on = relation;
+	if (recovery_is_aside(worker, relation))
+	{
+		claim->excluded = true;
+		return NULL;
+	}
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
 		skip_until(worker, LOCK_DELAY);
@@ -490,9 +488,13 @@ expand(Claim *claim, const OutboxEntry *entry)
 	char	  **keys;
 	int			n = 0;
 	ListCell   *lc;
-	Target	   *target = targets_get(claim->worker->targets, entry->relation, entry->collection);
+	Target	   *target;
 	char	   *problem;
 
+	claim->worker->working_on = entry->relation;
+	if (recovery_is_aside(claim->worker, entry->relation))
+		return false;
+	target = targets_get(claim->worker->targets, entry->relation, entry->collection);
 	if (target->blocked_until > 0)
 	{
 		skip_until(claim->worker, LOCK_DELAY);
@@ -516,6 +518,7 @@ expand(Claim *claim, const OutboxEntry *entry)
 	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n);
 	if (n == EXPANSION_CHUNK)
 		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1);
+	claim->worker->moves++;
 	worker_look(claim->worker);
 	return true;
 }
@@ -783,6 +786,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 	double		give_up_at;
 	ListCell   *lc;
 
+	worker->working_on = mirror->relation;
 	foreach(lc, jobs)
 		call.keys[call.nkeys++] = ((Job *) lfirst(lc))->key;
 	if (guard_call_within(read_rows, &call, mixpeek_read_timeout) == NULL)
@@ -895,6 +899,7 @@ look_at_known(Worker *worker, Job *job)
 	bool		seen = job->taken_for_new;	/* by now, most likely */
 
 	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1);
+	worker->moves++;
 	worker_free_job(worker, job);
 	if (seen)
 		worker_look(worker);
@@ -1129,6 +1134,7 @@ retry_changed_servers(Worker *worker)
 		if (targets_connection(worker->targets, connection->name, connection->owner)->server == NULL)
 			continue;
 		document_hurry(connection->name, connection->owner);
+		worker->moves++;
 		worker_look(worker);
 	}
 }
@@ -1183,6 +1189,14 @@ half_for_due(Worker *worker, int limit)
 	return (limit + worker->due_first) / 2;
 }
 
+/* An error from here on may be any table's, unless there is but one key. */
+static void
+works_on_many(Worker *worker)
+{
+	if (worker->careful_claims == 0)
+		worker->working_on = InvalidOid;
+}
+
 void
 worker_claim(Worker *worker)
 {
@@ -1205,6 +1219,8 @@ worker_claim(Worker *worker)
 	limit = widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
+	if (worker->careful_claims > 0)
+		limit = 1;
 	collect_exclusions(worker, false, &no_room);
 	collect_exclusions(worker, true, &not_up);
 	if (due)
@@ -1216,6 +1232,7 @@ worker_claim(Worker *worker)
 	if (due && not_up.n > no_room.n)
 		take_due(&claim, Max(1, limit - list_length(claim.jobs)), &no_room);
 
+	works_on_many(worker);
 	fetch_known(claim.jobs);
 	foreach(lc, claim.jobs)
 	{
@@ -1225,11 +1242,13 @@ worker_claim(Worker *worker)
 			job->refresh = true;
 	}
 	read_all(worker, claim.jobs);
+	works_on_many(worker);
 	fetch_unclear(claim.jobs);
 	foreach(lc, claim.jobs)
 	{
 		Job		   *job = lfirst(lc);
 
+		worker->working_on = job->relation;
 		if (!decide(worker, job))
 			continue;
 		queued = lappend(queued, job);
@@ -1239,6 +1258,7 @@ worker_claim(Worker *worker)
 		else
 			intended = lappend(intended, job);
 	}
+	works_on_many(worker);
 	document_intend(intended);
 	document_postpone(refreshed);
 	outbox_remove(claim.taken);

@@ -227,6 +227,7 @@ load_target(Targets *targets, Target *target)
 		MemoryContext old = MemoryContextSwitchTo(targets->context);
 
 		targets->stale = lappend(targets->stale, target->mirror);
+		target->mirror = NULL;	/* should an error end this here */
 		MemoryContextSwitchTo(old);
 	}
 	target->valid = true;

@@ -29,6 +29,7 @@
 #include "outbox.h"
 #include "query.h"
 #include "shmem.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -605,25 +606,36 @@ is_before(TupleTableSlot *slot, TransactionId xmax)
 	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 	char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
 
-	if (TransactionIdIsNormal(xmin) && TransactionIdIsCurrentTransactionId(xmin))
-		return false;
 	return !TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, xmax) ||
 		operation == OUTBOX_ALL_ROWS || operation == OUTBOX_ALL_STORED ||
 		operation == OUTBOX_LOOK || operation == OUTBOX_REFRESH;
 }
 
-bool
-outbox_any_before(TransactionId xmax)
+OutboxSearch
+outbox_find_before(ItemPointer position, TransactionId xmax, BlockNumber max_blocks)
 {
 	Relation	outbox = table_open(get_outbox_oid(), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(outbox, NULL);
-	TableScanDesc scan = table_beginscan(outbox, GetActiveSnapshot(), 0, NULL);
-	bool		found = false;
+	BlockNumber end = ItemPointerGetBlockNumberNoCheck(position) + max_blocks;
+	OutboxSearch result = end < RelationGetNumberOfBlocks(outbox) ? OUTBOX_MORE : OUTBOX_NONE;
+	ItemPointerData last;
+	TableScanDesc scan;
 
-	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		found = is_before(slot, xmax);
+	ItemPointerSet(&last, end, 0);
+	PushActiveSnapshot(GetLatestSnapshot());
+	scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), position, &last);
+	while (result != OUTBOX_FOUND && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		if (is_before(slot, xmax))
+		{
+			result = OUTBOX_FOUND;
+			last = slot->tts_tid;
+		}
+	}
+	*position = last;
 	table_endscan(scan);
+	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(outbox, AccessShareLock);
-	return found;
+	return result;
 }

@@ -14,16 +14,34 @@
 #include "tally.h"
 #include "utils/hsearch.h"
 
+/* mixpeek.sync() waits for keys that are due within so many seconds. */
+#define SYNC_PATIENCE	5
+
+/* What it is there for. */
+typedef enum WorkerPurpose
+{
+	WORKER_MIRRORS,				/* for as long as the extension is there */
+	WORKER_SYNCS,				/* for one mixpeek.sync(), where the library is not preloaded */
+	WORKER_LOOKS				/* to answer one mixpeek.wait() there: it does no work */
+} WorkerPurpose;
+
+typedef struct Watch Watch;
+
 typedef struct Worker
 {
 	MemoryContext context;		/* of everything */
 	MemoryContext turn_context; /* reset each turn */
-	bool		in_session;		/* CALL mixpeek.sync(), not a background worker */
+	WorkerPurpose purpose;
+	bool		closing;		/* nothing new is begun */
+	Watch	   *watch;			/* who waits for it */
 	HttpClient *http;
 	Targets    *targets;
 	Tally	   *tally;
 	HTAB	   *jobs;			/* by key: claimed and not yet settled */
 	int			njobs;
+	uint64		last_job;		/* the number of the last one that was made */
+	uint64		claims;			/* transactions that claimed, or may still fail */
+	uint64		claims_done;	/* up to which one nothing can fail any more */
 	List	   *idle_contexts;	/* of jobs that are no more */
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
@@ -35,6 +53,7 @@ typedef struct Worker
 	bool		copy_reported;
 	char	   *origin;			/* the markers' part that says whose they are; NULL: none yet */
 	bool		unrecovered;	/* lines that a worker before this one left "sending" */
+	bool		was_unrecovered;	/* before the transaction, if that has recovered them */
 	ItemPointerData position;	/* of the walk through the outbox; offset 0: at its start */
 	bool		look;			/* the walk is to go on */
 	bool		look_again;		/* something may have come up behind position: once more */
@@ -46,7 +65,42 @@ typedef struct Worker
 	TimestampTz due_position;	/* where those that are due are read from */
 	double		pass_due_by_at; /* as pass_by_at, for those that are due */
 	bool		due_first;		/* of an odd number of keys, one more is due */
+
+	/* for those who wait: grows with */
+	uint64		changes;		/* each transaction */
+	uint64		moves;			/* entries that are put in for others, times that come earlier */
+
+	/* what an error tells of; see recovery.c */
+	MemoryContext error_context;
+	char	   *error;			/* the last one */
+	Oid			working_on;		/* the table that the worker is busy with, or InvalidOid */
+	List	   *settling;		/* jobs of the transaction */
+	Limits	   *starting;		/* of the request that is being started, or NULL */
+	HttpTransfer *collecting;	/* whose answer is being taken in */
+	List	   *aside;			/* tables that are not touched for some time */
+	int			careful_claims; /* so many are to be of one key */
+	int			careful_settles;
+	double		rest;			/* seconds; 0: it went well */
+	double		rest_until;
+	double		send_in;		/* seconds until there is more to be sent, or -1 */
+	double		watch_in;		/* until it is to be looked at for those who wait, or -1 */
+	bool		upset;			/* there was an error: is the extension still there? */
+	bool		leave;			/* it is not */
 } Worker;
+
+/* The jobs that there are, by key. */
+typedef struct JobKey
+{
+	Oid			relation;
+	const char *collection;
+	const char *key;
+} JobKey;
+
+typedef struct JobEntry
+{
+	JobKey		key;
+	Job		   *job;
+} JobEntry;
 
 /* A server's rendered bodies that may wait at once; one row may always be claimed. */
 #define MAX_BYTES (16 * 1024 * 1024)
@@ -77,7 +131,19 @@ extern bool worker_is_due(const Worker *worker);
 /* Nothing is claimed, whatever there is. */
 extern bool worker_is_paused(const Worker *worker);
 
-/* Background worker entry point. */
-extern PGDLLEXPORT void mixpeek_worker_main(Datum main_arg);
+/*
+ * A transaction with a superuser's rights; flush: what it says must be on disk when it ends.
+ */
+extern void worker_begin(Worker *worker, GuardState *guard);
+extern void worker_commit(Worker *worker, const GuardState *guard, bool flush);
+
+/*
+ * The parts of a turn, but the waiting (loop.c).  worker_send() returns seconds until more may go, or -1.
+ * worker_collect() takes in all answers that have come; an error while it does is its own affair.
+ */
+extern void worker_settle_ended(Worker *worker);
+extern void worker_claim_next(Worker *worker);
+extern double worker_send(Worker *worker);
+extern void worker_collect(Worker *worker);
 
 #endif							/* MIXPEEK_WORKER_H */
