@@ -129,8 +129,8 @@ static double
 look_for_waiters(Worker *worker)
 {
 	worker->watch_in = -1;
-	if (worker->rest_until <= limits_now())
-		(void) recovery_run(worker, watch_part);
+	if (worker->rest_until <= limits_now() && !recovery_run_lightly(worker, watch_part))
+		worker->watch_in = watch_put_off(worker);
 	return worker->watch_in;
 }
 

@@ -32,6 +32,9 @@
 #include "utils/timestamp.h"
 #include "watch.h"
 
+/* After an error so many seconds. */
+#define ERROR_DELAY		5.0
+
 /* At a time: blocks of the outbox, lines that have a time, and those of them that were pending. */
 #define OUTBOX_BLOCKS	64
 #define DUE_LINES		500
@@ -570,9 +573,7 @@ look_time(Worker *worker)
 {
 	Watch	   *watch = worker->watch;
 
-	if (watch->fresh || watch->changes != worker->changes)
-		return watch->rest_until;
-	return Max(watch->rest_until, watch->look_at);
+	return watch->fresh || watch->changes != worker->changes ? watch->rest_until : watch->look_at;
 }
 
 /* In a transaction. */
@@ -610,6 +611,8 @@ watch_turn(Worker *worker)
 	if (any_sync(watch))
 		sync_over = sync_is_over(worker, watch, now);
 	at = look_time(worker);
+	if (now < watch->rest_until)
+		return watch->rest_until - now;
 	if (now < at && !sync_over)
 		return watch->patience_ends > now ? Min(at, watch->patience_ends) - now : at - now;
 
@@ -620,4 +623,16 @@ watch_turn(Worker *worker)
 	watch->rest_until = at + (at - now) * (worker->njobs > 0 || worker->look ? LOOK_REST : 1);
 	watch->look_at = at + watch->delay;
 	return watch->nwaiters == 0 ? -1 : Max(watch->rest_until, watch->look_at) - at;
+}
+
+double
+watch_put_off(Worker *worker)
+{
+	Watch	   *watch = worker->watch;
+
+	ereport(LOG,
+			(errmsg("mixpeek_docs: sessions that wait could not be answered: %s", worker->error)));
+	end_round(watch);
+	watch->rest_until = limits_now() + ERROR_DELAY;
+	return ERROR_DELAY;
 }

@@ -21,6 +21,9 @@ extern Watch *watch_create(Tickets *tickets);
  */
 extern double watch_turn(Worker *worker);
 
+/* It raised an error: those who wait are looked at later.  Returns in how many seconds. */
+extern double watch_put_off(Worker *worker);
+
 /* Nobody waits (any more). */
 extern bool watch_is_over(const Watch *watch);
 

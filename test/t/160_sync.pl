@@ -9,7 +9,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $api = MixpeekTest::Server->new(enrich => 'never');
-my $node;
+my ($node, $began);
 
 sub sql
 {
@@ -355,6 +355,27 @@ is(pids(), $pids, '... and does not end the worker');
 sql('DROP TRIGGER refuse ON mixpeek.documents');
 is(sql("SELECT mixpeek.wait('1 min')") . sql("SELECT state FROM mixpeek.documents WHERE key = '21'"), 'tfailed', '... until it can');
 is($api->stats->{duplicates}, 0, 'nothing was doubled');
+is(sql($lock), '1', 'after all these errors the worker still has its lock');
+
+# Many keys that are due at one moment.
+sql(q{
+	CREATE TABLE many (id int PRIMARY KEY);
+	SELECT mixpeek.mirror('many', 'many');
+	INSERT INTO many SELECT generate_series(1, 1800);
+	SELECT mixpeek.wait();
+	UPDATE mixpeek.documents SET state = 'pending', next_attempt_at = now() + '100 s' WHERE relation = 'many'::regclass;
+});
+is(sql("SELECT mixpeek.wait('1.5s')"), 'f', 'wait() for many pending keys gives up in time');
+$began = time();
+unlike(messages('CALL mixpeek.sync()'), qr/WARNING/, 'sync() does not wait for them');
+cmp_ok(time() - $began, '<', 20, '... for long');
+sql('INSERT INTO t VALUES (100)');
+wait_for('others', sub { documents('t') =~ / 100 / });
+$session = background('SELECT mixpeek.wait()');
+wait_for('it', sub { sql($waits) eq '1' });
+sql("UPDATE mixpeek.documents SET next_attempt_at = now() WHERE relation = 'many'::regclass; CALL mixpeek.sync()");
+is(finish($session), "t\n", 'and then wait() is true');
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'many'::regclass AND state = 'mirrored'"), '1800', '... when none of them is pending');
 
 # Nobody's error: it goes on within 10 s of the end of it.
 sql(q{
@@ -366,7 +387,7 @@ sql(q{
 $node->wait_for_log(qr/mixpeek_docs: the worker goes on after an error in 2 s: no space left, says a trigger/);
 is(messages("SELECT mixpeek.wait('0.1s')"), "f\n", 'wait() while the disk is full');
 sql('DROP TRIGGER refuse ON mixpeek.documents');
-my $began = time();
+$began = time();
 is(sql("SELECT mixpeek.wait('1 min')"), 't', 'D16: an error of the whole server is over when it is over');
 cmp_ok(time() - $began, '<', 12, '... some seconds later at most');
 is(pids(), $pids, '... in the same worker');
