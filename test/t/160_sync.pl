@@ -176,22 +176,25 @@ is(documents('t'), '1 2 3 4 5', '... without doubles');
 is($api->stats->{duplicates}, 0, '... at the API');
 
 # No place for a worker.
-$api->faults({ kind => 'delay', ms => 1500, when => 'before' });
+wait_for('earlier requests', sub { $api->stats->{in_flight} == 0 });
+$api->faults({ kind => 'delay', ms => 5000, when => 'before' });
+sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '30')");
 sql('INSERT INTO t VALUES (6)');
 sql('CREATE DATABASE other');
 sql('CREATE DATABASE third');
 $node->safe_psql($_, 'CREATE EXTENSION mixpeek_docs') foreach qw(other third);
-create_server($node, 'mixpeek', $api, database => 'other');
+create_server($node, 'mixpeek', $api, database => 'other', request_timeout => 30);
 $node->safe_psql('other', "CREATE TABLE o (id int PRIMARY KEY); SELECT mixpeek.mirror('o', 'other'); INSERT INTO o VALUES (1)");
 @sessions = (background('CALL mixpeek.sync()'), undef);
 $sessions[1] = { out => '', err => '' };
 $sessions[1]{process} = IPC::Run::start([ $node->installed_command('psql'), qw(-X -q -A -t -d), $node->connstr('other'), '-c', 'CALL mixpeek.sync()' ],
 	'<', \undef, '>', \$sessions[1]{out}, '2>', \$sessions[1]{err});
-wait_for('both requests', sub { $api->stats->{in_flight} >= 2 });
+wait_for('both requests', sub { $api->stats->{in_flight} == 2 && sql($workers) eq '2' });
 my ($rc, $out, $err) = $node->psql('third', "\\set VERBOSITY verbose\nCALL mixpeek.sync()");
 like($err, qr/53400: no background worker can be started.*max_worker_processes/s, 'where there is no place for a worker, sync() says so');
 is(finish($sessions[0]) . finish($sessions[1]), '', '... and the others go on');
 $api->faults();
+sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '3')");
 sql('DROP DATABASE third');
 sql('DROP DATABASE other');
 pass('a database can be dropped when sync() has returned');
