@@ -8,17 +8,19 @@
 #include "compat.h"
 
 #include "catalog/pg_class.h"
-#include "common/cryptohash.h"
 #include "common/hashfn.h"
-#include "common/sha2.h"
+#include "delegate.h"
 #include "document.h"
 #include "lib/stringinfo.h"
+#include "look.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
 #include "origin.h"
 #include "outbox.h"
 #include "recovery.h"
+#include "rendering.h"
+#include "rows.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -36,11 +38,6 @@
 /* Keys that one "look at every row" entry becomes at a time. */
 #define EXPANSION_CHUNK	1000
 
-/* Keys claimed at once at the most: meanwhile no answer is read. */
-#define CLAIM_MAX		256
-
-/* The API's store holds up to 16 MB a document. */
-#define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
 
 /*
  * The longest key that the primary key of mixpeek.documents has room for, with
@@ -50,18 +47,8 @@
 #define MAX_KEY_BYTES		2000
 #define LONG_KEY_SHOWN		200
 
-/* So many rows of a table may take mixpeek.read_timeout in one claim. */
-#define MAX_READ_TIMEOUTS	3
-
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
-
-/*
- * A walk past the keys of servers that have no room, to those of others, rests
- * so many times as long as it took, and so many seconds, before the next one.
- */
-#define PASS_BY_REST		30
-#define MIN_PASS_BY_REST	0.02
 
 static uint32
 hash_job_key(const void *key, Size keysize)
@@ -155,6 +142,8 @@ create_job(Worker *worker, Target *target, const char *key)
 	job->collection = MemoryContextStrdup(context, target->collection);
 	job->key = MemoryContextStrdup(context, key);
 	job->mirror = target->mirror;
+	if (job->mirror)
+		job->mirror->njobs++;
 	job->connection = target->connection;
 	job_key.relation = job->relation;
 	job_key.collection = job->collection;
@@ -170,29 +159,11 @@ create_job(Worker *worker, Target *target, const char *key)
 	return job;
 }
 
-static void
-forget_text(char **text, int *len)
-{
-	if (*text)
-		pfree(*text);
-	*text = NULL;
-	*len = 0;
-}
-
-static void
-forget_rendering(Job *job)
-{
-	if (job->wanted)
-		job->connection->bytes -= job->content_len + job->features_len;
-	forget_text(&job->content, &job->content_len);
-	forget_text(&job->features, &job->features_len);
-}
-
 /* What the job has taken of its server's room and of memory. */
 static void
 release_claim(Job *job)
 {
-	forget_rendering(job);
+	rendering_forget(job);
 	if (job->claims)
 		job->connection->claimed--;
 	job->claims = false;
@@ -205,6 +176,8 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
+	if (job->mirror)
+		job->mirror->njobs--;
 	release_claim(job);
 	leave_context(worker, job->context);
 }
@@ -212,179 +185,26 @@ worker_free_job(Worker *worker, Job *job)
 void
 worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 {
-	release_claim(job);	/* it may wait for long if somebody has locked the table */
 	job->outcome = outcome;
 	job->error = error ? MemoryContextStrdup(job->context, error) : NULL;
 	job->has_ended = true;
 	job->under_way = false;
+	if (!delegate_wants_write_back(job))
+	{
+		worker_settle_job(worker, job);
+		return;
+	}
+	rendering_forget(job);		/* but it still counts among its connection's, so that not too many wait */
+	dlist_push_tail(&worker->to_write, &job->node);
+}
+
+void
+worker_settle_job(Worker *worker, Job *job)
+{
+	release_claim(job);			/* it may wait for long if somebody has locked the table */
 	if (worker->nended++ == 0)
 		worker->ended_at = limits_now();
 	dlist_push_tail(&worker->ended, &job->node);
-}
-
-/*
- * Room
- */
-
-static int
-connection_room(Connection *connection)
-{
-	if (connection->server == NULL)
-		return connection->retry_at <= limits_now() || !connection->valid ? 1 : 0;
-	if (connection->bytes >= MAX_BYTES)
-		return 0;
-	return Min(limits_room(&connection->limits, limits_now(), connection->claimed),
-			   1 + (int) ((MAX_BYTES - connection->bytes) / connection->mean_bytes));
-}
-
-/* It has room, and is worth a claim: a transaction for a few keys costs as much as one for hundreds. */
-static bool
-wants_keys(Connection *connection)
-{
-	return connection_room(connection) > 0 &&
-		!(connection->server && limits_is_fed(&connection->limits, limits_now(), connection->claimed));
-}
-
-/* Of the connections known. */
-static int
-widest_room(Worker *worker)
-{
-	int			room = 0;
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		if (wants_keys(lfirst(lc)))
-			room = Max(room, connection_room(lfirst(lc)));
-	}
-	return Min(room, CLAIM_MAX);
-}
-
-static bool
-all_want_keys(const Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		if (!wants_keys(lfirst(lc)))
-			return false;
-	}
-	return true;
-}
-
-/*
- * The walk may go on; past the keys of servers that want none it goes only now and
- * then, and not if the last time showed that there are no others.
- */
-static bool
-may_walk(const Worker *worker)
-{
-	return all_want_keys(worker) ||
-		(!worker->passed_all && limits_now() >= worker->pass_by_at);
-}
-
-bool
-worker_is_due(const Worker *worker)
-{
-	return worker->next_due == -1 ||
-		(worker->next_due != 0 && worker->next_due <= GetCurrentTimestamp());
-}
-
-/* Keys whose time has come are read even without room, to know whom they wait for; but then only now and then. */
-static bool
-may_read_due(const Worker *worker)
-{
-	return worker_is_due(worker) && (all_want_keys(worker) || limits_now() >= worker->pass_due_by_at);
-}
-
-bool
-worker_is_paused(const Worker *worker)
-{
-	return worker->copy_of || !mixpeek_enabled || worker->closing || worker->purpose == WORKER_LOOKS;
-}
-
-bool
-worker_may_claim(Worker *worker)
-{
-	if (worker_is_paused(worker))
-		return false;
-	return (worker->look && may_walk(worker)) || may_read_due(worker);
-}
-
-static void
-walk_again(Worker *worker)
-{
-	worker->look_again = worker->look_again ||
-		ItemPointerGetOffsetNumberNoCheck(&worker->position) != 0;
-	worker->look = true;
-	worker->next_due = -1;
-}
-
-void
-worker_look(Worker *worker)
-{
-	worker->passed_all = false;
-	walk_again(worker);
-}
-
-void
-worker_look_excluded(Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-
-		if (!connection->excluded || !wants_keys(connection))
-			continue;
-		connection->excluded = false;
-		walk_again(worker);
-		worker->passed_all = worker->passed_all && all_want_keys(worker);
-	}
-}
-
-/* False where the target's server is busy, down or unusable just now. */
-static bool
-has_room_for(Target *target)
-{
-	if (target->connection == NULL || connection_room(target->connection) > 0)
-		return true;
-	target->connection->excluded = true;
-	return false;
-}
-
-/* Mirrors whose server takes nothing now, whose table is locked, or (all) that is down: their keys stay where they are. */
-typedef struct Exclusions
-{
-	int			n;
-	Oid		   *relations;
-	char	  **collections;
-} Exclusions;
-
-static void
-collect_exclusions(Worker *worker, bool all_down, Exclusions *exclusions)
-{
-	int			max = list_length(worker->targets->targets);
-	ListCell   *lc;
-
-	exclusions->n = 0;
-	exclusions->relations = palloc(sizeof(Oid) * (max + 1));
-	exclusions->collections = palloc(sizeof(char *) * (max + 1));
-	foreach(lc, worker->targets->targets)
-	{
-		Target	   *target = lfirst(lc);
-		bool		wanted = target->connection == NULL || wants_keys(target->connection);
-
-		if (!wanted)
-			target->connection->excluded = true;
-		if (target->blocked_until <= limits_now() && wanted && !recovery_is_aside(worker, target->relation) &&
-			!(all_down && target->connection && target->connection->limits.down))
-			continue;
-		exclusions->relations[exclusions->n] = target->relation;
-		exclusions->collections[exclusions->n++] = target->collection;
-	}
 }
 
 /*
@@ -397,19 +217,9 @@ typedef struct Claim
 	List	   *jobs;			/* new ones */
 	List	   *taken;			/* outbox entries to remove */
 	List	   *expanded;		/* those of them that said "all", from the start */
-	bool		excluded;		/* a due key of a mirror that would be among the exclusions now */
-	bool		more_due;		/* than were read */
+	List	   *due_of_down;	/* keys that are due, of servers that are down */
+	int			nonsense;		/* entries that mean nothing */
 } Claim;
-
-/* The walk passes an entry by: it is looked at again so many seconds later. */
-static void
-skip_until(Worker *worker, double delay)
-{
-	double		until = limits_now() + delay;
-
-	if (worker->skipped_until == 0 || until < worker->skipped_until)
-		worker->skipped_until = until;
-}
 
 /* The key itself, or what stands for one that is too long. */
 static const char *
@@ -434,7 +244,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	Job		   *job = find_job(worker, relation, collection, key);
 	Target	   *target;
 
-	if (job && list_member_ptr(claim->jobs, job))
+	if (job && !job->read && list_member_ptr(claim->jobs, job))
 		return job;
 	if (job && !WEAKENED(WEAKEN_IN_FLIGHT_GUARD))
 	{
@@ -443,18 +253,12 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	}
 	worker->working_on = relation;
 	if (recovery_is_aside(worker, relation))
-	{
-		claim->excluded = true;
 		return NULL;
-	}
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
-		skip_until(worker, LOCK_DELAY);
-	if (target->blocked_until > 0 || !has_room_for(target))
-	{
-		claim->excluded = true;
+		look_later(worker, LOCK_DELAY);
+	if (target->blocked_until > 0 || !look_has_room(target) || !delegate_is_served(worker, target))
 		return NULL;
-	}
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
@@ -478,16 +282,48 @@ scan_keys(void *arg)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
 	else if (expansion->target->mirror)
-		expansion->keys = mirror_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
+		expansion->keys = rows_scan_keys(expansion->target->mirror, entry->key, EXPANSION_CHUNK);
 }
 
-static bool
-expand(Claim *claim, const OutboxEntry *entry)
+void
+worker_cannot_list(Worker *worker, Target *target, const char *problem)
 {
-	Expansion	expansion = {0};
-	char	  **keys;
+	ereport(LOG,
+			(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
+					target->relation, problem)));
+	target->blocked_until = limits_now() + PROBLEM_DELAY;
+	look_later(worker, PROBLEM_DELAY);
+}
+
+/* The keys that an entry stands for next become entries, and its place moves on. */
+static void
+put_expansion(Claim *claim, OutboxEntry *entry, List *listed)
+{
+	char	  **keys = palloc(sizeof(char *) * (list_length(listed) + 1));
 	int			n = 0;
 	ListCell   *lc;
+
+	foreach(lc, listed)
+		keys[n++] = lfirst(lc);
+	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n, &claim->worker->walk.news);
+	if (n == EXPANSION_CHUNK)
+		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1,
+				   &claim->worker->walk.news);
+	if (entry->key == NULL)
+	{
+		outbox_remove_expansions(entry);
+		claim->expanded = lappend(claim->expanded, entry);
+	}
+	claim->taken = lappend(claim->taken, entry);
+	claim->worker->moves++;
+	claim->worker->look = true;
+}
+
+/* False if the entry is left for later. */
+static bool
+expand(Claim *claim, OutboxEntry *entry)
+{
+	Expansion	expansion = {0};
 	Target	   *target;
 	char	   *problem;
 
@@ -497,30 +333,28 @@ expand(Claim *claim, const OutboxEntry *entry)
 	target = targets_get(claim->worker->targets, entry->relation, entry->collection);
 	if (target->blocked_until > 0)
 	{
-		skip_until(claim->worker, LOCK_DELAY);
+		look_later(claim->worker, LOCK_DELAY);
+		return false;
+	}
+	if (entry->operation == OUTBOX_ALL_ROWS && target->mirror && !target->mirror->native)
+	{
+		if (target->mirror->problem)
+			worker_cannot_list(claim->worker, target, target->mirror->problem);
+		else if (delegate_is_served(claim->worker, target))
+		{
+			delegate_scan(claim->worker, target, entry, EXPANSION_CHUNK);
+			return true;
+		}
 		return false;
 	}
 	expansion.target = target;
 	expansion.entry = entry;
-	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout);
+	problem = guard_call_within(scan_keys, &expansion, mixpeek_read_timeout, NULL);
 	if (problem)
-	{
-		ereport(LOG,
-				(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
-						entry->relation, problem)));
-		target->blocked_until = limits_now() + PROBLEM_DELAY;
-		skip_until(claim->worker, PROBLEM_DELAY);
-		return false;
-	}
-	keys = palloc(sizeof(char *) * (list_length(expansion.keys) + 1));
-	foreach(lc, expansion.keys)
-		keys[n++] = lfirst(lc);
-	outbox_put(entry->relation, OUTBOX_LOOK, entry->collection, keys, n);
-	if (n == EXPANSION_CHUNK)
-		outbox_put(entry->relation, entry->operation, entry->collection, &keys[n - 1], 1);
-	claim->worker->moves++;
-	worker_look(claim->worker);
-	return true;
+		worker_cannot_list(claim->worker, target, problem);
+	else
+		put_expansion(claim, entry, expansion.keys);
+	return problem == NULL;
 }
 
 /* An expansion from the start stands for all others that wait. */
@@ -541,35 +375,46 @@ is_expanded(const Claim *claim, const OutboxEntry *entry)
 	return false;
 }
 
-static void
+static bool
 take_expansion(Claim *claim, OutboxEntry *entry)
 {
 	if (!is_expanded(claim, entry))
-	{
-		if (!expand(claim, entry))
-			return;
-		if (entry->key == NULL)
-		{
-			outbox_remove_expansions(entry);
-			claim->expanded = lappend(claim->expanded, entry);
-		}
-	}
+		return expand(claim, entry);
 	claim->taken = lappend(claim->taken, entry);
+	return true;
 }
 
-static void
+/* Nobody but a superuser's hand can have put it in. */
+static bool
+is_nonsense(const OutboxEntry *entry)
+{
+	static const char operations[] = {
+		OUTBOX_INSERT, OUTBOX_UPDATE, OUTBOX_DELETE, OUTBOX_LOOK, OUTBOX_REFRESH,
+		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED
+	};
+	bool		all = entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED;
+
+	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
+		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !all);
+}
+
+/* False if the entry is left for later. */
+static bool
 take_entry(Claim *claim, OutboxEntry *entry)
 {
 	Job		   *job;
 
-	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
+	if (is_nonsense(entry))
 	{
-		take_expansion(claim, entry);
-		return;
+		claim->nonsense++;
+		claim->taken = lappend(claim->taken, entry);
+		return true;
 	}
+	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
+		return take_expansion(claim, entry);
 	job = claim_key(claim, entry->relation, entry->collection, storable_key(entry->key));
 	if (job == NULL)
-		return;
+		return false;
 	if (strlen(entry->key) > MAX_KEY_BYTES)
 	{
 		job->long_key = strlen(entry->key);
@@ -584,81 +429,97 @@ take_entry(Claim *claim, OutboxEntry *entry)
 		job->dirty = true;
 		job->refresh = false;
 	}
-	claim->taken = lappend(claim->taken, entry);
+	job->entries = lappend(job->entries, entry);
+	return true;
 }
 
-/* Until when no more keys are passed by. */
-static double
-rest_after_passing(double started)
-{
-	double		now = limits_now();
-
-	return now + Max((now - started) * PASS_BY_REST, MIN_PASS_BY_REST);
-}
-
-/* One pass goes from the outbox's start to its end, a claim at a time. */
+/* An entry is left where it is: since its key is under way, or since its mirror takes none just now. */
 static void
-take_outbox(Claim *claim, int limit, const Exclusions *exclusions)
+leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	Worker	   *worker = claim->worker;
-	double		started = limits_now();
-	List	   *entries;
+	bool		busy = entry->key && find_job(worker, entry->relation, entry->collection, storable_key(entry->key));
+
+	walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
+}
+
+void
+worker_leave_job(Worker *worker, Job *job)
+{
 	ListCell   *lc;
 
-	if (!may_walk(worker))
-		return;
-	entries = outbox_read(&worker->position, limit, exclusions->n,
-						  exclusions->relations, exclusions->collections);
-	if (list_length(entries) < limit)
+	foreach(lc, job->entries)
 	{
-		ItemPointerSet(&worker->position, 0, 0);
-		worker->look = worker->look_again;
-		worker->look_again = false;
+		OutboxEntry *entry = lfirst(lc);
+
+		walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), false);
 	}
-	if (exclusions->n > 0)
-	{
-		worker->passed_all = list_length(entries) < limit;
-		worker->pass_by_at = worker->passed_all ? rest_after_passing(started) : 0;
-	}
-	foreach(lc, entries)
-		take_entry(claim, lfirst(lc));
+	if (job->due)
+		walk_leave_due(worker, job->relation, job->collection, job->due);
+	worker_free_job(worker, job);
 }
 
-/*
- * One pass goes through the keys that are due in the order of their times: those that
- * were taken have left dead entries in the index.
- */
 static void
-take_due(Claim *claim, int limit, const Exclusions *exclusions)
+take_outbox(Claim *claim, int limit)
+{
+	ListCell   *lc;
+
+	foreach(lc, walk_read(claim->worker, limit))
+	{
+		OutboxEntry *entry = lfirst(lc);
+
+		if (!take_entry(claim, entry))
+			leave_entry(claim->worker, entry);
+	}
+	walk_end(claim->worker, worker_wants_keys(claim->worker));
+	if (claim->nonsense > 0)
+		ereport(LOG,
+				(errmsg("mixpeek_docs: %d entries of mixpeek.outbox that mean nothing were removed",
+						claim->nonsense)));
+}
+
+/* A key that is due; where it cannot be taken, it is looked at again when that has changed. */
+static void
+take_due_key(Claim *claim, const DueKey *key)
 {
 	Worker	   *worker = claim->worker;
-	double		started = limits_now();
-	TimestampTz from = worker->due_position;
+	Job		   *job;
+
+	if (list_length(claim->jobs) >= CLAIM_MAX)
+		worker->next_due = -1;
+	else if (!walk_excludes(worker, key->relation, key->collection) &&
+			 (job = claim_key(claim, key->relation, key->collection, key->key)) != NULL)
+	{
+		job->due = key->due;
+		return;
+	}
+	if (find_job(worker, key->relation, key->collection, key->key))
+		worker->walk.busy_due = Min(worker->walk.busy_due, key->due);
+	else
+		walk_leave_due(worker, key->relation, key->collection, key->due);
+}
+
+static void
+take_due(Claim *claim, int limit)
+{
+	Worker	   *worker = claim->worker;
+	double		began = limits_now();
 	List	   *due;
 	ListCell   *lc;
 
 	if (limit == 0)
 		return;
-	due = document_read_due(&worker->due_position, limit, exclusions->n,
-							exclusions->relations, exclusions->collections);
-	if (exclusions->n > 0)
-	{
-		worker->due_position = from;
-		worker->pass_due_by_at = rest_after_passing(started);
-	}
-	claim->excluded = false;
+	due = look_read_due(worker, limit);
 	foreach(lc, due)
 	{
 		DueKey	   *key = lfirst(lc);
 
-		(void) claim_key(claim, key->relation, key->collection, key->key);
+		if (walk_is_down(worker, key->relation, key->collection))
+			claim->due_of_down = lappend(claim->due_of_down, key);
+		else
+			take_due_key(claim, key);
 	}
-	/* others may stand behind those that were read, or that must wait, or before where the pass began */
-	if (list_length(due) == limit ? claim->jobs != NIL || claim->excluded : from != worker->due_position)
-		worker->next_due = -1;
-	else if (!claim->more_due)
-		worker->next_due = document_next_due();
-	claim->more_due = list_length(due) == limit;
+	if (due != NIL && claim->jobs == NIL && claim->due_of_down == NIL)
+		look_rest_due(worker, began);
 }
 
 /*
@@ -676,161 +537,103 @@ to_utf8(Job *job, const char *text, int len, int *utf8_len)
 	return memcpy(MemoryContextAlloc(job->context, *utf8_len + 1), utf8, *utf8_len + 1);
 }
 
-static void
-hash_text(pg_cryptohash_ctx *hasher, const char *text, int len, ContentHash *hash)
+/* The rows of a mirror that are read here. */
+typedef struct Rows
 {
-	if (pg_cryptohash_init(hasher) < 0 ||
-		pg_cryptohash_update(hasher, (const uint8 *) text, len) < 0 ||
-		pg_cryptohash_final(hasher, hash->bytes, HASH_LENGTH) < 0)
-		elog(ERROR, "could not compute SHA-256 hash");
-	hash->known = true;
-}
-
-typedef struct ReadCall
-{
-	Worker	   *worker;
-	Mirror	   *mirror;
-	char	  **keys;
-	int			nkeys;
-	pg_cryptohash_ctx *hasher;	/* one for all rows */
-} ReadCall;
-
-/* Called for each row that a mirror's query finds, within the guard. */
-static void
-render_row(void *arg, const char *key, const TemplateRow *found)
-{
-	ReadCall   *call = arg;
-	const Mirror *mirror = call->mirror;
-	Job		   *job = find_job(call->worker, mirror->relation, mirror->arguments.collection, key);
-	TemplateRow row = *found;
-	StringInfoData content;
-	StringInfoData features;
-
-	if (job == NULL || job->wanted)
-		return;					/* an equal key with another text */
-	if (job->marker)
-		row.marker = job->marker;
-	initStringInfo(&content);
-	initStringInfo(&features);
-	template_render(job->mirror->template, &row, &content, &features);
-	if (content.len + features.len > MAX_DOCUMENT_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the document has %d bytes, more than the API stores (%d)",
-						content.len + features.len, MAX_DOCUMENT_BYTES)));
-	job->content = to_utf8(job, content.data, content.len, &job->content_len);
-	if (job->mirror->template->has_features)
-		job->features = to_utf8(job, features.data, features.len, &job->features_len);
-	hash_text(call->hasher, job->content, job->content_len, &job->content_hash);
-	if (job->features_len > 0)
-		hash_text(call->hasher, job->features, job->features_len, &job->features_hash);
-	else
-		job->features_hash = NO_HASH;
-	job->wanted = true;
-	job->connection->bytes += job->content_len + job->features_len;
-	job->connection->mean_bytes +=
-		(job->content_len + job->features_len - job->connection->mean_bytes) / 10;
-}
+	int			n;
+	Job		  **jobs;
+} Rows;
 
 static void
-read_rows(void *arg)
+take_row(void *arg, int i, const RenderedRow *row)
 {
-	ReadCall   *call = arg;
+	Job		   *job = ((Rows *) arg)->jobs[i];
 
-	call->hasher = pg_cryptohash_create(PG_SHA256);
-	mirror_read_rows(call->mirror, call->keys, call->nkeys, render_row, call);
-	pg_cryptohash_free(call->hasher);
+	rendering_begin(job, row->content_len, row->features ? row->features_len : -1);
+	memcpy(job->content, row->content, row->content_len);
+	if (row->features)
+		memcpy(job->features, row->features, row->features_len);
+	rendering_end(job);
 }
 
-typedef struct KeyCall
-{
-	Mirror	   *mirror;
-	char	   *key;
-} KeyCall;
-
-static void
-parse_key(void *arg)
-{
-	KeyCall    *call = arg;
-
-	mirror_check_key(call->mirror, call->key);
-}
-
-/* A key of which the table's present key columns can hold none: there is no such row. */
+/* What became of a job's row; false if the job was left, as there is no room for its bytes. */
 static bool
-has_no_row(Mirror *mirror, char *key)
+take_row_end(Worker *worker, Job *job, RowEnd end, const char *problem)
 {
-	KeyCall		call = {mirror, key};
-	int			sqlstate;
-
-	return guard_call_sqlstate(parse_key, &call, &sqlstate) != NULL &&
-		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION;
+	if (end != ROW_FOUND)
+	{
+		rendering_forget(job);
+		job->wanted = false;
+	}
+	if (end == ROW_FAILED)
+		job->error = MemoryContextStrdup(job->context, problem);
+	job->put_off = end == ROW_PUT_OFF;
+	if (end != ROW_LEFT)
+		return true;
+	job->connection->full = job->connection->excluded = true;
+	worker_leave_job(worker, job);
+	return false;
 }
 
-static void
-unread(Job *job)
-{
-	forget_rendering(job);
-	job->wanted = false;
-}
-
-/*
- * Reads the rows of jobs, all of one mirror: together, and where that fails
- * one by one, so that a row that cannot be rendered fails alone.  Where rows take
- * so long that other tables would wait for them, some are left for later.
- */
-static void
+/* Reads the rows of some jobs, all of one mirror; returns those that were not left. */
+static List *
 read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 {
-	ReadCall	call = {worker, mirror, palloc(sizeof(char *) * list_length(jobs)), 0, NULL};
-	double		give_up_at;
+	Reading		reading = {.mirror = mirror, .take_row = take_row};
+	Rows		rows = {0, palloc(sizeof(Job *) * list_length(jobs))};
+	Connection *connection = ((Job *) linitial(jobs))->connection;
+	List	   *read = NIL;
 	ListCell   *lc;
 
 	worker->working_on = mirror->relation;
-	foreach(lc, jobs)
-		call.keys[call.nkeys++] = ((Job *) lfirst(lc))->key;
-	if (guard_call_within(read_rows, &call, mixpeek_read_timeout) == NULL)
-		return;
-	give_up_at = limits_now() + MAX_READ_TIMEOUTS * mixpeek_read_timeout / 1000.0;
-	foreach(lc, jobs)			/* what it had rendered is rendered again, row by row */
-		unread(lfirst(lc));
+	reading.keys = palloc0(sizeof(ReadKey) * list_length(jobs));
+	reading.arg = &rows;
+	reading.room = rendering_room(connection);
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
-		char	   *problem;
 
-		call.keys = &job->key;
-		call.nkeys = 1;
-		job->put_off = limits_now() >= give_up_at;
-		if (job->put_off)
-			continue;
-		problem = guard_call_within(read_rows, &call, mixpeek_read_timeout);
-		if (problem)
-		{
-			unread(job);
-			if (!has_no_row(mirror, job->key))
-				job->error = MemoryContextStrdup(job->context, problem);
-		}
+		reading.keys[rows.n].key = job->key;
+		reading.keys[rows.n].marker = job->marker;
+		rows.jobs[rows.n++] = job;
 	}
+	reading.nkeys = rows.n;
+	reading_run(&reading);
+	for (int i = 0; i < rows.n; i++)
+	{
+		if (take_row_end(worker, rows.jobs[i], reading.keys[i].end, reading.keys[i].problem))
+			read = lappend(read, rows.jobs[i]);
+	}
+	return read;
 }
 
-static bool
-needs_row(const Job *job)
+bool
+worker_needs_row(const Job *job)
 {
 	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0;
 }
 
-static void
+static bool
+is_read_here(const Job *job)
+{
+	return worker_needs_row(job) && !job->read;
+}
+
+/* Reads the rows of all jobs that need one and have none; returns the jobs that were not left. */
+static List *
 read_all(Worker *worker, List *jobs)
 {
 	List	   *mirrors = NIL;
+	List	   *others = NIL;
 	ListCell   *lc;
 	ListCell   *lc2;
 
 	foreach(lc, jobs)
 	{
-		if (needs_row(lfirst(lc)))
+		if (is_read_here(lfirst(lc)))
 			mirrors = list_append_unique_ptr(mirrors, ((Job *) lfirst(lc))->mirror);
+		else
+			others = lappend(others, lfirst(lc));
 	}
 	foreach(lc, mirrors)
 	{
@@ -838,11 +641,78 @@ read_all(Worker *worker, List *jobs)
 
 		foreach(lc2, jobs)
 		{
-			if (needs_row(lfirst(lc2)) && ((Job *) lfirst(lc2))->mirror == lfirst(lc))
+			if (is_read_here(lfirst(lc2)) && ((Job *) lfirst(lc2))->mirror == lfirst(lc))
 				group = lappend(group, lfirst(lc2));
 		}
-		read_mirror(worker, lfirst(lc), group);
+		others = list_concat(others, read_mirror(worker, lfirst(lc), group));
 	}
+	return others;
+}
+
+/*
+ * What agents have read
+ */
+
+static void
+reset_stored(Job *job)
+{
+	job->stored = job->taken_for_new = job->in_doubt = false;
+	ItemPointerSetInvalid(&job->line);
+	job->document_id = NULL;
+	job->told_content.known = job->told_features.known = false;
+	job->intent_content.known = job->intent_features.known = false;
+	job->attempts = job->looks = 0;
+	job->server = NULL;
+	job->marker = NULL;
+	job->next_attempt_at = 0;
+	job->state = NULL;
+}
+
+/* What is stored of the key is fetched again. */
+static void
+take_read_job(void *arg, Job *job, RowEnd end, const char *problem)
+{
+	Claim	   *claim = arg;
+
+	job->read = true;
+	job->read_marker = job->marker;
+	reset_stored(job);
+	if (take_row_end(claim->worker, job, end, problem))
+		claim->jobs = lappend(claim->jobs, job);
+}
+
+static void
+take_scanned(void *arg, OutboxEntry *entry, List *keys)
+{
+	put_expansion(arg, entry, keys);
+}
+
+static const char *
+marker_of(Job *job, const char *stored)
+{
+	return stored ? stored : psprintf("%s%s", job->mirror->marker_prefix, job->key);
+}
+
+/* What was stored of a key when its row was handed to an agent may have changed: then it is looked at again. */
+static List *
+drop_outdated(Worker *worker, List *jobs)
+{
+	List	   *kept = NIL;
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+	{
+		Job		   *job = lfirst(lc);
+
+		if (!job->read || strcmp(marker_of(job, job->marker), marker_of(job, job->read_marker)) == 0)
+		{
+			kept = lappend(kept, job);
+			continue;
+		}
+		worker_free_job(worker, job);
+		worker_look(worker);
+	}
+	return kept;
 }
 
 /*
@@ -863,7 +733,7 @@ fetch_known(List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		job->taken_for_new = job->inserted && needs_row(job);
+		job->taken_for_new = job->inserted && worker_needs_row(job);
 		if (!job->taken_for_new)
 			known = lappend(known, job);
 	}
@@ -898,13 +768,14 @@ look_at_known(Worker *worker, Job *job)
 {
 	bool		seen = job->taken_for_new;	/* by now, most likely */
 
-	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1);
+	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1,
+			   seen ? &worker->walk.news : &worker->walk.later);
 	worker->moves++;
 	worker_free_job(worker, job);
 	if (seen)
-		worker_look(worker);
+		worker->look = true;
 	else
-		skip_until(worker, LOCK_DELAY);
+		look_later(worker, LOCK_DELAY);
 }
 
 /*
@@ -1114,28 +985,8 @@ recover(Worker *worker)
 		else
 		{
 			worker->unrecovered = true;
-			skip_until(worker, LOCK_DELAY);
+			look_later(worker, LOCK_DELAY);
 		}
-	}
-}
-
-/* A server that could not be used and is another now: its keys have waited for that. */
-static void
-retry_changed_servers(Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-
-		if (connection->valid || (connection->server && !connection->limits.down))
-			continue;
-		if (targets_connection(worker->targets, connection->name, connection->owner)->server == NULL)
-			continue;
-		document_hurry(connection->name, connection->owner);
-		worker->moves++;
-		worker_look(worker);
 	}
 }
 
@@ -1183,7 +1034,7 @@ may_touch_documents(Worker *worker)
 static int
 half_for_due(Worker *worker, int limit)
 {
-	if (!worker->look)
+	if (walk_delay(worker, limits_now()) != 0)
 		return limit;
 	worker->due_first = !worker->due_first;
 	return (limit + worker->due_first) / 2;
@@ -1201,36 +1052,36 @@ void
 worker_claim(Worker *worker)
 {
 	Claim		claim = {worker};
-	Exclusions	no_room;
-	Exclusions	not_up;
-	bool		due = may_read_due(worker);
+	bool		due = look_may_read_due(worker);
 	List	   *intended = NIL;
 	List	   *refreshed = NIL;
 	List	   *queued = NIL;
 	ListCell   *lc;
 	int			limit;
+	bool		answers;
 
 	shmem_expect_changes();		/* what is committed from here on may not be seen */
 	if (!may_touch_documents(worker))
 		return;
 	if (worker->unrecovered)
 		recover(worker);
-	retry_changed_servers(worker);
-	limit = widest_room(worker);
+	look_reload(worker);
+	look_exclude(worker);
+	answers = delegate_has_answers(worker);
+	delegate_take_answers(worker, take_read_job, take_scanned, &claim);
+	limit = look_widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
 	if (worker->careful_claims > 0)
 		limit = 1;
-	collect_exclusions(worker, false, &no_room);
-	collect_exclusions(worker, true, &not_up);
 	if (due)
-		take_due(&claim, half_for_due(worker, limit), &not_up);
-	if (worker->look && list_length(claim.jobs) < limit)
-		take_outbox(&claim, limit - list_length(claim.jobs), &no_room);
+		take_due(&claim, half_for_due(worker, limit));
+	if (list_length(claim.jobs) < limit)
+		take_outbox(&claim, limit - list_length(claim.jobs));
 
-	/* a server may be down for what is due: other keys come first to find out, but there need not be any */
-	if (due && not_up.n > no_room.n)
-		take_due(&claim, Max(1, limit - list_length(claim.jobs)), &no_room);
+	/* whether a server is up again: other keys of it come first to find out, but there need not be any */
+	foreach(lc, claim.due_of_down)
+		take_due_key(&claim, lfirst(lc));
 
 	works_on_many(worker);
 	fetch_known(claim.jobs);
@@ -1241,9 +1092,13 @@ worker_claim(Worker *worker)
 		if (!job->dirty && job->stored && strcmp(job->state, "mirrored") == 0)
 			job->refresh = true;
 	}
-	read_all(worker, claim.jobs);
+	claim.jobs = read_all(worker, delegate_reads(worker, claim.jobs));
 	works_on_many(worker);
+	rendering_hash(claim.jobs);
 	fetch_unclear(claim.jobs);
+	claim.jobs = drop_outdated(worker, claim.jobs);
+	foreach(lc, claim.jobs)
+		claim.taken = list_concat(claim.taken, ((Job *) lfirst(lc))->entries);
 	foreach(lc, claim.jobs)
 	{
 		Job		   *job = lfirst(lc);
@@ -1260,8 +1115,15 @@ worker_claim(Worker *worker)
 	}
 	works_on_many(worker);
 	document_intend(intended);
+	worker->intends = intended != NIL;
 	document_postpone(refreshed);
 	outbox_remove(claim.taken);
+	delegate_forget_answers(worker);
+	if (answers && worker->skipped)
+	{
+		worker->skipped = false;
+		worker_look_busy(worker);
+	}
 	foreach(lc, queued)
 	{
 		Job		   *job = lfirst(lc);

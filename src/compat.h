@@ -25,8 +25,17 @@
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_HAS_VIRTUAL_COLUMNS(desc) \
 	((desc)->constr != NULL && (desc)->constr->has_generated_virtual)
+#define COMPAT_IS_VIRTUAL_COLUMN(att) ((att)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 #else
 #define COMPAT_HAS_VIRTUAL_COLUMNS(desc) false
+#define COMPAT_IS_VIRTUAL_COLUMN(att) false
+#endif
+
+/* 15: what initdb makes first is nobody's to change, as in 14, and the limit has a name for that. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_FIRST_UNPINNED_OID	FirstUnpinnedObjectId
+#else
+#define COMPAT_FIRST_UNPINNED_OID	FirstBootstrapObjectId
 #endif
 
 /* 17: a stronger lock can be asked for, too. */
@@ -70,8 +79,11 @@
 #define COMPAT_OWNS_EXTENSION(oid, roleid)	pg_extension_ownercheck(oid, roleid)
 #endif
 
-/* 18: an insert into a table that has a TOAST table asserts that there is a snapshot, needed or not. */
-#if PG_VERSION_NUM >= 180000 && defined(USE_ASSERT_CHECKING)
+/*
+ * An insert into a table that has a TOAST table asserts that there is a snapshot, needed or not.  That is
+ * new in 18, and came to earlier branches in minor versions (15.18, 16.14, 17.10): the headers do not tell.
+ */
+#ifdef USE_ASSERT_CHECKING
 #define COMPAT_INSERT_WANTS_SNAPSHOT true
 #else
 #define COMPAT_INSERT_WANTS_SNAPSHOT false
@@ -107,6 +119,28 @@
 #include "storage/waiteventset.h"
 #endif
 
+/* glibc: large pieces of memory go back to the system at once, whatever was freed before. */
+#ifdef __GLIBC__
+#include <malloc.h>
+#define COMPAT_GIVE_MEMORY_BACK()	((void) mallopt(M_MMAP_THRESHOLD, 256 * 1024))
+#else
+#define COMPAT_GIVE_MEMORY_BACK()	((void) 0)
+#endif
+
+/* 18: pg_stat_activity's entry is made in three steps, of which the last one fills in the user. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_REPORT_USER() pgstat_bestart_final()
+#else
+#define COMPAT_REPORT_USER() pgstat_bestart()
+#endif
+
+/* 15: a message can wait for others before its reader is woken. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait, true)
+#else
+#define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait)
+#endif
+
 /* 17: sets belong to a resource owner; here they live as long as the session. */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(NULL, n)
@@ -118,7 +152,11 @@
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_SERVER_ACLCHECK(server, role) \
 	object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE)
+#define COMPAT_NAMESPACE_ACLCHECK(namespace, role) \
+	object_aclcheck(NamespaceRelationId, namespace, role, ACL_USAGE)
 #else
+#define COMPAT_NAMESPACE_ACLCHECK(namespace, role) \
+	pg_namespace_aclcheck(namespace, role, ACL_USAGE)
 #define COMPAT_SERVER_ACLCHECK(server, role) \
 	pg_foreign_server_aclcheck(server, role, ACL_USAGE)
 #endif

@@ -7,27 +7,77 @@
  */
 #include "compat.h"
 
+#include "access/relation.h"
 #include "connection.h"
 #include "document.h"
 #include "guard.h"
 #include "origin.h"
+#include "rows.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
-/* Seconds after which a server without mapping, grant or sense is looked at again. */
+/* Lines at a time that are looked at for keys that have waited for a change of their server. */
+#define HURRY_BATCH		1000
 
 /* Bodies are taken to be large until some were seen. */
 #define FIRST_MEAN_BYTES (1024.0 * 1024.0)
+
+/*
+ * Bytes of compiled mirrors that are kept, used or not.  With each go some kilobytes of
+ * PostgreSQL's own caches, which it does not empty by itself.
+ */
+#define MAX_MIRROR_BYTES	(32 * 1024 * 1024)
 
 /* There is one worker a process; invalidation callbacks cannot be removed. */
 static Targets *current_targets = NULL;
 static bool callbacks_registered = false;
 
+/* The targets of one relation. */
+typedef struct RelationEntry
+{
+	Oid			relation;		/* hash key */
+	List	   *targets;
+} RelationEntry;
+
+static void
+invalidate_list(List *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		target->valid = false;
+		target->blocked_until = 0;
+	}
+}
+
 static void
 invalidate_relation(Datum arg, Oid relation)
+{
+	RelationEntry *entry;
+
+	if (current_targets == NULL)
+		return;
+	if (relation == InvalidOid)
+	{
+		invalidate_list(current_targets->targets);
+		return;
+	}
+	entry = hash_search(current_targets->by_relation, &relation, HASH_FIND, NULL);
+	if (entry)
+		invalidate_list(entry->targets);
+}
+
+/* A schema's name is part of the tables' names, and its owner decides who may use it. */
+static void
+invalidate_namespace(Datum arg, int cacheid, uint32 hashvalue)
 {
 	ListCell   *lc;
 
@@ -35,12 +85,17 @@ invalidate_relation(Datum arg, Oid relation)
 	{
 		Target	   *target = lfirst(lc);
 
-		if (relation == InvalidOid || target->relation == relation)
-		{
+		if (target->mirror && (hashvalue == 0 || target->mirror->namespace_hash == hashvalue))
 			target->valid = false;
-			target->blocked_until = 0;
-		}
 	}
+}
+
+/* What an owner may read, and whether to_json() of an enum calls a cast: see rows.c. */
+static void
+invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (current_targets)
+		targets_invalidate(current_targets);
 }
 
 static void
@@ -50,6 +105,21 @@ invalidate_servers(Datum arg, int cacheid, uint32 hashvalue)
 
 	foreach(lc, current_targets ? current_targets->connections : NIL)
 		((Connection *) lfirst(lc))->valid = false;
+}
+
+static void
+register_callbacks(void)
+{
+	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_namespace, (Datum) 0);
+	CacheRegisterSyscacheCallback(CASTSOURCETARGET, invalidate_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_servers, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, invalidate_servers, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, invalidate_servers, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, invalidate_servers, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, invalidate_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, invalidate_servers, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, invalidate_all, (Datum) 0);
 }
 
 static void
@@ -64,23 +134,21 @@ targets_create(MemoryContext parent)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "mixpeek targets", ALLOCSET_DEFAULT_SIZES);
 	Targets    *targets = MemoryContextAllocZero(context, sizeof(Targets));
+	HASHCTL		ctl = {0};
 	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
 
 	targets->context = context;
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(RelationEntry);
+	ctl.hcxt = context;
+	targets->by_relation = hash_create("mixpeek targets", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	callback->func = forget_targets;
 	callback->arg = targets;
 	MemoryContextRegisterResetCallback(context, callback);
 	current_targets = targets;
 	if (!callbacks_registered)
-	{
-		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
-		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_servers, (Datum) 0);
-		CacheRegisterSyscacheCallback(USERMAPPINGOID, invalidate_servers, (Datum) 0);
-		CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, invalidate_servers, (Datum) 0);
-		CacheRegisterSyscacheCallback(AUTHOID, invalidate_servers, (Datum) 0);
-		CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, invalidate_servers, (Datum) 0);
-		callbacks_registered = true;
-	}
+		register_callbacks();
+	callbacks_registered = true;
 	return targets;
 }
 
@@ -104,6 +172,15 @@ same_limits(const MixpeekServer *a, const MixpeekServer *b)
 	return a->max_connections == b->max_connections &&
 		a->requests_per_minute == b->requests_per_minute &&
 		strcmp(a->base_url, b->base_url) == 0 && strcmp(a->api_key, b->api_key) == 0;
+}
+
+/* Keys have waited for the server to change, and now it has. */
+static void
+hurry(Connection *connection)
+{
+	connection->hurries = true;
+	connection->hurry_position = GetCurrentTimestamp();
+	connection->hurry_batch = HURRY_BATCH;
 }
 
 /* What is known of the server's limits outlives a reload that does not touch them. */
@@ -130,6 +207,8 @@ load_connection(Connection *connection, MemoryContext parent)
 	{
 		bool		same = old_server != NULL && same_limits(old_server, connection->server);
 
+		if (old_context && (!same || connection->limits.down))
+			hurry(connection);
 		limits_reload(&connection->limits, connection->server, same);
 		if (!same)
 		{
@@ -193,6 +272,37 @@ targets_connection(Targets *targets, const char *server, Oid owner)
 	return connection;
 }
 
+bool
+targets_have_changed(const Targets *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets->connections)
+	{
+		if (!((Connection *) lfirst(lc))->valid)
+			return true;
+	}
+	return false;
+}
+
+bool
+targets_reload(Targets *targets)
+{
+	bool		any = false;
+	ListCell   *lc;
+
+	foreach(lc, targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+
+		if (connection->valid)
+			continue;
+		load_connection(connection, targets->context);
+		any = true;
+	}
+	return any;
+}
+
 /*
  * Targets
  */
@@ -200,45 +310,108 @@ targets_connection(Targets *targets, const char *server, Oid owner)
 static Target *
 find_target(Targets *targets, Oid relation, const char *collection)
 {
-	MemoryContext old;
-	Target	   *target;
+	RelationEntry *entry = hash_search(targets->by_relation, &relation, HASH_FIND, NULL);
 	ListCell   *lc;
 
-	foreach(lc, targets->targets)
+	foreach(lc, entry ? entry->targets : NIL)
 	{
-		target = lfirst(lc);
-		if (target->relation == relation && strcmp(target->collection, collection) == 0)
+		Target	   *target = lfirst(lc);
+
+		if (strcmp(target->collection, collection) == 0)
 			return target;
 	}
-	old = MemoryContextSwitchTo(targets->context);
-	target = palloc0(sizeof(Target));
+	return NULL;
+}
+
+static Target *
+add_target(Targets *targets, Oid relation, const char *collection)
+{
+	MemoryContext old = MemoryContextSwitchTo(targets->context);
+	Target	   *target = palloc0(sizeof(Target));
+	RelationEntry *entry;
+	bool		found;
+
 	target->relation = relation;
 	target->collection = pstrdup(collection);
+	entry = hash_search(targets->by_relation, &relation, HASH_ENTER, &found);
+	if (!found)
+		entry->targets = NIL;
+	entry->targets = lappend(entry->targets, target);
 	targets->targets = lappend(targets->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
 }
 
 static void
-load_target(Targets *targets, Target *target)
+remove_target(Targets *targets, Target *target)
 {
-	if (target->mirror)			/* jobs may point to it; see targets_sweep() */
+	RelationEntry *entry = hash_search(targets->by_relation, &target->relation, HASH_FIND, NULL);
+
+	entry->targets = list_delete_ptr(entry->targets, target);
+	if (entry->targets == NIL)
+		(void) hash_search(targets->by_relation, &target->relation, HASH_REMOVE, NULL);
+	pfree(target->collection);
+	pfree(target);
+}
+
+/* The target has no mirror from here on; jobs may still point to the one that it had. */
+static void
+release_mirror(Targets *targets, Target *target)
+{
+	Mirror	   *mirror = target->mirror;
+
+	if (mirror == NULL)
+		return;
+	target->mirror = NULL;
+	target->loaded = false;
+	targets->mirror_bytes -= mirror->bytes;
+	if (mirror->njobs == 0)
+		mirror_free(mirror);
+	else
 	{
 		MemoryContext old = MemoryContextSwitchTo(targets->context);
 
-		targets->stale = lappend(targets->stale, target->mirror);
-		target->mirror = NULL;	/* should an error end this here */
+		targets->stale = lappend(targets->stale, mirror);
 		MemoryContextSwitchTo(old);
 	}
+}
+
+static void
+complete_mirror(Mirror *mirror)
+{
+	Relation	rel = relation_open(mirror->relation, NoLock);
+
+	mirror->native = rows_are_native(rel, mirror);
+	ereport(DEBUG1,
+			(errmsg("mixpeek_docs: rows of \"%s\" are read by %s", RelationGetRelationName(rel),
+					mirror->native ? "PostgreSQL's own code" : "statements of their owner")));
+	relation_close(rel, NoLock);
+	mirror->marker_prefix = MemoryContextStrdup(mirror->context,
+												psprintf("%s:%s:", origin_id(), mirror->table));
+	mirror->forgotten = document_was_forgotten(mirror->marker_prefix, mirror->arguments.collection);
+}
+
+/* Whatever changes meanwhile makes it invalid again; an error leaves it to be loaded anew. */
+static void
+load_target(Targets *targets, Target *target)
+{
+	Mirror	   *mirror;
+
+	release_mirror(targets, target);
+	target->loaded = false;
 	target->valid = true;
-	target->mirror = mirror_find(target->relation, target->collection, targets->context);
-	if (target->mirror == NULL)
-		return;
-	target->mirror->marker_prefix =
-		MemoryContextStrdup(target->mirror->context,
-							psprintf("%s:%s:", origin_id(), target->mirror->table));
-	target->mirror->forgotten = document_was_forgotten(target->mirror->marker_prefix,
-													   target->collection);
+	mirror = mirror_find(target->relation, target->collection, CurrentMemoryContext);
+	if (mirror)
+	{
+		complete_mirror(mirror);
+		mirror->bytes = MemoryContextMemAllocated(mirror->context, true);
+		targets->mirror_bytes += mirror->bytes;
+		MemoryContextSetParent(mirror->context, targets->context);
+	}
+	else
+		targets->some_are_gone = true;
+	target->mirror = mirror;
+	target->loaded = true;
 }
 
 void
@@ -250,42 +423,140 @@ targets_invalidate(Targets *targets)
 		((Target *) lfirst(lc))->valid = false;
 }
 
+static bool
+is_current(const Target *target)
+{
+	return target->valid && target->loaded;
+}
+
+/* The index by which rows are found, of a table that may not be there any more. */
+static Oid
+index_of_table(Oid relation)
+{
+	Relation	rel = try_relation_open(relation, NoLock);
+	Oid			index;
+
+	if (rel == NULL)
+		return InvalidOid;
+	index = key_index(rel);
+	relation_close(rel, NoLock);
+	return index;
+}
+
+/*
+ * The table's lock is that of whoever changes rows, for it keeps CREATE TRIGGER out: a
+ * new template's keys are to be seen before the invalidation message is, and must not
+ * be rendered from the old one.  An index can be locked by itself, while it is moved to
+ * another tablespace.
+ */
+static bool
+lock_table(Target *target)
+{
+	Oid			index;
+
+	if (!ConditionalLockRelationOid(target->relation, RowExclusiveLock))
+		return false;
+	AcceptInvalidationMessages();
+	if (!is_current(target))
+		index = index_of_table(target->relation);
+	else
+		index = target->mirror && target->mirror->key ? target->mirror->key->index : InvalidOid;
+	return !OidIsValid(index) || ConditionalLockRelationOid(index, AccessShareLock);
+}
+
 Target *
 targets_get(Targets *targets, Oid relation, const char *collection)
 {
-	Target	   *target;
+	Target	   *target = find_target(targets, relation, collection);
 
-	target = find_target(targets, relation, collection);
+	if (target == NULL)
+		target = add_target(targets, relation, collection);
 	target->blocked_until = 0;
-
-	/*
-	 * The lock of whoever changes rows, for it keeps CREATE TRIGGER out: a new
-	 * template's keys are to be seen before the invalidation message is, and
-	 * must not be rendered from the old one.
-	 */
-	if (!ConditionalLockRelationOid(relation, RowExclusiveLock))
+	target->used = ++targets->used;
+	if (!lock_table(target))
 	{
 		target->blocked_until = limits_now() + LOCK_DELAY;
 		return target;
 	}
-	AcceptInvalidationMessages();
-	if (!target->valid)
+	if (!is_current(target))
 		load_target(targets, target);
 	target->connection = target->mirror ?
 		targets_connection(targets, target->mirror->arguments.server, target->mirror->owner) : NULL;
 	return target;
 }
 
-/* With no job alive nothing points to a mirror that has been replaced. */
-void
-targets_sweep(Targets *targets, bool no_jobs)
+/*
+ * Forgetting
+ */
+
+static void
+free_stale(Targets *targets)
 {
 	ListCell   *lc;
 
-	if (!no_jobs || targets->stale == NIL)
-		return;
 	foreach(lc, targets->stale)
-		mirror_free(lfirst(lc));
-	list_free(targets->stale);
-	targets->stale = NIL;
+	{
+		Mirror	   *mirror = lfirst(lc);
+
+		if (mirror->njobs > 0)
+			continue;
+		mirror_free(mirror);
+		targets->stale = foreach_delete_current(targets->stale, lc);
+	}
+}
+
+/* Tables that were dropped or are not mirrored any more. */
+static void
+remove_gone(Targets *targets)
+{
+	ListCell   *lc;
+
+	targets->some_are_gone = false;
+	foreach(lc, targets->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		if (!target->loaded || target->mirror)
+			continue;
+		remove_target(targets, target);
+		targets->targets = foreach_delete_current(targets->targets, lc);
+	}
+}
+
+static int
+compare_use(const ListCell *a, const ListCell *b)
+{
+	const Target *x = lfirst(a);
+	const Target *y = lfirst(b);
+
+	return x->used < y->used ? -1 : x->used > y->used;
+}
+
+/* The half that was used last stays. */
+static void
+release_unused(Targets *targets)
+{
+	ListCell   *lc;
+
+	list_sort(targets->targets, compare_use);
+	foreach(lc, targets->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		if (targets->mirror_bytes <= MAX_MIRROR_BYTES / 2)
+			break;
+		if (target->mirror && target->mirror->njobs == 0)
+			release_mirror(targets, target);
+	}
+}
+
+void
+targets_sweep(Targets *targets)
+{
+	if (targets->stale)
+		free_stale(targets);
+	if (targets->some_are_gone)
+		remove_gone(targets);
+	if (targets->mirror_bytes > MAX_MIRROR_BYTES)
+		release_unused(targets);
 }

@@ -12,6 +12,7 @@
 
 #include "job.h"
 #include "limits.h"
+#include "utils/hsearch.h"
 
 /* A table that somebody has locked is tried again after so many seconds. */
 #define LOCK_DELAY		0.5
@@ -37,11 +38,15 @@ typedef struct Connection
 	int			nready;
 	int			claimed;		/* jobs not yet settled */
 	size_t		bytes;			/* of their bodies */
+	bool		full;			/* a row did not fit beside them */
 	double		mean_bytes;		/* of the last ones; so many fit into what is left */
 	int			lookup_batch;	/* markers a look-up */
 	bool		lookups_work;	/* one was answered */
 	bool		lookups_refused;	/* the first ones were, whatever they asked for */
 	bool		excluded;		/* keys were left for want of room */
+	bool		hurries;		/* it is another now than its pending keys wait for */
+	TimestampTz hurry_position; /* those that are due later are still to be told */
+	int			hurry_batch;
 	char	   *setback;		/* what the last answer said that stopped others; NULL: none did */
 } Connection;
 
@@ -50,7 +55,9 @@ typedef struct Target
 {
 	Oid			relation;
 	char	   *collection;
-	bool		valid;
+	bool		valid;			/* nothing has changed since it was loaded */
+	bool		loaded;			/* wholly, without an error */
+	uint64		used;			/* when it was asked for last, as Targets counts */
 	Mirror	   *mirror;			/* NULL: not mirrored (any more) */
 	Connection *connection;		/* of its mirror; NULL: none */
 	double		blocked_until;	/* the table is locked or cannot be listed: not before; 0: no */
@@ -60,21 +67,29 @@ typedef struct Targets
 {
 	MemoryContext context;
 	List	   *targets;
+	HTAB	   *by_relation;	/* of the same */
 	List	   *connections;
-	List	   *stale;			/* mirrors replaced while jobs may have pointed to them */
+	List	   *stale;			/* mirrors replaced while jobs pointed to them */
+	uint64		used;			/* counts what was asked for */
+	Size		mirror_bytes;	/* of the targets' mirrors */
+	bool		some_are_gone;	/* targets without a mirror */
 } Targets;
 
 extern Targets *targets_create(MemoryContext parent);
 
 /*
  * The target, loaded if need be; but only blocked_until is to be looked at where
- * somebody holds a lock on the table that would make the worker wait.  In a
- * transaction; keeps an AccessShareLock on the table until its end.
+ * somebody holds a lock on the table or on its key's index that would make the worker
+ * wait.  In a transaction; keeps a RowExclusiveLock on the table until its end.
  */
 extern Target *targets_get(Targets *targets, Oid relation, const char *collection);
 
 /* The connection, loaded if need be and if time has come for a broken one. */
 extern Connection *targets_connection(Targets *targets, const char *server, Oid owner);
+
+/* Has a server, a mapping or a right changed?  Then loads those again; true if any was. */
+extern bool targets_have_changed(const Targets *targets);
+extern bool targets_reload(Targets *targets);
 
 /* A key met the connection's problem: it is logged once, and looked at again later. */
 extern void connection_report_problem(Connection *connection);
@@ -82,7 +97,10 @@ extern void connection_report_problem(Connection *connection);
 /* All targets are loaded again. */
 extern void targets_invalidate(Targets *targets);
 
-/* Forgets what is not current any more; keeps what jobs point to. */
-extern void targets_sweep(Targets *targets, bool no_jobs);
+/*
+ * Forgets what is not current any more, and mirrors that were not used for long where
+ * all take too much memory; keeps what jobs point to.
+ */
+extern void targets_sweep(Targets *targets);
 
 #endif							/* MIXPEEK_CONNECTION_H */

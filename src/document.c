@@ -517,53 +517,63 @@ document_recover(const AbandonedKeys *abandoned, int rest)
 	run_command(&query, args, NULL);
 }
 
-void
-document_hurry(const char *server, Oid owner)
+bool
+document_hurry(const char *server, Oid owner, TimestampTz *position, int limit)
 {
 	static Statement query = {
-		"UPDATE mixpeek.documents d SET next_attempt_at = clock_timestamp() FROM pg_catalog.pg_class c"
-		" WHERE d.next_attempt_at > clock_timestamp() AND d.state = 'pending' AND NOT d.in_doubt"
-		" AND d.server = $1 AND c.oid = d.relation AND c.relowner = $2",
-		2, {TEXTOID, OIDOID}
+		"WITH s AS MATERIALIZED (SELECT d.ctid AS tid, d.next_attempt_at AS due, d.state = 'pending' AND NOT d.in_doubt"
+		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL) AND d.server = $1 AND $2 ="
+		"  (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation) AS wanted"
+		"  FROM mixpeek.documents d WHERE d.next_attempt_at >= $3 ORDER BY d.next_attempt_at LIMIT $4),"
+		" u AS (UPDATE mixpeek.documents SET next_attempt_at = clock_timestamp()"
+		"  WHERE ctid = ANY (ARRAY(SELECT tid FROM s WHERE wanted)))"
+		" SELECT max(due), count(*) FROM s",
+		4, {TEXTOID, OIDOID, TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		args[2];
+	Datum		args[4];
+	Datum		last;
+	Datum		n;
+	bool		isnull;
 
 	args[0] = CStringGetTextDatum(server);
 	args[1] = ObjectIdGetDatum(owner);
-	run_command(&query, args, NULL);
+	args[2] = TimestampTzGetDatum(*position);
+	args[3] = Int64GetDatum(limit);
+	query_run(&query, args, NULL);
+	n = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (!isnull)
+		*position = DatumGetTimestampTz(last);
+	query_end();
+	return DatumGetInt64(n) == limit;
 }
 
 List *
-document_read_due(TimestampTz *position, int limit, int nexcept,
-				  const Oid *relations, char *const *collections)
+document_read_due(TimestampTz from, TimestampTz until, int limit)
 {
 	static Statement query = {
 		"SELECT relation, collection, key, next_attempt_at FROM mixpeek.documents"
-		" WHERE next_attempt_at >= $4 AND next_attempt_at <= clock_timestamp() AND state <> 'failed'"
-		" AND (relation::oid, collection) NOT IN (SELECT * FROM unnest($1, $2)) ORDER BY next_attempt_at LIMIT $3",
-		4, {OIDARRAYOID, TEXTARRAYOID, INT8OID, TIMESTAMPTZOID}
+		" WHERE next_attempt_at >= $1 AND next_attempt_at < $2 AND state <> 'failed'"
+		" ORDER BY next_attempt_at LIMIT $3",
+		3, {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		args[4];
+	Datum		args[3];
 	List	   *keys = NIL;
 
-	args[0] = query_oid_array(relations, nexcept);
-	args[1] = query_text_array(collections, nexcept);
+	args[0] = TimestampTzGetDatum(from);
+	args[1] = TimestampTzGetDatum(until);
 	args[2] = Int64GetDatum(limit);
-	args[3] = TimestampTzGetDatum(*position);
 	query_run(&query, args, NULL);
-	*position = DT_NOBEGIN;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	line = SPI_tuptable->vals[i];
 		DueKey	   *due = query_palloc(sizeof(DueKey));
 		bool		isnull;
 
-		due->relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-													   SPI_tuptable->tupdesc, 1, &isnull));
-		due->collection = query_text(SPI_tuptable->vals[i], 2);
-		due->key = query_text(SPI_tuptable->vals[i], 3);
-		if (i + 1 == limit)
-			*position = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i],
-														  SPI_tuptable->tupdesc, 4, &isnull));
+		due->relation = DatumGetObjectId(SPI_getbinval(line, SPI_tuptable->tupdesc, 1, &isnull));
+		due->collection = query_text(line, 2);
+		due->key = query_text(line, 3);
+		due->due = DatumGetTimestampTz(SPI_getbinval(line, SPI_tuptable->tupdesc, 4, &isnull));
 		keys = query_lappend(keys, due);
 	}
 	query_end();
@@ -571,17 +581,19 @@ document_read_due(TimestampTz *position, int limit, int nexcept,
 }
 
 TimestampTz
-document_next_due(void)
+document_next_due(TimestampTz after)
 {
 	static Statement query = {
-		"SELECT min(next_attempt_at) FROM mixpeek.documents WHERE next_attempt_at > clock_timestamp()"
-		" AND state <> 'failed'", 0, {0}
+		"SELECT min(next_attempt_at) FROM mixpeek.documents WHERE next_attempt_at > $1"
+		" AND state <> 'failed'", 1, {TIMESTAMPTZOID}
 	};
 	TimestampTz due = 0;
+	Datum		args[1];
 	Datum		datum;
 	bool		isnull;
 
-	query_run(&query, NULL, NULL);
+	args[0] = TimestampTzGetDatum(after);
+	query_run(&query, args, NULL);
 	datum = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 		due = DatumGetTimestampTz(datum);

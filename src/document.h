@@ -46,29 +46,26 @@ extern List *document_abandoned(void);
 extern void document_recover(const AbandonedKeys *abandoned, int rest);
 
 /*
- * Pending ones of a server and table owner are due at once, but those that may
- * still be at work on the other side.
+ * Pending ones of a server and table owner are due at once, but those whose last request
+ * may still be at work on the other side.  Looks at up to limit lines of anybody's that are
+ * due at *position or later, and moves that on; true if there may be more.
  */
-extern void document_hurry(const char *server, Oid owner);
+extern bool document_hurry(const char *server, Oid owner, TimestampTz *position, int limit);
 
-/* A key whose next_attempt_at has come. */
+/* A key and its next_attempt_at. */
 typedef struct DueKey
 {
 	Oid			relation;
 	char	   *collection;
 	char	   *key;
+	TimestampTz due;
 } DueKey;
 
-/*
- * Up to limit of them, as a List of DueKey, in their times' order from *position on,
- * except those of the mirrors in the arrays.  Moves the position to the last one's
- * time, or to DT_NOBEGIN if there were fewer.
- */
-extern List *document_read_due(TimestampTz *position, int limit, int nexcept,
-							   const Oid *relations, char *const *collections);
+/* Up to limit of those that are due from one time until before another, as a List of DueKey, in that order. */
+extern List *document_read_due(TimestampTz from, TimestampTz until, int limit);
 
-/* When the next one after now comes; 0 if none will. */
-extern TimestampTz document_next_due(void);
+/* When the first one after that time comes; 0 if none will. */
+extern TimestampTz document_next_due(TimestampTz after);
 
 /*
  * Up to limit keys stored for the mirror that follow "after" (NULL: from the

@@ -46,6 +46,21 @@ static const char *const disabled_plans[] = {
 	"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"
 };
 
+/* What would print, log or parse other people's statements and data as somebody wishes. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			quiet_settings[] =
+{
+	{"debug_print_parse", "off"},
+	{"debug_print_rewritten", "off"},
+	{"debug_print_plan", "off"},
+	{"client_min_messages", "error"},
+	{"exit_on_error", "off"},
+	{"standard_conforming_strings", "on"},
+};
+
 static void
 set_local(const char *name, const char *value)
 {
@@ -60,6 +75,16 @@ guard_pin_settings(void)
 
 	for (int i = 0; i < (int) lengthof(pinned_settings); i++)
 		set_local(pinned_settings[i].name, pinned_settings[i].value);
+	return nest_level;
+}
+
+int
+guard_pin_names(void)
+{
+	int			nest_level = guard_pin_settings();
+
+	set_local("search_path", "pg_catalog, pg_temp");
+	set_local("lc_monetary", "C");
 	return nest_level;
 }
 
@@ -79,6 +104,8 @@ guard_enter(GuardState *state, Oid userid)
 	state->guc_nest_level = guard_pin_settings();
 	set_local("search_path", "pg_catalog, pg_temp");
 	set_local("row_security", "on");
+	for (int i = 0; i < (int) lengthof(quiet_settings); i++)
+		set_local(quiet_settings[i].name, quiet_settings[i].value);
 	for (int i = 0; i < (int) lengthof(disabled_plans); i++)
 		set_local(disabled_plans[i], "off");
 }
@@ -92,6 +119,9 @@ guard_leave(const GuardState *state)
 
 /* Of guard_call_within(). */
 static volatile sig_atomic_t time_is_up = false;
+static TimeoutId timeout_id = MAX_TIMEOUTS;
+static TimeoutId deadline_id = MAX_TIMEOUTS;
+static int	grace = -1;
 
 /*
  * A cancel must end the caller, whoever's code it hit.  Anybody can raise an error
@@ -116,47 +146,8 @@ problem_text(const ErrorData *edata)
 	return text;
 }
 
-char *
-guard_call(GuardedFunction function, void *arg)
-{
-	int			sqlstate;
-
-	return guard_call_sqlstate(function, arg, &sqlstate);
-}
-
-/* As if somebody had cancelled the statement. */
-static void
-on_timeout(void)
-{
-	time_is_up = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
-	SetLatch(MyLatch);
-}
-
-char *
-guard_call_within(GuardedFunction function, void *arg, int milliseconds)
-{
-	static TimeoutId timeout = MAX_TIMEOUTS;
-	char	   *problem;
-
-	if (timeout == MAX_TIMEOUTS)
-		timeout = RegisterTimeout(USER_TIMEOUT, on_timeout);
-	time_is_up = false;
-	enable_timeout_after(timeout, milliseconds);
-	problem = guard_call(function, arg);
-	disable_timeout(timeout, false);
-	if (time_is_up)
-	{
-		time_is_up = QueryCancelPending = false;
-		if (problem)
-			problem = psprintf("it took longer than mixpeek.read_timeout (%d ms)", milliseconds);
-	}
-	return problem;
-}
-
-char *
-guard_call_sqlstate(GuardedFunction function, void *arg, int *sqlstate)
+static char *
+call_guarded(GuardedFunction function, void *arg, int *sqlstate)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -181,7 +172,8 @@ guard_call_sqlstate(GuardedFunction function, void *arg, int *sqlstate)
 		CurrentResourceOwner = owner;
 		if (must_rethrow(edata))
 			ReThrowError(edata);
-		*sqlstate = edata->sqlerrcode;
+		if (sqlstate)
+			*sqlstate = edata->sqlerrcode;
 		problem = problem_text(edata);
 		FreeErrorData(edata);
 	}
@@ -189,5 +181,99 @@ guard_call_sqlstate(GuardedFunction function, void *arg, int *sqlstate)
 
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	return problem;
+}
+
+char *
+guard_call(GuardedFunction function, void *arg)
+{
+	return call_guarded(function, arg, NULL);
+}
+
+/* As if somebody had cancelled the statement. */
+static void
+on_timeout(void)
+{
+	time_is_up = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* As if somebody had terminated the process: a cancel can be caught, this cannot. */
+static void
+on_deadline(void)
+{
+	InterruptPending = true;
+	ProcDiePending = true;
+	SetLatch(MyLatch);
+}
+
+void
+guard_set_grace(int milliseconds)
+{
+	grace = milliseconds;
+}
+
+static void
+init_timers(void)
+{
+	if (timeout_id != MAX_TIMEOUTS)
+		return;
+	timeout_id = RegisterTimeout(USER_TIMEOUT, on_timeout);
+	deadline_id = RegisterTimeout(USER_TIMEOUT, on_deadline);
+}
+
+static void
+start_timers(int milliseconds)
+{
+	init_timers();
+	time_is_up = false;
+	enable_timeout_after(timeout_id, milliseconds);
+	if (grace >= 0)
+		enable_timeout_after(deadline_id, milliseconds + grace);
+}
+
+static void
+stop_timers(void)
+{
+	disable_timeout(timeout_id, false);
+	disable_timeout(deadline_id, false);
+}
+
+void
+guard_begin_deadline(int milliseconds)
+{
+	init_timers();
+	enable_timeout_after(deadline_id, milliseconds);
+}
+
+void
+guard_end_deadline(void)
+{
+	disable_timeout(deadline_id, false);
+}
+
+char *
+guard_call_within(GuardedFunction function, void *arg, int milliseconds, int *sqlstate)
+{
+	char	   *volatile problem = NULL;
+
+	start_timers(milliseconds);
+	PG_TRY();
+	{
+		problem = call_guarded(function, arg, sqlstate);
+	}
+	PG_FINALLY();
+	{
+		stop_timers();
+	}
+	PG_END_TRY();
+	if (time_is_up)
+	{
+		time_is_up = QueryCancelPending = false;
+		if (problem)
+			problem = psprintf("it took longer than mixpeek.read_timeout (%d ms)", milliseconds);
+	}
 	return problem;
 }

@@ -17,14 +17,21 @@ typedef void (*GuardedFunction) (void *arg);
  */
 extern char *guard_call(GuardedFunction function, void *arg);
 
-/* The same, and the error's SQLSTATE. */
-extern char *guard_call_sqlstate(GuardedFunction function, void *arg, int *sqlstate);
-
 /*
  * The same for what may take so many milliseconds; then it is cancelled, and that
- * is the problem.
+ * is the problem.  sqlstate, if not NULL, is set to the error's SQLSTATE.
  */
-extern char *guard_call_within(GuardedFunction function, void *arg, int milliseconds);
+extern char *guard_call_within(GuardedFunction function, void *arg, int milliseconds, int *sqlstate);
+
+/*
+ * Ends the process where what guard_call_within() has cancelled goes on for so many
+ * milliseconds more: other people's code can catch a cancel.  -1, the default: never.
+ */
+extern void guard_set_grace(int milliseconds);
+
+/* Ends the process if guard_end_deadline() is not called within so many milliseconds. */
+extern void guard_begin_deadline(int milliseconds);
+extern void guard_end_deadline(void);
 
 /*
  * Becomes user, security-restricted as for maintenance of a foreign table,
@@ -43,6 +50,9 @@ extern void guard_leave(const GuardState *state);
 
 /* Pins only the settings on which the text of values depends. */
 extern int	guard_pin_settings(void);
+
+/* The same, and those that decide how a name or an amount of money is written. */
+extern int	guard_pin_names(void);
 extern void guard_unpin_settings(int nest_level);
 
 #endif							/* MIXPEEK_GUARD_H */

@@ -34,6 +34,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "outbox.h"
 #include "query.h"
 #include "shmem.h"
 #include "storage/lmgr.h"
@@ -258,6 +259,7 @@ after_statement(Node *parsetree)
 	{
 		shmem_request_probe(MyDatabaseId);	/* it may have made the extension */
 		shmem_wake_worker(MyDatabaseId);
+		outbox_notify_prepared();
 	}
 	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt) ||
 			 IsA(parsetree, AlterDatabaseStmt))

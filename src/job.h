@@ -55,6 +55,7 @@ typedef struct Job
 	uint64		claim;			/* the transaction that puts it on record */
 	bool		queued;			/* see recovery.c */
 	bool		under_way;		/* a request is */
+	bool		delegated;		/* an agent has it, or is to have it */
 	bool		has_ended;		/* the outcome is known */
 	int			troubles;		/* errors while the outcome was stored */
 	double		settle_at;		/* not before */
@@ -71,7 +72,11 @@ typedef struct Job
 	bool		dirty;			/* an outbox entry says so */
 	bool		inserted;		/* its first entry is an INSERT */
 	bool		refresh;		/* only to see the enrichments again */
+	TimestampTz due;			/* when it was, if that is why; 0: it is not */
+	List	   *entries;		/* the outbox's entries (OutboxEntry) that it takes up, until they are removed */
 	bool		put_off;		/* its table took too long: it was not read */
+	bool		read;			/* an agent has read its row */
+	char	   *read_marker;	/* for this marker; NULL: the mirror's for the key */
 	int			long_key;		/* bytes of a key that is too long to be stored whole; 0: it is not */
 
 	/* what is stored about it */
@@ -100,6 +105,7 @@ typedef struct Job
 	bool		wanted;			/* the row exists */
 	char	   *content;		/* UTF-8: ,"metadata":…  see template.h */
 	int			content_len;
+	bool		counted;		/* its bytes are among its connection's */
 	char	   *features;		/* UTF-8, or NULL */
 	int			features_len;
 	ContentHash content_hash;

@@ -22,11 +22,20 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* Types whose text is the same in every session. */
-static bool
-has_stable_text(Oid type)
+/* What the text of a type's values depends on. */
+typedef enum TextDependence
 {
-	switch (getBaseType(type))
+	DEPENDS_ON_NOTHING,
+	DEPENDS_ON_SETTINGS,		/* those that guard_pin_settings() pins */
+	DEPENDS_ON_NAMES			/* the search path or the locale as well, for all that is known */
+} TextDependence;
+
+static TextDependence
+text_dependence(Oid type)
+{
+	Oid			element;
+
+	switch (type)
 	{
 		case BOOLOID:
 		case CHAROID:
@@ -42,10 +51,22 @@ has_stable_text(Oid type)
 		case UUIDOID:
 		case INETOID:
 		case CIDROID:
-			return true;
-		default:
-			return get_typtype(type) == TYPTYPE_ENUM;
+			return DEPENDS_ON_NOTHING;
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case BYTEAOID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMETZOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case INTERVALOID:
+			return DEPENDS_ON_SETTINGS;
 	}
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return text_dependence(getBaseType(element));
+	return get_typtype(type) == TYPTYPE_ENUM ? DEPENDS_ON_NOTHING : DEPENDS_ON_NAMES;
 }
 
 static void
@@ -59,30 +80,34 @@ init_column(KeyColumn *column, Relation rel, Relation index, int i)
 
 	column->attnum = attnum;
 	column->name = pstrdup(NameStr(att->attname));
-	column->type = att->atttypid;
 	column->typmod = att->atttypmod;
+	column->type = getBaseTypeAndTypmod(att->atttypid, &column->typmod);
 	column->equals = get_opfamily_member(index->rd_opfamily[i], opcintype,
 										 opcintype, BTEqualStrategyNumber);
 	column->greater = get_opfamily_member(index->rd_opfamily[i], opcintype,
 										  opcintype, BTGreaterStrategyNumber);
-	getTypeOutputInfo(att->atttypid, &function, &varlena);
+	getTypeOutputInfo(column->type, &function, &varlena);
 	fmgr_info(function, &column->output);
-	getTypeInputInfo(att->atttypid, &function, &column->ioparam);
+	getTypeInputInfo(column->type, &function, &column->ioparam);
 	fmgr_info(function, &column->input);
+}
+
+Oid
+key_index(Relation rel)
+{
+	(void) RelationGetIndexList(rel);	/* fills in the two */
+	return OidIsValid(rel->rd_pkindex) ? rel->rd_pkindex : rel->rd_replidindex;
 }
 
 Key *
 key_of_relation(Relation rel)
 {
-	Oid			index_oid;
+	Oid			index_oid = key_index(rel);
 	Relation	index;
 	Key		   *key;
 
-	(void) RelationGetIndexList(rel);	/* fills in the two */
-	index_oid = OidIsValid(rel->rd_pkindex) ? rel->rd_pkindex : rel->rd_replidindex;
 	if (!OidIsValid(index_oid))
 		return NULL;
-
 	index = index_open(index_oid, AccessShareLock);
 	if (index->rd_rel->relam != BTREE_AM_OID)
 	{
@@ -90,13 +115,17 @@ key_of_relation(Relation rel)
 		return NULL;
 	}
 	key = palloc0(sizeof(Key));
+	key->index = index_oid;
 	key->ncolumns = index->rd_index->indnkeyatts;
 	key->columns = palloc0(sizeof(KeyColumn) * key->ncolumns);
 	for (int i = 0; i < key->ncolumns; i++)
 	{
+		TextDependence dependence;
+
 		init_column(&key->columns[i], rel, index, i);
-		if (!has_stable_text(key->columns[i].type))
-			key->pin_settings = true;
+		dependence = text_dependence(key->columns[i].type);
+		key->pin_settings = key->pin_settings || dependence != DEPENDS_ON_NOTHING;
+		key->pin_names = key->pin_names || dependence == DEPENDS_ON_NAMES;
 	}
 	index_close(index, AccessShareLock);
 	return key;
@@ -146,7 +175,7 @@ key_to_text(const Key *key, const Datum *values)
 
 	if (!key->pin_settings)
 		return columns_to_text(key, values);
-	nest_level = guard_pin_settings();
+	nest_level = key->pin_names ? guard_pin_names() : guard_pin_settings();
 	text = columns_to_text(key, values);
 	guard_unpin_settings(nest_level);
 	return text;
@@ -173,8 +202,8 @@ read_field(const char *p, StringInfo field)
 	return p;
 }
 
-void
-key_from_text(const Key *key, const char *text, Datum *values)
+static void
+text_to_columns(const Key *key, const char *text, Datum *values)
 {
 	StringInfoData field;
 	const char *p = text;
@@ -197,6 +226,16 @@ key_from_text(const Key *key, const char *text, Datum *values)
 		values[i] = InputFunctionCall((FmgrInfo *) &column->input, (char *) value,
 									  column->ioparam, column->typmod);
 	}
+}
+
+void
+key_from_text(const Key *key, const char *text, Datum *values)
+{
+	int			nest_level = key->pin_names ? guard_pin_names() : 0;
+
+	text_to_columns(key, text, values);
+	if (key->pin_names)
+		guard_unpin_settings(nest_level);
 }
 
 bool

@@ -16,7 +16,7 @@ typedef struct KeyColumn
 {
 	AttrNumber	attnum;			/* in the relation that was compiled */
 	char	   *name;
-	Oid			type;
+	Oid			type;			/* base type of a domain, whose checks are not run */
 	int32		typmod;
 	Oid			equals;			/* the index's operators */
 	Oid			greater;
@@ -27,14 +27,22 @@ typedef struct KeyColumn
 
 typedef struct Key
 {
+	Oid			index;
 	int			ncolumns;
 	KeyColumn  *columns;
 	bool		pin_settings;	/* does the text depend on settings? */
+	bool		pin_names;		/* and on the search path, or on the locale of money? */
 } Key;
 
 /*
- * The columns of rel's primary key, or else of its replica identity index, in
- * the current memory context.  NULL if it has neither.
+ * The index by which rel's rows are found: its primary key's, or else its replica
+ * identity.  InvalidOid if it has neither.
+ */
+extern Oid	key_index(Relation rel);
+
+/*
+ * The columns of that index, in the current memory context.  NULL if there is none,
+ * or none that knows what is equal.
  */
 extern Key *key_of_relation(Relation rel);
 

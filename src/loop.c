@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "commands/extension.h"
+#include "delegate.h"
 #include "lock.h"
 #include "loop.h"
 #include "miscadmin.h"
@@ -46,17 +47,6 @@ settle_now(const Worker *worker, double now)
 		now - worker->ended_at >= SETTLE_DELAY;
 }
 
-/* Entries that a lock was in the way of are looked at when the time is over. */
-static void
-take_skipped(Worker *worker, double now)
-{
-	if (worker->skipped_until > 0 && worker->skipped_until <= now)
-	{
-		worker->skipped_until = 0;
-		worker_look(worker);
-	}
-}
-
 static void
 wait_at_most(double *wait, double delay)
 {
@@ -70,8 +60,12 @@ time_to_next_turn(Worker *worker, double until_send)
 {
 	double		now = limits_now();
 	double		wait = until_send;
+	double		until_walk;
+	double		agents = agents_wait(worker->agents);
 	ListCell   *lc;
 
+	if (agents >= 0)
+		wait_at_most(&wait, agents);
 	if (worker->rest_until > now)
 	{
 		wait_at_most(&wait, worker->rest_until - now);
@@ -83,8 +77,9 @@ time_to_next_turn(Worker *worker, double until_send)
 		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
 	if (worker_is_paused(worker))
 		return wait;
-	if (worker->look && !worker->passed_all)
-		wait_at_most(&wait, worker->pass_by_at - now);
+	until_walk = walk_delay(worker, now);
+	if (until_walk >= 0)
+		wait_at_most(&wait, until_walk);
 	if (worker->skipped_until > 0)
 		wait_at_most(&wait, worker->skipped_until - now);
 	if (worker_is_due(worker))
@@ -146,7 +141,8 @@ turn(Worker *worker)
 
 	MemoryContextReset(worker->turn_context);
 	MemoryContextSwitchTo(worker->turn_context);
-	take_skipped(worker, now);
+	(void) recovery_run(worker, delegate_turn);
+	worker_look_skipped(worker, now);
 	worker_look_excluded(worker);
 	settle = settle_now(worker, now);
 	if (now >= worker->rest_until && (settle || worker_may_claim(worker)))
@@ -155,6 +151,7 @@ turn(Worker *worker)
 		http_push(worker->http);
 		(void) recovery_run(worker, settle ? worker_settle_ended : worker_claim_next);
 	}
+	(void) recovery_run(worker, delegate_turn);
 	watch_in = look_for_waiters(worker);
 	wait = send_ready(worker);
 	wait = time_to_next_turn(worker, wait);
@@ -181,9 +178,12 @@ create_worker(WorkerPurpose purpose, Tickets *tickets)
 	worker->watch = watch_create(tickets);
 	worker->http = http_client_create(true);
 	worker->targets = targets_create(context);
+	worker->agents = agents_create(context);
+	dlist_init(&worker->to_write);
 	worker->tally = tally_create();
 	worker->due_position = DT_NOBEGIN;
 	worker->unrecovered = true;
+	walk_init(worker);
 	worker_look(worker);
 	dlist_init(&worker->ended);
 	MemoryContextSwitchTo(old);
@@ -201,18 +201,28 @@ extension_exists(void)
 	return exists;
 }
 
+/* The latch is a hint, which whatever waits may take; what it stood for is still there. */
+static bool
+is_woken(const Worker *worker)
+{
+	return MyLatch->is_set || ConfigReloadPending || InterruptPending || worker->upset || shmem_is_woken();
+}
+
 /* Interrupts, settings, and whether the extension is still there. */
 static void
 take_signals(Worker *worker)
 {
+	bool		settings = ConfigReloadPending;
+
 	worker->upset = false;
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
+	if (settings)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
+	worker_look_round(worker, shmem_take_wake(), settings);
 	worker->leave = !extension_exists();
 }
 
@@ -247,12 +257,9 @@ run_worker(Worker *worker)
 		report_copy(worker);
 		if (worker->purpose != WORKER_MIRRORS && watch_is_over(worker->watch))
 			return;
-		http_wait(worker->http, worker->upset ? 0 : timeout, COMPAT_WAIT_EVENT);
-		if ((MyLatch->is_set || worker->upset) && recovery_run(worker, take_signals))
-		{
+		http_wait(worker->http, is_woken(worker) ? 0 : timeout, COMPAT_WAIT_EVENT);
+		if (is_woken(worker) && recovery_run(worker, take_signals))
 			forget_copy(worker);
-			worker_look(worker);
-		}
 		worker_collect(worker);
 	}
 }
@@ -261,8 +268,8 @@ run_worker(Worker *worker)
  * A database's or role's settings are meant for its clients.  What prints others' keys, or makes
  * statements slow or mean something else, is for no database's owner to decide.
  */
-static void
-override_settings(void)
+void
+worker_override_settings(void)
 {
 	static const struct
 	{
@@ -338,8 +345,9 @@ mixpeek_worker_main(Datum main_arg)
 	start_process();
 	if (!shmem_attach_worker(database))
 		proc_exit(0);
+	COMPAT_GIVE_MEMORY_BACK();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	override_settings();
+	worker_override_settings();
 	work(WORKER_MIRRORS, shared_tickets);
 	shmem_report_absent(database);
 	proc_exit(0);
@@ -364,8 +372,9 @@ mixpeek_ticket_worker_main(Datum main_arg)
 	tickets = dsm_segment_address(segment);
 	database = tickets->tickets[0].database;
 	syncs = tickets->tickets[0].kind == TICKET_SYNC;
+	COMPAT_GIVE_MEMORY_BACK();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	override_settings();
+	worker_override_settings();
 	work(syncs ? WORKER_SYNCS : WORKER_LOOKS, tickets);
 	proc_exit(0);
 }

@@ -24,6 +24,8 @@
 #include "commands/trigger.h"
 #include "guard.h"
 #include "mirror.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -247,6 +249,7 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 	mirror->context = context;
 	mirror->relation = RelationGetRelid(rel);
 	mirror->owner = rel->rd_rel->relowner;
+	mirror->namespace_hash = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
 	mirror->arguments = *mirror_decode(nargs, args);
 	mirror->table = mirror->arguments.table ? mirror->arguments.table :
 		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
@@ -265,12 +268,6 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 void
 mirror_free(Mirror *mirror)
 {
-	if (mirror->read_plan)
-		SPI_freeplan(mirror->read_plan);
-	if (mirror->scan_plan)
-		SPI_freeplan(mirror->scan_plan);
-	if (mirror->write_back_plan)
-		SPI_freeplan(mirror->write_back_plan);
 	MemoryContextDelete(mirror->context);
 }
 
@@ -436,7 +433,23 @@ append_template_columns(StringInfo sql, const Mirror *mirror)
 	}
 }
 
-/* t.k = ANY ($1), or for several columns a join with the unnested arrays. */
+/*
+ * Are keys looked up one by one?  There is no array of arrays, and an array of a composite
+ * type becomes several columns.
+ */
+static bool
+reads_one_by_one(const Key *key)
+{
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		if (!OidIsValid(get_array_type(key->columns[i].type)) ||
+			(key->ncolumns > 1 && type_is_rowtype(key->columns[i].type)))
+			return true;
+	}
+	return false;
+}
+
+/* t.k = ANY ($1), or for several columns a join with the unnested arrays; or t.k = $1 AND … */
 static void
 append_read_source(StringInfo sql, const Mirror *mirror)
 {
@@ -445,6 +458,14 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 	appendStringInfoString(sql, " FROM ");
 	append_table(sql, mirror);
 	appendStringInfoString(sql, " t");
+	if (reads_one_by_one(key))
+	{
+		for (int i = 0; i < key->ncolumns; i++)
+			appendStringInfo(sql, " %s t.%s %s $%d", i ? "AND" : "WHERE",
+							 quote_identifier(key->columns[i].name),
+							 qualified_operator(key->columns[i].equals), i + 1);
+		return;
+	}
 	if (key->ncolumns == 1)
 	{
 		appendStringInfo(sql, " WHERE t.%s %s ANY ($1)", quote_identifier(key->columns[0].name),
@@ -464,42 +485,98 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 						 qualified_operator(key->columns[i].equals), i);
 }
 
-static SPIPlanPtr
-prepare(const char *sql, int nargs, Oid *types)
+/*
+ * A name can be taken over by another table between two looks at the catalog.  So
+ * whenever a statement of ours is analyzed, be it again, it must come out on the table
+ * that is meant: by its oid, which nobody takes over.
+ */
+static struct
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+	const char *sql;			/* of the statement that is prepared or run; NULL: none is */
+	Oid			relation;
+}			bound;
 
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	return plan;
+static bool
+find_other_table(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_other_table, context, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *entry = (RangeTblEntry *) node;
+
+		return entry->rtekind == RTE_RELATION && entry->relid != bound.relation;
+	}
+	return expression_tree_walker(node, find_other_table, context);
 }
 
-static Oid
-array_type(Oid type)
-{
-	Oid			array = get_array_type(type);
+static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
 
-	if (!OidIsValid(array))
+static void
+on_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	if (prev_post_parse_analyze)
+		prev_post_parse_analyze(pstate, query, jstate);
+	if (bound.sql && pstate->p_sourcetext && strcmp(pstate->p_sourcetext, bound.sql) == 0 &&
+		find_other_table((Node *) query, NULL))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("could not find array type for data type %s", format_type_be(type))));
-	return array;
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the name of the mirrored table is another table's by now")));
+}
+
+void
+mirror_init(void)
+{
+	prev_post_parse_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = on_post_parse_analyze;
+}
+
+/* Runs a statement of ours, planned for this once, on the mirror's table and no other. */
+static void
+run_bound(const Mirror *mirror, const char *sql, const SPIExecuteOptions *options)
+{
+	const char *outer_sql = bound.sql;
+	Oid			outer_relation = bound.relation;
+	int			rc = 0;
+
+	bound.sql = sql;
+	bound.relation = mirror->relation;
+	PG_TRY();
+	{
+		rc = SPI_execute_extended(sql, options);
+	}
+	PG_FINALLY();
+	{
+		bound.sql = outer_sql;
+		bound.relation = outer_relation;
+	}
+	PG_END_TRY();
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(rc));
 }
 
 static void
-prepare_read(Mirror *mirror)
+read_types(const Key *key, Oid *types)
+{
+	bool		one_by_one = reads_one_by_one(key);
+
+	for (int i = 0; i < key->ncolumns; i++)
+		types[i] = one_by_one ? key->columns[i].type : get_array_type(key->columns[i].type);
+}
+
+static char *
+read_statement(const Mirror *mirror)
 {
 	StringInfoData sql;
-	Oid			types[INDEX_MAX_KEYS];
 
-	for (int i = 0; i < mirror->key->ncolumns; i++)
-		types[i] = array_type(mirror->key->columns[i].type);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	append_key_columns(&sql, mirror);
 	append_template_columns(&sql, mirror);
 	append_read_source(&sql, mirror);
-	mirror->read_plan = prepare(sql.data, mirror->key->ncolumns, types);
+	return sql.data;
 }
 
 /*
@@ -539,9 +616,43 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
+void
+mirror_raise_changed(const Mirror *mirror)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table %u has changed since its mirror was compiled", mirror->relation)));
+}
+
+/* A value that is taken for one of another type is any memory that somebody wants to see. */
+static void
+check_type(const Mirror *mirror, TupleDesc desc, int i, Oid type)
+{
+	if (i >= desc->natts || getBaseType(TupleDescAttr(desc, i)->atttypid) != type)
+		mirror_raise_changed(mirror);
+}
+
+static void
+check_key_types(const Mirror *mirror, TupleDesc desc)
+{
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		check_type(mirror, desc, i, mirror->key->columns[i].type);
+}
+
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
+	const Mirror *mirror = ((RowReceiver *) self)->mirror;
+	ListCell   *lc;
+
+	check_key_types(mirror, desc);
+	foreach(lc, mirror->template->columns)
+	{
+		const TemplateColumn *column = lfirst(lc);
+
+		check_type(mirror, desc, mirror->key->ncolumns + foreach_current_index(lc),
+				   column->form == COLUMN_JSON ? TEXTOID : column->type);
+	}
 }
 
 static void
@@ -590,15 +701,27 @@ make_params(int n, const Datum *values, const Oid *types)
 	return params;
 }
 
+static void
+execute_read(Mirror *mirror, const char *sql, const Datum *values, const Oid *types, DestReceiver *dest)
+{
+	SPIExecuteOptions options = {0};
+
+	options.params = make_params(mirror->key->ncolumns, values, types);
+	options.read_only = true;
+	options.dest = dest;
+	run_bound(mirror, sql, &options);
+}
+
 void
 mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 				 MirrorRowFunction function, void *arg)
 {
 	RowReceiver receiver = {0};
-	SPIExecuteOptions options = {0};
 	Oid			types[INDEX_MAX_KEYS];
+	Datum		values[INDEX_MAX_KEYS];
 	GuardState	guard;
-	int			rc;
+	bool		one_by_one = reads_one_by_one(mirror->key);
+	char	   *sql;
 
 	receiver.pub.receiveSlot = receive_row;
 	receiver.pub.rStartup = receiver_startup;
@@ -610,22 +733,20 @@ mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 	receiver.arg = arg;
 	receiver.row_context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek row",
 												 ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < mirror->key->ncolumns; i++)
-		types[i] = array_type(mirror->key->columns[i].type);
+	read_types(mirror->key, types);
 
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
-	PushActiveSnapshot(GetLatestSnapshot());	/* for the functions of a key's domain, too */
-	if (mirror->read_plan == NULL)
-		prepare_read(mirror);
-	options.params = make_params(mirror->key->ncolumns,
-								 key_arrays(mirror->key, keys, nkeys), types);
-	options.read_only = true;
-	options.dest = &receiver.pub;
-	rc = SPI_execute_plan_extended(mirror->read_plan, &options);
+	PushActiveSnapshot(GetLatestSnapshot());	/* for the functions of a key's type, too */
+	sql = read_statement(mirror);
+	if (!one_by_one)
+		execute_read(mirror, sql, key_arrays(mirror->key, keys, nkeys), types, &receiver.pub);
+	for (int k = 0; one_by_one && k < nkeys; k++)
+	{
+		key_from_text(mirror->key, keys[k], values);
+		execute_read(mirror, sql, values, types, &receiver.pub);
+	}
 	PopActiveSnapshot();
-	if (rc < 0)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
 	SPI_finish();
 	guard_leave(&guard);
 	MemoryContextDelete(receiver.row_context);
@@ -651,16 +772,11 @@ append_row_of(StringInfo sql, const Mirror *mirror, bool params)
 }
 
 /* after: whether there is a key to continue behind. */
-static SPIPlanPtr
-prepare_scan(Mirror *mirror, bool after)
+static char *
+scan_statement(const Mirror *mirror, bool after)
 {
 	StringInfoData sql;
-	Oid			types[INDEX_MAX_KEYS + 1];
-	int			n = mirror->key->ncolumns;
 
-	for (int i = 0; i < n; i++)
-		types[i] = mirror->key->columns[i].type;
-	types[n] = INT8OID;
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	append_key_columns(&sql, mirror);
@@ -676,47 +792,33 @@ prepare_scan(Mirror *mirror, bool after)
 	}
 	appendStringInfoString(&sql, " ORDER BY ");
 	append_key_columns(&sql, mirror);
-	if (after)
-	{
-		appendStringInfo(&sql, " LIMIT $%d", n + 1);
-		return prepare(sql.data, n + 1, types);
-	}
-	appendStringInfoString(&sql, " LIMIT $1");
-	return prepare(sql.data, 1, &types[n]);
-}
-
-static SPIPlanPtr
-scan_plan(Mirror *mirror, bool after)
-{
-	if (!after)
-		return prepare_scan(mirror, false); /* once a backfill */
-	if (mirror->scan_plan == NULL)
-		mirror->scan_plan = prepare_scan(mirror, true);
-	return mirror->scan_plan;
+	appendStringInfo(&sql, " LIMIT $%d", after ? mirror->key->ncolumns + 1 : 1);
+	return sql.data;
 }
 
 List *
 mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 {
 	MemoryContext result = CurrentMemoryContext;
+	SPIExecuteOptions options = {.read_only = true};
 	Datum		values[INDEX_MAX_KEYS + 1];
+	Oid			types[INDEX_MAX_KEYS + 1];
+	int			n = after ? mirror->key->ncolumns : 0;
 	List	   *keys = NIL;
 	GuardState	guard;
-	SPIPlanPtr	plan;
-	int			rc;
 
-	if (mirror->key == NULL)
-		elog(ERROR, "%s", mirror->problem);
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (after)
 		key_from_text(mirror->key, after, values);
-	values[after ? mirror->key->ncolumns : 0] = Int64GetDatum(limit);
-	plan = scan_plan(mirror, after != NULL);
-	rc = SPI_execute_plan(plan, values, NULL, true, 0);
-	if (rc != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	for (int i = 0; i < n; i++)
+		types[i] = mirror->key->columns[i].type;
+	values[n] = Int64GetDatum(limit);
+	types[n] = INT8OID;
+	options.params = make_params(n + 1, values, types);
+	run_bound(mirror, scan_statement(mirror, after != NULL), &options);
+	check_key_types(mirror, SPI_tuptable->tupdesc);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(result);
@@ -728,8 +830,6 @@ mirror_scan_keys(Mirror *mirror, const char *after, int limit)
 		MemoryContextSwitchTo(old);
 	}
 	PopActiveSnapshot();
-	if (after == NULL)
-		SPI_freeplan(plan);
 	SPI_finish();
 	guard_leave(&guard);
 	return keys;
@@ -781,15 +881,12 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
  * A row that somebody has locked is left alone, for the worker must not wait
  * for a user's transaction; the answer is whether all was done.
  */
-static void
-prepare_write_back(Mirror *mirror)
+static char *
+write_back_statement(const Mirror *mirror)
 {
 	const Key  *key = mirror->key;
 	StringInfoData sql;
-	Oid			types[INDEX_MAX_KEYS + 2];
 
-	types[0] = TEXTOID;
-	types[1] = JSONBOID;
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH l AS (SELECT t.ctid AS tid");
 	append_stale_row(&sql, mirror);
@@ -799,15 +896,12 @@ prepare_write_back(Mirror *mirror)
 	append_write_back(&sql, mirror, "", "=", ", ");
 	appendStringInfoString(&sql, " WHERE t.ctid IN (SELECT tid FROM l)");
 	for (int i = 0; i < key->ncolumns; i++)
-	{
-		types[i + 2] = key->columns[i].type;
 		appendStringInfo(&sql, " AND t.%s %s $%d", quote_identifier(key->columns[i].name),
 						 qualified_operator(key->columns[i].equals), i + 3);
-	}
 	appendStringInfoString(&sql, " RETURNING 1) SELECT (SELECT count(*) FROM u) = (SELECT count(*)");
 	append_stale_row(&sql, mirror);
 	appendStringInfoChar(&sql, ')');
-	mirror->write_back_plan = prepare(sql.data, key->ncolumns + 2, types);
+	return sql.data;
 }
 
 bool
@@ -817,24 +911,22 @@ mirror_is_written_back(Oid relation, const char *key)
 		strcmp(written_back.key, key) == 0;
 }
 
-static int
-execute_write_back(Mirror *mirror, const char *key, Datum *values, const char *nulls)
+static void
+execute_write_back(Mirror *mirror, const char *key, ParamListInfo params)
 {
-	int			rc;
+	SPIExecuteOptions options = {.params = params};
 
 	written_back.relation = mirror->relation;
 	written_back.key = key;
 	PG_TRY();
 	{
-		rc = SPI_execute_snapshot(mirror->write_back_plan, values, nulls, GetActiveSnapshot(),
-								  InvalidSnapshot, false, true, 0);
+		run_bound(mirror, write_back_statement(mirror), &options);
 	}
 	PG_FINALLY();
 	{
 		written_back.key = NULL;
 	}
 	PG_END_TRY();
-	return rc;
 }
 
 bool
@@ -842,29 +934,29 @@ mirror_write_back(Mirror *mirror, const char *key,
 				  const char *document_id, Jsonb *enrichments)
 {
 	Datum		values[INDEX_MAX_KEYS + 2];
-	char		nulls[INDEX_MAX_KEYS + 3];
+	Oid			types[INDEX_MAX_KEYS + 2] = {TEXTOID, JSONBOID};
+	int			n = mirror->key->ncolumns + 2;
+	ParamListInfo params;
 	GuardState	guard;
 	bool		isnull;
 	bool		done;
-	int			rc;
 
-	memset(nulls, ' ', sizeof(nulls));
-	nulls[mirror->key->ncolumns + 2] = '\0';
 	values[0] = document_id ? CStringGetTextDatum(document_id) : (Datum) 0;
 	values[1] = PointerGetDatum(enrichments);
-	nulls[0] = document_id ? ' ' : 'n';
-	nulls[1] = enrichments ? ' ' : 'n';
+	for (int i = 2; i < n; i++)
+		types[i] = mirror->key->columns[i - 2].type;
 
 	guard_enter(&guard, mirror->owner);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (mirror->write_back_plan == NULL)
-		prepare_write_back(mirror);
 	key_from_text(mirror->key, key, values + 2);
-	rc = execute_write_back(mirror, key, values, nulls);
+	params = make_params(n, values, types);
+	params->params[0].isnull = document_id == NULL;
+	params->params[1].isnull = enrichments == NULL;
+	execute_write_back(mirror, key, params);
 	PopActiveSnapshot();
-	if (rc != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(rc));
+	if (SPI_processed != 1)
+		elog(ERROR, "a write-back gave %llu rows", (unsigned long long) SPI_processed);
 	done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	guard_leave(&guard);

@@ -35,14 +35,15 @@ typedef struct Mirror
 	char	   *table;			/* the logical table's name */
 	char	   *marker_prefix;	/* "origin:table:", worker only */
 	bool		forgotten;		/* new rows may have documents already, worker only */
+	bool		native;			/* read by PostgreSQL's own code only, see rows.h; worker only */
+	int			njobs;			/* that point to it, worker only */
+	Size		bytes;			/* of the context, worker only */
+	uint32		namespace_hash; /* of the schema in the system cache */
 	Key		   *key;			/* NULL if the table has none */
 	Template   *template;		/* NULL if it is broken; see problem */
 	char	   *problem;		/* why no row can be mirrored, or NULL */
 	AttrNumber	document_id_attnum; /* 0: none */
 	AttrNumber	enrichments_attnum;
-	SPIPlanPtr	read_plan;		/* worker only, made at first use */
-	SPIPlanPtr	scan_plan;
-	SPIPlanPtr	write_back_plan;
 } Mirror;
 
 /*
@@ -58,6 +59,9 @@ extern MirrorArguments *mirror_decode(int nargs, char **args);
 extern Mirror *mirror_compile(Relation rel, int nargs, char **args,
 							  MemoryContext parent, bool raise);
 extern void mirror_free(Mirror *mirror);
+
+/* Once a backend, from _PG_init(). */
+extern void mirror_init(void);
 
 /* Oid of mixpeek.mirror_row(), InvalidOid if there is none. */
 extern Oid	mirror_function(void);
@@ -86,6 +90,9 @@ typedef void (*MirrorRowFunction) (void *arg, const char *key, const TemplateRow
 
 extern void mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 							 MirrorRowFunction function, void *arg);
+
+/* Raises that the table is not what was compiled any more. */
+pg_noreturn extern void mirror_raise_changed(const Mirror *mirror);
 
 /*
  * Up to limit keys that follow "after" in key order (NULL: from the first), as a

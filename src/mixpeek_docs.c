@@ -11,6 +11,7 @@
 #include "hooks.h"
 #include "launcher.h"
 #include "miscadmin.h"
+#include "mirror.h"
 #include "mixpeek_docs.h"
 #include "outbox.h"
 #include "server.h"
@@ -90,6 +91,7 @@ void
 _PG_init(void)
 {
 	define_settings();
+	mirror_init();
 	outbox_init();
 	trigger_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)

@@ -41,6 +41,9 @@
 
 #define Natts_outbox	4
 
+/* Of entries that are read at once: a key may have any length. */
+#define MAX_READ_BYTES	(4 * 1024 * 1024)
+
 /* Entries after which a transaction's buffer is written early. */
 #define BUFFER_MAX_ENTRIES	8192
 #define BUFFER_MAX_BYTES	(1024 * 1024)
@@ -81,7 +84,7 @@ static struct
 	int			max_levels;
 	int			longest;		/* bytes of one text */
 	int			last_collection;	/* offset, to share its text; -1: none */
-	bool		written;		/* has the transaction put anything into the table? */
+	BlockSet	written;		/* blocks into which the transaction has put something */
 } buffer;
 
 static void
@@ -104,7 +107,7 @@ static void
 buffer_forget(void)
 {
 	buffer.nentries = buffer.ntext = buffer.nlevels = buffer.longest = 0;
-	buffer.written = false;
+	buffer.written.n = 0;
 	if (buffer.max_entries > BUFFER_KEPT_ENTRIES || buffer.max_text > BUFFER_KEPT_BYTES ||
 		buffer.max_levels > BUFFER_KEPT_LEVELS)
 	{
@@ -180,6 +183,14 @@ entry_values(const BufferEntry *entry, Datum *values, bool *isnull)
 	values[3] = isnull[3] ? (Datum) 0 : PointerGetDatum(buffer_text(entry->key));
 }
 
+static void
+note_written(ItemPointer tid)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+
+	blockset_add(&buffer.written, block, block);
+}
+
 /* What most transactions have. */
 static void
 insert_entry(Relation outbox, const BufferEntry *entry)
@@ -191,6 +202,7 @@ insert_entry(Relation outbox, const BufferEntry *entry)
 	entry_values(entry, values, isnull);
 	tuple = heap_form_tuple(RelationGetDescr(outbox), values, isnull);
 	heap_insert(outbox, tuple, GetCurrentCommandId(true), 0, NULL);
+	note_written(&tuple->t_self);
 	heap_freetuple(tuple);
 }
 
@@ -214,6 +226,8 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 			ExecStoreVirtualTuple(slots[i]);
 		}
 		heap_multi_insert(outbox, slots, n, GetCurrentCommandId(true), 0, bistate);
+		for (int i = 0; i < n; i++)
+			note_written(&slots[i]->tts_tid);
 	}
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
@@ -273,7 +287,6 @@ buffer_flush_from(int first)
 		insert_much(outbox, buffer.entries + first, buffer.nentries - first);
 	table_close(outbox, NoLock);
 	buffer.nentries = first;
-	buffer.written = true;
 }
 
 /*
@@ -341,14 +354,24 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 	buffer.nentries++;
 }
 
-/* What is committed is something to look at; or to be looked at whatever the worker waits for. */
-static bool tell_worker = false;
+/* What the worker is told of when it can be seen; and it is to look round. */
+static BlockSet told;
 static bool wake_worker = false;
 
 void
 outbox_notify(void)
 {
+	blockset_add_table(&buffer.written);
 	wake_worker = true;
+}
+
+void
+outbox_notify_prepared(void)
+{
+	BlockSet	all = {0};
+
+	blockset_add_table(&all);
+	shmem_tell_worker(MyDatabaseId, &all);
 }
 
 static void
@@ -362,11 +385,13 @@ at_xact_event(XactEvent event, void *arg)
 			buffer_flush_from(0);
 			break;
 		case XACT_EVENT_COMMIT:
-			tell_worker = buffer.written;
+			if (buffer.written.n > 0)
+				told = buffer.written;
 			buffer_forget();
 			break;
 		default:
-			tell_worker = wake_worker = false;
+			told.n = 0;
+			wake_worker = false;
 			buffer_forget();
 			break;
 	}
@@ -381,11 +406,12 @@ at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_leve
 {
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
 		return;
+	if (is_commit && told.n > 0)
+		shmem_tell_worker(MyDatabaseId, &told);
 	if (is_commit && wake_worker)
 		shmem_wake_worker(MyDatabaseId);
-	else if (is_commit && tell_worker)
-		shmem_tell_worker(MyDatabaseId);
-	tell_worker = wake_worker = false;
+	told.n = 0;
+	wake_worker = false;
 }
 
 /* What a released subtransaction left in the buffer is its parent's now. */
@@ -446,32 +472,44 @@ outbox_init(void)
  * Worker's side
  */
 
-static bool
-is_listed(Oid relation, const text *collection, int n, const Oid *relations, char *const *collections)
+static TransactionId
+slot_xmin(TupleTableSlot *slot)
 {
-	for (int i = 0; i < n; i++)
-	{
-		if (relation == relations[i] && text_is(collection, collections[i], strlen(collections[i])))
-			return true;
-	}
-	return false;
+	bool		isnull;
+
+	return DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 }
 
-/* There may be millions of them: nothing of them stays in memory. */
 static bool
-is_excepted(TupleTableSlot *slot, int nexcept, const Oid *relations, char *const *collections)
+is_text(TupleTableSlot *slot, int column, const char *s)
 {
-	text	   *collection;
-	bool		excepted;
+	bool		isnull;
+	Datum		datum = slot_getattr(slot, column, &isnull);
 
-	if (nexcept == 0)
-		return false;
-	slot_getallattrs(slot);
-	collection = DatumGetTextPP(slot->tts_values[2]);
-	excepted = is_listed(DatumGetObjectId(slot->tts_values[0]), collection, nexcept, relations, collections);
-	if ((Pointer) collection != DatumGetPointer(slot->tts_values[2]))
-		pfree(collection);
-	return excepted;
+	return isnull || s == NULL ? isnull && s == NULL : text_is(DatumGetTextPP(datum), s, strlen(s));
+}
+
+/* Is this the entry that was read, or has another one come in its place? */
+static bool
+is_entry(TupleTableSlot *slot, const OutboxEntry *entry)
+{
+	bool		isnull;
+
+	return slot_xmin(slot) == entry->xmin &&
+		DatumGetObjectId(slot_getattr(slot, 1, &isnull)) == entry->relation &&
+		DatumGetChar(slot_getattr(slot, 2, &isnull)) == entry->operation &&
+		is_text(slot, 3, entry->collection) && is_text(slot, 4, entry->key);
+}
+
+OutboxEntry *
+outbox_copy_entry(const OutboxEntry *entry)
+{
+	OutboxEntry *copy = palloc(sizeof(OutboxEntry));
+
+	*copy = *entry;
+	copy->collection = pstrdup(entry->collection);
+	copy->key = entry->key ? pstrdup(entry->key) : NULL;
+	return copy;
 }
 
 static OutboxEntry *
@@ -481,6 +519,7 @@ make_entry(TupleTableSlot *slot)
 
 	slot_getallattrs(slot);
 	entry->tid = slot->tts_tid;
+	entry->xmin = slot_xmin(slot);
 	entry->relation = DatumGetObjectId(slot->tts_values[0]);
 	entry->operation = DatumGetChar(slot->tts_values[1]);
 	entry->collection = TextDatumGetCString(slot->tts_values[2]);
@@ -489,32 +528,79 @@ make_entry(TupleTableSlot *slot)
 	return entry;
 }
 
-List *
-outbox_read(ItemPointer position, int limit, int nexcept,
-			const Oid *relations, char *const *collections)
+/* There may be millions of them that stay: nothing of those is kept in memory. */
+static bool
+stays(const OutboxRead *read, TupleTableSlot *slot)
 {
-	Relation	outbox = table_open(get_outbox_oid(), RowExclusiveLock);
+	text	   *collection;
+	bool		result;
+
+	if (read->stays == NULL)
+		return false;
+	slot_getallattrs(slot);
+	collection = DatumGetTextPP(slot->tts_values[2]);
+	result = read->stays(read->arg, DatumGetObjectId(slot->tts_values[0]), collection,
+						 ItemPointerGetBlockNumber(&slot->tts_tid));
+	if ((Pointer) collection != DatumGetPointer(slot->tts_values[2]))
+		pfree(collection);
+	return result;
+}
+
+static List *
+read_blocks(Relation outbox, OutboxRead *read, BlockSet *set, BlockNumber last)
+{
 	TupleTableSlot *slot = table_slot_create(outbox, NULL);
-	ItemPointerData first = *position;
-	ItemPointerData last;
+	ItemPointerData first;
+	ItemPointerData end;
 	TableScanDesc scan;
 	List	   *entries = NIL;
 
-	ItemPointerInc(&first);
-	ItemPointerSet(&last, MaxBlockNumber, PG_UINT16_MAX);
+	ItemPointerSet(&first, set->ranges[0].first, set->passed + 1);
+	ItemPointerSet(&end, last, PG_UINT16_MAX);
 	PushActiveSnapshot(GetLatestSnapshot());
-	scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), &first, &last);
-	while (list_length(entries) < limit &&
+	scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), &first, &end);
+	while (read->limit > 0 && read->bytes < MAX_READ_BYTES &&
 		   table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
-		if (is_excepted(slot, nexcept, relations, collections))
+		OutboxEntry *entry;
+
+		if (stays(read, slot))
 			continue;
-		entries = lappend(entries, make_entry(slot));
-		*position = slot->tts_tid;
+		entry = make_entry(slot);
+		entries = lappend(entries, entry);
+		read->bytes += strlen(entry->collection) + (entry->key ? strlen(entry->key) : 0);
+		if (--read->limit == 0 || read->bytes >= MAX_READ_BYTES)
+			blockset_pass(set, &entry->tid);
 	}
 	table_endscan(scan);
 	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
+	return entries;
+}
+
+List *
+outbox_read(OutboxRead *read, BlockSet *set)
+{
+	Relation	outbox = table_open(get_outbox_oid(), RowExclusiveLock);
+	BlockNumber nblocks = RelationGetNumberOfBlocks(outbox);
+	List	   *entries = NIL;
+
+	read->moved = read->filenode != outbox->rd_rel->relfilenode;
+	read->filenode = outbox->rd_rel->relfilenode;
+	while (set->n > 0 && read->limit > 0 && read->bytes < MAX_READ_BYTES && read->blocks > 0)
+	{
+		BlockNumber first = set->ranges[0].first;
+		BlockNumber last = set->ranges[0].last;
+		BlockNumber end = Min(nblocks, (BlockNumber) Min((uint64) last + 1, (uint64) first + read->blocks));
+
+		if (first < end)
+		{
+			entries = list_concat(entries, read_blocks(outbox, read, set, end - 1));
+			read->blocks -= end - first;
+		}
+		if (read->limit > 0 && read->bytes < MAX_READ_BYTES)
+			blockset_pass_blocks(set, end < nblocks ? end : last + 1);
+	}
 	table_close(outbox, NoLock);	/* what was read stays where it is until it is removed */
 	return entries;
 }
@@ -536,8 +622,9 @@ outbox_remove(const List *entries)
 		OutboxEntry *entry = lfirst(lc);
 		TM_FailureData failure;
 
-		/* somebody may have forgotten the table's entries meanwhile, or do so just now */
-		if (table_tuple_fetch_row_version(outbox, &entry->tid, GetActiveSnapshot(), slot))
+		/* somebody may do so just now */
+		if (table_tuple_fetch_row_version(outbox, &entry->tid, GetActiveSnapshot(), slot) &&
+			is_entry(slot, entry))
 			(void) table_tuple_delete(outbox, &entry->tid, GetCurrentCommandId(true), GetActiveSnapshot(),
 									  InvalidSnapshot, true, &failure, false);
 	}
@@ -581,11 +668,11 @@ outbox_forget(Oid relation, const char *collection)
 
 void
 outbox_put(Oid relation, char operation, const char *collection,
-		   char *const *keys, int nkeys)
+		   char *const *keys, int nkeys, BlockSet *blocks)
 {
 	static Statement query = {
 		"INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
-		" SELECT $1, $2, $3, unnest($4)",
+		" SELECT $1, $2, $3, unnest($4) RETURNING ctid",
 		4, {OIDOID, CHAROID, TEXTOID, TEXTARRAYOID}
 	};
 	Datum		args[4];
@@ -595,6 +682,14 @@ outbox_put(Oid relation, char operation, const char *collection,
 	args[2] = CStringGetTextDatum(collection);
 	args[3] = query_text_array(keys, nkeys);
 	query_run(&query, args, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Datum		tid = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		BlockNumber block = ItemPointerGetBlockNumber((ItemPointer) DatumGetPointer(tid));
+
+		blockset_add(blocks, block, block);
+	}
 	query_end();
 }
 
@@ -603,7 +698,7 @@ static bool
 is_before(TupleTableSlot *slot, TransactionId xmax)
 {
 	bool		isnull;
-	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+	TransactionId xmin = slot_xmin(slot);
 	char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
 
 	return !TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, xmax) ||

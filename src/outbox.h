@@ -8,6 +8,7 @@
 #ifndef MIXPEEK_OUTBOX_H
 #define MIXPEEK_OUTBOX_H
 
+#include "blockset.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
@@ -30,29 +31,52 @@ extern void outbox_add(Oid relation, char operation, const char *collection,
 					   const char *key);
 extern void outbox_init(void);
 
-/* The transaction put entries in by other ways: its commit wakes the worker. */
+/* The transaction put entries in by other ways, nobody knows where: its commit tells the worker that. */
 extern void outbox_notify(void);
+
+/* So did one that was prepared, and is committed now. */
+extern void outbox_notify_prepared(void);
 
 /* Worker's side; all in a transaction with a snapshot. */
 typedef struct OutboxEntry
 {
 	ItemPointerData tid;
+	TransactionId xmin;			/* who wrote it */
 	Oid			relation;
 	char		operation;
 	char	   *collection;
 	char	   *key;			/* NULL: from the beginning (B and T) */
 } OutboxEntry;
 
-/*
- * Up to limit entries that stand behind *position, as a List of OutboxEntry in
- * the current memory context, except those of the mirrors in the arrays
- * (relations[i], collections[i]).  *position moves to the last one.
- */
-extern List *outbox_read(ItemPointer position, int limit, int nexcept,
-						 const Oid *relations, char *const *collections);
+/* Of a mirror's entry in that block: is it to stay where it is?  May not raise. */
+typedef bool (*OutboxStays) (void *arg, Oid relation, const text *collection, BlockNumber block);
 
-/* Removes entries that have been taken up. */
+/* What may be read; goes down as it is. */
+typedef struct OutboxRead
+{
+	OutboxStays stays;			/* NULL: none does */
+	void	   *arg;
+	int			limit;			/* entries */
+	int			blocks;
+	size_t		bytes;			/* of texts: goes up */
+	Oid			filenode;		/* of the table when it was read the last time */
+	bool		moved;			/* its entries are elsewhere now */
+} OutboxRead;
+
+/*
+ * The entries that stand in the set's blocks, as a List of OutboxEntry in the current
+ * memory context, except those that stay.  What was read is taken out of the set.
+ */
+extern List *outbox_read(OutboxRead *read, BlockSet *set);
+
+/*
+ * Removes entries that have been taken up, those that still stand where they were read:
+ * somebody may have forgotten them, or have written the table anew.
+ */
 extern void outbox_remove(const List *entries);
+
+/* A copy in the current memory context. */
+extern OutboxEntry *outbox_copy_entry(const OutboxEntry *entry);
 
 /* Removes all visible entries that say the same "all" as this one, which has no key. */
 extern void outbox_remove_expansions(const OutboxEntry *entry);
@@ -60,9 +84,9 @@ extern void outbox_remove_expansions(const OutboxEntry *entry);
 /* Removes all of a table's in one collection or (NULL) in all; reads the whole outbox. */
 extern void outbox_forget(Oid relation, const char *collection);
 
-/* Puts keys in at once, or moves a B or T entry's place to key. */
+/* Puts keys in at once, or moves a B or T entry's place to key; adds the blocks that they are in. */
 extern void outbox_put(Oid relation, char operation, const char *collection,
-					   char *const *keys, int nkeys);
+					   char *const *keys, int nkeys, BlockSet *blocks);
 
 /*
  * Looks from *position on, at so many blocks at the most, for an entry that a transaction before

@@ -19,6 +19,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "delegate.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -91,9 +92,9 @@ place_job(Worker *worker, Job *job)
 	bool		queued = job->queued;
 
 	job->queued = false;
-	if (job->claim > worker->claims_done)
+	if (job->claim > worker->claims_done && !job->delegated)
 		worker_free_job(worker, job);
-	else if (queued || job->under_way)
+	else if (queued || job->under_way || job->delegated)
 		return;
 	else if (job->has_ended)	/* its outcome was not stored */
 	{
@@ -109,8 +110,10 @@ recovery_place_jobs(Worker *worker)
 {
 	HASH_SEQ_STATUS status;
 	JobEntry   *entry;
+	int			nto_write = 0;
 	ListCell   *lc;
 
+	delegate_abort(worker);
 	foreach(lc, worker->targets->connections)
 	{
 		Connection *connection = lfirst(lc);
@@ -120,6 +123,7 @@ recovery_place_jobs(Worker *worker)
 			connection->valid = false;	/* it is half loaded */
 	}
 	sort_queue(worker, &worker->ended, &worker->nended);
+	sort_queue(worker, &worker->to_write, &nto_write);
 	if (worker->jobs == NULL)
 		return;
 	hash_seq_init(&status, worker->jobs);
@@ -142,7 +146,6 @@ forget_start(Worker *worker)
 static void
 look_at_all(Worker *worker)
 {
-	ItemPointerSet(&worker->position, 0, 0);
 	worker->due_position = DT_NOBEGIN;
 	worker->moves++;
 	worker->unrecovered = worker->unrecovered || worker->was_unrecovered;

@@ -19,6 +19,7 @@
 #include "storage/procarray.h"
 #include "storage/shmem.h"
 #include "ticket.h"
+#include "storage/spin.h"
 
 /* A small set of databases; what does not fit is remembered as "any". */
 #define MAX_OIDS	64
@@ -35,8 +36,15 @@ typedef struct WorkerSlot
 	Oid			database;		/* InvalidOid: free */
 	int			pid;
 	int			procno;			/* index into ProcGlobal->allProcs */
-	pg_atomic_uint32 expects;	/* 1: the next change is to wake it */
+	pg_atomic_uint32 expects;	/* 1: the next change is to set its latch */
+	pg_atomic_uint32 woken;		/* 1: it is to look round, whatever became of its latch */
+	slock_t		mutex;			/* of the two sets */
+	BlockSet	news;			/* blocks of the outbox with new entries */
+	BlockSet	wide_news;		/* those of transactions that filled many */
 } WorkerSlot;
+
+/* A transaction that filled more blocks than this is one that others need not wait for. */
+#define MANY_BLOCKS	64
 
 typedef struct SharedState
 {
@@ -146,7 +154,11 @@ startup(void)
 		state->launcher_procno = -1;
 		state->nslots = max_worker_processes;
 		for (int i = 0; i < state->nslots; i++)
+		{
 			pg_atomic_init_u32(&state->slots[i].expects, 0);
+			pg_atomic_init_u32(&state->slots[i].woken, 0);
+			SpinLockInit(&state->slots[i].mutex);
+		}
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -187,6 +199,7 @@ set_latch(int procno)
 	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
 
+/* The latch is a hint: a lock that the worker waits for may take it.  What counts is what stands in the slot. */
 void
 shmem_wake_worker(Oid database)
 {
@@ -197,32 +210,103 @@ shmem_wake_worker(Oid database)
 	LWLockAcquire(state->lock, LW_SHARED);
 	slot = find_slot(database);
 	if (slot)
+	{
+		pg_atomic_write_u32(&slot->woken, 1);
 		set_latch(slot->procno);
+	}
 	LWLockRelease(state->lock);
 }
 
 /*
- * Every commit of a mirrored table comes here, so no lock is taken.  A slot may
- * change hands meanwhile: then a latch is set in vain, or the new worker, which
- * looks at everything to begin with, is not woken.
+ * Every commit of a mirrored table comes here, so no lock is taken that is held for
+ * longer than it takes to put the blocks down.  A slot may change hands meanwhile:
+ * then another database's worker looks at some blocks in vain, and the new worker, which
+ * looks at everything to begin with, is not told.
  */
 void
-shmem_tell_worker(Oid database)
+shmem_tell_worker(Oid database, const BlockSet *blocks)
 {
 	WorkerSlot *slot = state ? find_slot(database) : NULL;
 
-	if (slot && pg_atomic_exchange_u32(&slot->expects, 0) == 1)
+	if (slot == NULL)
+		return;
+	SpinLockAcquire(&slot->mutex);
+	blockset_add_all(blockset_size(blocks) > MANY_BLOCKS ? &slot->wide_news : &slot->news, blocks);
+	SpinLockRelease(&slot->mutex);
+	if (pg_atomic_exchange_u32(&slot->expects, 0) == 1)
 		set_latch(slot->procno);
 }
 
 /* The worker's own slot; NULL in other processes. */
 static WorkerSlot *my_slot = NULL;
 
+bool
+shmem_is_told(void)
+{
+	return my_slot != NULL;
+}
+
 void
 shmem_expect_changes(void)
 {
 	if (my_slot)
 		(void) pg_atomic_exchange_u32(&my_slot->expects, 1);
+}
+
+static bool
+have_changes(void)
+{
+	bool		any;
+
+	SpinLockAcquire(&my_slot->mutex);
+	any = my_slot->news.n > 0 || my_slot->wide_news.n > 0;
+	SpinLockRelease(&my_slot->mutex);
+	return any;
+}
+
+bool
+shmem_changes_wait(void)
+{
+	if (my_slot == NULL)
+		return false;
+	if (have_changes())
+		return true;
+	if (pg_atomic_read_u32(&my_slot->expects) == 1)
+		return false;
+
+	/* what has set the latch was taken already, and perhaps the latch, too */
+	shmem_expect_changes();
+	return have_changes();
+}
+
+static void
+move_blocks(BlockSet *from, BlockSet *to)
+{
+	blockset_add_all(to, from);
+	from->n = 0;
+}
+
+void
+shmem_take_changes(BlockSet *news, BlockSet *wide_news)
+{
+	if (my_slot == NULL)
+		return;
+	SpinLockAcquire(&my_slot->mutex);
+	move_blocks(&my_slot->wide_news, wide_news);
+	move_blocks(&my_slot->news, blockset_size(&my_slot->news) > MANY_BLOCKS * BLOCKSET_RANGES ? wide_news : news);
+	SpinLockRelease(&my_slot->mutex);
+}
+
+bool
+shmem_is_woken(void)
+{
+	return my_slot && pg_atomic_read_u32(&my_slot->woken) != 0;
+}
+
+bool
+shmem_take_wake(void)
+{
+	return my_slot && pg_atomic_exchange_u32(&my_slot->woken, 0) != 0;
 }
 
 static void
@@ -264,10 +348,14 @@ shmem_attach_worker(Oid database)
 		slot = find_slot(InvalidOid);
 	if (slot)
 	{
-		slot->database = database;
+		pg_atomic_write_u32(&slot->expects, 0);
+		pg_atomic_write_u32(&slot->woken, 0);
+		SpinLockAcquire(&slot->mutex);
+		slot->news.n = slot->wide_news.n = 0;
+		SpinLockRelease(&slot->mutex);
 		slot->pid = MyProcPid;
 		slot->procno = COMPAT_PROC_NUMBER;
-		pg_atomic_write_u32(&slot->expects, 0);
+		slot->database = database;
 	}
 	LWLockRelease(state->lock);
 	my_slot = slot;

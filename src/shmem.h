@@ -12,20 +12,36 @@
 #ifndef MIXPEEK_SHMEM_H
 #define MIXPEEK_SHMEM_H
 
+#include "blockset.h"
+
 /* From _PG_init(), while the postmaster loads the library. */
 extern void shmem_request(void);
 extern bool shmem_available(void);
 
-/* Sets the latch of the database's worker, if it has one. */
+/*
+ * The database's worker, if it has one, looks round: at its servers, and at whose copy
+ * the database is.
+ */
 extern void shmem_wake_worker(Oid database);
 
 /*
- * There are new entries in the outbox: wakes the worker, but only once after it
- * has asked for that.  It asks before it looks, so what it does not see wakes it; a
- * worker that is busy or paused is left alone.
+ * There are new entries in these blocks of the outbox.  Sets the worker's latch, but
+ * only once after it has asked for that: a worker that is busy or paused is left alone,
+ * and finds the blocks when it looks.
  */
-extern void shmem_tell_worker(Oid database);
+extern void shmem_tell_worker(Oid database, const BlockSet *blocks);
+
+/*
+ * The worker's side.  It asks before it looks, so what it does not see sets its latch.
+ * But a latch is a hint, which any wait may take: before it sleeps it asks whether there
+ * are changes, or whether it was woken.
+ */
+extern bool shmem_is_told(void);
 extern void shmem_expect_changes(void);
+extern bool shmem_changes_wait(void);
+extern void shmem_take_changes(BlockSet *news, BlockSet *wide_news);
+extern bool shmem_is_woken(void);
+extern bool shmem_take_wake(void);
 
 /* The launcher's and the workers' own side; undone when the process exits. */
 extern void shmem_attach_launcher(void);

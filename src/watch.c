@@ -19,6 +19,7 @@
 #include "compat.h"
 
 #include "access/transam.h"
+#include "delegate.h"
 #include "document.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -145,8 +146,10 @@ static void
 take_waiter(Worker *worker, const Waiter *waiter)
 {
 	worker->watch->fresh = true;
-	if (waiter->ticket.kind == TICKET_SYNC)
-		worker_look(worker);
+	if (waiter->ticket.kind != TICKET_SYNC)
+		return;
+	worker->watch->patience_ends = 0;
+	worker_look(worker);
 }
 
 static void
@@ -532,7 +535,8 @@ any_sync(const Watch *watch)
 static bool
 is_idle(const Worker *worker)
 {
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || worker->rest_until > limits_now())
+	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || worker->rest_until > limits_now() ||
+		delegate_is_busy(worker))
 		return false;
 	return worker->next_due == 0 ||
 		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;
@@ -542,11 +546,10 @@ is_idle(const Worker *worker)
 static bool
 sync_is_over(const Worker *worker, Watch *watch, double now)
 {
-	if (!is_idle(worker))
-	{
+	if (worker->njobs > 0 || delegate_is_busy(worker))
 		watch->patience_ends = 0;
+	if (!is_idle(worker))
 		return false;
-	}
 	if (worker->skipped_until > 0 && watch->patience_ends == 0)
 		watch->patience_ends = now + LOCK_PATIENCE;
 	return worker->skipped_until == 0 || now >= watch->patience_ends;

@@ -38,6 +38,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "delegate.h"
 #include "document.h"
 #include "member.h"
 #include "miscadmin.h"
@@ -53,9 +54,6 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "worker.h"
-
-/* So many write-backs may take mixpeek.read_timeout at once; the others are done later. */
-#define MAX_WRITE_TIMEOUTS	3
 
 /* Jobs whose table is locked are settled later, in seconds. */
 #define LOCKED_DELAY	0.5
@@ -115,51 +113,14 @@ worker_commit(Worker *worker, const GuardState *guard, bool flush)
  * Settle
  */
 
-/* The row's own columns, if the mirror has some; a user's trigger may fail. */
-typedef struct WriteBackCall
-{
-	Job		   *job;
-	bool		done;
-} WriteBackCall;
-
-static void
-write_back_guarded(void *arg)
-{
-	WriteBackCall *call = arg;
-	Job		   *job = call->job;
-
-	call->done = ConditionalLockRelationOid(job->relation, RowExclusiveLock) &&
-		mirror_write_back(job->mirror, job->key, job->document_id, job->enrichments);
-}
-
-static void
-write_back(Worker *worker, Job *job, double give_up_at)
-{
-	WriteBackCall call = {job, false};
-	char	   *problem = NULL;
-
-	if (job->outcome != OUTCOME_MIRRORED || !job->answered || job->mirror == NULL ||
-		(job->mirror->document_id_attnum == 0 && job->mirror->enrichments_attnum == 0))
-		return;
-	if (limits_now() < give_up_at)
-		problem = guard_call_within(write_back_guarded, &call, mixpeek_read_timeout);
-	if (problem)
-		job->error = MemoryContextStrdup(job->context,
-										 psprintf("could not write to the table's columns: %s", problem));
-	else if (!call.done)
-	{
-		job->write_back_missed = true;
-		job->looks = 0;
-	}
-	worker_look(worker);		/* the owner's triggers may have changed more than that */
-}
-
 /* The wait must end when the first of the settled keys is due again. */
 static void
 note_due(Worker *worker, const Job *job)
 {
 	TimestampTz due = job->outcome == OUTCOME_FAILED ? 0 : document_due(job);
 
+	if (due != 0 && due < worker->due_position)
+		worker->due_position = due;
 	if (due != 0 && worker->next_due != -1 &&
 		(worker->next_due == 0 || due < worker->next_due))
 		worker->next_due = due;
@@ -175,7 +136,6 @@ settle(Worker *worker)
 	List	   *jobs = NIL;
 	double		now = limits_now();
 	dlist_mutable_iter iter;
-	double		give_up_at;
 	ListCell   *lc;
 
 	dlist_foreach_modify(iter, &worker->ended)
@@ -191,9 +151,6 @@ settle(Worker *worker)
 		jobs = lappend(jobs, job);
 	}
 	worker->settling = jobs;
-	give_up_at = now + MAX_WRITE_TIMEOUTS * mixpeek_read_timeout / 1000.0;
-	foreach(lc, jobs)
-		write_back(worker, lfirst(lc), give_up_at);
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));
@@ -215,7 +172,7 @@ free_jobs(Worker *worker, List *jobs)
 	if (jobs != NIL && worker->skipped)
 	{
 		worker->skipped = false;
-		worker_look(worker);
+		worker_look_busy(worker);
 	}
 }
 
@@ -234,26 +191,28 @@ worker_settle_ended(Worker *worker)
 	settled = settle(worker);
 	worker_commit(worker, &guard, false);
 	recovery_note_success(worker);
+	delegate_send(worker);
 	free_jobs(worker, settled);
-	targets_sweep(worker->targets, worker->njobs == 0);
+	targets_sweep(worker->targets);
 }
 
 void
 worker_claim_next(Worker *worker)
 {
 	GuardState	guard;
-	int			before = worker->njobs;
 
+	worker->intends = false;
 	worker->claims++;
 	worker->was_unrecovered = worker->unrecovered;
 	worker_begin(worker, &guard);
 	MemoryContextSwitchTo(worker->turn_context);
 	worker_claim(worker);
-	worker_commit(worker, &guard, worker->njobs > before);
+	worker_commit(worker, &guard, worker->intends);
 	recovery_note_success(worker);
 	if (worker->careful_claims > 0)
 		worker->careful_claims--;
-	targets_sweep(worker->targets, worker->njobs == 0);
+	delegate_send(worker);
+	targets_sweep(worker->targets);
 }
 
 /*
@@ -362,6 +321,8 @@ start_request(Worker *worker, Request *request)
 	http_start(worker->http, connection->server, method, path.data, body, len,
 			   limits_at_once(&connection->limits), request);
 	worker->starting = NULL;
+	if (body)
+		pfree(body);			/* it may be large, and libcurl has its own */
 	for (int i = 0; i < request->njobs; i++)
 		request->jobs[i]->under_way = true;
 }
@@ -830,8 +791,6 @@ collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 		put_off_ready(worker, request->connection,
 					  request->connection->limits.down_until - limits_now(),
 					  response_text(response));
-	if (change == LIMITS_CAME_BACK)
-		worker_look(worker);
 	if (request->step == JOB_LOOK_UP)
 		collect_lookup(worker, request, answer, response);
 	else

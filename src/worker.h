@@ -8,11 +8,13 @@
 #ifndef MIXPEEK_WORKER_H
 #define MIXPEEK_WORKER_H
 
+#include "agent.h"
 #include "connection.h"
 #include "guard.h"
 #include "storage/itemptr.h"
 #include "tally.h"
 #include "utils/hsearch.h"
+#include "walk.h"
 
 /* mixpeek.sync() waits for keys that are due within so many seconds. */
 #define SYNC_PATIENCE	5
@@ -43,6 +45,11 @@ typedef struct Worker
 	uint64		claims;			/* transactions that claimed, or may still fail */
 	uint64		claims_done;	/* up to which one nothing can fail any more */
 	List	   *idle_contexts;	/* of jobs that are no more */
+	Agents	   *agents;
+	bool		intends;		/* the transaction records what will be sent: to be flushed */
+	List	   *delegated;		/* requests of a claim that are not handed over yet */
+	List	   *answers;		/* requests that agents have answered, for the next claim */
+	dlist_head	to_write;		/* jobs that wait for their row's columns to be written */
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
@@ -54,16 +61,14 @@ typedef struct Worker
 	char	   *origin;			/* the markers' part that says whose they are; NULL: none yet */
 	bool		unrecovered;	/* lines that a worker before this one left "sending" */
 	bool		was_unrecovered;	/* before the transaction, if that has recovered them */
-	ItemPointerData position;	/* of the walk through the outbox; offset 0: at its start */
-	bool		look;			/* the walk is to go on */
-	bool		look_again;		/* something may have come up behind position: once more */
-	double		pass_by_at;		/* not before: past the keys of servers without room */
-	bool		passed_all;		/* behind them stand none of other servers */
+	Walk		walk;			/* through the outbox */
+	bool		look;			/* there is more in it to be looked at */
 	bool		skipped;		/* keys were left that were under way */
 	double		skipped_until;	/* a table was locked: look again then; 0: no */
 	TimestampTz next_due;		/* in mixpeek.documents; 0: nothing, -1: not known */
 	TimestampTz due_position;	/* where those that are due are read from */
-	double		pass_due_by_at; /* as pass_by_at, for those that are due */
+	int			due_batch;		/* keys to read at once, where others are to be passed by; 0: as many as are wanted */
+	double		pass_due_by_at; /* not before, if none of those could be taken */
 	bool		due_first;		/* of an odd number of keys, one more is due */
 
 	/* for those who wait: grows with */
@@ -105,6 +110,7 @@ typedef struct JobEntry
 /* A server's rendered bodies that may wait at once; one row may always be claimed. */
 #define MAX_BYTES (16 * 1024 * 1024)
 
+
 /*
  * Takes keys out of the outbox and due ones out of mixpeek.documents, as many as
  * the servers' limits let be sent soon, reads their rows, records what will be
@@ -112,15 +118,35 @@ typedef struct JobEntry
  */
 extern void worker_claim(Worker *worker);
 
-/* Ends a job: it is settled with the next transaction. */
+/* Ends a job: it is written back, if it is to be, and settled with the next transaction. */
 extern void worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error);
+extern void worker_settle_job(Worker *worker, Job *job);
 extern void worker_free_job(Worker *worker, Job *job);
+
+/* Must the job's row be read? */
+extern bool worker_needs_row(const Job *job);
+
+/* Frees a job whose key cannot be taken now: its entries are looked at again when its mirror takes some. */
+extern void worker_leave_job(Worker *worker, Job *job);
+
+/* A table's keys cannot be listed, which is logged and tried again later. */
+extern void worker_cannot_list(Worker *worker, Target *target, const char *problem);
 
 /* The outbox, and due keys, may hold something that the walk has passed. */
 extern void worker_look(Worker *worker);
 
 /* Looks again where a server had no room and has some now. */
 extern void worker_look_excluded(Worker *worker);
+
+/* What was left may be taken now. */
+extern void worker_look_left(Worker *worker);
+
+/* The latch was set: somebody wants servers, and whose copy this is, looked at; settings have changed; or nothing of it. */
+extern void worker_look_round(Worker *worker, bool woken, bool settings);
+
+/* Keys that were left since they were under way, or until skipped_until. */
+extern void worker_look_busy(Worker *worker);
+extern void worker_look_skipped(Worker *worker, double now);
 
 /* Is there something to be claimed, and room for it? */
 extern bool worker_may_claim(Worker *worker);
@@ -130,6 +156,9 @@ extern bool worker_is_due(const Worker *worker);
 
 /* Nothing is claimed, whatever there is. */
 extern bool worker_is_paused(const Worker *worker);
+
+/* Sets what a database's or role's settings are not to change. */
+extern void worker_override_settings(void);
 
 /*
  * A transaction with a superuser's rights; flush: what it says must be on disk when it ends.

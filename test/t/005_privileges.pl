@@ -197,7 +197,7 @@ sql(q{
 	DECLARE
 		statement text; outcome text;
 	BEGIN
-		IF session_user = 'mallory' THEN RETURN true; END IF;
+		IF pg_catalog.current_setting('application_name') <> '' THEN RETURN true; END IF;	-- a client's session
 		FOREACH statement IN ARRAY ARRAY[
 			'SET ROLE ROOT', 'RESET ROLE', 'SET SESSION AUTHORIZATION ROOT', 'RESET SESSION AUTHORIZATION',
 			'ALTER ROLE mallory SUPERUSER', 'CREATE ROLE evil SUPERUSER', 'GRANT ROOT TO mallory',
@@ -214,9 +214,9 @@ sql(q{
 			'SET mixpeek.allow_http = on', 'SET mixpeek.enabled = off', 'SET session_replication_role = replica', 'SET log_statement = ''all'''] LOOP
 			BEGIN
 				IF statement ~ '^SELECT' THEN
-					EXECUTE replace(statement, 'ROOT', session_user) INTO outcome;
+					EXECUTE replace(statement, 'ROOT', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(10))) INTO outcome;
 				ELSE
-					EXECUTE replace(statement, 'ROOT', session_user);
+					EXECUTE replace(statement, 'ROOT', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(10)));
 					outcome := NULL;
 				END IF;
 				outcome := CASE WHEN outcome IS NULL AND statement ~ '^SELECT' THEN 'nothing' ELSE 'done' END;
@@ -267,10 +267,11 @@ sql("UPDATE mallory.t SET v = 'y'", 'mallory');
 wait_for('the change', sub { sql("SELECT count(*) FROM mallory.t WHERE v = 'y'") == 20
 	&& sql("SELECT count(*) FROM mixpeek.outbox") == 0 && sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") == 0 });
 
-is(sql("SELECT string_agg(DISTINCT place, ' ' ORDER BY place) FROM mallory.attacks"), 'after before cast check domain generated index policy',
-	'all of her functions were run by the worker');
+is(sql("SELECT string_agg(DISTINCT place, ' ' ORDER BY place) FROM mallory.attacks"), 'after before cast check generated index policy',
+	"all of her functions were run but the check of the key's domain, which nothing needs");
 is(sql('SELECT string_agg(DISTINCT who, \' \') FROM mallory.attacks'), 'mallory', '... as herself');
-is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done'"), '', '... and no attack succeeded');
+# A deferred trigger of hers is run at once, restricted as the rest.
+is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done' AND what !~ '^INSERT INTO mallory.deferred'"), '', '... and no attack succeeded');
 is(sql("SELECT count(*) FROM mallory.trapped"), 0, 'nobody stepped into what she put in the way of names');
 is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'she is who she was');
 is($worker->(), $pid, 'the worker still is the one it was');
@@ -281,7 +282,7 @@ is(keys_used(), 'alice mallory', 'everybody used the own key');
 sql(q{
 	CREATE FUNCTION mallory.harm(text) RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
-		IF session_user = 'mallory' THEN RETURN true; END IF;
+		IF pg_catalog.current_setting('application_name') <> '' THEN RETURN true; END IF;	-- a client's session
 		CASE $1
 			WHEN 'endless' THEN RAISE EXCEPTION '%', repeat('x', 10000000);
 			WHEN 'read only' THEN SET transaction_read_only = on;
@@ -314,12 +315,12 @@ $node->reload;
 sql(q{
 	CREATE FUNCTION mallory.sleep() RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
-		IF session_user <> 'mallory' THEN PERFORM pg_catalog.pg_sleep(1000000); END IF;
+		IF pg_catalog.current_setting('application_name') = '' THEN PERFORM pg_catalog.pg_sleep(1000000); END IF;
 		RETURN true;
 	END $$;
 	CREATE FUNCTION mallory.loop(mallory.mood) RETURNS json LANGUAGE plpgsql AS $$
 	BEGIN
-		WHILE session_user <> 'mallory' LOOP END LOOP;
+		WHILE pg_catalog.current_setting('application_name') = '' LOOP END LOOP;
 		RETURN '1';
 	END $$;
 	CREATE TYPE mallory.slow AS ENUM ('slow');
@@ -341,7 +342,7 @@ like(wait_for_state('mallory.looping', 1, 'failed'), qr/^failed 1 it took longer
 like(wait_for_state('mallory.looping', 20, 'pending'), qr/^pending 0 other rows of the table took too long to read$/, '... or wait, where there are many');
 wait_for_state('mallory.sleeping', $_, 'mirrored') for 1 .. 20;
 like(sql("SELECT min(last_error) FROM mixpeek.documents WHERE relation = 'mallory.sleeping'::regclass"),
-	qr/^could not write to the table's columns: it took longer /, "... as do write-backs");
+	qr/^could not write to the table's columns: (it took longer|the owner's functions took too long) /, "... as do write-backs");
 is($worker->(), $pid, 'the worker still is the one it was');
 sql("DROP TABLE mallory.looping, mallory.sleeping");
 

@@ -54,7 +54,7 @@ sub no_worker { wait_for('the worker to end', sub { sql($workers) eq '0' }); ret
 sub documents { return join(' ', map { "$_->{metadata}{id}" } sort { $a->{metadata}{id} <=> $b->{metadata}{id} } @{ $api->documents($_[0]) }); }
 
 # The worker and the launcher are those that there were.
-sub pids { return sql("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek_docs%'"); }
+sub pids { return sql("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE backend_type IN ('mixpeek_docs worker', 'mixpeek_docs launcher')"); }
 
 sub set_up
 {

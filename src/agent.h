@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * agent.h
+ *		Processes in which the code of tables' owners runs.
+ *
+ * Whatever may call a function of a user (a row's reading where a policy, a type
+ * or a domain has one; every write-back, where triggers are) is done by an agent: a
+ * background worker with the rights of the table's owner and no more.  It is started
+ * when needed, one an owner and MAX_AGENTS in all, and ended when idle.  The worker
+ * hands it requests, takes the results as they come, and never waits for it.
+ *
+ * An owner whose requests take long, or end their agent, rests before the next
+ * one, twice as long each time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_AGENT_H
+#define MIXPEEK_AGENT_H
+
+#include "connection.h"
+#include "outbox.h"
+#include "reading.h"
+
+/* Agents of one worker at a time. */
+#define MAX_AGENTS		4
+
+typedef enum AgentTask
+{
+	AGENT_READ,					/* the rows of the jobs' keys */
+	AGENT_SCAN,					/* the keys that follow one */
+	AGENT_WRITE_BACK			/* the jobs' document ids and enrichments */
+} AgentTask;
+
+/* How a request ended. */
+typedef enum AgentEnd
+{
+	AGENT_DONE,					/* each job has its result */
+	AGENT_CHANGED,				/* the mirror is not what the worker takes it for: to be looked at again */
+	AGENT_LOCKED,				/* somebody has locked the table */
+	AGENT_FAILED,				/* as a whole; see problem */
+	AGENT_DIED,					/* the agent ended while it was at it; see problem */
+	AGENT_NOT_BEGUN				/* it ended before */
+} AgentEnd;
+
+/* What became of a write-back. */
+typedef enum WriteEnd
+{
+	WRITE_UNKNOWN,
+	WRITE_DONE,
+	WRITE_MISSED,				/* somebody has locked the row */
+	WRITE_FAILED				/* see the result's problem */
+} WriteEnd;
+
+typedef struct AgentResult
+{
+	RowEnd		row;			/* AGENT_READ */
+	WriteEnd	write;			/* AGENT_WRITE_BACK */
+	char	   *problem;
+} AgentResult;
+
+typedef struct AgentRequest
+{
+	MemoryContext context;		/* of all of it */
+	AgentTask	task;
+	Oid			owner;
+	Oid			relation;
+	char	   *collection;
+	Mirror	   *mirror;			/* that the worker has compiled */
+	OutboxEntry *expansion;		/* AGENT_SCAN: whose place the keys follow */
+	int			limit;			/* AGENT_SCAN: keys */
+	int			njobs;
+	int			max_jobs;
+	Job		  **jobs;
+
+	/* filled in by the agent */
+	AgentEnd	end;
+	char	   *problem;
+	AgentResult *results;		/* of each job */
+	List	   *keys;			/* AGENT_SCAN: char * */
+} AgentRequest;
+
+typedef struct Agents Agents;
+
+/* The agents of the worker; in memory that lives as long as it. */
+extern Agents *agents_create(MemoryContext parent);
+
+/*
+ * Could an owner's agent take a request up now?  If not, agents_turn() says when
+ * that may have changed, and agents_rest() how long an owner still rests, in seconds.
+ */
+extern bool agents_take(Agents *agents, Oid owner);
+extern double agents_rest(Agents *agents, Oid owner);
+
+/* Jobs that a request for the owner may hold: one, where it is not known which row ended the agent. */
+extern int	agents_batch(Agents *agents, Oid owner);
+
+/* A request without jobs for a mirror, and one job more. */
+extern AgentRequest *agents_request(Agents *agents, AgentTask task, Mirror *mirror, const char *collection);
+extern void agents_add_job(AgentRequest *request, Job *job);
+
+/* Hands a request over; it is the agents' until agents_next_ended() returns it. */
+extern void agents_send(Agents *agents, AgentRequest *request);
+
+/*
+ * Moves what can be moved without waiting.  True if something has changed: a request
+ * has ended, or an owner that could not be served may be now.
+ */
+extern bool agents_turn(Agents *agents);
+
+/* A request that has ended, to be given back with agents_free_request(); or NULL. */
+extern AgentRequest *agents_next_ended(Agents *agents);
+extern void agents_free_request(AgentRequest *request);
+
+/* Requests handed over and not yet taken back. */
+extern int	agents_pending(const Agents *agents);
+extern bool agents_any_ended(const Agents *agents);
+
+/* Seconds until agents_turn() has something to do without being woken, or -1. */
+extern double agents_wait(Agents *agents);
+
+/* Background worker entry point of an agent. */
+extern PGDLLEXPORT void mixpeek_agent_main(Datum main_arg);
+
+#endif							/* MIXPEEK_AGENT_H */
