@@ -265,7 +265,7 @@ COMMENT ON EVENT TRIGGER mixpeek_on_drop IS 'what is known of a table''s documen
 CREATE PROCEDURE mixpeek.sync()
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_sync';
 COMMENT ON PROCEDURE mixpeek.sync() IS
-    'does the worker''s work in this session until nothing is left that is due within some seconds; if the worker runs, waits for it';
+    'has the worker''s work done until nothing is left that is due within some seconds; starts a worker where none runs';
 
 CREATE FUNCTION mixpeek.wait(timeout interval DEFAULT NULL) RETURNS boolean
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_wait';

@@ -184,6 +184,7 @@ agents_add_job(AgentRequest *request, Job *job)
 			request->jobs = repalloc(request->jobs, sizeof(Job *) * request->max_jobs);
 	}
 	request->jobs[request->njobs++] = job;
+	job->delegated = true;
 }
 
 void

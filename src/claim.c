@@ -20,6 +20,7 @@
 #include "mixpeek_docs.h"
 #include "origin.h"
 #include "outbox.h"
+#include "recovery.h"
 #include "rendering.h"
 #include "rows.h"
 #include "shmem.h"
@@ -53,19 +54,6 @@
 
 /* Seconds until a table whose keys could not be read is tried again. */
 #define PROBLEM_DELAY	60
-
-typedef struct JobKey
-{
-	Oid			relation;
-	const char *collection;
-	const char *key;
-} JobKey;
-
-typedef struct JobEntry
-{
-	JobKey		key;
-	Job		   *job;
-} JobEntry;
 
 static uint32
 hash_job_key(const void *key, Size keysize)
@@ -153,6 +141,8 @@ create_job(Worker *worker, Target *target, const char *key)
 	JobEntry   *entry;
 
 	job->context = context;
+	job->number = ++worker->last_job;
+	job->claim = worker->claims;
 	job->relation = target->relation;
 	job->collection = MemoryContextStrdup(context, target->collection);
 	job->key = MemoryContextStrdup(context, key);
@@ -203,6 +193,8 @@ worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 {
 	job->outcome = outcome;
 	job->error = error ? MemoryContextStrdup(job->context, error) : NULL;
+	job->has_ended = true;
+	job->under_way = false;
 	if (!delegate_wants_write_back(job))
 	{
 		worker_settle_job(worker, job);
@@ -265,6 +257,9 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 		worker->skipped = true;
 		return NULL;
 	}
+	worker->working_on = relation;
+	if (recovery_is_aside(worker, relation))
+		return NULL;
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
 		look_later(worker, LOCK_DELAY);
@@ -327,6 +322,7 @@ put_expansion(Claim *claim, OutboxEntry *entry, List *listed)
 		claim->expanded = lappend(claim->expanded, entry);
 	}
 	claim->taken = lappend(claim->taken, entry);
+	claim->worker->moves++;
 	claim->worker->look = true;
 }
 
@@ -335,9 +331,13 @@ static bool
 expand(Claim *claim, OutboxEntry *entry)
 {
 	Expansion	expansion = {0};
-	Target	   *target = targets_get(claim->worker->targets, entry->relation, entry->collection);
+	Target	   *target;
 	char	   *problem;
 
+	claim->worker->working_on = entry->relation;
+	if (recovery_is_aside(claim->worker, entry->relation))
+		return false;
+	target = targets_get(claim->worker->targets, entry->relation, entry->collection);
 	if (target->blocked_until > 0)
 	{
 		look_later(claim->worker, LOCK_DELAY);
@@ -612,6 +612,7 @@ read_mirror(Worker *worker, Mirror *mirror, List *jobs)
 	List	   *read = NIL;
 	ListCell   *lc;
 
+	worker->working_on = mirror->relation;
 	reading.keys = palloc0(sizeof(ReadKey) * list_length(jobs));
 	reading.arg = &rows;
 	reading.room = rendering_room(connection);
@@ -798,6 +799,7 @@ look_at_known(Worker *worker, Job *job)
 
 	outbox_put(job->relation, OUTBOX_LOOK, job->collection, &job->key, 1,
 			   seen ? &worker->walk.news : &worker->walk.later);
+	worker->moves++;
 	worker_free_job(worker, job);
 	if (seen)
 		worker->look = true;
@@ -1068,6 +1070,14 @@ half_for_due(Worker *worker, int limit)
 	return (limit + worker->due_first) / 2;
 }
 
+/* An error from here on may be any table's, unless there is but one key. */
+static void
+works_on_many(Worker *worker)
+{
+	if (worker->careful_claims == 0)
+		worker->working_on = InvalidOid;
+}
+
 void
 worker_claim(Worker *worker)
 {
@@ -1095,6 +1105,8 @@ worker_claim(Worker *worker)
 	limit = look_widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
+	if (worker->careful_claims > 0)
+		limit = 1;
 	if (due)
 		take_due(&claim, half_for_due(worker, limit));
 	if (list_length(claim.jobs) < limit)
@@ -1104,6 +1116,7 @@ worker_claim(Worker *worker)
 	foreach(lc, claim.due_of_down)
 		take_due_key(&claim, lfirst(lc));
 
+	works_on_many(worker);
 	fetch_known(claim.jobs);
 	foreach(lc, claim.jobs)
 	{
@@ -1113,6 +1126,7 @@ worker_claim(Worker *worker)
 			job->refresh = true;
 	}
 	claim.jobs = read_all(worker, delegate_reads(worker, claim.jobs));
+	works_on_many(worker);
 	rendering_hash(claim.jobs);
 	fetch_unclear(claim.jobs);
 	claim.jobs = drop_outdated(worker, claim.jobs);
@@ -1122,6 +1136,7 @@ worker_claim(Worker *worker)
 	{
 		Job		   *job = lfirst(lc);
 
+		worker->working_on = job->relation;
 		if (!decide(worker, job))
 			continue;
 		queued = lappend(queued, job);
@@ -1131,6 +1146,7 @@ worker_claim(Worker *worker)
 		else
 			intended = lappend(intended, job);
 	}
+	works_on_many(worker);
 	document_intend(intended);
 	worker->intends = intended != NIL;
 	document_postpone(refreshed);

@@ -38,6 +38,13 @@
 #define COMPAT_FIRST_UNPINNED_OID	FirstBootstrapObjectId
 #endif
 
+/* 17: a stronger lock can be asked for, too. */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_LOCK_HELD(tag, mode)	LockHeldByMe(tag, mode, false)
+#else
+#define COMPAT_LOCK_HELD(tag, mode)	LockHeldByMe(tag, mode)
+#endif
+
 /* 18: noreturn stands before the declaration. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn			__attribute__((noreturn))
@@ -49,6 +56,16 @@
 #define COMPAT_RANDOM()		pg_prng_double(&pg_global_prng_state)
 #else
 #define COMPAT_RANDOM()		((double) random() / ((double) MAX_RANDOM_VALUE + 1))
+#endif
+
+/* 15: the number of backends is known when a library asks for shared memory. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_MAX_BACKENDS	MaxBackends
+#else
+#include "postmaster/autovacuum.h"
+#include "replication/walsender.h"
+#define COMPAT_MAX_BACKENDS \
+	(MaxConnections + autovacuum_max_workers + 1 + max_worker_processes + max_wal_senders)
 #endif
 
 /* 16: one function for the owner of every kind of object, and one for the rights on it. */

@@ -168,6 +168,9 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 		Job		   *job = request->jobs[i];
 		AgentResult *result = &request->results[i];
 
+		request->jobs[i] = NULL;	/* an error may free it from here on */
+		job->delegated = false;
+		job->claim = worker->claims;
 		if (!answer)
 			worker_free_job(worker, job);
 		else if (request->end == AGENT_DONE)
@@ -221,6 +224,27 @@ delegate_forget_answers(Worker *worker)
 	worker->answers = NIL;
 }
 
+/* What answers speak of is claimed again. */
+void
+delegate_abort(Worker *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->answers)
+	{
+		AgentRequest *request = lfirst(lc);
+
+		for (int i = 0; i < request->njobs; i++)
+		{
+			if (request->jobs[i] == NULL)
+				continue;
+			request->jobs[i]->delegated = false;
+			request->jobs[i]->claim = worker->claims_done + 1;
+		}
+	}
+	delegate_forget_answers(worker);
+}
+
 bool
 delegate_has_answers(const Worker *worker)
 {
@@ -258,6 +282,7 @@ missed(Worker *worker, Job *job)
 static void
 take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentResult *result)
 {
+	job->delegated = false;
 	if (result->write == WRITE_DONE)
 		worker_settle_job(worker, job);
 	else if (result->write == WRITE_FAILED)

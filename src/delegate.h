@@ -45,6 +45,9 @@ extern void delegate_take_answers(Worker *worker, DelegateJobFunction on_job,
 								  DelegateScanFunction on_scan, void *arg);
 extern void delegate_forget_answers(Worker *worker);
 
+/* An error has ended that: the jobs are to be freed as those of a claim that failed. */
+extern void delegate_abort(Worker *worker);
+
 /* Answers of agents have come that a claim has to take up. */
 extern bool delegate_has_answers(const Worker *worker);
 

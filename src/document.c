@@ -584,55 +584,6 @@ document_hurry(const char *server, Oid owner, TimestampTz *position, int limit)
 	return DatumGetInt64(n) == limit;
 }
 
-struct Unfinished
-{
-	bool		any;
-	Datum		columns[4];		/* arrays: relation, collection, key, mirrored_at */
-};
-
-Unfinished *
-document_unfinished(void)
-{
-	static Statement query = {
-		"SELECT array_agg(relation::oid), array_agg(collection), array_agg(key), array_agg(mirrored_at)"
-		" FROM mixpeek.documents WHERE state IN ('pending', 'sending')", 0, {0}
-	};
-	Unfinished *unfinished = palloc0(sizeof(Unfinished));
-	MemoryContext old = CurrentMemoryContext;
-
-	query_run(&query, NULL, NULL);
-	for (int i = 0; i < 4; i++)
-	{
-		bool		isnull;
-		Datum		datum = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull);
-		MemoryContext spi = MemoryContextSwitchTo(old);
-
-		unfinished->any = !isnull;
-		if (!isnull)
-			unfinished->columns[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(datum));
-		MemoryContextSwitchTo(spi);
-	}
-	query_end();
-	return unfinished;
-}
-
-bool
-document_all_finished(const Unfinished *unfinished)
-{
-	static Statement query = {
-		"SELECT 1 FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4)) AS u (r, c, k, m)"
-		" JOIN mixpeek.documents d ON d.relation = u.r AND d.collection = u.c AND d.key = u.k"
-		" WHERE d.state IN ('pending', 'sending') AND d.mirrored_at IS NOT DISTINCT FROM u.m LIMIT 1",
-		4, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
-	};
-	Datum		args[4];
-
-	if (!unfinished->any)
-		return true;
-	memcpy(args, unfinished->columns, sizeof(args));
-	return run_command(&query, args, NULL) == 0;
-}
-
 List *
 document_read_due(TimestampTz from, TimestampTz until, int limit)
 {

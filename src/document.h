@@ -84,12 +84,6 @@ extern TimestampTz document_next_due(TimestampTz after);
 extern List *document_scan_keys(Oid relation, const char *collection,
 								const char *after, int limit);
 
-/* Keys that are neither mirrored nor failed, and whether all of them were since. */
-typedef struct Unfinished Unfinished;
-
-extern Unfinished *document_unfinished(void);
-extern bool document_all_finished(const Unfinished *unfinished);
-
 /*
  * The work of SQL functions, of one table's documents in one collection or (NULL)
  * in all: forget; look at failed ones again (error: a LIKE pattern or NULL), look for

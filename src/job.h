@@ -50,6 +50,16 @@ typedef struct Job
 {
 	dlist_node	node;			/* in the queue it stands in */
 	MemoryContext context;		/* of all that follows */
+	uint64		number;			/* in the order in which they were made */
+
+	/* where it is */
+	uint64		claim;			/* the transaction that puts it on record */
+	bool		queued;			/* see recovery.c */
+	bool		under_way;		/* a request is */
+	bool		delegated;		/* an agent has it, or is to have it */
+	bool		has_ended;		/* the outcome is known */
+	int			troubles;		/* errors while the outcome was stored */
+	double		settle_at;		/* not before */
 
 	/* which key */
 	Oid			relation;

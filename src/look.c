@@ -12,6 +12,7 @@
 #include "delegate.h"
 #include "document.h"
 #include "look.h"
+#include "recovery.h"
 #include "mixpeek_docs.h"
 #include "rendering.h"
 #include "shmem.h"
@@ -89,7 +90,7 @@ look_may_read_due(const Worker *worker)
 bool
 worker_is_paused(const Worker *worker)
 {
-	return worker->copy_of || !(mixpeek_enabled || worker->in_session);
+	return worker->copy_of || !mixpeek_enabled || worker->closing || worker->purpose == WORKER_LOOKS;
 }
 
 bool
@@ -193,7 +194,8 @@ look_exclude(Worker *worker)
 			target->connection->excluded = true;
 		if (target->blocked_until > now)
 			look_later(worker, target->blocked_until - now);
-		if (target->blocked_until > now || !wanted || !served || aside_is(target->relation))
+		if (target->blocked_until > now || !wanted || !served || aside_is(target->relation) ||
+			recovery_is_aside(worker, target->relation))
 			walk_exclude(worker, target->relation, target->collection, false);
 		else if (target->connection && target->connection->limits.down)
 			walk_exclude(worker, target->relation, target->collection, true);
@@ -268,6 +270,7 @@ look_reload(Worker *worker)
 			continue;
 		connection->hurries = document_hurry(connection->name, connection->owner,
 											 &connection->hurry_position, connection->hurry_batch);
+		worker->moves++;
 		if (position == connection->hurry_position)
 			connection->hurry_batch *= 2;	/* so many have one time */
 		worker_look_left(worker);

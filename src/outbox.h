@@ -99,10 +99,16 @@ extern void outbox_put(Oid relation, char operation, const char *collection,
 					   char *const *keys, int nkeys, BlockSet *blocks);
 
 /*
- * Is there an entry that another transaction before xmax wrote, or that stands
- * for many?  The caller's snapshot decides which are visible.  position, all zeros at
- * first, keeps where one was found, so that the next call begins with that.
+ * Looks from *position on, at so many blocks at the most, for an entry that a transaction before
+ * xmax wrote, or that stands for many, and moves the position to it or past the blocks.
  */
-extern bool outbox_any_before(TransactionId xmax, ItemPointer position);
+typedef enum OutboxSearch
+{
+	OUTBOX_NONE,				/* up to the end */
+	OUTBOX_MORE,				/* but these were not all blocks */
+	OUTBOX_FOUND
+} OutboxSearch;
+
+extern OutboxSearch outbox_find_before(ItemPointer position, TransactionId xmax, BlockNumber max_blocks);
 
 #endif							/* MIXPEEK_OUTBOX_H */

@@ -253,38 +253,36 @@ is_before(TupleTableSlot *slot, TransactionId xmax)
 	TransactionId xmin = slot_xmin(slot);
 	char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
 
-	if (TransactionIdIsNormal(xmin) && TransactionIdIsCurrentTransactionId(xmin))
-		return false;
 	return !TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, xmax) ||
 		operation == OUTBOX_ALL_ROWS || operation == OUTBOX_ALL_STORED ||
 		operation == OUTBOX_LOOK || operation == OUTBOX_REFRESH;
 }
 
-bool
-outbox_any_before(TransactionId xmax, ItemPointer position)
+OutboxSearch
+outbox_find_before(ItemPointer position, TransactionId xmax, BlockNumber max_blocks)
 {
 	Relation	outbox = table_open(outbox_relid(), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(outbox, NULL);
-	bool		found = false;
+	BlockNumber end = ItemPointerGetBlockNumberNoCheck(position) + max_blocks;
+	OutboxSearch result = end < RelationGetNumberOfBlocks(outbox) ? OUTBOX_MORE : OUTBOX_NONE;
+	ItemPointerData last;
+	TableScanDesc scan;
 
-	/* from where one stood the last time, and only then all of it */
-	for (bool again = true; again && !found;)
+	ItemPointerSet(&last, end, 0);
+	PushActiveSnapshot(GetLatestSnapshot());
+	scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), position, &last);
+	while (result != OUTBOX_FOUND && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
-		ItemPointerData end;
-		TableScanDesc scan;
-
-		again = ItemPointerGetOffsetNumberNoCheck(position) != 0;
-		ItemPointerSet(&end, MaxBlockNumber, PG_UINT16_MAX);
-		scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), position, &end);
-		while (!found && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
-			found = is_before(slot, xmax);
-		table_endscan(scan);
-		if (found)
-			*position = slot->tts_tid;
-		else
-			ItemPointerSet(position, 0, 0);
+		if (is_before(slot, xmax))
+		{
+			result = OUTBOX_FOUND;
+			last = slot->tts_tid;
+		}
 	}
+	*position = last;
+	table_endscan(scan);
+	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(outbox, AccessShareLock);
-	return found;
+	return result;
 }

@@ -18,6 +18,7 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/shmem.h"
+#include "ticket.h"
 #include "storage/spin.h"
 
 /* A small set of databases; what does not fit is remembered as "any". */
@@ -131,7 +132,7 @@ request(void)
 	if (prev_request_hook)
 		prev_request_hook();
 #endif
-	RequestAddinShmemSpace(MAXALIGN(state_size()));
+	RequestAddinShmemSpace(MAXALIGN(state_size()) + MAXALIGN(tickets_size(COMPAT_MAX_BACKENDS)));
 	RequestNamedLWLockTranche("mixpeek_docs", 1);
 }
 
@@ -143,6 +144,9 @@ startup(void)
 	if (prev_startup_hook)
 		prev_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared_tickets = ShmemInitStruct("mixpeek_docs tickets", tickets_size(COMPAT_MAX_BACKENDS), &found);
+	if (!found)
+		tickets_init(shared_tickets, COMPAT_MAX_BACKENDS);
 	state = ShmemInitStruct("mixpeek_docs", state_size(), &found);
 	if (!found)
 	{

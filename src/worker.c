@@ -9,9 +9,9 @@
  *				the table's owner and rendered; where the API was last told the
  *				same there is nothing to do; for the others the intent goes into
  *				mixpeek.documents and is flushed before a byte is sent (claim.c)
- *		send	no transaction: requests as the server's limits allow (send())
+ *		send	no transaction: requests as the server's limits allow (worker_send())
  *		collect no transaction: each answer changes what the job knows, and
- *				may call for another request (collect(), job.c)
+ *				may call for another request (worker_collect(), job.c)
  *		settle	short transaction: what became of the key (settle())
  *
  * What makes this safe against a crash at any point:
@@ -27,8 +27,8 @@
  *   an answer might still be at work on the other side, so its key rests for
  *   request_timeout before it is looked at again.
  *
- * The reconciler runs as a background worker, or in the session that calls
- * mixpeek.sync(); begin() and commit() are the only places that differ.
+ * The reconciler is a background worker.  The loop that goes through the turns is in loop.c, and
+ * what happens to an error in recovery.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,53 +36,29 @@
 
 #include <math.h>
 
-#include "access/transam.h"
 #include "access/xact.h"
 #include "aside.h"
 #include "catalog/pg_authid.h"
 #include "clock.h"
-#include "commands/extension.h"
 #include "delegate.h"
 #include "document.h"
-#include "executor/spi.h"
 #include "lookup.h"
 #include "miscadmin.h"
 #include "mb/pg_wchar.h"
 #include "mixpeek_docs.h"
-#include "origin.h"
-#include "outbox.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
-#include "shmem.h"
-#include "storage/ipc.h"
-#include "storage/latch.h"
+#include "recovery.h"
 #include "storage/lmgr.h"
-#include "storage/proc.h"
-#include "tcop/tcopprot.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
-
-PG_FUNCTION_INFO_V1(mixpeek_sync);
-PG_FUNCTION_INFO_V1(mixpeek_wait);
-
-/* Settle when so many jobs have ended, or the first of them this long ago. */
-#define SETTLE_JOBS		64
-#define SETTLE_DELAY	0.01
 
 /* Jobs whose table is locked are settled later, in seconds. */
 #define LOCKED_DELAY	0.5
 
-/* Bytes that a turn keeps for the next one. */
-#define TURN_SIZE		(512 * 1024)
-
-/* Bytes of enrichments that wait to be settled: when it is time for that, and the most. */
-#define FULL_KEPT_BYTES	(4 * 1024 * 1024)
+/* Bytes of enrichments that wait to be settled at the most. */
 #define MAX_KEPT_BYTES	(16 * 1024 * 1024)
 
 /* A job that needs more answers than this goes in circles. */
@@ -91,25 +67,17 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 /* Keys to be looked up come due together, in microseconds, so that one request asks for many. */
 #define LOOKUP_TICK		(USECS_PER_SEC / 2)
 
-/* mixpeek.sync() waits for keys that are due within so many seconds. */
-#define SYNC_PATIENCE	5
-
-/* and for locked tables, when nothing else is left, so many. */
-#define SYNC_LOCK_PATIENCE	1
 
 /*
  * Transactions
  */
 
-static void
-begin(Worker *worker, GuardState *guard)
+void
+worker_begin(Worker *worker, GuardState *guard)
 {
-	if (!worker->in_session)
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		pgstat_report_activity(STATE_RUNNING, "mixpeek_docs: claim and settle");
-	}
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "mixpeek_docs: claim and settle");
 	guard_enter(guard, BOOTSTRAP_SUPERUSERID);
 }
 
@@ -117,22 +85,17 @@ begin(Worker *worker, GuardState *guard)
  * An intent must be on disk, and on the standby, before the request it speaks
  * of; what a crash takes back of an outcome is found out again.
  */
-static void
-commit(Worker *worker, const GuardState *guard, bool flush)
+void
+worker_commit(Worker *worker, const GuardState *guard, bool flush)
 {
 	guard_leave(guard);
 	flush = flush && !WEAKENED(WEAKEN_INTENT_FLUSH);
 	if (flush ? synchronous_commit < SYNCHRONOUS_COMMIT_ON : synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
 		(void) set_config_option("synchronous_commit", flush ? "on" : "off", PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	if (worker->in_session)
-		SPI_commit();
-	else
-	{
-		CommitTransactionCommand();
-		pgstat_report_stat(false);
-		pgstat_report_activity(STATE_IDLE, NULL);
-	}
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(worker->turn_context);
 }
 
@@ -161,7 +124,7 @@ static List *
 settle(Worker *worker)
 {
 	List	   *jobs = NIL;
-	List	   *settled = NIL;
+	double		now = limits_now();
 	dlist_mutable_iter iter;
 	ListCell   *lc;
 
@@ -169,18 +132,23 @@ settle(Worker *worker)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);
 
-		if (!ConditionalLockRelationOid(job->relation, AccessShareLock))
+		if (worker->careful_settles > 0 && jobs != NIL)
+			break;
+		if (job->settle_at > now || !ConditionalLockRelationOid(job->relation, AccessShareLock))
 			continue;
 		dlist_delete(iter.cur);
 		worker->nended--;
 		jobs = lappend(jobs, job);
 	}
+	worker->settling = jobs;
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));
-	settled = jobs;
-	worker->ended_at = limits_now() + LOCKED_DELAY;	/* for those that stay */
-	return settled;
+	if (worker->careful_settles == 0)
+		worker->ended_at = limits_now() + LOCKED_DELAY; /* for those that stay */
+	else if (jobs != NIL)
+		worker->careful_settles--;
+	return jobs;
 }
 
 static void
@@ -199,26 +167,52 @@ free_jobs(Worker *worker, List *jobs)
 }
 
 /*
- * A transaction for the outcomes that wait, or for the next keys.  Not one for both:
+ * Transactions for the outcomes that wait, and for the next keys.  Not one for both:
  * between the two, answers are taken and requests sent.
  */
-static void
-settle_or_claim(Worker *worker, bool claim)
+void
+worker_settle_ended(Worker *worker)
 {
 	GuardState	guard;
-	List	   *settled = NIL;
+	List	   *settled;
 
-	worker->intends = false;
-	begin(worker, &guard);
+	worker_begin(worker, &guard);
 	MemoryContextSwitchTo(worker->turn_context);
-	if (claim)
-		worker_claim(worker);
-	else
-		settled = settle(worker);
-	commit(worker, &guard, worker->intends);
+	settled = settle(worker);
+	worker_commit(worker, &guard, false);
+	recovery_note_success(worker);
 	delegate_send(worker);
 	free_jobs(worker, settled);
 	targets_sweep(worker->targets);
+}
+
+void
+worker_claim_next(Worker *worker)
+{
+	GuardState	guard;
+
+	worker->intends = false;
+	worker->claims++;
+	worker->was_unrecovered = worker->unrecovered;
+	worker_begin(worker, &guard);
+	MemoryContextSwitchTo(worker->turn_context);
+	worker_claim(worker);
+	worker_commit(worker, &guard, worker->intends);
+	recovery_note_success(worker);
+	if (worker->careful_claims > 0)
+		worker->careful_claims--;
+	delegate_send(worker);
+	targets_sweep(worker->targets);
+}
+
+void
+worker_recall(Worker *worker)
+{
+	GuardState	guard;
+
+	worker_begin(worker, &guard);
+	aside_recall();
+	worker_commit(worker, &guard, true);
 }
 
 /*
@@ -304,10 +298,14 @@ start_request(Worker *worker, Request *request)
 
 	request->mark = limits_started(&connection->limits);
 	worker->running++;
+	worker->starting = &connection->limits;
 	http_start(worker->http, connection->server, method, path.data, body, len,
 			   limits_at_once(&connection->limits), request);
+	worker->starting = NULL;
 	if (body)
 		pfree(body);			/* it may be large, and libcurl has its own */
+	for (int i = 0; i < request->njobs; i++)
+		request->jobs[i]->under_way = true;
 }
 
 /* Takes the queue's first job, and for a look-up others that go along. */
@@ -338,9 +336,9 @@ next_request(Worker *worker, Connection *connection)
 	return request;
 }
 
-/* Sends what the limits allow; returns seconds until more may go, or -1. */
-static double
-send_ready(Worker *worker)
+/* Sends what the limits allow. */
+double
+worker_send(Worker *worker)
 {
 	double		delay = -1;
 	ListCell   *lc;
@@ -375,6 +373,7 @@ send_ready(Worker *worker)
 void
 worker_requeue(Job *job)
 {
+	job->under_way = false;
 	dlist_push_head(&job->connection->ready, &job->node);
 	job->connection->nready++;
 }
@@ -583,6 +582,7 @@ collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 	LimitsChange change = limits_ended(&request->connection->limits, request->mark,
 									   limits_now(), answer, response->verdict);
 
+	request->counted = true;
 	if (limits_is_outage(answer, response->verdict))
 		note_setback(worker, request->connection, response_text(response));
 	log_change(request->connection, change, response);
@@ -604,6 +604,7 @@ take_back(Worker *worker, Request *request)
 	double		wait = (limits->down ? limits->down_until : limits->blocked_until) - limits_now();
 
 	limits_not_begun(limits);
+	request->counted = true;
 	for (int i = request->njobs - 1; i >= 0; i--)
 	{
 		if (limits->down || wait > SYNC_PATIENCE)
@@ -613,561 +614,79 @@ take_back(Worker *worker, Request *request)
 	}
 }
 
+/* Texts in other encodings than UTF-8 need the catalog to be converted. */
 static void
-collect_transfer(Worker *worker, HttpTransfer *transfer)
+collect_transfer(Worker *worker)
 {
-	Request    *request = http_transfer_owner(transfer);
-	const HttpAnswer *answer = http_transfer_answer(transfer);
+	Request    *request = http_transfer_owner(worker->collecting);
+	const HttpAnswer *answer = http_transfer_answer(worker->collecting);
+	bool		transaction = GetDatabaseEncoding() != PG_UTF8;
 
-	worker->running--;
 	crash_note(request->jobs[0]->relation);
+	if (transaction)
+		StartTransactionCommand();
+	MemoryContextSwitchTo(worker->answer_context);
 	if (answer->end == HTTP_NOT_BEGUN)
 		take_back(worker, request);
 	else
 		collect_answer(worker, request, answer);
 	crash_note_clear();
-	http_transfer_free(transfer);
-	pfree(request);
+	if (transaction)
+		CommitTransactionCommand();
 }
 
-/* Texts in other encodings than UTF-8 need the catalog to be converted. */
+/* An error was raised over an answer: it counts as one that cannot be read. */
 static void
-collect(Worker *worker)
+give_up_answer(Worker *worker)
 {
-	HttpTransfer *transfer = http_next_ended(worker->http);
-	bool		transaction = transfer != NULL && !worker->in_session &&
-		GetDatabaseEncoding() != PG_UTF8;
+	Request    *request = http_transfer_owner(worker->collecting);
+	const HttpAnswer *answer = http_transfer_answer(worker->collecting);
+	Response	response = {.verdict = VERDICT_UNSURE, .message = "the API's answer could not be read",
+		.reason = "an answer could not be read"};
 
-	if (transaction)
-		StartTransactionCommand();
-	MemoryContextSwitchTo(worker->answer_context);
-	while (transfer)
+	response.detail = worker->error;
+	if (!request->counted)
+		(void) limits_ended(&request->connection->limits, request->mark, limits_now(), answer, response.verdict);
+	request->counted = true;
+	for (int i = 0; i < request->njobs; i++)
 	{
-		collect_transfer(worker, transfer);
+		if (request->jobs[i]->under_way)
+			worker_take_failure(worker, request->jobs[i], request->step, answer, &response);
+	}
+}
+
+/* What is left of a request after two errors. */
+static void
+drop_request(Worker *worker)
+{
+	Request    *request = http_transfer_owner(worker->collecting);
+
+	for (int i = 0; i < request->njobs; i++)
+		request->jobs[i]->under_way = false;
+}
+
+void
+worker_collect(Worker *worker)
+{
+	HttpTransfer *transfer;
+
+	/* those whose enrichments have come are settled first, where these are many */
+	while ((transfer = http_next_ended(worker->http)) != NULL)
+	{
+		Request    *request = http_transfer_owner(transfer);
+
+		worker->collecting = transfer;
+		worker->running--;
+		if (!recovery_run_lightly(worker, collect_transfer) && !recovery_run_lightly(worker, give_up_answer))
+		{
+			drop_request(worker);
+			recovery_place_jobs(worker);
+		}
+		http_transfer_free(transfer);
+		pfree(request);
 		MemoryContextReset(worker->answer_context);
 		if (worker->kept_bytes > FULL_KEPT_BYTES)
-			break;				/* they are settled first */
-		transfer = http_next_ended(worker->http);
-	}
-	if (transaction)
-		CommitTransactionCommand();
-	MemoryContextSwitchTo(worker->turn_context);
-}
-
-/*
- * The loop
- */
-
-static bool
-settle_now(const Worker *worker, double now)
-{
-	if (worker->nended == 0 || now < worker->ended_at)
-		return false;
-	return worker->nended >= SETTLE_JOBS || worker->nended == worker->njobs ||
-		worker->kept_bytes > FULL_KEPT_BYTES ||
-		now - worker->ended_at >= SETTLE_DELAY;
-}
-
-static void
-wait_at_most(double *wait, double delay)
-{
-	if (*wait < 0 || delay < *wait)
-		*wait = Max(delay, 0);
-}
-
-/* Seconds until a turn has something to do without being woken, or -1. */
-static double
-time_to_next_turn(Worker *worker, double until_send)
-{
-	double		now = limits_now();
-	double		wait = until_send;
-	double		until_walk;
-	ListCell   *lc;
-
-	double		agents = agents_wait(worker->agents);
-
-	if (worker_may_claim(worker))
-		return 0;
-	if (agents >= 0)
-		wait_at_most(&wait, agents);
-	if (worker->nended > 0)
-		wait_at_most(&wait, Max(worker->ended_at - now, 0) + SETTLE_DELAY);
-	if (worker_is_paused(worker))
-		return wait;
-	until_walk = walk_delay(worker, now);
-	if (until_walk >= 0)
-		wait_at_most(&wait, until_walk);
-	if (worker->skipped_until > 0)
-		wait_at_most(&wait, worker->skipped_until - now);
-	if (worker_is_due(worker))
-		wait_at_most(&wait, worker->pass_due_by_at - now);
-	else if (worker->next_due > 0)
-		wait_at_most(&wait, (worker->next_due - clock_now()) / 1000000.0);
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-		double		delay = connection->server == NULL ? connection->retry_at - now :
-			limits_delay(&connection->limits, now);
-
-		if (connection->excluded && delay > 0)
-			wait_at_most(&wait, delay);
-	}
-	return wait;
-}
-
-/* One turn up to the wait; returns how long to wait in milliseconds, or -1. */
-static long
-turn(Worker *worker)
-{
-	double		now = limits_now();
-	double		wait;
-	double		log_in;
-	bool		settle;
-
-	MemoryContextReset(worker->turn_context);
-	MemoryContextSwitchTo(worker->turn_context);
-	delegate_turn(worker);
-	worker_look_skipped(worker, now);
-	worker_look_excluded(worker);
-	settle = settle_now(worker, now);
-	if (settle || worker_may_claim(worker))
-	{
-		(void) send_ready(worker);	/* the server is not to wait for our transaction */
-		http_push(worker->http);
-		settle_or_claim(worker, !settle);
-	}
-	delegate_turn(worker);
-	wait = time_to_next_turn(worker, send_ready(worker));
-	log_in = tally_log(worker->tally, now, worker->njobs == 0 && wait != 0);
-	if (log_in >= 0)
-		wait_at_most(&wait, log_in);
-	return wait < 0 ? -1 : (long) ceil(wait * 1000);
-}
-
-static Worker *
-create_worker(MemoryContext parent, bool in_session)
-{
-	MemoryContext context = AllocSetContextCreate(parent, "mixpeek worker", ALLOCSET_DEFAULT_SIZES);
-	Worker	   *worker = MemoryContextAllocZero(context, sizeof(Worker));
-	MemoryContext old = MemoryContextSwitchTo(context);
-
-	worker->context = context;
-	worker->turn_context = AllocSetContextCreate(context, "mixpeek turn", TURN_SIZE, TURN_SIZE,
-												 ALLOCSET_DEFAULT_MAXSIZE);
-	worker->answer_context = AllocSetContextCreate(context, "mixpeek answer", ALLOCSET_DEFAULT_SIZES);
-	worker->in_session = in_session;
-	worker->http = http_client_create(!in_session);
-	worker->targets = targets_create(context);
-	worker->agents = agents_create(context);
-	dlist_init(&worker->to_write);
-	worker->tally = tally_create();
-	worker->due_position = DT_NOBEGIN;
-	worker->unrecovered = true;
-	walk_init(worker);
-	worker_look(worker);
-	dlist_init(&worker->ended);
-	MemoryContextSwitchTo(old);
-	return worker;
-}
-
-/* What the one before it was doing when it died is not done at once. */
-static void
-recall_crash(Worker *worker)
-{
-	GuardState	guard;
-
-	crash_open(MyDatabaseId, CRASH_WORKER);
-	begin(worker, &guard);
-	aside_recall();
-	commit(worker, &guard, true);
-	crash_recalled();
-}
-
-/*
- * One reconciler a database: the worker, or the session that calls sync().
- */
-static bool
-lock_database(bool wait)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0x6d697870, 0x65656b, 3);
-	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-static void
-unlock_database(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0x6d697870, 0x65656b, 3);
-	LockRelease(&tag, ExclusiveLock, true);
-}
-
-/*
- * The background worker
- */
-
-static bool
-extension_exists(void)
-{
-	bool		exists;
-
-	StartTransactionCommand();
-	exists = OidIsValid(get_extension_oid("mixpeek_docs", true));
-	CommitTransactionCommand();
-	return exists;
-}
-
-/* The latch is a hint, which whatever waits may take; what it stood for is still there. */
-static bool
-is_woken(void)
-{
-	return MyLatch->is_set || ConfigReloadPending || InterruptPending || shmem_is_woken();
-}
-
-/* Interrupts, settings, and whether the extension is still there. */
-static bool
-take_signals(Worker *worker)
-{
-	bool		settings = ConfigReloadPending;
-
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	if (settings)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-	worker_look_round(worker, shmem_take_wake(), settings);
-	return extension_exists();
-}
-
-/* A copy of a database waits until somebody says what it is. */
-static void
-report_copy(Worker *worker)
-{
-	if (worker->copy_of && !worker->copy_reported)
-		ereport(LOG,
-				(errmsg("mixpeek_docs: nothing is mirrored: %s", worker->copy_of),
-				 errhint("%s", origin_hint)));
-	worker->copy_reported = worker->copy_of != NULL;
-}
-
-/* It is looked at again with the next claim. */
-static void
-forget_copy(Worker *worker)
-{
-	if (worker->copy_of)
-		pfree(worker->copy_of);
-	worker->copy_of = NULL;
-}
-
-static void
-run_worker(void)
-{
-	Worker	   *worker = create_worker(TopMemoryContext, false);
-
-	recall_crash(worker);
-	for (;;)
-	{
-		long		timeout;
-
-		timeout = turn(worker);
-		report_copy(worker);
-		http_wait(worker->http, is_woken() ? 0 : timeout, COMPAT_WAIT_EVENT);
-		if (is_woken())
-		{
-			if (!take_signals(worker))
-				return;
-			forget_copy(worker);
-		}
-		collect(worker);
-	}
-}
-
-/* A database's or role's settings are meant for its clients. */
-void
-worker_override_settings(void)
-{
-	static const struct
-	{
-		const char *name;
-		const char *value;
-	}			settings[] =
-	{
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_deferrable", "off"},
-		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-#if PG_VERSION_NUM >= 170000
-		{"transaction_timeout", "0"},
-#endif
-	};
-
-	for (int i = 0; i < (int) lengthof(settings); i++)
-		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
-}
-
-/*
- * Entry point; the argument is the database's oid.  Ends when the database has no
- * extension (any more), at SIGTERM, or with an error; the launcher decides whether
- * to start another.
- */
-void
-mixpeek_worker_main(Datum main_arg)
-{
-	Oid			database = DatumGetObjectId(main_arg);
-
-	pqsignal(SIGTERM, crash_die);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	BackgroundWorkerUnblockSignals();
-	if (!shmem_attach_worker(database))
-		proc_exit(0);
-	COMPAT_GIVE_MEMORY_BACK();
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	worker_override_settings();
-	if (extension_exists())
-	{
-		StartTransactionCommand();
-		lock_database(true);
-		CommitTransactionCommand();
-		run_worker();
-	}
-	shmem_report_absent(database);
-	proc_exit(0);
-}
-
-/*
- * mixpeek.sync()
- */
-
-static bool
-sync_is_done(const Worker *worker)
-{
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || delegate_is_busy(worker))
-		return false;
-	return worker->next_due == 0 ||
-		worker->next_due > clock_in(SYNC_PATIENCE * 1000);
-}
-
-static void
-check_origin(const char *problem)
-{
-	if (problem)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("nothing is mirrored: %s", problem),
-				 errhint("%s", origin_hint)));
-}
-
-/* What sync() could not do, for whoever called it. */
-static void
-report_problems(const Worker *worker)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->targets->connections)
-	{
-		Connection *connection = lfirst(lc);
-
-		if (connection->problem)
-			ereport(WARNING, (errmsg("nothing was sent: %s", connection->problem)));
-	}
-	if (worker->skipped_until > 0)
-		ereport(NOTICE,
-				(errmsg("some changes were left for the next mixpeek.sync()"),
-				 errdetail("Their tables are locked, or cannot be read.")));
-}
-
-static void
-run_sync(Worker *worker)
-{
-	double		patience_ends = 0;
-
-	recall_crash(worker);
-	while (true)
-	{
-		long		timeout = turn(worker);
-
-		check_origin(worker->copy_of);
-		if (!sync_is_done(worker))
-			patience_ends = 0;
-		else if (worker->skipped_until == 0)
 			break;
-		else if (patience_ends == 0)
-			patience_ends = limits_now() + SYNC_LOCK_PATIENCE;
-		else if (limits_now() >= patience_ends)
-			break;
-		if (patience_ends > 0 && (timeout < 0 || timeout > SYNC_LOCK_PATIENCE * 1000))
-			timeout = SYNC_LOCK_PATIENCE * 1000;
-		http_wait(worker->http, timeout, COMPAT_WAIT_EVENT);
-		if (MyLatch->is_set)
-			ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		collect(worker);
 	}
-	report_problems(worker);
-}
-
-/* False where somebody else does the work. */
-static bool
-try_sync(void)
-{
-	if (!lock_database(false))
-		return false;
-	PG_TRY();
-	{
-		run_sync(create_worker(CurrentMemoryContext, true));
-	}
-	PG_FINALLY();
-	{
-		crash_note_clear();
-		unlock_database();
-	}
-	PG_END_TRY();
-	return true;
-}
-
-/* For all that was committed before begin_wait(). */
-typedef struct Wait
-{
-	TimestampTz started;
-	TransactionId xmax;
-	ItemPointerData position;	/* in the outbox, of one that is not done */
-	Unfinished *unfinished;		/* once the outbox holds nothing of it any more */
-	long		delay;
-} Wait;
-
-static void
-begin_wait(Wait *wait)
-{
-	GuardState	guard;
-	char	   *problem;
-	char	   *id;
-
-	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	problem = origin_problem(&id);
-	guard_leave(&guard);
-	check_origin(problem);
-	wait->started = GetCurrentTimestamp();
-	wait->xmax = ReadNextTransactionId();
-	ItemPointerSet(&wait->position, 0, 0);
-	wait->unfinished = NULL;
-	wait->delay = 1;
-}
-
-static bool
-wait_is_over(Wait *wait)
-{
-	GuardState	guard;
-	bool		done;
-
-	guard_enter(&guard, BOOTSTRAP_SUPERUSERID);
-	if (wait->unfinished == NULL)
-	{
-		PushActiveSnapshot(GetLatestSnapshot());
-		if (!outbox_any_before(wait->xmax, &wait->position))
-			wait->unfinished = document_unfinished();
-		PopActiveSnapshot();
-	}
-	done = wait->unfinished && document_all_finished(wait->unfinished);
-	guard_leave(&guard);
-	return done;
-}
-
-/* Sleeps for a moment, longer each time; false when the deadline has passed. */
-static bool
-sleep_until(TimestampTz deadline, long *delay)
-{
-	if (GetCurrentTimestamp() >= deadline)
-		return false;
-	*delay = Min(*delay * 2, 50);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 *delay, COMPAT_WAIT_EVENT);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	return true;
-}
-
-/*
- * CALL mixpeek.sync(): the worker's work in this session.  Returns when nothing is
- * left that is due within some seconds.  Raises
- * ERRCODE_INVALID_TRANSACTION_TERMINATION inside a transaction block.
- */
-Datum
-mixpeek_sync(PG_FUNCTION_ARGS)
-{
-	bool		atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
-						   !castNode(CallContext, fcinfo->context)->atomic);
-
-	if (atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("mixpeek.sync() cannot run inside a transaction block"),
-				 errdetail("It commits between its steps.")));
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	if (!try_sync())
-	{
-		Wait		wait;
-
-		ereport(NOTICE, (errmsg("a worker mirrors this database: waiting for it")));
-		begin_wait(&wait);
-		/* a session that leaves before all is done leaves the rest to this one */
-		while (!wait_is_over(&wait) && !try_sync())
-			(void) sleep_until(DT_NOEND, &wait.delay);
-	}
-	SPI_finish();
-	PG_RETURN_VOID();
-}
-
-/*
- * mixpeek.wait()
- */
-
-/* Waiting for nobody would be for ever. */
-static void
-check_somebody_works(TimestampTz started)
-{
-	if (shmem_worker_runs(MyDatabaseId))
-		return;
-	if (!lock_database(false))
-		return;					/* a session syncs */
-	unlock_database();
-	if (shmem_available() &&
-		!TimestampDifferenceExceeds(started, GetCurrentTimestamp(), 10000))
-		return;					/* the worker is on its way */
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("no worker mirrors this database"),
-			 shmem_available() ?
-			 errhint("See the server's log for why it could not be started.") :
-			 errhint("Add mixpeek_docs to shared_preload_libraries, or CALL mixpeek.sync().")));
-}
-
-/*
- * mixpeek.wait(timeout interval): true when everything that was committed
- * before the call is mirrored or failed, false after the timeout (NULL: none).
- * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if nobody does the work.
- */
-Datum
-mixpeek_wait(PG_FUNCTION_ARGS)
-{
-	TimestampTz deadline = DT_NOEND;
-	Wait		wait;
-
-	if (!PG_ARGISNULL(0))
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(GetCurrentTimestamp()),
-														   PG_GETARG_DATUM(0)));
-	begin_wait(&wait);
-	while (!wait_is_over(&wait))
-	{
-		check_somebody_works(wait.started);
-		if (!sleep_until(deadline, &wait.delay))
-			PG_RETURN_BOOL(false);
-	}
-	PG_RETURN_BOOL(true);
+	MemoryContextSwitchTo(worker->turn_context);
 }

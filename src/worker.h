@@ -16,17 +16,35 @@
 #include "utils/hsearch.h"
 #include "walk.h"
 
+/* mixpeek.sync() waits for keys that are due within so many seconds. */
+#define SYNC_PATIENCE	5
+
+/* What it is there for. */
+typedef enum WorkerPurpose
+{
+	WORKER_MIRRORS,				/* for as long as the extension is there */
+	WORKER_SYNCS,				/* for one mixpeek.sync(), where the library is not preloaded */
+	WORKER_LOOKS				/* to answer one mixpeek.wait() there: it does no work */
+} WorkerPurpose;
+
+typedef struct Watch Watch;
+
 typedef struct Worker
 {
 	MemoryContext context;		/* of everything */
 	MemoryContext turn_context; /* reset each turn */
 	MemoryContext answer_context;	/* reset with each answer */
-	bool		in_session;		/* CALL mixpeek.sync(), not a background worker */
+	WorkerPurpose purpose;
+	bool		closing;		/* nothing new is begun */
+	Watch	   *watch;			/* who waits for it */
 	HttpClient *http;
 	Targets    *targets;
 	Tally	   *tally;
 	HTAB	   *jobs;			/* by key: claimed and not yet settled */
 	int			njobs;
+	uint64		last_job;		/* the number of the last one that was made */
+	uint64		claims;			/* transactions that claimed, or may still fail */
+	uint64		claims_done;	/* up to which one nothing can fail any more */
 	List	   *idle_contexts;	/* of jobs that are no more */
 	Agents	   *agents;
 	bool		intends;		/* the transaction records what will be sent: to be flushed */
@@ -44,6 +62,7 @@ typedef struct Worker
 	bool		copy_reported;
 	char	   *origin;			/* the markers' part that says whose they are; NULL: none yet */
 	bool		unrecovered;	/* lines that a worker before this one left "sending" */
+	bool		was_unrecovered;	/* before the transaction, if that has recovered them */
 	Walk		walk;			/* through the outbox */
 	bool		look;			/* there is more in it to be looked at */
 	bool		skipped;		/* keys were left that were under way */
@@ -53,6 +72,27 @@ typedef struct Worker
 	int			due_batch[2];	/* of them and of those left: to be read at once; 0: as many as are wanted */
 	double		pass_due_by_at; /* not before, if none of those could be taken */
 	bool		due_first;		/* of an odd number of keys, one more is due */
+
+	/* for those who wait: grows with */
+	uint64		changes;		/* each transaction */
+	uint64		moves;			/* entries that are put in for others, times that come earlier */
+
+	/* what an error tells of; see recovery.c */
+	MemoryContext error_context;
+	char	   *error;			/* the last one */
+	Oid			working_on;		/* the table that the worker is busy with, or InvalidOid */
+	List	   *settling;		/* jobs of the transaction */
+	Limits	   *starting;		/* of the request that is being started, or NULL */
+	HttpTransfer *collecting;	/* whose answer is being taken in */
+	List	   *aside;			/* tables that are not touched for some time */
+	int			careful_claims; /* so many are to be of one key */
+	int			careful_settles;
+	double		rest;			/* seconds; 0: it went well */
+	double		rest_until;
+	double		send_in;		/* seconds until there is more to be sent, or -1 */
+	double		watch_in;		/* until it is to be looked at for those who wait, or -1 */
+	bool		upset;			/* there was an error: is the extension still there? */
+	bool		leave;			/* it is not */
 } Worker;
 
 /* One request: of one job, or a look-up for several. */
@@ -61,9 +101,28 @@ typedef struct Request
 	Connection *connection;
 	JobStep		step;
 	LimitsMark	mark;			/* of its connection's limits */
+	bool		counted;		/* they know that it has ended */
 	int			njobs;
 	Job		   *jobs[FLEXIBLE_ARRAY_MEMBER];
 } Request;
+
+/* Bytes of enrichments that wait to be settled from which on it is time for that. */
+#define FULL_KEPT_BYTES	(4 * 1024 * 1024)
+
+/* The jobs that there are, by key. */
+typedef struct JobKey
+{
+	Oid			relation;
+	const char *collection;
+	const char *key;
+} JobKey;
+
+typedef struct JobEntry
+{
+	JobKey		key;
+	Job		   *job;
+} JobEntry;
+
 
 /*
  * Takes keys out of the outbox and due ones out of mixpeek.documents, as many as
@@ -117,10 +176,25 @@ extern bool worker_is_due(const Worker *worker);
 /* Nothing is claimed, whatever there is. */
 extern bool worker_is_paused(const Worker *worker);
 
+/* Takes in what a worker before this one died at, in a transaction. */
+extern void worker_recall(Worker *worker);
+
 /* Sets what a database's or role's settings are not to change. */
 extern void worker_override_settings(void);
 
-/* Background worker entry point. */
-extern PGDLLEXPORT void mixpeek_worker_main(Datum main_arg);
+/*
+ * A transaction with a superuser's rights; flush: what it says must be on disk when it ends.
+ */
+extern void worker_begin(Worker *worker, GuardState *guard);
+extern void worker_commit(Worker *worker, const GuardState *guard, bool flush);
+
+/*
+ * The parts of a turn, but the waiting (loop.c).  worker_send() returns seconds until more may go, or -1.
+ * worker_collect() takes in all answers that have come; an error while it does is its own affair.
+ */
+extern void worker_settle_ended(Worker *worker);
+extern void worker_claim_next(Worker *worker);
+extern double worker_send(Worker *worker);
+extern void worker_collect(Worker *worker);
 
 #endif							/* MIXPEEK_WORKER_H */
