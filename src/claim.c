@@ -258,8 +258,6 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 		return NULL;
 	}
 	worker->working_on = relation;
-	if (recovery_is_aside(worker, relation))
-		return NULL;
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
 		look_later(worker, LOCK_DELAY);
@@ -335,8 +333,6 @@ expand(Claim *claim, OutboxEntry *entry)
 	char	   *problem;
 
 	claim->worker->working_on = entry->relation;
-	if (recovery_is_aside(claim->worker, entry->relation))
-		return false;
 	target = targets_get(claim->worker->targets, entry->relation, entry->collection);
 	if (target->blocked_until > 0)
 	{
@@ -1093,6 +1089,7 @@ worker_claim(Worker *worker)
 	shmem_expect_changes();		/* what is committed from here on may not be seen */
 	if (!may_touch_documents(worker))
 		return;
+	recovery_begin_claim(worker);
 	aside_begin_claim();
 	if (aside_next() > 0)
 		look_later(worker, aside_next());

@@ -194,8 +194,7 @@ look_exclude(Worker *worker)
 			target->connection->excluded = true;
 		if (target->blocked_until > now)
 			look_later(worker, target->blocked_until - now);
-		if (target->blocked_until > now || !wanted || !served || aside_is(target->relation) ||
-			recovery_is_aside(worker, target->relation))
+		if (target->blocked_until > now || !wanted || !served || aside_is(target->relation))
 			walk_exclude(worker, target->relation, target->collection, false);
 		else if (target->connection && target->connection->limits.down)
 			walk_exclude(worker, target->relation, target->collection, true);

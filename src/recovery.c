@@ -19,7 +19,8 @@
 #include <math.h>
 
 #include "access/xact.h"
-#include "crash.h"
+#include "aside.h"
+#include "clock.h"
 #include "delegate.h"
 #include "lock.h"
 #include "miscadmin.h"
@@ -35,19 +36,12 @@
 #define MAX_REST		10.0
 #define CANCEL_REST		0.1
 
-/* Seconds that a table, or a job whose outcome cannot be stored, rests, doubled each time. */
+/* Seconds that a job whose outcome cannot be stored rests, doubled each time. */
 #define MIN_ASIDE		10.0
 #define MAX_ASIDE		600.0
 
 /* Claims of one key that follow an error that may be any of several tables'. */
 #define CAREFUL_CLAIMS	256
-
-typedef struct Aside
-{
-	Oid			relation;
-	double		until;
-	double		delay;
-} Aside;
 
 /*
  * Where the jobs are
@@ -83,7 +77,7 @@ end_lost_job(Worker *worker, Job *job)
 		return;
 	}
 	job->attempts--;
-	job->next_attempt_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
+	job->next_attempt_at = clock_in(1000);
 	worker_end_job(worker, job, OUTCOME_PENDING, NULL);
 }
 
@@ -158,68 +152,27 @@ look_at_all(Worker *worker)
  * Who is to blame
  */
 
-static Aside *
-find_aside(const Worker *worker, Oid relation)
-{
-	ListCell   *lc;
-
-	foreach(lc, worker->aside)
-	{
-		if (((Aside *) lfirst(lc))->relation == relation)
-			return lfirst(lc);
-	}
-	return NULL;
-}
-
-bool
-recovery_is_aside(const Worker *worker, Oid relation)
-{
-	Aside	   *aside = find_aside(worker, relation);
-
-	return aside && limits_now() < aside->until;
-}
-
-/* Those whose time was over long ago. */
+/*
+ * The table is set aside, where its owner sees it, by the next claim: the transaction
+ * of this one is no more.
+ */
 static void
-forget_asides(Worker *worker, double now)
+blame_table(Worker *worker, Oid relation)
 {
-	ListCell   *lc;
-
-	foreach(lc, worker->aside)
-	{
-		Aside	   *aside = lfirst(lc);
-
-		if (now < aside->until + MAX_ASIDE)
-			continue;
-		worker->aside = foreach_delete_current(worker->aside, lc);
-		pfree(aside);
-	}
-}
-
-static void
-set_aside(Worker *worker, Oid relation)
-{
-	double		now = limits_now();
-	Aside	   *aside;
-
-	forget_asides(worker, now);
-	aside = find_aside(worker, relation);
-	if (aside == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(worker->context);
-
-		aside = palloc0(sizeof(Aside));
-		aside->relation = relation;
-		worker->aside = lappend(worker->aside, aside);
-		MemoryContextSwitchTo(old);
-	}
-	aside->delay = Min(MAX_ASIDE, Max(MIN_ASIDE, aside->delay * 2));
-	aside->until = now + aside->delay;
-	if (worker->skipped_until == 0 || aside->until < worker->skipped_until)
-		worker->skipped_until = aside->until;
+	worker->blamed = relation;
 	ereport(LOG,
-			(errmsg("mixpeek_docs: table %u is left alone for %g s: %s",
-					relation, aside->delay, worker->error)));
+			(errmsg("mixpeek_docs: error while the worker worked on table %u: %s",
+					relation, worker->error)));
+}
+
+void
+recovery_begin_claim(Worker *worker)
+{
+	Oid			relation = worker->blamed;
+
+	worker->blamed = InvalidOid;
+	if (OidIsValid(relation))
+		aside_put(relation, CRASH_FAILED, "met an error (see the server's log) while it worked on");
 }
 
 /* First its enrichments are to blame, or what its line's change sets off; then it waits. */
@@ -250,7 +203,8 @@ rest(Worker *worker, double seconds)
 	worker->rest_until = limits_now() + seconds;
 	ereport(LOG,
 			(errmsg("mixpeek_docs: the worker goes on after an error in %g s: %s",
-					seconds, worker->error)));
+					seconds, worker->error),
+			 worker->error_hint ? errhint("%s", worker->error_hint) : 0));
 }
 
 /* An error of the whole server, which comes to all tables alike. */
@@ -281,8 +235,8 @@ judge(Worker *worker, int sqlstate)
 		rest(worker, CANCEL_REST);
 	else if (!is_everybodys(sqlstate) && list_length(settling) == 1)
 		blame_job(worker, linitial(settling));
-	else if (!is_everybodys(sqlstate) && OidIsValid(relation))
-		set_aside(worker, relation);
+	else if (!is_everybodys(sqlstate) && settling == NIL && OidIsValid(relation))
+		blame_table(worker, relation);
 	else
 	{
 		worker->careful_settles = list_length(settling);
@@ -325,10 +279,13 @@ clean_up(Worker *worker)
 	MemoryContextSwitchTo(worker->error_context);
 	edata = CopyErrorData();
 	worker->error = error_text(edata);
+	worker->error_hint = edata->hint;
 	FlushErrorState();
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
 	LWLockReleaseAll();
+	if (OidIsValid(crash_noted()))
+		worker->working_on = crash_noted();
 	crash_note_clear();
 	pgstat_report_wait_end();
 	AbortCurrentTransaction();

@@ -26,8 +26,8 @@ extern bool recovery_run_lightly(Worker *worker, WorkerPart part);
 /* Wherever an error came from, each job is in one place again. */
 extern void recovery_place_jobs(Worker *worker);
 
-/* A table that an error came from is left alone for some time. */
-extern bool recovery_is_aside(const Worker *worker, Oid relation);
+/* Sets aside the table that an error came from, in the transaction of the next claim. */
+extern void recovery_begin_claim(Worker *worker);
 
 /* A transaction that claims or settles was committed. */
 extern void recovery_note_success(Worker *worker);

@@ -19,6 +19,7 @@
 #include "compat.h"
 
 #include "access/transam.h"
+#include "clock.h"
 #include "delegate.h"
 #include "document.h"
 #include "mb/pg_wchar.h"
@@ -539,7 +540,7 @@ is_idle(const Worker *worker)
 		delegate_is_busy(worker))
 		return false;
 	return worker->next_due == 0 ||
-		worker->next_due > GetCurrentTimestamp() + SYNC_PATIENCE * USECS_PER_SEC;
+		worker->next_due > clock_in(SYNC_PATIENCE * 1000);
 }
 
 /* Locked tables are waited for, too, but not for long. */

@@ -80,11 +80,12 @@ typedef struct Worker
 	/* what an error tells of; see recovery.c */
 	MemoryContext error_context;
 	char	   *error;			/* the last one */
+	char	   *error_hint;		/* or NULL */
 	Oid			working_on;		/* the table that the worker is busy with, or InvalidOid */
 	List	   *settling;		/* jobs of the transaction */
 	Limits	   *starting;		/* of the request that is being started, or NULL */
 	HttpTransfer *collecting;	/* whose answer is being taken in */
-	List	   *aside;			/* tables that are not touched for some time */
+	Oid			blamed;			/* the table that it came from, to be set aside; or InvalidOid */
 	int			careful_claims; /* so many are to be of one key */
 	int			careful_settles;
 	double		rest;			/* seconds; 0: it went well */

@@ -317,45 +317,45 @@ sql('INSERT INTO t VALUES (5); SELECT mixpeek.wait()');
 is(pids(), $pids, 'D16: pg_cancel_backend() does not end the worker');
 is(documents('t'), '1 2 3 4 5 454545', '... which goes on');
 
-# An error in a claim, in storing an outcome, and of nobody in particular: somebody's trigger on mixpeek.documents.
+# An error in a claim, in storing an outcome, and of nobody in particular: a superuser's index on mixpeek.documents.
 sql(q{
 	CREATE TABLE bad (id int PRIMARY KEY);
 	SELECT mixpeek.mirror('bad', 'bad');
-	CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		IF NEW.relation = 'public.bad'::regclass AND NEW.key = '13' THEN RAISE EXCEPTION 'refused by a trigger'; END IF; RETURN NEW; END $$;
-	CREATE TRIGGER refuse BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION public.refuse();
+	CREATE FUNCTION public.refuse(relation oid, key text, state text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+		IF relation = 'public.bad'::regclass AND key = '13' THEN RAISE EXCEPTION 'refused by an index'; END IF; RETURN 0; END $$;
+	CREATE INDEX refuse ON mixpeek.documents (public.refuse(relation, key, state));
 	BEGIN; INSERT INTO bad VALUES (13); INSERT INTO t VALUES (6); COMMIT;
 });
 wait_for('the others', sub { documents('t') eq '1 2 3 4 5 6 454545' });
 is(pids(), $pids, 'an error in a claim does not end the worker');
-ok($node->wait_for_log(qr/mixpeek_docs: table \d+ is left alone for 10 s: refused by a trigger/), '... which finds out the table');
+ok($node->wait_for_log(qr/mixpeek_docs: table "bad" is set aside for 5 seconds: the worker met an error/), '... which finds out the table');
 is(sql('SELECT count(*) FROM mixpeek.outbox'), '1', '... and keeps its keys');
 sql('INSERT INTO t VALUES (7)');
 wait_for('the others', sub { documents('t') =~ / 7 / });
-sql('DROP TRIGGER refuse ON mixpeek.documents; SELECT mixpeek.wait()');
+sql('DROP INDEX mixpeek.refuse; SELECT mixpeek.wait()');
 is(documents('bad'), '13', '... until it is right again');
 
 $api->faults({ kind => 'delay', ms => 1000, when => 'after', body => '"bad"' });
 sql(q{
-	CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		IF NEW.relation = 'public.bad'::regclass AND NEW.key = '14' AND NEW.state = 'mirrored' THEN RAISE EXCEPTION 'refused by a trigger'; END IF; RETURN NEW; END $$;
-	CREATE TRIGGER refuse BEFORE UPDATE ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION public.refuse();
+	CREATE OR REPLACE FUNCTION public.refuse(relation oid, key text, state text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+		IF relation = 'public.bad'::regclass AND key = '14' AND state = 'mirrored' THEN RAISE EXCEPTION 'refused by an index'; END IF; RETURN 0; END $$;
+	CREATE INDEX refuse ON mixpeek.documents (public.refuse(relation, key, state));
 	BEGIN; INSERT INTO bad SELECT generate_series(14, 20); INSERT INTO t VALUES (8); COMMIT; SELECT mixpeek.wait();
 });
 is(sql("SELECT state, last_error, document_id IS NOT NULL FROM mixpeek.documents WHERE relation = 'bad'::regclass AND key = '14'"),
-	'failed|what came back could not be stored: refused by a trigger|t', 'an outcome that cannot be stored makes its document failed');
+	'failed|what came back could not be stored: refused by an index|t', 'an outcome that cannot be stored makes its document failed');
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'"), '1', '... and no other');
 is(pids(), $pids, '... and does not end the worker');
 $api->faults();
 sql(q{
-	CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		IF NEW.relation = 'public.bad'::regclass AND NEW.key = '21' AND NEW.state <> 'sending' THEN RAISE EXCEPTION 'refused by a trigger'; END IF; RETURN NEW; END $$;
+	CREATE OR REPLACE FUNCTION public.refuse(relation oid, key text, state text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+		IF relation = 'public.bad'::regclass AND key = '21' AND state <> 'sending' THEN RAISE EXCEPTION 'refused by an index'; END IF; RETURN 0; END $$;
 	BEGIN; INSERT INTO bad SELECT generate_series(21, 30); INSERT INTO t VALUES (9); COMMIT;
 });
 wait_for('the others', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored' AND key <> '14'") eq '1' && documents('t') =~ / 9 / });
 is(sql("SELECT key, state FROM mixpeek.documents WHERE state <> 'mirrored' AND key <> '14'"), '21|sending', 'one that cannot be stored at all waits, and no other does');
 is(pids(), $pids, '... and does not end the worker');
-sql('DROP TRIGGER refuse ON mixpeek.documents');
+sql('DROP INDEX mixpeek.refuse');
 is(sql("SELECT mixpeek.wait('1 min')") . sql("SELECT state FROM mixpeek.documents WHERE key = '21'"), 'tfailed', '... until it can');
 is($api->stats->{duplicates}, 0, 'nothing was doubled');
 is(sql($lock), '1', 'after all these errors the worker still has its lock');
@@ -382,14 +382,14 @@ is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'many'::regclass
 
 # Nobody's error: it goes on within 10 s of the end of it.
 sql(q{
-	CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		RAISE EXCEPTION USING errcode = 'disk_full', message = 'no space left, says a trigger'; END $$;
-	CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION public.refuse();
+	CREATE OR REPLACE FUNCTION public.refuse(relation oid, key text, state text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+		IF state = 'sending' THEN RAISE EXCEPTION USING errcode = 'disk_full', message = 'no space left, says an index'; END IF; RETURN 0; END $$;
+	CREATE INDEX refuse ON mixpeek.documents (public.refuse(relation, key, state));
 	INSERT INTO t VALUES (10);
 });
-$node->wait_for_log(qr/mixpeek_docs: the worker goes on after an error in 2 s: no space left, says a trigger/);
+$node->wait_for_log(qr/mixpeek_docs: the worker goes on after an error in 2 s: no space left, says an index/);
 is(messages("SELECT mixpeek.wait('0.1s')"), "f\n", 'wait() while the disk is full');
-sql('DROP TRIGGER refuse ON mixpeek.documents');
+sql('DROP INDEX mixpeek.refuse');
 $began = time();
 is(sql("SELECT mixpeek.wait('1 min')"), 't', 'D16: an error of the whole server is over when it is over');
 cmp_ok(time() - $began, '<', 12, '... some seconds later at most');
