@@ -417,16 +417,16 @@ sub leaks
 	return join("\n", @places);
 }
 
+# Signs of a crash in the log.
 sub crash
 {
-	my ($pid) = postmaster();
 	my @signs = grep {
-		/PANIC:|TRAP:|AddressSanitizer|runtime error:|was terminated by signal|all server processes terminated|was not properly shut down|exited with exit code [2-9]/
+		/PANIC:|TRAP:|AddressSanitizer|runtime error:|was terminated by signal|all server processes terminated|was not properly shut down|exited with exit code [2-9]|Failed process was running/
 	} split(/\n/, log_since());
 
-	push @signs, 'another postmaster' unless $pid == $postmaster;
-	splice(@signs, 5);
-	return join("\n", @signs);
+	splice(@signs, 5) if @signs > 5;
+	return join("\n", @signs) if @signs;
+	return join(' ', postmaster()) eq "$postmaster $started" ? '' : 'another postmaster';
 }
 
 # A row of owner_a's own, there and back. Returns what is missing.
