@@ -35,7 +35,7 @@ attack 'a policy drops another table of the same claim' => sub {
 	like(join(',', wait_for_settled('attacker.first')), qr/^(mirrored|failed)$/, 'its row is mirrored or failed');
 };
 
-attack 'the same without a right on any server' => sub {
+attack 'the same without a right on any server', gains => qr{servers: \(attacker}, sub {
 	sql('REVOKE USAGE ON FOREIGN SERVER attacker FROM attacker');
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.dropper(int) RETURNS boolean LANGUAGE plpgsql AS $$

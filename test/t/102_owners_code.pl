@@ -18,6 +18,8 @@ sub trap
 	attack "$name, in $place", @{ $option{attack} // [] }, sub {
 		sql_as('attacker', trap_statements($place, $body, $option{declare} // '', $option{setup} // '', $option{mirror} // ''));
 		sql_as('attacker', 'INSERT INTO attacker.t (id, v) SELECT g, g::text FROM generate_series(1, 3) g');
+		# A key is found by its base type, so a domain's checks are not even run.
+		return is(join(' ', sort keys %{ wait_for_lines('attacker.t', 'mirrored') }), '1 2 3', 'its rows are mirrored') if $place eq "the key's domain";
 		wait_for('the function to be run', sub { sql('SELECT is_called FROM attacker.ran') eq 't' });
 		pass('the function is run');
 		$option{then}->() if $option{then};
@@ -56,6 +58,8 @@ sub trap_statements
 		after => 'CREATE TRIGGER x AFTER UPDATE ON attacker.t FOR EACH ROW EXECUTE FUNCTION attacker.trap_row()',
 		'a statement trigger' => 'CREATE TRIGGER x AFTER UPDATE ON attacker.t REFERENCING NEW TABLE AS new_rows EXECUTE FUNCTION attacker.trap_row()',
 		deferred => 'CREATE CONSTRAINT TRIGGER x AFTER UPDATE ON attacker.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION attacker.trap_row()');
+	# What changes the new row makes no sense where there is none.
+	my $trap_body = $body =~ /\bnew\./ ? '' : $body;
 	my $back = $place =~ /policy|cast|the key's domain/ ? '' : q{, document_id_column => 'doc_id', enrichments_column => 'enrichments'};
 
 	return qq{
@@ -67,7 +71,7 @@ sub trap_statements
 		BEGIN
 			IF NOT attacker.inside() THEN RETURN true; END IF;
 			PERFORM pg_catalog.nextval('attacker.ran');
-			$body
+			$trap_body
 			RETURN true;
 		END \$trap\$;
 		CREATE FUNCTION attacker.trap_row() RETURNS trigger LANGUAGE plpgsql AS \$trap\$
@@ -357,7 +361,7 @@ attack 'commits while an owner\'s function sleeps are seen' => sub {
 };
 
 attack "attacker ends all of mixpeek's processes that she may" => sub {
-	sql_as('attacker', trap_statements('policy', 'PERFORM pg_catalog.pg_sleep(0.01);', '', '', ''));
+	sql_as('attacker', trap_statements('policy', 'NULL;', '', '', ''));
 	my $killer = session('attacker');
 	$killer->send(q{DO $$ BEGIN FOR i IN 1 .. 300 LOOP
 		PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'attacker' AND backend_type LIKE 'mixpeek%';

@@ -25,7 +25,8 @@
 #   nobody      has no right at all
 #
 # Each server has the name of its role, its own mock API (api(ROLE)), and a key of its own in the role's mapping: "sk_secret_ROLE". Only
-# that role has USAGE on it. The tables of owner_a are mirrored into collections of the same names: t, wb, secret.
+# that role has USAGE on it. The tables of owner_a are mirrored into collections of the same names: t, wb, secret. The others' APIs
+# forget their documents when an attack begins.
 #
 # After each attack these must hold, and are one assertion each of the attack's subtest:
 #
@@ -533,9 +534,10 @@ sub begin_attack
 	my (%option) = @_;
 
 	make_cluster() unless $node;
-	foreach my $api (values %apis)
+	foreach my $role (keys %apis)
 	{
-		$api->reset(faults => JSON::PP::true);
+		my $api = $apis{$role};
+		$api->reset(faults => JSON::PP::true, $role eq 'owner_a' ? () : (documents => JSON::PP::true));
 		$api->config(latency => 0, rate => 0, concurrency => 0, enrich => 'now');
 	}
 	give_rights($option{rights} // {});
