@@ -62,7 +62,8 @@
 #   api(ROLE)                the MixpeekTest::Server of the role's server; documents(ROLE, COLLECTION): by key, their metadata
 #   lines(TABLE)             mixpeek.documents by key: a hash of hashes
 #   wait_for(WHAT, CODE)     as MixpeekTest's, for $Attack::patience seconds
-#   wait_for_lines(TABLE, STATES)   until nothing of the table is in the outbox, and its lines' states are those ('mirrored', 'failed,mirrored', '')
+#   wait_for_lines(TABLE, STATES)   until nothing of the table is in the outbox, and its lines' states are those ('mirrored', 'failed,mirrored', '',
+#                            or a pattern)
 #   in_flight(ROLE, N)       until N requests are under way at the role's API
 #   worker_pid(), agent_pids(ROLE), mixpeek_processes(), worker_rss() in MB, log_since(), node()
 #   loot(SQL)                an SQL function attacker.loot(text) of attacker's that tries SQL as whoever runs it, and notes the outcome
@@ -254,6 +255,7 @@ sub lines
 	return decode_json(sql("SELECT coalesce(json_object_agg(key, to_json(d)), '{}') FROM mixpeek.documents d WHERE relation = $relation $where"));
 }
 
+# STATES is a pattern of the distinct states in their order, with dirty for what is in the outbox.
 sub wait_for_lines
 {
 	my ($table, $states) = @_;
@@ -261,25 +263,27 @@ sub wait_for_lines
 
 	eval {
 		wait_for("$table to become '$states'", sub {
-			return $states eq sql(qq{
+			return sql(qq{
 				SELECT coalesce(string_agg(DISTINCT state, ',' ORDER BY state), '') FROM (
 					SELECT state FROM mixpeek.documents WHERE relation = $relation
-					UNION ALL SELECT 'dirty' FROM mixpeek.outbox WHERE relation = $relation) s});
+					UNION ALL SELECT 'dirty' FROM mixpeek.outbox WHERE relation = $relation) s}) =~ /^(?:$states)$/;
 		});
 		1;
 	} or die "$@" . standing_lines($relation);
 	return lines($table);
 }
 
-# For whoever looks why something did not happen: what is known of a table, in a few lines.
+# For whoever looks why something did not happen: what is known of a table, and what the processes do, in a few lines.
 sub standing_lines
 {
 	my ($relation) = @_;
 	return sql(qq{
 		SELECT string_agg(what, chr(10)) FROM (
 			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), last_error) AS what
-				FROM mixpeek.documents WHERE relation = $relation LIMIT 5)
-			UNION ALL (SELECT concat_ws(' ', 'entry', operation, collection, key) FROM mixpeek.outbox WHERE relation = $relation LIMIT 5)) x});
+				FROM mixpeek.documents WHERE relation = $relation ORDER BY state <> 'mirrored' DESC LIMIT 5)
+			UNION ALL (SELECT concat_ws(' ', 'entry', operation, collection, key) FROM mixpeek.outbox WHERE relation = $relation LIMIT 5)
+			UNION ALL (SELECT concat_ws(' ', backend_type, pid, usename, state, wait_event, query) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek%')
+			UNION ALL (SELECT concat_ws(' ', 'lock', pid, mode, granted) FROM pg_locks WHERE locktype = 'relation' AND relation = ($relation)::oid LIMIT 5)) x});
 }
 
 sub in_flight

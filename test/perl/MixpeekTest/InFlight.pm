@@ -40,7 +40,8 @@ my @deeds = (
 	{ name => 'DROP TABLE and a mirrored one of its name',
 		sql => q{DROP TABLE attacker.f; CREATE TABLE attacker.f (id int PRIMARY KEY, v text, extra int, doc_id text, enrichments jsonb);
 			SELECT mixpeek.mirror('attacker.f', 'f', server => 'attacker'); INSERT INTO attacker.f VALUES (1, 'a new one')},
-		after => sub { wait_for_lines('attacker.f', 'mirrored'); is(documents('attacker', 'f')->{1}{v}, 'a new one', 'the new row has the document') } },
+		after => sub { wait_for_lines('attacker.f', 'mirrored'); is(join(', ', map { $_->{metadata}{v} } grep { $_->{metadata}{mixpeek_docs} =~ /:1$/ } @{ api('attacker')->documents('f') }),
+			'a new one', 'the new row has the document') } },
 	{ name => 'DROP TABLE and a view of its name', sql => q{DROP TABLE attacker.f; CREATE VIEW attacker.f AS SELECT 1 AS id, 'a view' AS v}, expect => 'gone' },
 	{ name => 'DROP TABLE and a rollback', sql => 'SAVEPOINT s; DROP TABLE attacker.f; ROLLBACK TO s', expect => 'mirrored' },
 	{ name => 'RENAME', sql => 'ALTER TABLE attacker.f RENAME TO g', expect => 'mirrored', table => 'attacker.g' },
@@ -116,12 +117,15 @@ my @deeds = (
 	{ name => 'REVOKE of the schema', by => 'superuser', sql => 'REVOKE USAGE ON SCHEMA attacker FROM attacker; ALTER SCHEMA attacker OWNER TO reader', undo => 'ALTER SCHEMA attacker OWNER TO attacker' },
 	{ name => 'INHERIT', sql => 'CREATE TABLE attacker.parent (id int, v text); ALTER TABLE attacker.f ALTER id SET NOT NULL; ALTER TABLE attacker.f INHERIT attacker.parent', expect => 'mirrored' },
 	{ name => 'a child table with the same keys', sql => "CREATE TABLE attacker.child () INHERITS (attacker.f); INSERT INTO attacker.child VALUES (1, 'of the child')" },
-	{ name => 'REVOKE USAGE on the server', by => 'superuser', sql => 'REVOKE USAGE ON FOREIGN SERVER attacker FROM attacker' },
+	{ name => 'REVOKE USAGE on the server', by => 'superuser', sql => 'REVOKE USAGE ON FOREIGN SERVER attacker FROM attacker',
+		undo => 'GRANT USAGE ON FOREIGN SERVER attacker TO attacker' },
 	{ name => 'REVOKE and GRANT of the server', by => 'superuser', sql => 'REVOKE USAGE ON FOREIGN SERVER attacker FROM attacker; GRANT USAGE ON FOREIGN SERVER attacker TO attacker', expect => 'mirrored' },
 	{ name => 'ALTER SERVER RENAME', by => 'superuser', sql => 'ALTER SERVER attacker RENAME TO elsewhere', undo => 'ALTER SERVER elsewhere RENAME TO attacker' },
 	{ name => 'DROP USER MAPPING', by => 'superuser', sql => 'DROP USER MAPPING FOR attacker SERVER attacker' },
 	{ name => 'DROP SERVER CASCADE', by => 'superuser', sql => 'DROP SERVER attacker CASCADE', undo => 'server' },
-	{ name => 'ALTER SERVER to another API', by => 'superuser', sql => 'reader', after => sub { } });
+	{ name => 'ALTER SERVER to another API', by => 'superuser', expect => 'elsewhere' });
+
+my $elsewhere;    # another API of attacker's
 
 sub table_statements
 {
@@ -174,9 +178,10 @@ sub do_deed
 {
 	my ($session, $deed) = @_;
 
-	if ($deed->{name} eq 'ALTER SERVER to another API')
+	if (!$deed->{sql})
 	{
-		$session->do("ALTER SERVER attacker OPTIONS (SET base_url '@{[ api('reader')->url ]}')");
+		$elsewhere //= MixpeekTest::Server->new(api_key => api('attacker')->api_key, enrich => 'now');
+		$session->do("ALTER SERVER attacker OPTIONS (SET base_url '@{[ $elsewhere->url ]}')");
 	}
 	elsif ($deed->{alone})
 	{
@@ -196,7 +201,7 @@ sub undo
 {
 	my ($deed) = @_;
 
-	if ($deed->{name} eq 'ALTER SERVER to another API')
+	if (!$deed->{sql})
 	{
 		sql("ALTER SERVER attacker OPTIONS (SET base_url '@{[ api('attacker')->url ]}')");
 	}
@@ -297,6 +302,7 @@ sub in_flight_attacks
 			attack "$deed->{name}, $moment the request, " . ($back ? 'with' : 'without') . ' write-back' => sub { one_attack($deed, $moment, $back) };
 		}
 	}
+	$elsewhere = undef;
 	attacks_end();
 	return;
 }
