@@ -79,8 +79,7 @@ attack 'readings of lines of tables that one may not read' => sub {
 		CREATE VIEW owner_a.all_lines AS SELECT * FROM mixpeek.documents; GRANT SELECT ON owner_a.all_lines TO attacker});
 	wait_for_lines("owner_a.$_", 'mirrored') foreach qw(partly policed);
 	is(sql_as('reader', "SELECT string_agg(DISTINCT relation::text, ' ') FROM mixpeek.documents"), 'owner_a.t', 'reader sees the lines of what she may read all of');
-	is(sql_as('attacker', 'SELECT count(*) FROM owner_a.all_lines'), sql_as('owner_a', 'SELECT count(*) FROM owner_a.all_lines'), 'a view shows what its owner may see')
-	  if 0;    # the view's owner decides, by PostgreSQL's rules
+	is(sql_as('attacker', 'SELECT count(*) FROM owner_a.all_lines'), 0, "attacker sees none, through a view of owner_a's, either");
 	sql('DROP TABLE owner_a.partly, owner_a.policed; DROP VIEW owner_a.all_lines');
 };
 
@@ -163,8 +162,6 @@ foreach my $setting ('', 'ALTER DATABASE postgres SET standard_conforming_string
 			my ($i, $l) = map { my $x = $name; $x =~ s/$_/$_$_/g; $x } '"', "'";
 			# Literals that mean the same whatever standard_conforming_strings says.
 			my $e = 'E\'' . ($name =~ s/([\\'])/\\$1/gr) . '\'';
-			sql_as('attacker', qq{
-				CREATE SCHEMA "$i" AUTHORIZATION attacker} ) if 0;
 			sql(qq{CREATE SCHEMA "$i" AUTHORIZATION attacker});
 			sql_as('attacker', qq{
 				CREATE TABLE "$i"."$i" ("$i" text PRIMARY KEY, other int, "d$i" text, "e$i" jsonb);

@@ -64,7 +64,7 @@
 #   wait_for(WHAT, CODE)     as MixpeekTest's, for $Attack::patience seconds
 #   wait_for_lines(TABLE, STATES)   until nothing of the table is in the outbox, and its lines' states are those ('mirrored', 'failed,mirrored', '',
 #                            or a pattern)
-#   in_flight(ROLE, N)       until N requests are under way at the role's API
+#   in_flight(ROLE, N)       until N requests are under way at the role's API, or have been
 #   worker_pid(), agent_pids(ROLE), mixpeek_processes(), worker_rss() in MB, log_since(), node()
 #   loot(SQL)                an SQL function attacker.loot(text) of attacker's that tries SQL as whoever runs it, and notes the outcome
 #                            and the user in the table attacker.noted
@@ -279,8 +279,8 @@ sub standing_lines
 	my ($relation) = @_;
 	return sql(qq{
 		SELECT string_agg(what, chr(10)) FROM (
-			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), last_error) AS what
-				FROM mixpeek.documents WHERE relation = $relation ORDER BY state <> 'mirrored' DESC LIMIT 5)
+			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), 'looks', looks, last_error) AS what
+				FROM mixpeek.documents WHERE relation = $relation ORDER BY state <> 'mirrored' DESC, created_at DESC LIMIT 5)
 			UNION ALL (SELECT concat_ws(' ', 'entry', operation, collection, key) FROM mixpeek.outbox WHERE relation = $relation LIMIT 5)
 			UNION ALL (SELECT concat_ws(' ', backend_type, pid, usename, state, wait_event, query) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek%')
 			UNION ALL (SELECT concat_ws(' ', 'lock', pid, mode, granted) FROM pg_locks WHERE locktype = 'relation' AND relation = ($relation)::oid LIMIT 5)) x});
@@ -289,7 +289,7 @@ sub standing_lines
 sub in_flight
 {
 	my ($role, $n) = @_;
-	wait_for("$n requests of $role under way", sub { api($role)->stats->{in_flight} >= $n });
+	wait_for("$n requests of $role under way", sub { my $stats = api($role)->stats; $stats->{in_flight} >= $n || $stats->{requests} >= $n });
 	return;
 }
 
@@ -453,7 +453,7 @@ sub unserved
 			last if time() > $end;
 			sleep(0.01) unless $there;
 		}
-		$missing .= "owner_a.$table: row $id is not mirrored in time\n" unless $there;
+		$missing .= "owner_a.$table: row $id is not mirrored in time\n" . standing_lines("'owner_a.$table'::regclass") . "\n" unless $there;
 		my $document = documents('owner_a', $table)->{$id};
 		$missing .= "owner_a.$table: the document of row $id is missing or wrong\n" unless $document && $document->{v} eq "fresh $id";
 	}

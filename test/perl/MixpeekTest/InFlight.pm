@@ -270,7 +270,7 @@ sub one_attack
 
 	sql_as('attacker', table_statements($write_back));
 	my $relation = sql("SELECT 'attacker.f'::regclass::oid");
-	my $session = reach($moment, $deed->{by} // 'attacker', $moment eq 'after' ? 50 : 250);
+	my $session = reach($moment, $deed->{by} // 'attacker', $moment eq 'after' ? 150 : 250);
 	my $done = eval {
 		do_deed($session, $deed);
 		check($deed, $relation, $write_back);
