@@ -389,7 +389,7 @@ attack 'default privileges that were there before the extension' => sub {
 };
 
 # Triggers of others on our tables
-attack 'a trigger of others on the tables of the extension' => sub {
+attack 'a trigger of others on the tables of the extension', gains => qr/relations: \(mixpeek\./, sub {
 	loot();
 	sql('GRANT TRIGGER ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten TO db_owner; GRANT INSERT ON attacker.noted TO PUBLIC');
 	sql('GRANT USAGE ON SEQUENCE attacker.noted_number_seq TO PUBLIC; GRANT EXECUTE ON FUNCTION attacker.loot(text) TO PUBLIC; GRANT USAGE ON SCHEMA attacker TO db_owner');

@@ -51,6 +51,42 @@ trap('a function that takes every lock there is', $_, q{PERFORM pg_catalog.pg_ad
 trap('a thousand subtransactions', $_, q{FOR i IN 1 .. 1000 LOOP BEGIN INSERT INTO attacker.aside VALUES (i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP;}, expect => 'mirrored|failed') foreach qw(policy before);
 trap('large objects', 'policy', q{PERFORM pg_catalog.lo_from_bytea(0, pg_catalog.decode(pg_catalog.repeat('00', 100000), 'hex')) FROM pg_catalog.generate_series(1, 100);}, expect => 'mirrored|failed');
 
+# Memory to the brim, in pieces that get smaller, with the errors caught: what comes after it has none. Settings outlive the function.
+my $brim = q{
+	FOREACH size IN ARRAY '{20000000,1000000,100000,10000,1000,100}'::int[] LOOP
+		BEGIN
+			FOR i IN 1 .. 500 LOOP
+				BRIM;
+				n := n + 1;
+			END LOOP;
+		EXCEPTION WHEN OTHERS THEN NULL;
+		END;
+	END LOOP;};
+my $to_settings = $brim =~ s/BRIM/PERFORM pg_catalog.set_config('attacker.x' || n, pg_catalog.repeat('x', size), false)/r;
+my $to_values = $brim =~ s/BRIM/kept := pg_catalog.array_append(kept, pg_catalog.repeat('x', size))/r;
+my %brims = (
+	'and returns' => '',
+	'and raises an error' => q{RAISE EXCEPTION '%', pg_catalog.repeat('y', 1000000) USING DETAIL = pg_catalog.repeat('z', 1000000);},
+	'and recurses' => 'PERFORM attacker.deep(1);',
+	'and writes' => q{INSERT INTO attacker.aside SELECT g, pg_catalog.repeat(pg_catalog.md5(g::text), 1000) FROM pg_catalog.generate_series(1, 200) g;},
+	'and sends notices' => q{PERFORM pg_catalog.pg_notify('x', g::text || pg_catalog.repeat('x', 7000)) FROM pg_catalog.generate_series(1, 200) g;},
+	'and locks' => q{PERFORM pg_catalog.pg_advisory_lock(g) FROM pg_catalog.generate_series(1, 1000) g;},
+	'and opens files and relations' => q{PERFORM pg_catalog.pg_relation_size(oid), pg_catalog.pg_get_indexdef(oid) FROM pg_catalog.pg_class;},
+	'and ends its process' => 'PERFORM pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()); PERFORM pg_catalog.pg_sleep(1);',
+	'and is cancelled' => 'PERFORM pg_catalog.pg_sleep(100);',
+	'and makes tables' => q{FOR i IN 1 .. 50 LOOP EXECUTE 'CREATE TABLE attacker.more' || pg_catalog.nextval('attacker.ran') || ' (id int PRIMARY KEY, v text UNIQUE)'; END LOOP;});
+my $deep = 'CREATE FUNCTION attacker.deep(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN attacker.deep($1 + 1) + 1; EXCEPTION WHEN OTHERS THEN RETURN 0; END $$';
+foreach my $name (sort keys %brims)
+{
+	foreach my $place (qw(policy before))
+	{
+		my $declare = q{DECLARE n int := 0; size int; kept text[] := '{}';};
+		trap("a function that fills settings to the brim $name", $place, $to_settings . $brims{$name}, declare => $declare, setup => $deep);
+		trap("a function that fills memory to the brim $name", $place, $to_values . $brims{$name}, declare => $declare, setup => $deep);
+	}
+}
+trap('memory to the brim when the transaction ends', 'deferred', $to_settings, declare => q{DECLARE n int := 0; size int;});
+
 # The most that an agent may hold, in MB: its limit is 256 above what it begins with.
 sub watch_memory
 {
