@@ -100,8 +100,8 @@ my $mark = 0;      # where the log stood when it began
 my $fresh = 1000;  # the last row of owner_a's
 my ($postmaster, $started);
 
-# attack_cluster(conf => TEXT, servers => { OPTION => VALUE }, api => { OPTION => VALUE }): what the attacks are made on; servers: options of
-# the foreign servers, api: of the mock servers. The cluster is made by the first attack.
+# attack_cluster(conf => TEXT, servers => { OPTION => VALUE }, apis => { ROLE => { OPTION => VALUE } }): what the attacks are made on; servers:
+# options of the foreign servers, apis: of a role's mock server. The cluster is made by the first attack.
 sub attack_cluster
 {
 	%options = @_;
@@ -119,7 +119,8 @@ sub make_cluster
 
 	foreach my $role (@members)
 	{
-		$apis{$role} //= MixpeekTest::Server->new(api_key => key_of($role), record => 1, enrich => 'now', %{ $options{api} // {} });
+		$apis{$role} //= MixpeekTest::Server->new(api_key => key_of($role), record => 1, enrich => 'now',
+			%{ $options{apis}{$role} // {} });
 		$apis{$role}->reset(documents => JSON::PP::true, faults => JSON::PP::true);
 	}
 	$clusters++;
