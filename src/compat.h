@@ -14,6 +14,11 @@
 #error "mixpeek_docs needs PostgreSQL 14 to 18"
 #endif
 
+/* 16: variable-length values have a header of their own. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 17: a backend's index into ProcGlobal->allProcs is a global of its own. */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_PROC_NUMBER	MyProcNumber
@@ -163,6 +168,7 @@
 
 /* 16: one function checks the privileges on objects of every class. */
 #if PG_VERSION_NUM >= 160000
+#include "catalog/pg_namespace.h"
 #define COMPAT_SERVER_ACLCHECK(server, role) \
 	object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE)
 #define COMPAT_NAMESPACE_ACLCHECK(namespace, role) \

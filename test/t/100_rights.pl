@@ -35,7 +35,7 @@ attack 'a policy drops another table of the same claim' => sub {
 	like(join(',', wait_for_settled('attacker.first')), qr/^(mirrored|failed)$/, 'its row is mirrored or failed');
 };
 
-attack 'the same without a right on any server' => sub {
+attack 'the same without a right on any server', gains => qr{servers: \(attacker}, sub {
 	sql('REVOKE USAGE ON FOREIGN SERVER attacker FROM attacker');
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.dropper(int) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -389,7 +389,7 @@ attack 'default privileges that were there before the extension' => sub {
 };
 
 # Triggers of others on our tables
-attack 'a trigger of others on the tables of the extension' => sub {
+attack 'a trigger of others on the tables of the extension', gains => qr/relations: \(mixpeek\./, sub {
 	loot();
 	sql('GRANT TRIGGER ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten TO db_owner; GRANT INSERT ON attacker.noted TO PUBLIC');
 	sql('GRANT USAGE ON SEQUENCE attacker.noted_number_seq TO PUBLIC; GRANT EXECUTE ON FUNCTION attacker.loot(text) TO PUBLIC; GRANT USAGE ON SCHEMA attacker TO db_owner');
