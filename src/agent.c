@@ -31,6 +31,9 @@
 #define MIN_REST		1.0
 #define MAX_REST		300.0
 
+/* How long, in seconds, one rests at the most whose many rows took long, each of them within its time. */
+#define MAX_PAUSE		5.0
+
 /*
  * Agents that owners which had to rest may have at once; the others are for those
  * that do nothing wrong.
@@ -127,16 +130,20 @@ let_rest(AgentOwner *owner)
 	owner->rests_until = limits_now() + owner->rest;
 }
 
-/* A request that ended as it should. */
+/* A request has ended by itself; after a long one others come first, if they wait. */
 static void
-note_success(AgentOwner *owner, double seconds)
+note_end(AgentOwner *owner, double seconds, bool timed_out)
 {
 	if (owner->batch < INT_MAX)
 		owner->batch = owner->batch < 256 ? owner->batch * 2 : INT_MAX;
-	if (seconds * 1000 >= mixpeek_read_timeout)
+	if (timed_out)
+	{
 		let_rest(owner);
-	else
-		owner->rest = 0;
+		return;
+	}
+	owner->rest = 0;
+	if (seconds * 1000 >= mixpeek_read_timeout)
+		owner->rests_until = limits_now() + Min(seconds / 2, MAX_PAUSE);
 }
 
 double
@@ -654,9 +661,10 @@ static void
 receive_end(Agents *agents, Agent *agent, AgentRequest *request, MessageReader *reader)
 {
 	AgentEnd	end = (AgentEnd) message_get_int(reader);
+	bool		timed_out = message_get_int(reader) > 0;
 	double		now = limits_now();
 
-	note_success(agent->owner, now - agent->started_at);
+	note_end(agent->owner, now - agent->started_at, timed_out);
 	end_request(agents, request, end, message_get_text(reader));
 	agent->requests = list_delete_first(agent->requests);
 	agent->started_at = 0;

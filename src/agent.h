@@ -9,8 +9,8 @@
  * when needed, one an owner and MAX_AGENTS in all, and ended when idle.  The worker
  * hands it requests, takes the results as they come, and never waits for it.
  *
- * An owner whose requests take long, or end their agent, rests before the next
- * one, twice as long each time.
+ * An owner whose code had to be cancelled, or has ended its agent, rests before the next
+ * request, twice as long each time.
  *
  *-------------------------------------------------------------------------
  */

@@ -68,6 +68,7 @@
 
 static shm_mq_handle *to_worker;
 static StringInfoData message;
+static int	timeouts_before;	/* the request that is being done */
 
 /*
  * Becoming the owner
@@ -222,6 +223,7 @@ send_end(AgentEnd end, const char *problem)
 {
 	message_begin(&message, MESSAGE_END);
 	message_put_int(&message, end);
+	message_put_int(&message, guard_timeouts() - timeouts_before);
 	message_put_text(&message, problem);
 	send_message();
 }
@@ -493,6 +495,7 @@ run_request(const void *data, Size len)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "mixpeek request",
 												  ALLOCSET_DEFAULT_SIZES);
 
+	timeouts_before = guard_timeouts();
 	begin_transaction();
 	MemoryContextSwitchTo(context);
 	if (kind == MESSAGE_READ)

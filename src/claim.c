@@ -719,8 +719,59 @@ marker_of(Job *job, const char *stored)
 }
 
 /* What was stored of a key when its row was handed to an agent may have changed: then it is looked at again. */
+static bool
+is_outdated(Job *job)
+{
+	return job->read && strcmp(marker_of(job, job->marker), marker_of(job, job->read_marker)) != 0;
+}
+
+/*
+ * A table that was dropped and made again has the markers of the old one, whose last
+ * requests may still be under way: what they leave is to be found by the new one's look-up.
+ */
+static bool
+waits_for_namesake(Worker *worker, Job *job)
+{
+	const char *marker;
+	HASH_SEQ_STATUS status;
+	JobEntry   *entry;
+	bool		waits = false;
+
+	if (job->mirror == NULL || !job->mirror->forgotten)
+		return false;
+	marker = marker_of(job, job->marker);
+	hash_seq_init(&status, jobs_table(worker));
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		const Job  *other = entry->job;
+
+		waits = waits || (other->relation != job->relation && other->marker && other->path &&
+						  strcmp(other->collection, job->collection) == 0 && strcmp(other->marker, marker) == 0);
+	}
+	return waits;
+}
+
+/* The entries are read again when a job has ended. */
+static void
+leave_busy_job(Worker *worker, Job *job)
+{
+	ListCell   *lc;
+
+	foreach(lc, job->entries)
+	{
+		OutboxEntry *entry = lfirst(lc);
+
+		walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), true);
+	}
+	if (job->due)
+		worker->walk.busy_due = Min(worker->walk.busy_due, job->due);
+	worker->skipped = true;
+	worker_free_job(worker, job);
+}
+
+/* Leaves the jobs that are not to go on yet, and returns the others. */
 static List *
-drop_outdated(Worker *worker, List *jobs)
+drop_unready(Worker *worker, List *jobs)
 {
 	List	   *kept = NIL;
 	ListCell   *lc;
@@ -729,13 +780,15 @@ drop_outdated(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (!job->read || strcmp(marker_of(job, job->marker), marker_of(job, job->read_marker)) == 0)
+		if (is_outdated(job))
 		{
-			kept = lappend(kept, job);
-			continue;
+			worker_free_job(worker, job);
+			worker_look(worker);
 		}
-		worker_free_job(worker, job);
-		worker_look(worker);
+		else if (waits_for_namesake(worker, job))
+			leave_busy_job(worker, job);
+		else
+			kept = lappend(kept, job);
 	}
 	return kept;
 }
@@ -1126,7 +1179,7 @@ worker_claim(Worker *worker)
 	works_on_many(worker);
 	rendering_hash(claim.jobs);
 	fetch_unclear(claim.jobs);
-	claim.jobs = drop_outdated(worker, claim.jobs);
+	claim.jobs = drop_unready(worker, claim.jobs);
 	foreach(lc, claim.jobs)
 		claim.taken = list_concat(claim.taken, ((Job *) lfirst(lc))->entries);
 	foreach(lc, claim.jobs)

@@ -122,6 +122,7 @@ static volatile sig_atomic_t time_is_up = false;
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static TimeoutId deadline_id = MAX_TIMEOUTS;
 static int	grace = -1;
+static int	timeouts = 0;
 
 /*
  * A cancel must end the caller, whoever's code it hit.  Anybody can raise an error
@@ -209,6 +210,12 @@ on_deadline(void)
 	SetLatch(MyLatch);
 }
 
+int
+guard_timeouts(void)
+{
+	return timeouts;
+}
+
 void
 guard_set_grace(int milliseconds)
 {
@@ -271,6 +278,7 @@ guard_call_within(GuardedFunction function, void *arg, int milliseconds, int *sq
 	PG_END_TRY();
 	if (time_is_up)
 	{
+		timeouts++;
 		time_is_up = QueryCancelPending = false;
 		if (problem)
 			problem = psprintf("it took longer than mixpeek.read_timeout (%d ms)", milliseconds);

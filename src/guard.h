@@ -23,6 +23,9 @@ extern char *guard_call(GuardedFunction function, void *arg);
  */
 extern char *guard_call_within(GuardedFunction function, void *arg, int milliseconds, int *sqlstate);
 
+/* How often guard_call_within() has cancelled something in this process. */
+extern int	guard_timeouts(void);
+
 /*
  * Ends the process where what guard_call_within() has cancelled goes on for so many
  * milliseconds more: other people's code can catch a cancel.  -1, the default: never.

@@ -20,7 +20,7 @@
  *		BYTES		the next of these
  *		KEY_END		number of the key, RowEnd or WriteEnd, problem or none
  *		KEY			a key that was listed
- *		END			AgentEnd, problem or none
+ *		END			AgentEnd, how often mixpeek.read_timeout was over, problem or none
  *
  *-------------------------------------------------------------------------
  */
