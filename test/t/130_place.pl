@@ -222,11 +222,11 @@ SKIP:
 	# Errors that have nothing to do with a table end soon when what caused them is over.
 	$offset = -s $node->logfile;
 	sql('ALTER TABLE mixpeek.documents RENAME TO gone; INSERT INTO fine SELECT max(id) + 1 FROM fine');
-	wait_for('errors', sub { (() = log_since($offset) =~ /mixpeek_docs worker ERROR: .*mixpeek.documents/g) >= 4 });
+	wait_for('errors', sub { (() = log_since($offset) =~ /goes on after an error in .*mixpeek\.documents/g) >= 4 });
 	sql('ALTER TABLE mixpeek.gone RENAME TO documents');
 	$start = time();
 	wait_for('the table', sub { mirrored('fine') });
-	cmp_ok(time() - $start, '<', 12, 'what ended the worker four times delays nothing for more than some seconds afterwards');
+	cmp_ok(time() - $start, '<', 12, 'what the worker met four times delays nothing for more than some seconds afterwards');
 
 	# The file
 	my $file = $node->data_dir . '/pg_stat_tmp/mixpeek_docs.' . sql("SELECT oid FROM pg_database WHERE datname = 'postgres'");
