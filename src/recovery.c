@@ -38,7 +38,7 @@
 
 /* Seconds that a job whose outcome cannot be stored rests, doubled each time. */
 #define MIN_ASIDE		10.0
-#define MAX_ASIDE		600.0
+#define MAX_ASIDE		60.0
 
 /* Claims of one key that follow an error that may be any of several tables'. */
 #define CAREFUL_CLAIMS	256

@@ -144,10 +144,12 @@ settle(Worker *worker)
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));
-	if (worker->careful_settles == 0)
-		worker->ended_at = limits_now() + LOCKED_DELAY; /* for those that stay */
-	else if (jobs != NIL)
+	if (jobs == NIL || worker->careful_settles == 1)
+		worker->careful_settles = 0;
+	if (worker->careful_settles > 0)
 		worker->careful_settles--;
+	else
+		worker->ended_at = limits_now() + LOCKED_DELAY; /* for those that stay */
 	return jobs;
 }
 

@@ -356,7 +356,7 @@ wait_for('the others', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE s
 is(sql("SELECT key, state FROM mixpeek.documents WHERE state <> 'mirrored' AND key <> '14'"), '21|sending', 'one that cannot be stored at all waits, and no other does');
 is(pids(), $pids, '... and does not end the worker');
 sql('DROP INDEX mixpeek.refuse');
-is(sql("SELECT mixpeek.wait('1 min')") . sql("SELECT state FROM mixpeek.documents WHERE key = '21'"), 'tfailed', '... until it can');
+is(sql("SELECT mixpeek.wait('2 min')") . sql("SELECT state FROM mixpeek.documents WHERE key = '21'"), 'tfailed', '... until it can');
 is($api->stats->{duplicates}, 0, 'nothing was doubled');
 is(sql($lock), '1', 'after all these errors the worker still has its lock');
 
