@@ -28,6 +28,7 @@
 #include "recovery.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
