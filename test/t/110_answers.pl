@@ -217,6 +217,12 @@ is(sql(qq{COPY (SELECT enrichments FROM mixpeek.documents) TO '$copy'; CREATE TA
 
 $apis{answers}->reset(documents => JSON::PP::true);
 sql(q{DELETE FROM answers; SELECT mixpeek.wait('60 s')});
+# Its last attempt has ended, and is not the create that failed.
+sub is_over
+{
+	my $document = document('answers', $_[0]);
+	return $document->{state} =~ /mirrored|failed/ && ($document->{attempts} != 1 || ($document->{last_error} // '') !~ /500/);
+}
 sub looked_up
 {
 	my ($id, %fault) = @_;
@@ -229,7 +235,7 @@ sub looked_up
 	wait_for('the create to fail', sub { (document('answers', $id)->{state} // '') eq 'failed' });
 	sql("SELECT mixpeek.retry('answers')");
 	wait_for("an end of $id", sub { $apis{answers}->stats->{fault_kinds}{ $fault{kind} // 'status_after' } && sql(q{SELECT count(*) FROM mixpeek.outbox}) eq '0'
-		&& document('answers', $id)->{state} =~ /mirrored|failed/ && document('answers', $id)->{attempts} != 1 || document('answers', $id)->{last_error} !~ /500/ });
+		&& is_over($id) });
 	$apis{answers}->faults();
 	return document('answers', $id);
 }

@@ -177,7 +177,7 @@ is($api->stats->{duplicates}, 0, '... at the API');
 
 # No place for a worker.
 wait_for('earlier requests', sub { $api->stats->{in_flight} == 0 });
-$api->faults({ kind => 'delay', ms => 5000, when => 'before' });
+$api->faults({ kind => 'delay', ms => 5000 * ($ENV{MIXPEEK_SLOW} // 1), when => 'before' });
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '30')");
 sql('INSERT INTO t VALUES (6)');
 sql('CREATE DATABASE other');
