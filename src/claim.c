@@ -1127,62 +1127,67 @@ works_on_many(Worker *worker)
 		worker->working_on = InvalidOid;
 }
 
-void
-worker_claim(Worker *worker)
+/* The keys to look at: those of which agents have answered, those that are due, and those of the outbox. */
+static void
+take_keys(Claim *claim, bool due)
 {
-	Claim		claim = {worker};
-	bool		due = look_may_read_due(worker);
-	List	   *intended = NIL;
-	List	   *refreshed = NIL;
-	List	   *queued = NIL;
-	ListCell   *lc;
+	Worker	   *worker = claim->worker;
 	int			limit;
-	bool		answers;
+	ListCell   *lc;
 
-	shmem_expect_changes();		/* what is committed from here on may not be seen */
-	if (!may_touch_documents(worker))
-		return;
-	recovery_begin_claim(worker);
-	aside_begin_claim();
-	if (aside_next() > 0)
-		look_later(worker, aside_next());
-	if (worker->unrecovered)
-		recover(worker);
-	look_reload(worker);
 	look_exclude(worker);
-	answers = delegate_has_answers(worker);
-	delegate_take_answers(worker, take_read_job, take_scanned, &claim);
+	delegate_take_answers(worker, take_read_job, take_scanned, claim);
 	limit = look_widest_room(worker);
 	if (limit == 0)
 		limit = CLAIM_MAX;		/* of servers that are not known yet */
 	if (worker->careful_claims > 0)
 		limit = 1;
 	if (due)
-		take_due(&claim, half_for_due(worker, limit));
-	if (list_length(claim.jobs) < limit)
-		take_outbox(&claim, limit - list_length(claim.jobs));
+		take_due(claim, half_for_due(worker, limit));
+	if (list_length(claim->jobs) < limit)
+		take_outbox(claim, limit - list_length(claim->jobs));
 
 	/* whether a server is up again: other keys of it come first to find out, but there need not be any */
-	foreach(lc, claim.due_of_down)
-		take_due_key(&claim, lfirst(lc));
+	foreach(lc, claim->due_of_down)
+		take_due_key(claim, lfirst(lc));
+}
+
+/* Their rows, and what is stored of them.  Those that an agent reads are not among the claim's jobs any more. */
+static void
+read_keys(Claim *claim)
+{
+	Worker	   *worker = claim->worker;
+	ListCell   *lc;
 
 	works_on_many(worker);
-	fetch_known(claim.jobs);
-	foreach(lc, claim.jobs)
+	fetch_known(claim->jobs);
+	foreach(lc, claim->jobs)
 	{
 		Job		   *job = lfirst(lc);
 
 		if (!job->dirty && job->stored && strcmp(job->state, "mirrored") == 0)
 			job->refresh = true;
 	}
-	claim.jobs = read_all(worker, delegate_reads(worker, claim.jobs));
+	claim->jobs = read_all(worker, delegate_reads(worker, claim->jobs));
 	works_on_many(worker);
-	rendering_hash(claim.jobs);
-	fetch_unclear(claim.jobs);
-	claim.jobs = drop_unready(worker, claim.jobs);
-	foreach(lc, claim.jobs)
-		claim.taken = list_concat(claim.taken, ((Job *) lfirst(lc))->entries);
-	foreach(lc, claim.jobs)
+	rendering_hash(claim->jobs);
+	fetch_unclear(claim->jobs);
+	claim->jobs = drop_unready(worker, claim->jobs);
+	foreach(lc, claim->jobs)
+		claim->taken = list_concat(claim->taken, ((Job *) lfirst(lc))->entries);
+}
+
+/* What is to be done about them: put on record here, returned to be queued. */
+static List *
+record_intents(Claim *claim)
+{
+	Worker	   *worker = claim->worker;
+	List	   *intended = NIL;
+	List	   *refreshed = NIL;
+	List	   *queued = NIL;
+	ListCell   *lc;
+
+	foreach(lc, claim->jobs)
 	{
 		Job		   *job = lfirst(lc);
 
@@ -1200,7 +1205,33 @@ worker_claim(Worker *worker)
 	document_intend(intended);
 	worker->intends = intended != NIL;
 	document_postpone(refreshed);
-	outbox_remove(claim.taken);
+	outbox_remove(claim->taken);
+	return queued;
+}
+
+void
+worker_claim(Worker *worker)
+{
+	Claim		claim = {worker};
+	bool		due = look_may_read_due(worker);
+	bool		answers;
+	List	   *queued;
+	ListCell   *lc;
+
+	shmem_expect_changes();		/* what is committed from here on may not be seen */
+	if (!may_touch_documents(worker))
+		return;
+	recovery_begin_claim(worker);
+	aside_begin_claim();
+	if (aside_next() > 0)
+		look_later(worker, aside_next());
+	if (worker->unrecovered)
+		recover(worker);
+	look_reload(worker);
+	answers = delegate_has_answers(worker);
+	take_keys(&claim, due);
+	read_keys(&claim);
+	queued = record_intents(&claim);
 	delegate_forget_answers(worker);
 	if (answers && worker->skipped)
 	{
