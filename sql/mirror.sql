@@ -239,9 +239,9 @@ DROP TABLE renamed;
 SELECT count(*) FROM mixpeek.documents;
 DROP FUNCTION take, triggers;
 
--- every object of the extension is described
+-- every object of the extension is described (from PostgreSQL 17 its tables' row types are objects, too)
 SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid AND d.refclassid = 'pg_extension'::regclass
- WHERE e.extname = 'mixpeek_docs' AND d.deptype = 'e' AND obj_description(d.objid, d.classid::regclass::name) IS NULL ORDER BY 1;
+ WHERE e.extname = 'mixpeek_docs' AND d.deptype = 'e' AND d.classid <> 'pg_type'::regclass AND obj_description(d.objid, d.classid::regclass::name) IS NULL ORDER BY 1;
 SELECT obj_description(oid, 'pg_extension') IS NOT NULL FROM pg_extension WHERE extname = 'mixpeek_docs';
 SELECT attname FROM pg_attribute WHERE attrelid = 'mixpeek.documents'::regclass AND attnum > 0 AND NOT attisdropped
    AND attname NOT IN ('relation', 'collection', 'key') AND col_description(attrelid, attnum) IS NULL;

@@ -149,7 +149,9 @@ note_end(AgentOwner *owner, double seconds, bool timed_out)
 double
 agents_rest(Agents *agents, Oid owner)
 {
-	return Max(0, find_owner(agents, owner)->rests_until - limits_now());
+	double		left = find_owner(agents, owner)->rests_until - limits_now();
+
+	return Max(0, left);
 }
 
 int

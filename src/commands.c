@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "aside.h"
 #include "catalog/indexing.h"
@@ -247,7 +248,7 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 	check_argument(fcinfo, 1, "collection");
 	relation = PG_GETARG_OID(0);
 	ddl_check_owner(relation);
-	rel = table_open(relation, ShareRowExclusiveLock);
+	rel = relation_open(relation, ShareRowExclusiveLock);
 	nargs = make_arguments(fcinfo, args);
 	mirror = mirror_compile(rel, nargs, args, CurrentMemoryContext, true);
 	(void) mixpeek_server_get(mirror->arguments.server, mirror->owner);
@@ -267,7 +268,7 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 		outbox_add(relation, OUTBOX_ALL_STORED, args[0], NULL);
 		outbox_add(relation, OUTBOX_ALL_ROWS, args[0], NULL);
 	}
-	table_close(rel, NoLock);
+	relation_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
 

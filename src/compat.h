@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *		All that differs between PostgreSQL 14 and 18.
+ *		All that differs between PostgreSQL 14 and 19.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,8 +10,8 @@
 
 #include "postgres.h"
 
-#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
-#error "mixpeek_docs needs PostgreSQL 14 to 18"
+#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 200000
+#error "mixpeek_docs needs PostgreSQL 14 to 19"
 #endif
 
 /* 16: variable-length values have a header of their own. */
@@ -100,13 +100,58 @@
 #define COMPAT_INSERT_WANTS_SNAPSHOT false
 #endif
 
-/* 18: a scan can be counted. */
-#if PG_VERSION_NUM >= 180000
+/* 18: a scan can be counted.  19: a scan has flags. */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_INDEX_BEGINSCAN(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
+#define COMPAT_BEGINSCAN_TIDRANGE(rel, snapshot, first, last) \
+	table_beginscan_tidrange(rel, snapshot, first, last, SO_NONE)
+#elif PG_VERSION_NUM >= 180000
 #define COMPAT_INDEX_BEGINSCAN(rel, index, snapshot, nkeys) \
 	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
 #else
 #define COMPAT_INDEX_BEGINSCAN(rel, index, snapshot, nkeys) \
 	index_beginscan(rel, index, snapshot, nkeys, 0)
+#endif
+#if PG_VERSION_NUM < 190000
+#define COMPAT_BEGINSCAN_TIDRANGE(rel, snapshot, first, last) \
+	table_beginscan_tidrange(rel, snapshot, first, last)
+#endif
+
+/* 19: a row's change has options.  These wait for others, and check against no second snapshot. */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_TUPLE_DELETE(rel, tid, snapshot, failure) \
+	table_tuple_delete(rel, tid, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot, true, failure)
+#define COMPAT_TUPLE_UPDATE(rel, tid, slot, snapshot, failure, lock_mode, update_indexes) \
+	table_tuple_update(rel, tid, slot, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot, true, \
+					   failure, lock_mode, update_indexes)
+#else
+#define COMPAT_TUPLE_DELETE(rel, tid, snapshot, failure) \
+	table_tuple_delete(rel, tid, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true, failure, false)
+#define COMPAT_TUPLE_UPDATE(rel, tid, slot, snapshot, failure, lock_mode, update_indexes) \
+	table_tuple_update(rel, tid, slot, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true, \
+					   failure, lock_mode, update_indexes)
+#endif
+
+/* 19: a signal's handler is told who has sent it. */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_DIE()	die(postgres_signal_arg, pg_siginfo)
+#else
+#define COMPAT_DIE()	die(postgres_signal_arg)
+#endif
+
+/* 19: hooks may not change what a query was normalized to. */
+#if PG_VERSION_NUM >= 190000
+#define CompatJumbleState	const JumbleState
+#else
+#define CompatJumbleState	JumbleState
+#endif
+
+/* 19: a backslash in a plain string constant always stands for itself. */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_BACKSLASH_ESCAPES()	false
+#else
+#define COMPAT_BACKSLASH_ESCAPES()	(!standard_conforming_strings)
 #endif
 
 /* 16: after a HOT update indexes that sum up blocks (BRIN) are told all the same. */

@@ -245,7 +245,7 @@ void
 crash_die(SIGNAL_ARGS)
 {
 	told_to_end = true;
-	die(postgres_signal_arg);
+	COMPAT_DIE();
 }
 
 static void

@@ -189,10 +189,12 @@ static int
 time_to_timer(Engine *engine)
 {
 	int			most = dlist_is_empty(&engine->paused) ? INT_MAX : LOOK_AT_ROOM;
+	int64		left;
 
 	if (engine->deadline == NO_DEADLINE)
 		return most == INT_MAX ? -1 : most;
-	return (int) Min(Max(0, (engine->deadline - now_us() + 999) / 1000), most);
+	left = engine->deadline - now_us();
+	return left <= 0 ? 0 : (int) Min((left + 999) / 1000, most);
 }
 
 /* What was started becomes libcurl's; is there some?  If not, the caller is asked to say when there is. */
@@ -366,18 +368,20 @@ engine_cancel(Engine *engine, EngineTask *task)
 	lane_cancel(engine, task);
 }
 
+/* Milliseconds, -1 for as long as it takes: one reading of the clock, since whatever is below 0 waits for ever. */
 static long
 wait_time(Engine *engine, int64 until)
 {
+	int64		now = now_us();
 	int64		end = until;
 
 	if (!engine->threaded && engine->deadline != NO_DEADLINE && (end < 0 || engine->deadline < end))
 		end = engine->deadline;
 	if (!engine->threaded && !dlist_is_empty(&engine->paused))
-		end = Min(end < 0 ? PG_INT64_MAX : end, now_us() + LOOK_AT_ROOM * 1000);
+		end = Min(end < 0 ? PG_INT64_MAX : end, now + LOOK_AT_ROOM * 1000);
 	if (end < 0)
 		return -1;
-	return (long) Min(Max(0, (end - now_us() + 999) / 1000), INT_MAX);
+	return end <= now ? 0 : (long) Min((end - now + 999) / 1000, INT_MAX);
 }
 
 void

@@ -60,10 +60,11 @@ on_syscache_change(Datum arg, int cacheid, uint32 hash)
 	known.changes++;
 }
 
+/* A table that was missed may be any. */
 static void
 on_relcache_change(Datum arg, Oid relation)
 {
-	if (relation == InvalidOid)
+	if (relation == InvalidOid || known.looked_up_at == 0 || extension_is_damaged())
 	{
 		known.changes++;
 		return;
@@ -164,6 +165,21 @@ extension_schema(void)
 {
 	look_up_if_changed();
 	return known.schema;
+}
+
+bool
+extension_is_damaged(void)
+{
+	int			found = 0;
+
+	if (known.looked_up_at == 0)
+		return false;
+	for (int i = 0; i < EXTENSION_OBJECTS; i++)
+	{
+		if (OidIsValid(known.oids[i]))
+			found++;
+	}
+	return found > 0 && found < EXTENSION_OBJECTS;
 }
 
 bool

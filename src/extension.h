@@ -30,6 +30,9 @@ typedef enum ExtensionObject
  */
 extern Oid	extension_object(ExtensionObject object);
 
+/* Did the last look find the extension, and not all of its objects?  Looks at no catalog, so it may be asked anywhere. */
+extern bool extension_is_damaged(void);
+
 /* Is it one of the extension's tables, by oid? */
 extern bool extension_has_table(Oid relation);
 

@@ -63,7 +63,9 @@ rate_limit_reset(const char *value)
 {
 	double		number = header_number(value);
 
-	return Min(number > 1e9 ? seconds_from_now(number) : number, MAX_WAIT);
+	double		seconds = number > 1e9 ? seconds_from_now(number) : number;
+
+	return Min(seconds, MAX_WAIT);
 }
 
 void

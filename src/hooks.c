@@ -256,7 +256,7 @@ hide_api_keys(const char *text, int location, int len, Node *statement)
 }
 
 static void
-on_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+on_post_parse_analyze(ParseState *pstate, Query *query, CompatJumbleState *jstate)
 {
 	if (prev_post_parse_analyze)
 		prev_post_parse_analyze(pstate, query, jstate);

@@ -389,9 +389,8 @@ lines_update(Lines *lines)
 	TM_FailureData failure;
 	bool		done;
 
-	done = table_tuple_update(lines->rel, &tid, lines->changed, GetCurrentCommandId(true),
-							  GetActiveSnapshot(), InvalidSnapshot, true,
-							  &failure, &lock_mode, &update_indexes) == TM_Ok;
+	done = COMPAT_TUPLE_UPDATE(lines->rel, &tid, lines->changed, GetActiveSnapshot(),
+							   &failure, &lock_mode, &update_indexes) == TM_Ok;
 	if (done && update_indexes != COMPAT_NO_INDEXES)
 		enter_in_indexes(lines, lines->changed, lines->found, update_indexes);
 	if (!done)

@@ -459,7 +459,7 @@ find_other_table(Node *node, void *context)
 static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
 
 static void
-on_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+on_post_parse_analyze(ParseState *pstate, Query *query, CompatJumbleState *jstate)
 {
 	if (prev_post_parse_analyze)
 		prev_post_parse_analyze(pstate, query, jstate);

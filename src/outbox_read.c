@@ -110,7 +110,7 @@ read_blocks(Relation outbox, OutboxRead *read, BlockSet *set, BlockNumber last)
 	ItemPointerSet(&first, set->ranges[0].first, set->passed + 1);
 	ItemPointerSet(&end, last, PG_UINT16_MAX);
 	PushActiveSnapshot(GetLatestSnapshot());
-	scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), &first, &end);
+	scan = COMPAT_BEGINSCAN_TIDRANGE(outbox, GetActiveSnapshot(), &first, &end);
 	while (read->limit > 0 && read->bytes < MAX_READ_BYTES &&
 		   table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
@@ -177,8 +177,7 @@ outbox_remove(const List *entries)
 		/* somebody may do so just now */
 		if (table_tuple_fetch_row_version(outbox, &entry->tid, GetActiveSnapshot(), slot) &&
 			is_entry(slot, entry))
-			(void) table_tuple_delete(outbox, &entry->tid, GetCurrentCommandId(true), GetActiveSnapshot(),
-									  InvalidSnapshot, true, &failure, false);
+			(void) COMPAT_TUPLE_DELETE(outbox, &entry->tid, GetActiveSnapshot(), &failure);
 	}
 	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
@@ -270,7 +269,7 @@ outbox_find_before(ItemPointer position, TransactionId xmax, BlockNumber max_blo
 
 	ItemPointerSet(&last, end, 0);
 	PushActiveSnapshot(GetLatestSnapshot());
-	scan = table_beginscan_tidrange(outbox, GetActiveSnapshot(), position, &last);
+	scan = COMPAT_BEGINSCAN_TIDRANGE(outbox, GetActiveSnapshot(), position, &last);
 	while (result != OUTBOX_FOUND && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
 		if (is_before(slot, xmax))

@@ -109,7 +109,7 @@ check_own(Node *node, void *arg)
 }
 
 static void
-on_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+on_post_parse_analyze(ParseState *pstate, Query *query, CompatJumbleState *jstate)
 {
 	if (prev_post_parse_analyze)
 		prev_post_parse_analyze(pstate, query, jstate);

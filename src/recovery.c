@@ -22,12 +22,14 @@
 #include "aside.h"
 #include "clock.h"
 #include "delegate.h"
+#include "extension.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "recovery.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -228,19 +230,20 @@ judge(Worker *worker, int sqlstate)
 {
 	Oid			relation = worker->working_on;
 	List	   *settling = worker->settling;
+	bool		everybodys = is_everybodys(sqlstate) || extension_is_damaged();
 
 	worker->working_on = InvalidOid;
 	worker->settling = NIL;
 	if (sqlstate == ERRCODE_QUERY_CANCELED)
 		rest(worker, CANCEL_REST);
-	else if (!is_everybodys(sqlstate) && list_length(settling) == 1)
+	else if (!everybodys && list_length(settling) == 1)
 		blame_job(worker, linitial(settling));
-	else if (!is_everybodys(sqlstate) && settling == NIL && OidIsValid(relation))
+	else if (!everybodys && settling == NIL && OidIsValid(relation))
 		blame_table(worker, relation);
 	else
 	{
 		worker->careful_settles = list_length(settling);
-		if (!is_everybodys(sqlstate))
+		if (!everybodys)
 			worker->careful_claims = CAREFUL_CLAIMS;
 		worker->rest = Min(MAX_REST, Max(MIN_REST, worker->rest * 2));
 		rest(worker, worker->rest);

@@ -140,7 +140,7 @@ hide_dollars(char *p)
 static char *
 hide_value(char *p)
 {
-	bool		escapes = !standard_conforming_strings;
+	bool		escapes = COMPAT_BACKSLASH_ESCAPES();
 	size_t		quotes;
 
 	p = skip_space(p + strspn(p, "\""));

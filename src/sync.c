@@ -45,7 +45,9 @@ PG_FUNCTION_INFO_V1(mixpeek_wait);
 static double
 time_left(double until)
 {
-	return until < 0 ? -1 : Max(until - limits_now(), 0);
+	double		left = until - limits_now();
+
+	return until < 0 ? -1 : Max(left, 0);
 }
 
 static void

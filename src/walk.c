@@ -225,7 +225,11 @@ read_news(Walk *walk, OutboxRead *read)
 		return NIL;
 	entries = read_set(walk, read, &walk->news);
 	if (entries == NIL && walk->news.n == 0)
-		walk->news_at = limits_now() + Min((limits_now() - began) * NEWS_REST, MAX_NEWS_REST);
+	{
+		double		now = limits_now();
+
+		walk->news_at = now + Min((now - began) * NEWS_REST, MAX_NEWS_REST);
+	}
 	walk->news_last = read->limit == 0;
 	return entries;
 }

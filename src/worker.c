@@ -144,7 +144,7 @@ settle(Worker *worker)
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));
-	if (jobs == NIL || worker->careful_settles == 1)
+	if (jobs == NIL)
 		worker->careful_settles = 0;
 	if (worker->careful_settles > 0)
 		worker->careful_settles--;
@@ -226,8 +226,9 @@ static void
 set_next_attempt(Job *job, double rest)
 {
 	double		cap = Min(mixpeek_retry_max_delay, ldexp(1.0, Min(job->attempts - 1, 20)));
-	double		delay = Max(cap * (0.1 + 0.9 * COMPAT_RANDOM()), rest);
+	double		delay = cap * (0.1 + 0.9 * COMPAT_RANDOM());
 
+	delay = Max(delay, rest);	/* Max() takes one of its arguments twice, and that is no place for chance */
 	job->next_attempt_at = clock_in((int64) (delay * 1000));
 	if (job->in_doubt || job->must_look_up)
 		job->next_attempt_at += LOOKUP_TICK - job->next_attempt_at % LOOKUP_TICK;

@@ -217,6 +217,12 @@ is(sql(qq{COPY (SELECT enrichments FROM mixpeek.documents) TO '$copy'; CREATE TA
 
 $apis{answers}->reset(documents => JSON::PP::true);
 sql(q{DELETE FROM answers; SELECT mixpeek.wait('60 s')});
+# Its last attempt has ended, and is not the create that failed.
+sub is_over
+{
+	my $document = document('answers', $_[0]);
+	return $document->{state} =~ /mirrored|failed/ && ($document->{attempts} != 1 || ($document->{last_error} // '') !~ /500/);
+}
 sub looked_up
 {
 	my ($id, %fault) = @_;
@@ -229,7 +235,7 @@ sub looked_up
 	wait_for('the create to fail', sub { (document('answers', $id)->{state} // '') eq 'failed' });
 	sql("SELECT mixpeek.retry('answers')");
 	wait_for("an end of $id", sub { $apis{answers}->stats->{fault_kinds}{ $fault{kind} // 'status_after' } && sql(q{SELECT count(*) FROM mixpeek.outbox}) eq '0'
-		&& document('answers', $id)->{state} =~ /mirrored|failed/ && document('answers', $id)->{attempts} != 1 || document('answers', $id)->{last_error} !~ /500/ });
+		&& is_over($id) });
 	$apis{answers}->faults();
 	return document('answers', $id);
 }
@@ -293,7 +299,8 @@ foreach my $time (1, 2)
 	wait_for('its end', sub { sql("SELECT looks || ' ' || (next_attempt_at IS NULL) FROM mixpeek.documents WHERE key = 'looks'") eq '32767 true' });
 }
 pass('D6, 13: looks that are full stay full, and no more are planned');
-sql("UPDATE mixpeek.documents SET looks = -32768, attempts = 2147483647, state = 'pending', content_hash = NULL, next_attempt_at = now() WHERE key = 'looks'");
+# Due in a moment: the worker has passed what was due when a slow UPDATE began.
+sql("UPDATE mixpeek.documents SET looks = -32768, attempts = 2147483647, state = 'pending', content_hash = NULL, next_attempt_at = clock_timestamp() + '3 s' WHERE key = 'looks'");
 sql("SELECT mixpeek.refresh('answers')");
 wait_for_states('answers', 'mirrored');
 cmp_ok(sql("SELECT looks FROM mixpeek.documents WHERE key = 'looks'"), '<', 10, '... and those that are below nothing, or attempts that are full, do no harm');
@@ -417,6 +424,8 @@ my %large = (
 	'that do not' => { bytes => 64 * $mb, chunked => JSON::PP::true },
 	'that are just not too large' => { bytes => 31 * $mb, chunked => JSON::PP::true, start => '{"document_id":"x","enrichments":{"x":[', unit => '0,', end => '1]}}' },
 	'with enrichments that are just not too large' => { bytes => $mb, start => '{"document_id":"x","enrichments":{"x":"', end => '"}}' });
+# In MB; the address sanitizer keeps what was freed.
+my $some = defined $ENV{ASAN_OPTIONS} ? 256 : 128;
 my $n = 0;
 foreach my $name (sort keys %large)
 {
@@ -436,7 +445,7 @@ foreach my $name (sort keys %large)
 	wait_for_states($table, $name =~ /just/ ? 'mirrored' : 'failed');
 	my $grown = memory($worker, 'VmHWM') - $before;
 	note(sprintf('%s: +%.0f MB, another waited %.2f s', $name, $grown, $waited));
-	cmp_ok($grown, '<', 128, "31: answers $name take some memory");
+	cmp_ok($grown, '<', $some, "31: answers $name take some memory");
 	cmp_ok($waited, '<', 10, '... and not too much of others\' time');
 	is(worker_pid(), $worker, '... and the worker is the same');
 	finish($table);
@@ -456,7 +465,7 @@ my $before = memory($worker, 'RssAnon');
 forget_peak($worker);
 sql(q{SELECT mixpeek.retry('list')});
 wait_for('all to be found', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE document_id = 'd' || key AND octet_length(enrichments::text) > 120000}) eq '100' });
-cmp_ok(memory($worker, 'VmHWM') - $before, '<', 128, '31: a list of a hundred large documents takes some memory');
+cmp_ok(memory($worker, 'VmHWM') - $before, '<', $some, '31: a list of a hundred large documents takes some memory');
 is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'list'::regclass AND state = 'mirrored' AND last_error IS NULL}), '100', '... and in the end all is kept');
 finish('list');
 

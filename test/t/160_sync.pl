@@ -175,9 +175,10 @@ is(messages('CALL mixpeek.sync()'), "\n", '... and the next one does the work');
 is(documents('t'), '1 2 3 4 5', '... without doubles');
 is($api->stats->{duplicates}, 0, '... at the API');
 
-# No place for a worker.
+# No place for a worker.  A look at the victim's enrichments that is due now would start its owner's process, in the last place.
+sql('DROP TABLE public.victim');
 wait_for('earlier requests', sub { $api->stats->{in_flight} == 0 });
-$api->faults({ kind => 'delay', ms => 5000, when => 'before' });
+$api->faults({ kind => 'delay', ms => 5000 * ($ENV{MIXPEEK_SLOW} // 1), when => 'before' });
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '30')");
 sql('INSERT INTO t VALUES (6)');
 sql('CREATE DATABASE other');

@@ -201,10 +201,10 @@ sub sql { return root()->do($_[0]); }
 sub run_as
 {
 	my ($role, $sql, $database) = @_;
-	local $ENV{PGOPTIONS} = '-c statement_timeout=50s';
+	local $ENV{PGOPTIONS} = '-c statement_timeout=' . 50 * $slow . 's';
 	my @user = $role eq 'superuser' ? () : ('-U', $role);
 
-	return $node->psql($database // 'postgres', $sql, extra_params => [ @user ], timeout => 100);
+	return $node->psql($database // 'postgres', $sql, extra_params => [ @user ], timeout => 100 * $slow);
 }
 
 sub sql_as
