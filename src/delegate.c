@@ -193,8 +193,12 @@ take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, v
 	if (request->end == AGENT_DONE)
 		on_scan(arg, request->expansion, request->keys);
 	else
+	{
 		worker_cannot_list(worker, targets_get(worker->targets, request->relation, request->collection),
 						   request->problem);
+		walk_leave(worker, request->relation, request->collection,
+				   ItemPointerGetBlockNumber(&request->expansion->tid), false);
+	}
 }
 
 void
@@ -378,7 +382,8 @@ delegate_turn(Worker *worker)
 	if (!dlist_is_empty(&worker->to_write))
 	{
 		send_all_write_backs(worker);
-		(void) agents_turn(worker->agents);
+		if (agents_turn(worker->agents))
+			worker_look_left(worker);
 	}
 }
 
