@@ -385,9 +385,30 @@ is_expanded(const Claim *claim, const OutboxEntry *entry)
 	return false;
 }
 
+/*
+ * Taken up in this claim already?  Its block may be in several sets, and what an agent has
+ * listed was put beside it: each time more it would go on twice from there.
+ */
+static bool
+is_in_hand(const Claim *claim, OutboxEntry *entry)
+{
+	ListCell   *lc;
+
+	foreach(lc, claim->taken)
+	{
+		OutboxEntry *other = lfirst(lc);
+
+		if (ItemPointerEquals(&other->tid, &entry->tid) && other->xmin == entry->xmin)
+			return true;
+	}
+	return delegate_is_listing(claim->worker, entry);
+}
+
 static bool
 take_expansion(Claim *claim, OutboxEntry *entry)
 {
+	if (is_in_hand(claim, entry))
+		return true;
 	if (!is_expanded(claim, entry))
 		return expand(claim, entry);
 	claim->taken = lappend(claim->taken, entry);

@@ -117,6 +117,22 @@ delegate_scan(Worker *worker, Target *target, const OutboxEntry *entry, int limi
 	keep_request(worker, request);
 }
 
+bool
+delegate_is_listing(const Worker *worker, OutboxEntry *entry)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->delegated)
+	{
+		const AgentRequest *request = lfirst(lc);
+
+		if (request->task == AGENT_SCAN && request->expansion->xmin == entry->xmin &&
+			ItemPointerEquals(&request->expansion->tid, &entry->tid))
+			return true;
+	}
+	return false;
+}
+
 void
 delegate_send(Worker *worker)
 {

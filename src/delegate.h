@@ -26,6 +26,9 @@ extern List *delegate_reads(Worker *worker, List *jobs);
 /* Has the keys listed that an entry stands for. */
 extern void delegate_scan(Worker *worker, Target *target, const OutboxEntry *entry, int limit);
 
+/* Was that done in this claim already? */
+extern bool delegate_is_listing(const Worker *worker, OutboxEntry *entry);
+
 /* Hands over what was delegated; after the transaction that did it is committed. */
 extern void delegate_send(Worker *worker);
 
