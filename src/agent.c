@@ -500,17 +500,17 @@ agents_send(Agents *agents, AgentRequest *request)
 	Agent	   *agent = find_or_start(agents, request->owner);
 	MemoryContext old;
 
-	agents->pending++;
 	request->results = MemoryContextAllocZero(request->context,
 											  sizeof(AgentResult) * (request->njobs + 1));
 	if (agent == NULL)
-	{
 		end_request(agents, request, AGENT_NOT_BEGUN, NULL);
-		return;
+	else
+	{
+		old = MemoryContextSwitchTo(agents->context);
+		agent->requests = lappend(agent->requests, request);
+		MemoryContextSwitchTo(old);
 	}
-	old = MemoryContextSwitchTo(agents->context);
-	agent->requests = lappend(agent->requests, request);
-	MemoryContextSwitchTo(old);
+	agents->pending++;			/* after all that may raise */
 }
 
 /*

@@ -98,7 +98,7 @@ extern int	agents_batch(Agents *agents, Oid owner);
 extern AgentRequest *agents_request(Agents *agents, AgentTask task, Mirror *mirror, const char *collection);
 extern void agents_add_job(AgentRequest *request, Job *job);
 
-/* Hands a request over; it is the agents' until agents_next_ended() returns it. */
+/* Hands a request over; it is the agents' until agents_next_ended() returns it.  After an error it is not. */
 extern void agents_send(Agents *agents, AgentRequest *request);
 
 /*

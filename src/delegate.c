@@ -136,12 +136,11 @@ delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 void
 delegate_send(Worker *worker)
 {
-	ListCell   *lc;
-
-	foreach(lc, worker->delegated)
-		agents_send(worker->agents, lfirst(lc));
-	list_free(worker->delegated);
-	worker->delegated = NIL;
+	while (worker->delegated != NIL)
+	{
+		agents_send(worker->agents, linitial(worker->delegated));
+		worker->delegated = list_delete_first(worker->delegated);	/* an error leaves those that are not sent */
+	}
 }
 
 /*
