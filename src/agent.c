@@ -293,11 +293,22 @@ create_agent(AgentOwner *owner, int place, dsm_segment *segment)
 	return agent;
 }
 
+/* An agent that waits for the queues ends. */
+static void
+detach_agent(Agent *agent)
+{
+	if (agent->segment == NULL)
+		return;
+	shm_mq_detach(agent->out);	/* which frees what the handles have, too */
+	shm_mq_detach(agent->in);
+	dsm_detach(agent->segment);
+	agent->segment = NULL;
+}
+
 static void
 free_agent(Agent *agent)
 {
-	if (agent->segment)
-		dsm_detach(agent->segment); /* and from the queues; an agent that waits for them ends */
+	detach_agent(agent);
 	if (agent->handle)
 		pfree(agent->handle);
 	pfree(agent->message.data);
@@ -344,8 +355,7 @@ end_agent(Agents *agents, Agent *agent, AgentEnd end, const char *problem)
 		return;
 	if (agent->requests != NIL)
 		TerminateBackgroundWorker(agent->handle);
-	dsm_detach(agent->segment);
-	agent->segment = NULL;
+	detach_agent(agent);
 	foreach(lc, agent->requests)
 	{
 		end_request(agents, lfirst(lc), lc == list_head(agent->requests) ? end : AGENT_NOT_BEGUN,
