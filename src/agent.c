@@ -71,6 +71,7 @@ typedef struct Agent
 	/* the row that is being received */
 	Job		   *job;
 	int			received;		/* bytes of its content and features */
+	bool		receiving;		/* a message; still true in the next turn: an error came in between */
 } Agent;
 
 struct Agents
@@ -726,7 +727,11 @@ receive(Agents *agents, Agent *agent)
 		if (result == SHM_MQ_DETACHED)
 			note_death(agents, agent, "the process that ran the owner's functions ended");
 		else
+		{
+			agent->receiving = true;
 			receive_message(agents, agent, data, len);
+			agent->receiving = false;
+		}
 	}
 }
 
@@ -746,6 +751,8 @@ turn_agent(Agents *agents, Agent *agent)
 {
 	double		now = limits_now();
 
+	if (agent->receiving)
+		note_death(agents, agent, "the worker could not take in what the owner's functions gave");
 	if (agent->segment && agent->requests == NIL && now - agent->idle_since >= IDLE_TIME)
 		end_agent(agents, agent, AGENT_NOT_BEGUN, NULL);
 	receive(agents, agent);
