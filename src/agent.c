@@ -437,9 +437,9 @@ count_agents(const Agents *agents, bool slow)
 	return n;
 }
 
-/* Another owner needs the place of the one that has been idle for longest, or (slow) of one that had to rest. */
-static void
-end_most_idle(Agents *agents, bool slow)
+/* That has been idle for longest, or (slow) of those that had to rest; NULL: none, or one ends anyway. */
+static Agent *
+most_idle_agent(const Agents *agents, bool slow)
 {
 	Agent	   *most_idle = NULL;
 
@@ -447,12 +447,14 @@ end_most_idle(Agents *agents, bool slow)
 	{
 		Agent	   *agent = agents->agents[i];
 
-		if (agent && agent->segment && agent->requests == NIL && (!slow || agent->owner->rest > 0) &&
-			(most_idle == NULL || agent->idle_since < most_idle->idle_since))
+		if (agent == NULL || (slow && agent->owner->rest == 0))
+			continue;
+		if (agent->segment == NULL)
+			return NULL;
+		if (agent->requests == NIL && (most_idle == NULL || agent->idle_since < most_idle->idle_since))
 			most_idle = agent;
 	}
-	if (most_idle)
-		end_agent(agents, most_idle, AGENT_NOT_BEGUN, NULL);
+	return most_idle;
 }
 
 /* Whoever was refused is served again at this time, if not before. */
@@ -463,23 +465,25 @@ note_chance(Agents *agents, double at)
 		agents->chance_at = at;
 }
 
-/* Is there a place for another agent?  If not, one is made that others can do without. */
+/* Is there a place for another agent?  If not, there may be one that gives up its place (*idle). */
 static bool
-take_place(Agents *agents, bool slow)
+find_place(const Agents *agents, bool slow, Agent **idle)
 {
 	if (count_agents(agents, slow) < (slow ? MAX_SLOW_AGENTS : MAX_AGENTS))
-		return !slow || take_place(agents, false);
-	end_most_idle(agents, slow);
+		return !slow || find_place(agents, false, idle);
+	*idle = most_idle_agent(agents, slow);
 	return false;
 }
 
-bool
-agents_take(Agents *agents, Oid oid)
+/* Could the owner be served now, or (*idle) when that agent has ended? */
+static bool
+may_take(Agents *agents, Oid oid, Agent **idle)
 {
 	AgentOwner *owner = find_owner(agents, oid);
 	Agent	   *agent = find_agent(agents, oid);
 	double		until = Max(owner->rests_until, agents->no_slot_until);
 
+	*idle = NULL;
 	if (until > limits_now())
 	{
 		note_chance(agents, until);
@@ -487,7 +491,27 @@ agents_take(Agents *agents, Oid oid)
 	}
 	if (agent)
 		return agent->segment != NULL && agent->requests == NIL;
-	return take_place(agents, owner->rest > 0);
+	return find_place(agents, owner->rest > 0, idle);
+}
+
+bool
+agents_take(Agents *agents, Oid owner)
+{
+	Agent	   *idle;
+
+	if (may_take(agents, owner, &idle))
+		return true;
+	if (idle)
+		end_agent(agents, idle, AGENT_NOT_BEGUN, NULL);
+	return false;
+}
+
+bool
+agents_could_take(Agents *agents, Oid owner)
+{
+	Agent	   *idle;
+
+	return may_take(agents, owner, &idle) || idle;
 }
 
 static Agent *

@@ -85,10 +85,13 @@ typedef struct Agents Agents;
 extern Agents *agents_create(MemoryContext parent);
 
 /*
- * Could an owner's agent take a request up now?  If not, agents_turn() says when
- * that may have changed, and agents_rest() how long an owner still rests, in seconds.
+ * Could an owner's agent, for whom there is a request, take it up now?  If not, an idle one
+ * may have to end for it; agents_turn() says when that may have changed, and agents_rest()
+ * how long an owner still rests, in seconds.  agents_could_take() asks only: true also if an
+ * idle one would have to end.
  */
 extern bool agents_take(Agents *agents, Oid owner);
+extern bool agents_could_take(Agents *agents, Oid owner);
 extern double agents_rest(Agents *agents, Oid owner);
 
 /* Jobs that a request for the owner may hold: one, where it is not known which row ended the agent. */

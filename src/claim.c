@@ -261,7 +261,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
 		look_later(worker, LOCK_DELAY);
-	if (target->blocked_until > 0 || !look_has_room(target) || !delegate_is_served(worker, target))
+	if (target->blocked_until > 0 || !look_has_room(target) || !delegate_is_served(worker, target, true))
 		return NULL;
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
@@ -343,7 +343,7 @@ expand(Claim *claim, OutboxEntry *entry)
 	{
 		if (target->mirror->problem)
 			worker_cannot_list(claim->worker, target, target->mirror->problem);
-		else if (delegate_is_served(claim->worker, target))
+		else if (delegate_is_served(claim->worker, target, true))
 		{
 			delegate_scan(claim->worker, target, entry, EXPANSION_CHUNK);
 			return true;

@@ -26,13 +26,13 @@
  */
 
 bool
-delegate_is_served(Worker *worker, const Target *target)
+delegate_is_served(Worker *worker, const Target *target, bool wanted)
 {
 	const Mirror *mirror = target->mirror;
 
 	if (mirror == NULL || mirror->native || mirror->problem)
 		return true;
-	if (agents_take(worker->agents, mirror->owner))
+	if (wanted ? agents_take(worker->agents, mirror->owner) : agents_could_take(worker->agents, mirror->owner))
 		return true;
 	if (agents_rest(worker->agents, mirror->owner) > 0)
 		look_later(worker, agents_rest(worker->agents, mirror->owner));

@@ -14,8 +14,8 @@
 
 #include "worker.h"
 
-/* Can the rows of the target's mirror, if it has one, be read or listed now? */
-extern bool delegate_is_served(Worker *worker, const Target *target);
+/* Can the rows of the target's mirror, if it has one, be read or listed now?  wanted: there is one to be. */
+extern bool delegate_is_served(Worker *worker, const Target *target, bool wanted);
 
 /*
  * Takes the jobs whose rows an agent has to read out of the list, and returns the
