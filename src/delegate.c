@@ -264,6 +264,24 @@ delegate_abort(Worker *worker)
 	delegate_forget_answers(worker);
 }
 
+/* A worker that is closing claims nothing any more: the keys stay in the outbox. */
+static void
+drop_reads(Worker *worker, List **requests)
+{
+	ListCell   *lc;
+
+	foreach(lc, *requests)
+	{
+		AgentRequest *request = lfirst(lc);
+
+		for (int i = 0; i < request->njobs; i++)
+			worker_free_job(worker, request->jobs[i]);
+		agents_free_request(request);
+	}
+	list_free(*requests);
+	*requests = NIL;
+}
+
 bool
 delegate_has_answers(const Worker *worker)
 {
@@ -393,6 +411,11 @@ delegate_turn(Worker *worker)
 		else
 			worker->answers = lappend(worker->answers, request);
 		MemoryContextSwitchTo(old);
+	}
+	if (worker->closing)
+	{
+		drop_reads(worker, &worker->answers);
+		drop_reads(worker, &worker->delegated);
 	}
 	if (!dlist_is_empty(&worker->to_write))
 	{
