@@ -233,12 +233,6 @@ agents_pending(const Agents *agents)
 	return agents->pending;
 }
 
-bool
-agents_any_ended(const Agents *agents)
-{
-	return agents->ended != NIL;
-}
-
 /*
  * Starting and ending
  */

@@ -116,7 +116,6 @@ extern void agents_free_request(AgentRequest *request);
 
 /* Requests handed over and not yet taken back. */
 extern int	agents_pending(const Agents *agents);
-extern bool agents_any_ended(const Agents *agents);
 
 /* Seconds until agents_turn() has something to do without being woken, or -1. */
 extern double agents_wait(Agents *agents);
