@@ -147,9 +147,9 @@ settle(Worker *worker)
 	document_settle(jobs);
 	foreach(lc, jobs)
 		note_due(worker, lfirst(lc));
-	if (worker->careful_settles == 0)
+	if (worker->careful_settles == 0 || jobs == NIL)
 		worker->ended_at = limits_now() + LOCKED_DELAY; /* for those that stay */
-	else if (jobs != NIL)
+	else
 		worker->careful_settles--;
 	return jobs;
 }
