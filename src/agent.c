@@ -71,6 +71,7 @@ typedef struct Agent
 	/* the row that is being received */
 	Job		   *job;
 	int			received;		/* bytes of its content and features */
+	bool		receiving;		/* a message; still true in the next turn: an error came in between */
 } Agent;
 
 struct Agents
@@ -234,12 +235,6 @@ agents_pending(const Agents *agents)
 	return agents->pending;
 }
 
-bool
-agents_any_ended(const Agents *agents)
-{
-	return agents->ended != NIL;
-}
-
 /*
  * Starting and ending
  */
@@ -295,11 +290,22 @@ create_agent(AgentOwner *owner, int place, dsm_segment *segment)
 	return agent;
 }
 
+/* An agent that waits for the queues ends. */
+static void
+detach_agent(Agent *agent)
+{
+	if (agent->segment == NULL)
+		return;
+	shm_mq_detach(agent->out);	/* which frees what the handles have, too */
+	shm_mq_detach(agent->in);
+	dsm_detach(agent->segment);
+	agent->segment = NULL;
+}
+
 static void
 free_agent(Agent *agent)
 {
-	if (agent->segment)
-		dsm_detach(agent->segment); /* and from the queues; an agent that waits for them ends */
+	detach_agent(agent);
 	if (agent->handle)
 		pfree(agent->handle);
 	pfree(agent->message.data);
@@ -346,8 +352,7 @@ end_agent(Agents *agents, Agent *agent, AgentEnd end, const char *problem)
 		return;
 	if (agent->requests != NIL)
 		TerminateBackgroundWorker(agent->handle);
-	dsm_detach(agent->segment);
-	agent->segment = NULL;
+	detach_agent(agent);
 	foreach(lc, agent->requests)
 	{
 		end_request(agents, lfirst(lc), lc == list_head(agent->requests) ? end : AGENT_NOT_BEGUN,
@@ -428,9 +433,9 @@ count_agents(const Agents *agents, bool slow)
 	return n;
 }
 
-/* Another owner needs the place of the one that has been idle for longest, or (slow) of one that had to rest. */
-static void
-end_most_idle(Agents *agents, bool slow)
+/* That has been idle for longest, or (slow) of those that had to rest; NULL: none, or one ends anyway. */
+static Agent *
+most_idle_agent(const Agents *agents, bool slow)
 {
 	Agent	   *most_idle = NULL;
 
@@ -438,12 +443,14 @@ end_most_idle(Agents *agents, bool slow)
 	{
 		Agent	   *agent = agents->agents[i];
 
-		if (agent && agent->segment && agent->requests == NIL && (!slow || agent->owner->rest > 0) &&
-			(most_idle == NULL || agent->idle_since < most_idle->idle_since))
+		if (agent == NULL || (slow && agent->owner->rest == 0))
+			continue;
+		if (agent->segment == NULL)
+			return NULL;
+		if (agent->requests == NIL && (most_idle == NULL || agent->idle_since < most_idle->idle_since))
 			most_idle = agent;
 	}
-	if (most_idle)
-		end_agent(agents, most_idle, AGENT_NOT_BEGUN, NULL);
+	return most_idle;
 }
 
 /* Whoever was refused is served again at this time, if not before. */
@@ -454,23 +461,25 @@ note_chance(Agents *agents, double at)
 		agents->chance_at = at;
 }
 
-/* Is there a place for another agent?  If not, one is made that others can do without. */
+/* Is there a place for another agent?  If not, there may be one that gives up its place (*idle). */
 static bool
-take_place(Agents *agents, bool slow)
+find_place(const Agents *agents, bool slow, Agent **idle)
 {
 	if (count_agents(agents, slow) < (slow ? MAX_SLOW_AGENTS : MAX_AGENTS))
-		return !slow || take_place(agents, false);
-	end_most_idle(agents, slow);
+		return !slow || find_place(agents, false, idle);
+	*idle = most_idle_agent(agents, slow);
 	return false;
 }
 
-bool
-agents_take(Agents *agents, Oid oid)
+/* Could the owner be served now, or (*idle) when that agent has ended? */
+static bool
+may_take(Agents *agents, Oid oid, Agent **idle)
 {
 	AgentOwner *owner = find_owner(agents, oid);
 	Agent	   *agent = find_agent(agents, oid);
 	double		until = Max(owner->rests_until, agents->no_slot_until);
 
+	*idle = NULL;
 	if (until > limits_now())
 	{
 		note_chance(agents, until);
@@ -478,7 +487,27 @@ agents_take(Agents *agents, Oid oid)
 	}
 	if (agent)
 		return agent->segment != NULL && agent->requests == NIL;
-	return take_place(agents, owner->rest > 0);
+	return find_place(agents, owner->rest > 0, idle);
+}
+
+bool
+agents_take(Agents *agents, Oid owner)
+{
+	Agent	   *idle;
+
+	if (may_take(agents, owner, &idle))
+		return true;
+	if (idle)
+		end_agent(agents, idle, AGENT_NOT_BEGUN, NULL);
+	return false;
+}
+
+bool
+agents_could_take(Agents *agents, Oid owner)
+{
+	Agent	   *idle;
+
+	return may_take(agents, owner, &idle) || idle;
 }
 
 static Agent *
@@ -502,17 +531,17 @@ agents_send(Agents *agents, AgentRequest *request)
 	Agent	   *agent = find_or_start(agents, request->owner);
 	MemoryContext old;
 
-	agents->pending++;
 	request->results = MemoryContextAllocZero(request->context,
 											  sizeof(AgentResult) * (request->njobs + 1));
 	if (agent == NULL)
-	{
 		end_request(agents, request, AGENT_NOT_BEGUN, NULL);
-		return;
+	else
+	{
+		old = MemoryContextSwitchTo(agents->context);
+		agent->requests = lappend(agent->requests, request);
+		MemoryContextSwitchTo(old);
 	}
-	old = MemoryContextSwitchTo(agents->context);
-	agent->requests = lappend(agent->requests, request);
-	MemoryContextSwitchTo(old);
+	agents->pending++;			/* after all that may raise */
 }
 
 /*
@@ -718,7 +747,11 @@ receive(Agents *agents, Agent *agent)
 		if (result == SHM_MQ_DETACHED)
 			note_death(agents, agent, "the process that ran the owner's functions ended");
 		else
+		{
+			agent->receiving = true;
 			receive_message(agents, agent, data, len);
+			agent->receiving = false;
+		}
 	}
 }
 
@@ -738,6 +771,8 @@ turn_agent(Agents *agents, Agent *agent)
 {
 	double		now = limits_now();
 
+	if (agent->receiving)
+		note_death(agents, agent, "the worker could not take in what the owner's functions gave");
 	if (agent->segment && agent->requests == NIL && now - agent->idle_since >= IDLE_TIME)
 		end_agent(agents, agent, AGENT_NOT_BEGUN, NULL);
 	receive(agents, agent);

@@ -85,10 +85,13 @@ typedef struct Agents Agents;
 extern Agents *agents_create(MemoryContext parent);
 
 /*
- * Could an owner's agent take a request up now?  If not, agents_turn() says when
- * that may have changed, and agents_rest() how long an owner still rests, in seconds.
+ * Could an owner's agent, for whom there is a request, take it up now?  If not, an idle one
+ * may have to end for it; agents_turn() says when that may have changed, and agents_rest()
+ * how long an owner still rests, in seconds.  agents_could_take() asks only: true also if an
+ * idle one would have to end.
  */
 extern bool agents_take(Agents *agents, Oid owner);
+extern bool agents_could_take(Agents *agents, Oid owner);
 extern double agents_rest(Agents *agents, Oid owner);
 
 /* Jobs that a request for the owner may hold: one, where it is not known which row ended the agent. */
@@ -98,7 +101,7 @@ extern int	agents_batch(Agents *agents, Oid owner);
 extern AgentRequest *agents_request(Agents *agents, AgentTask task, Mirror *mirror, const char *collection);
 extern void agents_add_job(AgentRequest *request, Job *job);
 
-/* Hands a request over; it is the agents' until agents_next_ended() returns it. */
+/* Hands a request over; it is the agents' until agents_next_ended() returns it.  After an error it is not. */
 extern void agents_send(Agents *agents, AgentRequest *request);
 
 /*
@@ -113,7 +116,6 @@ extern void agents_free_request(AgentRequest *request);
 
 /* Requests handed over and not yet taken back. */
 extern int	agents_pending(const Agents *agents);
-extern bool agents_any_ended(const Agents *agents);
 
 /* Seconds until agents_turn() has something to do without being woken, or -1. */
 extern double agents_wait(Agents *agents);

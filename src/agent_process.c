@@ -184,10 +184,22 @@ limit_memory(void)
  * Answering
  */
 
+/*
+ * A message must go as a whole, or the next one would be taken for the rest of it; and that the
+ * worker has other things to do is not the owner's fault.
+ */
 static void
 send_bytes(const char *data, Size len)
 {
-	if (COMPAT_SHM_MQ_SEND(to_worker, len, data, false) != SHM_MQ_SUCCESS)
+	shm_mq_result result = COMPAT_SHM_MQ_SEND(to_worker, len, data, true);
+
+	if (result == SHM_MQ_WOULD_BLOCK)
+	{
+		guard_pause();
+		result = COMPAT_SHM_MQ_SEND(to_worker, len, data, false);
+		guard_resume();
+	}
+	if (result != SHM_MQ_SUCCESS)
 		proc_exit(0);			/* the worker is gone */
 }
 

@@ -261,7 +261,7 @@ claim_key(Claim *claim, Oid relation, const char *collection, const char *key)
 	target = targets_get(worker->targets, relation, collection);
 	if (target->blocked_until > 0)
 		look_later(worker, LOCK_DELAY);
-	if (target->blocked_until > 0 || !look_has_room(target) || !delegate_is_served(worker, target))
+	if (target->blocked_until > 0 || !look_has_room(target) || !delegate_is_served(worker, target, true))
 		return NULL;
 	job = create_job(worker, target, key);
 	claim->jobs = lappend(claim->jobs, job);
@@ -343,7 +343,7 @@ expand(Claim *claim, OutboxEntry *entry)
 	{
 		if (target->mirror->problem)
 			worker_cannot_list(claim->worker, target, target->mirror->problem);
-		else if (delegate_is_served(claim->worker, target))
+		else if (delegate_is_served(claim->worker, target, true))
 		{
 			delegate_scan(claim->worker, target, entry, EXPANSION_CHUNK);
 			return true;
@@ -385,9 +385,30 @@ is_expanded(const Claim *claim, const OutboxEntry *entry)
 	return false;
 }
 
+/*
+ * Taken up in this claim already?  Its block may be in several sets, and what an agent has
+ * listed was put beside it: each time more it would go on twice from there.
+ */
+static bool
+is_in_hand(const Claim *claim, OutboxEntry *entry)
+{
+	ListCell   *lc;
+
+	foreach(lc, claim->taken)
+	{
+		OutboxEntry *other = lfirst(lc);
+
+		if (ItemPointerEquals(&other->tid, &entry->tid) && other->xmin == entry->xmin)
+			return true;
+	}
+	return delegate_is_listing(claim->worker, entry);
+}
+
 static bool
 take_expansion(Claim *claim, OutboxEntry *entry)
 {
+	if (is_in_hand(claim, entry))
+		return true;
 	if (!is_expanded(claim, entry))
 		return expand(claim, entry);
 	claim->taken = lappend(claim->taken, entry);
@@ -725,6 +746,36 @@ is_outdated(Job *job)
 	return job->read && strcmp(marker_of(job, job->marker), marker_of(job, job->read_marker)) != 0;
 }
 
+/* Does another table's job, with a request, go into the collection; with this marker, if it is not NULL? */
+static bool
+has_other_job(Worker *worker, const Job *job, const char *marker)
+{
+	HASH_SEQ_STATUS status;
+	JobEntry   *entry;
+
+	hash_seq_init(&status, jobs_table(worker));
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		const Job  *other = entry->job;
+
+		if (other->relation != job->relation && other->marker && other->path &&
+			strcmp(other->collection, job->collection) == 0 &&
+			(marker == NULL || strcmp(other->marker, marker) == 0))
+		{
+			hash_seq_term(&status);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Most of the time there are none, which is found out once for all of a mirror's jobs. */
+static bool
+may_have_namesakes(Worker *worker, const Job *job)
+{
+	return job->mirror && job->mirror->forgotten && has_other_job(worker, job, NULL);
+}
+
 /*
  * A table that was dropped and made again has the markers of the old one, whose last
  * requests may still be under way: what they leave is to be found by the new one's look-up.
@@ -732,23 +783,7 @@ is_outdated(Job *job)
 static bool
 waits_for_namesake(Worker *worker, Job *job)
 {
-	const char *marker;
-	HASH_SEQ_STATUS status;
-	JobEntry   *entry;
-	bool		waits = false;
-
-	if (job->mirror == NULL || !job->mirror->forgotten)
-		return false;
-	marker = marker_of(job, job->marker);
-	hash_seq_init(&status, jobs_table(worker));
-	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		const Job  *other = entry->job;
-
-		waits = waits || (other->relation != job->relation && other->marker && other->path &&
-						  strcmp(other->collection, job->collection) == 0 && strcmp(other->marker, marker) == 0);
-	}
-	return waits;
+	return has_other_job(worker, job, marker_of(job, job->marker));
 }
 
 /* The entries are read again when a job has ended. */
@@ -774,18 +809,23 @@ static List *
 drop_unready(Worker *worker, List *jobs)
 {
 	List	   *kept = NIL;
+	const Mirror *mirror = NULL;
+	bool		namesakes = false;
 	ListCell   *lc;
 
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
 
+		if (job->mirror != mirror)
+			namesakes = may_have_namesakes(worker, job);
+		mirror = job->mirror;
 		if (is_outdated(job))
 		{
 			worker_free_job(worker, job);
 			worker_look(worker);
 		}
-		else if (waits_for_namesake(worker, job))
+		else if (namesakes && waits_for_namesake(worker, job))
 			leave_busy_job(worker, job);
 		else
 			kept = lappend(kept, job);

@@ -81,6 +81,7 @@
 #define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	object_aclcheck(DatabaseRelationId, oid, roleid, mode)
 #define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	object_aclcheck(NamespaceRelationId, oid, roleid, mode)
 #define COMPAT_OWNS_SERVER(oid, roleid)		object_ownercheck(ForeignServerRelationId, oid, roleid)
+#define COMPAT_SERVER_ACLCHECK(oid, roleid, mode)	object_aclcheck(ForeignServerRelationId, oid, roleid, mode)
 #else
 #define COMPAT_OWNS_TABLE(relid, roleid)	pg_class_ownercheck(relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	pg_database_ownercheck(oid, roleid)
@@ -88,6 +89,7 @@
 #define COMPAT_DATABASE_ACLCHECK(oid, roleid, mode)	pg_database_aclcheck(oid, roleid, mode)
 #define COMPAT_SCHEMA_ACLCHECK(oid, roleid, mode)	pg_namespace_aclcheck(oid, roleid, mode)
 #define COMPAT_OWNS_SERVER(oid, roleid)		pg_foreign_server_ownercheck(oid, roleid)
+#define COMPAT_SERVER_ACLCHECK(oid, roleid, mode)	pg_foreign_server_aclcheck(oid, roleid, mode)
 #endif
 
 /*
@@ -209,20 +211,6 @@
 #define COMPAT_CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(NULL, n)
 #else
 #define COMPAT_CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(TopMemoryContext, n)
-#endif
-
-/* 16: one function checks the privileges on objects of every class. */
-#if PG_VERSION_NUM >= 160000
-#include "catalog/pg_namespace.h"
-#define COMPAT_SERVER_ACLCHECK(server, role) \
-	object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE)
-#define COMPAT_NAMESPACE_ACLCHECK(namespace, role) \
-	object_aclcheck(NamespaceRelationId, namespace, role, ACL_USAGE)
-#else
-#define COMPAT_NAMESPACE_ACLCHECK(namespace, role) \
-	pg_namespace_aclcheck(namespace, role, ACL_USAGE)
-#define COMPAT_SERVER_ACLCHECK(server, role) \
-	pg_foreign_server_aclcheck(server, role, ACL_USAGE)
 #endif
 
 #endif							/* MIXPEEK_COMPAT_H */

@@ -530,8 +530,10 @@ targets_get(Targets *targets, Oid relation, const char *collection)
 
 	if (target == NULL)
 		target = add_target(targets, relation, collection);
-	target->blocked_until = 0;
 	target->used = ++targets->used;
+	if (target->blocked_until > limits_now())
+		return target;			/* for whatever reason */
+	target->blocked_until = 0;
 	if (!aside_try(relation) || !lock_table(target))
 	{
 		target->blocked_until = limits_now() + LOCK_DELAY;

@@ -81,8 +81,8 @@ typedef struct Targets
 extern Targets *targets_create(MemoryContext parent);
 
 /*
- * The target, loaded if need be; but only blocked_until is to be looked at where
- * somebody holds a lock on the table or on its key's index that would make the worker
+ * The target, loaded if need be; but only blocked_until is to be looked at where it is not over,
+ * or somebody holds a lock on the table or on its key's index that would make the worker
  * wait.  In a transaction; keeps a RowExclusiveLock on the table until its end.
  */
 extern Target *targets_get(Targets *targets, Oid relation, const char *collection);

@@ -26,13 +26,13 @@
  */
 
 bool
-delegate_is_served(Worker *worker, const Target *target)
+delegate_is_served(Worker *worker, const Target *target, bool wanted)
 {
 	const Mirror *mirror = target->mirror;
 
 	if (mirror == NULL || mirror->native || mirror->problem)
 		return true;
-	if (agents_take(worker->agents, mirror->owner))
+	if (wanted ? agents_take(worker->agents, mirror->owner) : agents_could_take(worker->agents, mirror->owner))
 		return true;
 	if (agents_rest(worker->agents, mirror->owner) > 0)
 		look_later(worker, agents_rest(worker->agents, mirror->owner));
@@ -117,15 +117,30 @@ delegate_scan(Worker *worker, Target *target, const OutboxEntry *entry, int limi
 	keep_request(worker, request);
 }
 
-void
-delegate_send(Worker *worker)
+bool
+delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 {
 	ListCell   *lc;
 
 	foreach(lc, worker->delegated)
-		agents_send(worker->agents, lfirst(lc));
-	list_free(worker->delegated);
-	worker->delegated = NIL;
+	{
+		const AgentRequest *request = lfirst(lc);
+
+		if (request->task == AGENT_SCAN && request->expansion->xmin == entry->xmin &&
+			ItemPointerEquals(&request->expansion->tid, &entry->tid))
+			return true;
+	}
+	return false;
+}
+
+void
+delegate_send(Worker *worker)
+{
+	while (worker->delegated != NIL)
+	{
+		agents_send(worker->agents, linitial(worker->delegated));
+		worker->delegated = list_delete_first(worker->delegated);	/* an error leaves those that are not sent */
+	}
 }
 
 /*
@@ -193,8 +208,12 @@ take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, v
 	if (request->end == AGENT_DONE)
 		on_scan(arg, request->expansion, request->keys);
 	else
+	{
 		worker_cannot_list(worker, targets_get(worker->targets, request->relation, request->collection),
 						   request->problem);
+		walk_leave(worker, request->relation, request->collection,
+				   ItemPointerGetBlockNumber(&request->expansion->tid), false);
+	}
 }
 
 void
@@ -243,6 +262,24 @@ delegate_abort(Worker *worker)
 		}
 	}
 	delegate_forget_answers(worker);
+}
+
+/* A worker that is closing claims nothing any more: the keys stay in the outbox. */
+static void
+drop_reads(Worker *worker, List **requests)
+{
+	ListCell   *lc;
+
+	foreach(lc, *requests)
+	{
+		AgentRequest *request = lfirst(lc);
+
+		for (int i = 0; i < request->njobs; i++)
+			worker_free_job(worker, request->jobs[i]);
+		agents_free_request(request);
+	}
+	list_free(*requests);
+	*requests = NIL;
 }
 
 bool
@@ -375,10 +412,16 @@ delegate_turn(Worker *worker)
 			worker->answers = lappend(worker->answers, request);
 		MemoryContextSwitchTo(old);
 	}
+	if (worker->closing)
+	{
+		drop_reads(worker, &worker->answers);
+		drop_reads(worker, &worker->delegated);
+	}
 	if (!dlist_is_empty(&worker->to_write))
 	{
 		send_all_write_backs(worker);
-		(void) agents_turn(worker->agents);
+		if (agents_turn(worker->agents))
+			worker_look_left(worker);
 	}
 }
 

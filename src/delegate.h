@@ -14,8 +14,8 @@
 
 #include "worker.h"
 
-/* Can the rows of the target's mirror, if it has one, be read or listed now? */
-extern bool delegate_is_served(Worker *worker, const Target *target);
+/* Can the rows of the target's mirror, if it has one, be read or listed now?  wanted: there is one to be. */
+extern bool delegate_is_served(Worker *worker, const Target *target, bool wanted);
 
 /*
  * Takes the jobs whose rows an agent has to read out of the list, and returns the
@@ -25,6 +25,9 @@ extern List *delegate_reads(Worker *worker, List *jobs);
 
 /* Has the keys listed that an entry stands for. */
 extern void delegate_scan(Worker *worker, Target *target, const OutboxEntry *entry, int limit);
+
+/* Was that done in this claim already? */
+extern bool delegate_is_listing(const Worker *worker, OutboxEntry *entry);
 
 /* Hands over what was delegated; after the transaction that did it is committed. */
 extern void delegate_send(Worker *worker);

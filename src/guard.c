@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #define MAX_PROBLEM		2000	/* bytes */
 
@@ -246,6 +247,34 @@ stop_timers(void)
 {
 	disable_timeout(timeout_id, false);
 	disable_timeout(deadline_id, false);
+}
+
+static int	left = -1;			/* milliseconds of the timers that are paused; -1: there are none */
+
+void
+guard_pause(void)
+{
+	double		until;
+
+	HOLD_CANCEL_INTERRUPTS();
+	if (timeout_id == MAX_TIMEOUTS || !get_timeout_active(timeout_id))
+		return;
+	until = (double) (get_timeout_finish_time(timeout_id) - GetCurrentTimestamp()) / 1000;
+	left = (int) Max(1, until);
+	stop_timers();
+}
+
+void
+guard_resume(void)
+{
+	if (left >= 0)
+	{
+		enable_timeout_after(timeout_id, left);
+		if (grace >= 0)
+			enable_timeout_after(deadline_id, left + grace);
+	}
+	left = -1;
+	RESUME_CANCEL_INTERRUPTS();
 }
 
 void

@@ -32,6 +32,13 @@ extern int	guard_timeouts(void);
  */
 extern void guard_set_grace(int milliseconds);
 
+/*
+ * What is done in between is not other people's: its time does not count for
+ * guard_call_within(), and no cancel interrupts it.  May not raise.
+ */
+extern void guard_pause(void);
+extern void guard_resume(void);
+
 /* Ends the process if guard_end_deadline() is not called within so many milliseconds. */
 extern void guard_begin_deadline(int milliseconds);
 extern void guard_end_deadline(void);

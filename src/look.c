@@ -188,7 +188,7 @@ look_exclude(Worker *worker)
 	{
 		Target	   *target = lfirst(lc);
 		bool		wanted = target->connection == NULL || wants_keys(target->connection);
-		bool		served = delegate_is_served(worker, target);
+		bool		served = delegate_is_served(worker, target, false);
 
 		if (!wanted)
 			target->connection->excluded = true;

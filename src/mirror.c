@@ -822,7 +822,7 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
 }
 
 /*
- * A row that somebody has locked is left alone, for the worker must not wait
+ * A row that somebody has locked is left alone, for the agent must not wait
  * for a user's transaction; the answer is whether all was done.
  */
 static char *

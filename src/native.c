@@ -12,6 +12,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "native.h"
@@ -178,7 +179,7 @@ owner_reads_all(Relation rel)
 
 	return !(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
 		pg_class_aclcheck(RelationGetRelid(rel), owner, ACL_SELECT) == ACLCHECK_OK &&
-		COMPAT_NAMESPACE_ACLCHECK(RelationGetNamespace(rel), owner) == ACLCHECK_OK;
+		COMPAT_SCHEMA_ACLCHECK(RelationGetNamespace(rel), owner, ACL_USAGE) == ACLCHECK_OK;
 }
 
 bool

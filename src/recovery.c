@@ -186,6 +186,7 @@ blame_job(Worker *worker, Job *job)
 	if (job->troubles++ == 0)
 	{
 		job->outcome = OUTCOME_FAILED;
+		worker->kept_bytes -= job_bytes_kept(job);
 		job->enrichments = NULL;
 		job->next_attempt_at = 0;
 		job->error = MemoryContextStrdup(job->context,
@@ -314,7 +315,9 @@ run(Worker *worker, WorkerPart part, bool lightly)
 
 		failed = true;
 		worker->upset = true;
-		if (!lightly)
+		if (lightly)
+			worker->working_on = InvalidOid;	/* nobody is blamed, neither now nor for the next error */
+		else
 		{
 			forget_start(worker);
 			recovery_place_jobs(worker);

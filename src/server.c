@@ -446,7 +446,7 @@ mixpeek_server_get(const char *name, Oid userid)
 {
 	ForeignServer *foreign = get_server(name);
 	MixpeekServer *server = palloc0(sizeof(MixpeekServer));
-	AclResult	allowed = COMPAT_SERVER_ACLCHECK(foreign->serverid, userid);
+	AclResult	allowed = COMPAT_SERVER_ACLCHECK(foreign->serverid, userid, ACL_USAGE);
 
 	if (allowed != ACLCHECK_OK)
 		aclcheck_error(allowed, OBJECT_FOREIGN_SERVER, foreign->servername);

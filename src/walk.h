@@ -74,7 +74,10 @@ extern void walk_leave(struct Worker *worker, Oid relation, const char *collecti
 extern void walk_look_left(struct Worker *worker);
 extern void walk_look_busy(struct Worker *worker);
 
-/* The same for keys that are due: those left at or after that time; 0: none of mirrors that may be taken now. */
+/*
+ * The same for keys that are due.  The first that was left and may be taken now (DT_NOEND: none); and those
+ * left before a time are to be read again from position on.
+ */
 extern void walk_leave_due(struct Worker *worker, Oid relation, const char *collection, TimestampTz due);
 extern TimestampTz walk_first_due_left(struct Worker *worker);
 extern void walk_pass_due_left(struct Worker *worker, TimestampTz before, TimestampTz position);

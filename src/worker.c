@@ -5,13 +5,16 @@
  *
  * A dirty key's way, turn by turn:
  *
- *		claim	short transaction: keys leave the outbox, their rows are read as
- *				the table's owner and rendered; where the API was last told the
- *				same there is nothing to do; for the others the intent goes into
- *				mixpeek.documents and is flushed before a byte is sent (claim.c)
+ *		claim	short transaction: keys leave the outbox, their rows are read
+ *				and rendered; where the API was last told the same there is
+ *				nothing to do; for the others the intent goes into
+ *				mixpeek.documents and is flushed before a byte is sent (claim.c).
+ *				Rows whose reading calls functions of others are read by agents of
+ *				their owners, and their keys claimed again with the answer (delegate.c)
  *		send	no transaction: requests as the server's limits allow (worker_send())
  *		collect no transaction: each answer changes what the job knows, and
  *				may call for another request (worker_collect(), job.c)
+ *		write	by agents, where the row has columns for what came back
  *		settle	short transaction: what became of the key (settle())
  *
  * What makes this safe against a crash at any point:

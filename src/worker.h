@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker.h
- *		The reconciler's state, shared by worker.c and claim.c.
+ *		The reconciler's state, and what the parts of its work call of each other.
  *
  *-------------------------------------------------------------------------
  */
@@ -145,6 +145,7 @@ extern void worker_leave_job(Worker *worker, Job *job);
 
 /* A table's keys cannot be listed, which is logged and tried again later. */
 extern void worker_cannot_list(Worker *worker, Target *target, const char *problem);
+
 /* What an answer means for a job: its next request goes out, or it ends. */
 extern void worker_requeue(Job *job);
 extern void worker_proceed(Worker *worker, Job *job);

@@ -78,6 +78,21 @@ attack 'many owners: one agent each, four in all, and everybody is served' => su
 	sql("DROP OWNED BY $_ CASCADE; DROP ROLE $_") foreach @owners;
 };
 
+attack 'a large table is listed once' => sub {
+	my $put = "SELECT n_tup_ins FROM pg_stat_all_tables WHERE relid = 'mixpeek.outbox'::regclass";
+	my $before;
+
+	table_with_code('attacker', 'large', '');
+	sql_as('attacker', q{SELECT mixpeek.unmirror('attacker.large');
+		INSERT INTO attacker.large SELECT generate_series(1, 4500)});
+	sleep(2);
+	$before = sql($put);
+	sql_as('attacker', q{SELECT mixpeek.mirror('attacker.large', 'large', server => 'attacker')});
+	wait_for('all rows', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.large'::regclass AND state = 'mirrored'") == 4500 });
+	sleep(2);
+	cmp_ok(sql($put) - $before, '<', 5000, 'no key is noted twice');
+};
+
 attack 'an agent that has nothing to do ends' => sub {
 	table_with_code('attacker', 'idle', 'NULL;');
 	sql_as('attacker', 'INSERT INTO attacker.idle VALUES (1)');
