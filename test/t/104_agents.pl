@@ -206,6 +206,45 @@ attack 'an agent that is terminated while it reads loses nothing' => sub {
 	is(scalar(keys %{ documents('attacker', 'killed') }), 1, 'there is one document');
 };
 
+attack 'write-backs while their owner rests are made afterwards' => sub {
+	table_with_code('attacker', 'resting', "$endless{'catches the cancel and goes on'}");
+	sql_as('attacker', q{CREATE TABLE attacker.good (id int PRIMARY KEY, doc_id text, enrichments jsonb);
+		SELECT mixpeek.mirror('attacker.good', 'good', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
+		INSERT INTO attacker.resting VALUES (1)});
+	wait_for('her to rest', sub { sql("SELECT attempts > 0 OR state = 'failed' FROM mixpeek.documents WHERE relation = 'attacker.resting'::regclass") eq 't' });
+	sql_as('attacker', 'DROP TABLE attacker.resting; INSERT INTO attacker.good SELECT generate_series(1, 20)');
+	wait_for_lines('attacker.good', 'mirrored');
+	wait_for('the write-backs', sub { sql('SELECT count(*) FROM attacker.good WHERE doc_id IS NULL OR enrichments IS NULL') == 0 });
+	wait_for('nothing to be said of them any more', sub { sql("SELECT count(last_error) FROM mixpeek.documents WHERE relation = 'attacker.good'::regclass") == 0 });
+	pass('all rows are written to');
+};
+
+attack 'write-backs that a trigger fails at first are made later' => sub {
+	sql_as('attacker', q{CREATE TABLE attacker.fails (id int PRIMARY KEY, doc_id text, enrichments jsonb); CREATE TABLE attacker.switch (on_ boolean);
+		CREATE FUNCTION attacker.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM attacker.switch) THEN RETURN new; END IF; RAISE EXCEPTION 'not yet'; END $$;
+		CREATE TRIGGER f BEFORE UPDATE ON attacker.fails FOR EACH ROW EXECUTE FUNCTION attacker.fail();
+		SELECT mixpeek.mirror('attacker.fails', 'fails', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
+		INSERT INTO attacker.fails VALUES (1)});
+	wait_for_lines('attacker.fails', 'mirrored');
+	like(lines('attacker.fails')->{1}{last_error}, qr/not yet/, 'the line says what the trigger said');
+	sql_as('attacker', 'INSERT INTO attacker.switch VALUES (true)');
+	wait_for('the write-back', sub { sql('SELECT count(*) FROM attacker.fails WHERE doc_id IS NOT NULL AND enrichments IS NOT NULL') == 1 });
+	pass('the row is written to');
+};
+
+attack 'a trigger that suppresses write-backs is not asked for ever' => sub {
+	sql_as('attacker', q{CREATE SEQUENCE attacker.asked; CREATE TABLE attacker.kept (id int PRIMARY KEY, doc_id text);
+		CREATE FUNCTION attacker.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.nextval('attacker.asked'); RETURN NULL; END $$;
+		CREATE TRIGGER k BEFORE UPDATE ON attacker.kept FOR EACH ROW EXECUTE FUNCTION attacker.keep();
+		SELECT mixpeek.mirror('attacker.kept', 'kept', server => 'attacker', document_id_column => 'doc_id');
+		INSERT INTO attacker.kept VALUES (1)});
+	wait_for_lines('attacker.kept', 'mirrored');
+	like(lines('attacker.kept')->{1}{last_error}, qr/a trigger of the table has left the row as it was/, 'the line says why there is no id in the row');
+	wait_for('it to be asked again', sub { sql('SELECT last_value FROM attacker.asked') >= 2 });
+	sleep 10;
+	cmp_ok(sql('SELECT last_value FROM attacker.asked'), '<=', 4, '... less and less often');
+};
+
 attack 'a table that changes while it is read is read again' => sub {
 	table_with_code('attacker', 'changing', 'PERFORM pg_catalog.pg_sleep(0.2);');
 	sql_as('attacker', 'INSERT INTO attacker.changing VALUES (1)');
