@@ -78,6 +78,36 @@ attack 'many owners: one agent each, four in all, and everybody is served' => su
 	sql("DROP OWNED BY $_ CASCADE; DROP ROLE $_") foreach @owners;
 };
 
+attack 'owners whose requests take long, but not too long, leave room for another one' => sub {
+	my @owners = map { "crowd_$_" } 1 .. 6;
+
+	sql($_) foreach ("ALTER SYSTEM SET mixpeek.read_timeout = '3s'", 'SELECT pg_reload_conf()');
+	sql(qq{
+		CREATE ROLE $_ LOGIN; CREATE SCHEMA $_ AUTHORIZATION $_; GRANT USAGE ON FOREIGN SERVER attacker TO $_;
+		CREATE USER MAPPING FOR $_ SERVER attacker OPTIONS (api_key 'sk_secret_attacker');
+		SET ROLE $_;
+		CREATE FUNCTION $_.slow() RETURNS boolean LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_catalog.pg_sleep(2); RETURN true; END \$\$;
+		CREATE TABLE $_.t (id int PRIMARY KEY);
+		ALTER TABLE $_.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+		CREATE POLICY p ON $_.t USING ((SELECT $_.slow())) WITH CHECK (true);
+		SELECT mixpeek.mirror('$_.t', '$_', server => 'attacker', backfill => false);
+		INSERT INTO $_.t SELECT generate_series(1, 10000);
+		RESET ROLE}) foreach @owners;
+	wait_for('their first requests to end', sub { sql("SELECT count(DISTINCT collection) FROM mixpeek.documents WHERE collection LIKE 'crowd%'") >= 5 });
+	my $most = 0;
+	foreach my $id (901 .. 908)
+	{
+		my $begin = time;
+		sql_as('owner_a', "INSERT INTO owner_a.wb VALUES ($id, 'beside')");
+		wait_for("row $id", sub { sql("SELECT doc_id IS NOT NULL FROM owner_a.wb WHERE id = $id") eq 't' });
+		$most = time - $begin if time - $begin > $most;
+		sleep 1;
+	}
+	cmp_ok($most, '<', 1.5 * $MixpeekTest::Attack::slow, "owner_a's rows do not wait for theirs");
+	sql($_) foreach ('ALTER SYSTEM RESET mixpeek.read_timeout', 'SELECT pg_reload_conf()');
+	sql("DROP OWNED BY $_ CASCADE; DROP ROLE $_") foreach @owners;
+};
+
 attack 'an agent that has nothing to do ends' => sub {
 	table_with_code('attacker', 'idle', 'NULL;');
 	sql_as('attacker', 'INSERT INTO attacker.idle VALUES (1)');
