@@ -226,7 +226,7 @@ COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
 CREATE FUNCTION mixpeek.mirror_arguments(trigger oid, OUT collection text, OUT server name, OUT document jsonb,
                                          OUT document_id_column name, OUT enrichments_column name,
                                          OUT "table" text, OUT problem text)
-LANGUAGE C STABLE PARALLEL RESTRICTED STRICT AS 'MODULE_PATHNAME', 'mixpeek_mirror_arguments';
+LANGUAGE C STABLE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_mirror_arguments';
 COMMENT ON FUNCTION mixpeek.mirror_arguments(oid) IS
     'a mirror trigger''s arguments, and what is wrong with them or NULL';
 

@@ -35,10 +35,11 @@
 #define MAX_PAUSE		5.0
 
 /*
- * Agents that owners which had to rest may have at once; the others are for those
- * that do nothing wrong.
+ * Agents that owners which had to rest, or whose last request took so many seconds, may
+ * have at once; the others are for those that do nothing wrong.
  */
 #define MAX_SLOW_AGENTS	(MAX_AGENTS / 2)
+#define SLOW_TIME		0.5
 
 /* Without a free background worker slot it is tried again after so many seconds. */
 #define NO_SLOT_DELAY	1.0
@@ -52,6 +53,7 @@ typedef struct AgentOwner
 	Oid			owner;
 	double		rest;			/* seconds that it had to rest the last time; 0: it does well */
 	double		rests_until;
+	bool		slow;			/* so was the last request */
 	int			batch;			/* jobs of a request at the most */
 } AgentOwner;
 
@@ -124,6 +126,12 @@ find_agent(Agents *agents, Oid owner)
 	return NULL;
 }
 
+static bool
+is_slow(const AgentOwner *owner)
+{
+	return owner->rest > 0 || owner->slow;
+}
+
 static void
 let_rest(AgentOwner *owner)
 {
@@ -137,6 +145,7 @@ note_end(AgentOwner *owner, double seconds, bool timed_out)
 {
 	if (owner->batch < INT_MAX)
 		owner->batch = owner->batch < 256 ? owner->batch * 2 : INT_MAX;
+	owner->slow = seconds >= SLOW_TIME;
 	if (timed_out)
 	{
 		let_rest(owner);
@@ -419,7 +428,7 @@ agents_create(MemoryContext parent)
  * Who is served
  */
 
-/* Agents that are there, or (slow) those of them whose owners had to rest. */
+/* Agents that are there, or (slow) those of them whose owners are slow. */
 static int
 count_agents(const Agents *agents, bool slow)
 {
@@ -427,13 +436,13 @@ count_agents(const Agents *agents, bool slow)
 
 	for (int i = 0; i < MAX_AGENTS; i++)
 	{
-		if (agents->agents[i] && (!slow || agents->agents[i]->owner->rest > 0))
+		if (agents->agents[i] && (!slow || is_slow(agents->agents[i]->owner)))
 			n++;
 	}
 	return n;
 }
 
-/* That has been idle for longest, or (slow) of those that had to rest; NULL: none, or one ends anyway. */
+/* That has been idle for longest, or (slow) of those that are slow; NULL: none, or one ends anyway. */
 static Agent *
 most_idle_agent(const Agents *agents, bool slow)
 {
@@ -443,7 +452,7 @@ most_idle_agent(const Agents *agents, bool slow)
 	{
 		Agent	   *agent = agents->agents[i];
 
-		if (agent == NULL || (slow && agent->owner->rest == 0))
+		if (agent == NULL || (slow && !is_slow(agent->owner)))
 			continue;
 		if (agent->segment == NULL)
 			return NULL;
@@ -485,9 +494,14 @@ may_take(Agents *agents, Oid oid, Agent **idle)
 		note_chance(agents, until);
 		return false;
 	}
-	if (agent)
-		return agent->segment != NULL && agent->requests == NIL;
-	return find_place(agents, owner->rest > 0, idle);
+	if (agent == NULL)
+		return find_place(agents, is_slow(owner), idle);
+	if (agent->segment == NULL || agent->requests != NIL)
+		return false;
+	if (!is_slow(owner) || count_agents(agents, true) <= MAX_SLOW_AGENTS)
+		return true;
+	*idle = agent;				/* slow ones have become too many */
+	return false;
 }
 
 bool

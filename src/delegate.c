@@ -21,6 +21,9 @@
 /* A mirror on which the worker and an agent do not agree is looked at again after so many seconds. */
 #define CHANGED_DELAY			0.1
 
+/* Which look comes next, at the latest, for a row that is missed: a minute's, see look_delays in document.c. */
+#define MAX_MISSED_LOOKS		4
+
 /*
  * Handing over
  */
@@ -304,15 +307,16 @@ could_not_write(Worker *worker, Job *job, const char *problem)
 {
 	job->error = MemoryContextStrdup(job->context,
 									 psprintf("could not write to the table's columns: %s", problem));
+	job->unwritten = true;		/* it is tried again with the next look */
 	worker_settle_job(worker, job);
 }
 
-/* The row is looked at again soon, and written to then. */
+/* The row is looked at again soon, later if it is missed again and again, and written to then. */
 static void
 missed(Worker *worker, Job *job)
 {
-	job->write_back_missed = true;
-	job->looks = 0;
+	job->unwritten = true;
+	job->looks = Min(job->looks, MAX_MISSED_LOOKS);
 	worker_settle_job(worker, job);
 }
 

@@ -403,8 +403,9 @@ same_jsonb(const Jsonb *a, Datum b)
 }
 
 /*
- * Enrichments that differ from those stored end the looks for more.  Those stored
- * are kept where the answer has none, unless they are another document's.
+ * Enrichments that differ from those stored end the looks for more, unless they have
+ * not got into the row's columns.  Those stored are kept where the answer has none,
+ * unless they are another document's.
  */
 static void
 set_enrichments(const Job *job, TupleTableSlot *line)
@@ -419,7 +420,7 @@ set_enrichments(const Job *job, TupleTableSlot *line)
 	if (job->enrichments == NULL)
 		return;
 	line_set(line, LINE_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
-	if (job->outcome == OUTCOME_MIRRORED && !job->write_back_missed &&
+	if (job->outcome == OUTCOME_MIRRORED && !job->unwritten &&
 		(none_stored || !same_jsonb(job->enrichments, stored)))
 		line_set_null(line, LINE_NEXT_ATTEMPT_AT);
 }

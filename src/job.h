@@ -122,7 +122,7 @@ typedef struct Job
 
 	/* the end */
 	JobOutcome	outcome;
-	bool		write_back_missed;	/* the row was locked: look again soon */
+	bool		unwritten;		/* the row has not got what belongs into its columns: look again */
 	char	   *error;
 } Job;
 

@@ -823,7 +823,8 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
 
 /*
  * A row that somebody has locked is left alone, for the agent must not wait
- * for a user's transaction; the answer is whether all was done.
+ * for a user's transaction; the answers are whether all was done, and whether the
+ * row that we had locked was left as it was.
  */
 static char *
 write_back_statement(const Mirror *mirror)
@@ -844,7 +845,9 @@ write_back_statement(const Mirror *mirror)
 						 qualified_operator(key->columns[i].equals), i + 3);
 	appendStringInfoString(&sql, " RETURNING 1) SELECT (SELECT count(*) FROM u) = (SELECT count(*)");
 	append_stale_row(&sql, mirror);
-	appendStringInfoChar(&sql, ')');
+	appendStringInfoString(&sql, "), (SELECT count(*) FROM u) < (SELECT count(*)");
+	append_stale_row(&sql, mirror);
+	appendStringInfoString(&sql, " AND t.ctid IN (SELECT tid FROM l))");
 	return sql.data;
 }
 
@@ -902,6 +905,10 @@ mirror_write_back(Mirror *mirror, const char *key,
 	if (SPI_processed != 1)
 		elog(ERROR, "a write-back gave %llu rows", (unsigned long long) SPI_processed);
 	done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a trigger of the table has left the row as it was")));
 	SPI_finish();
 	guard_leave(&guard);
 	return done;

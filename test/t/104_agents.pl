@@ -78,19 +78,30 @@ attack 'many owners: one agent each, four in all, and everybody is served' => su
 	sql("DROP OWNED BY $_ CASCADE; DROP ROLE $_") foreach @owners;
 };
 
-attack 'a large table is listed once' => sub {
-	my $put = "SELECT n_tup_ins FROM pg_stat_all_tables WHERE relid = 'mixpeek.outbox'::regclass";
-	my $before;
+attack 'owners whose requests take long, but not too long, leave room for another one' => sub {
+	my @owners = map { "crowd_$_" } 1 .. 6;
 
-	table_with_code('attacker', 'large', '');
-	sql_as('attacker', q{SELECT mixpeek.unmirror('attacker.large');
-		INSERT INTO attacker.large SELECT generate_series(1, 4500)});
-	sleep(2);
-	$before = sql($put);
-	sql_as('attacker', q{SELECT mixpeek.mirror('attacker.large', 'large', server => 'attacker')});
-	wait_for('all rows', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.large'::regclass AND state = 'mirrored'") == 4500 });
-	sleep(2);
-	cmp_ok(sql($put) - $before, '<', 5000, 'no key is noted twice');
+	sql($_) foreach ("ALTER SYSTEM SET mixpeek.read_timeout = '3s'", 'SELECT pg_reload_conf()');
+	sql(qq{
+		CREATE ROLE $_ LOGIN; CREATE SCHEMA $_ AUTHORIZATION $_; GRANT USAGE ON FOREIGN SERVER attacker TO $_;
+		CREATE USER MAPPING FOR $_ SERVER attacker OPTIONS (api_key 'sk_secret_attacker');
+		SET ROLE $_;
+		CREATE FUNCTION $_.slow() RETURNS boolean LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_catalog.pg_sleep(2); RETURN true; END \$\$;
+		CREATE TABLE $_.t (id int PRIMARY KEY);
+		ALTER TABLE $_.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+		CREATE POLICY p ON $_.t USING ((SELECT $_.slow())) WITH CHECK (true);
+		SELECT mixpeek.mirror('$_.t', '$_', server => 'attacker', backfill => false);
+		INSERT INTO $_.t SELECT generate_series(1, 10000);
+		RESET ROLE}) foreach @owners;
+	wait_for('their first requests to end', sub { sql("SELECT count(DISTINCT collection) FROM mixpeek.documents WHERE collection LIKE 'crowd%'") >= 5 });
+	wait_for('half of the agents to be left to others', sub {
+		return sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent' AND usename LIKE 'crowd%'") <= 2;
+	});
+	sql_as('owner_a', "INSERT INTO owner_a.wb VALUES (901, 'beside')");
+	wait_for('her row', sub { sql("SELECT doc_id IS NOT NULL FROM owner_a.wb WHERE id = 901") eq 't' });
+	pass('owner_a is served beside them');
+	sql($_) foreach ('ALTER SYSTEM RESET mixpeek.read_timeout', 'SELECT pg_reload_conf()');
+	sql("DROP OWNED BY $_ CASCADE; DROP ROLE $_") foreach @owners;
 };
 
 attack 'an agent that has nothing to do ends' => sub {
@@ -219,6 +230,45 @@ attack 'an agent that is terminated while it reads loses nothing' => sub {
 	wait_for('the row', sub { sql_as('attacker', 'SELECT mixpeek.retry(\'attacker.killed\')'); my $documents = documents('attacker', 'killed'); %$documents && (values %$documents)[0]{v} eq 'w' });
 	wait_for_lines('attacker.killed', 'mirrored');
 	is(scalar(keys %{ documents('attacker', 'killed') }), 1, 'there is one document');
+};
+
+attack 'write-backs while their owner rests are made afterwards' => sub {
+	table_with_code('attacker', 'resting', "$endless{'catches the cancel and goes on'}");
+	sql_as('attacker', q{CREATE TABLE attacker.good (id int PRIMARY KEY, doc_id text, enrichments jsonb);
+		SELECT mixpeek.mirror('attacker.good', 'good', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
+		INSERT INTO attacker.resting VALUES (1)});
+	wait_for('her to rest', sub { sql("SELECT attempts > 0 OR state = 'failed' FROM mixpeek.documents WHERE relation = 'attacker.resting'::regclass") eq 't' });
+	sql_as('attacker', 'DROP TABLE attacker.resting; INSERT INTO attacker.good SELECT generate_series(1, 20)');
+	wait_for_lines('attacker.good', 'mirrored');
+	wait_for('the write-backs', sub { sql('SELECT count(*) FROM attacker.good WHERE doc_id IS NULL OR enrichments IS NULL') == 0 });
+	wait_for('nothing to be said of them any more', sub { sql("SELECT count(last_error) FROM mixpeek.documents WHERE relation = 'attacker.good'::regclass") == 0 });
+	pass('all rows are written to');
+};
+
+attack 'write-backs that a trigger fails at first are made later' => sub {
+	sql_as('attacker', q{CREATE TABLE attacker.fails (id int PRIMARY KEY, doc_id text, enrichments jsonb); CREATE TABLE attacker.switch (on_ boolean);
+		CREATE FUNCTION attacker.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM attacker.switch) THEN RETURN new; END IF; RAISE EXCEPTION 'not yet'; END $$;
+		CREATE TRIGGER f BEFORE UPDATE ON attacker.fails FOR EACH ROW EXECUTE FUNCTION attacker.fail();
+		SELECT mixpeek.mirror('attacker.fails', 'fails', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
+		INSERT INTO attacker.fails VALUES (1)});
+	wait_for_lines('attacker.fails', 'mirrored');
+	like(lines('attacker.fails')->{1}{last_error}, qr/not yet/, 'the line says what the trigger said');
+	sql_as('attacker', 'INSERT INTO attacker.switch VALUES (true)');
+	wait_for('the write-back', sub { sql('SELECT count(*) FROM attacker.fails WHERE doc_id IS NOT NULL AND enrichments IS NOT NULL') == 1 });
+	pass('the row is written to');
+};
+
+attack 'a trigger that suppresses write-backs is not asked for ever' => sub {
+	sql_as('attacker', q{CREATE SEQUENCE attacker.asked; CREATE TABLE attacker.kept (id int PRIMARY KEY, doc_id text);
+		CREATE FUNCTION attacker.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.nextval('attacker.asked'); RETURN NULL; END $$;
+		CREATE TRIGGER k BEFORE UPDATE ON attacker.kept FOR EACH ROW EXECUTE FUNCTION attacker.keep();
+		SELECT mixpeek.mirror('attacker.kept', 'kept', server => 'attacker', document_id_column => 'doc_id');
+		INSERT INTO attacker.kept VALUES (1)});
+	wait_for_lines('attacker.kept', 'mirrored');
+	like(lines('attacker.kept')->{1}{last_error}, qr/a trigger of the table has left the row as it was/, 'the line says why there is no id in the row');
+	wait_for('it to be asked again', sub { sql('SELECT last_value FROM attacker.asked') >= 2 });
+	sleep 10;
+	cmp_ok(sql('SELECT last_value FROM attacker.asked'), '<=', 4, '... less and less often');
 };
 
 attack 'a table that changes while it is read is read again' => sub {

@@ -149,5 +149,14 @@ sub change
 	}
 }
 
+# What decodes a mirror's arguments begins a subtransaction, which no parallel plan allows.
+{
+	my $plan = q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;};
+
+	cmp_ok(sql("$plan SELECT count(problem IS NULL) FROM mixpeek.mirrors"), '>=', 2000, 'the view of mirrors can be read where parallel plans are cheap');
+	is(sql("$plan SELECT count(*) FROM pg_class UNION ALL SELECT count(*) FROM (SELECT m::text FROM mixpeek.mirrors m, pg_class c WHERE c.oid = m.relation AND m.collection = 'first') x") =~ /\n1$/ ? 1 : 0, 1,
+		'... and joined');
+}
+
 $node->stop;
 done_testing();
