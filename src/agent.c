@@ -164,6 +164,12 @@ agents_rest(Agents *agents, Oid owner)
 	return Max(0, left);
 }
 
+bool
+agents_have_no_slot(const Agents *agents)
+{
+	return agents->no_slot_until > limits_now();
+}
+
 int
 agents_batch(Agents *agents, Oid owner)
 {
@@ -707,9 +713,12 @@ receive_end(Agents *agents, Agent *agent, AgentRequest *request, MessageReader *
 {
 	AgentEnd	end = (AgentEnd) message_get_int(reader);
 	bool		timed_out = message_get_int(reader) > 0;
+	bool		too_many = message_get_int(reader) != 0;
 	double		now = limits_now();
 
 	note_end(agent->owner, now - agent->started_at, timed_out);
+	if (too_many)
+		agent->owner->batch = Max(1, request->njobs / 4);
 	end_request(agents, request, end, message_get_text(reader));
 	agent->requests = list_delete_first(agent->requests);
 	agent->started_at = 0;

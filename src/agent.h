@@ -94,6 +94,9 @@ extern bool agents_take(Agents *agents, Oid owner);
 extern bool agents_could_take(Agents *agents, Oid owner);
 extern double agents_rest(Agents *agents, Oid owner);
 
+/* Can no agent be started, for want of a background worker slot? */
+extern bool agents_have_no_slot(const Agents *agents);
+
 /* Jobs that a request for the owner may hold: one, where it is not known which row ended the agent. */
 extern int	agents_batch(Agents *agents, Oid owner);
 

@@ -69,6 +69,7 @@
 static shm_mq_handle *to_worker;
 static StringInfoData message;
 static int	timeouts_before;	/* the request that is being done */
+static bool too_many;			/* its rows took too long together, which says nothing of any of them */
 
 /*
  * Becoming the owner
@@ -235,7 +236,8 @@ send_end(AgentEnd end, const char *problem)
 {
 	message_begin(&message, MESSAGE_END);
 	message_put_int(&message, end);
-	message_put_int(&message, guard_timeouts() - timeouts_before);
+	message_put_int(&message, guard_timeouts() - timeouts_before - too_many);
+	message_put_int(&message, too_many);
 	message_put_text(&message, problem);
 	send_message();
 }
@@ -337,6 +339,7 @@ read_request(MessageReader *reader)
 		return why;
 	reading.mirror->marker_prefix = unconstify(char *, marker_prefix);
 	reading_run(&reading);
+	too_many = reading.together_too_long && reading.nkeys > 1;
 	for (int i = 0; i < reading.nkeys; i++)
 	{
 		if (reading.keys[i].end != ROW_FOUND)
@@ -508,6 +511,7 @@ run_request(const void *data, Size len)
 												  ALLOCSET_DEFAULT_SIZES);
 
 	timeouts_before = guard_timeouts();
+	too_many = false;
 	begin_transaction();
 	MemoryContextSwitchTo(context);
 	if (kind == MESSAGE_READ)

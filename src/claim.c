@@ -614,7 +614,9 @@ take_row_end(Worker *worker, Job *job, RowEnd end, const char *problem)
 	job->put_off = end == ROW_PUT_OFF;
 	if (end != ROW_LEFT)
 		return true;
-	job->connection->full = job->connection->excluded = true;
+	/* until those beside it are gone; with an agent's answer they may be by now */
+	job->connection->full = job->connection->bytes > 0;
+	job->connection->excluded = true;
 	worker_leave_job(worker, job);
 	return false;
 }

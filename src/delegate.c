@@ -386,7 +386,9 @@ send_all_write_backs(Worker *worker)
 			continue;
 		}
 		dlist_delete(&job->node);
-		if (agents_rest(worker->agents, owner) > 0)
+		if (agents_have_no_slot(worker->agents))
+			could_not_write(worker, job, "there is no background worker slot for the owner's functions (max_worker_processes), it is tried again later");
+		else if (agents_rest(worker->agents, owner) > 0)
 			could_not_write(worker, job, "the owner's functions took too long the last time, it is tried again later");
 		else
 			dlist_push_tail(&waiting, &job->node);

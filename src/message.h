@@ -20,7 +20,8 @@
  *		BYTES		the next of these
  *		KEY_END		number of the key, RowEnd or WriteEnd, problem or none
  *		KEY			a key that was listed
- *		END			AgentEnd, how often mixpeek.read_timeout was over, problem or none
+ *		END			AgentEnd, how often mixpeek.read_timeout was over for a single row, whether it was
+ *					for all of them together, problem or none
  *
  *-------------------------------------------------------------------------
  */

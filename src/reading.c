@@ -177,10 +177,15 @@ static bool
 read_together(Reading *reading)
 {
 	ReadCall	call = {reading, palloc(sizeof(char *) * (reading->nkeys + 1)), reading->nkeys};
+	int			timeouts;
+	bool		done;
 
 	for (int i = 0; i < reading->nkeys; i++)
 		call.keys[i] = unconstify(char *, reading->keys[i].key);
-	return guard_call_within(read_rows, &call, mixpeek_read_timeout, NULL) == NULL;
+	timeouts = guard_timeouts();
+	done = guard_call_within(read_rows, &call, mixpeek_read_timeout, NULL) == NULL;
+	reading->together_too_long = guard_timeouts() > timeouts;
+	return done;
 }
 
 typedef struct KeyCall

@@ -52,6 +52,8 @@ typedef struct Reading
 	void		(*take_row) (void *arg, int i, const RenderedRow *row);
 	void	   *arg;
 
+	bool		together_too_long;	/* out: all rows at once took longer than they may */
+
 	/* reading_run()'s own */
 	int64		bytes;
 	ReadKey   **sorted;

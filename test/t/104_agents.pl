@@ -136,6 +136,13 @@ foreach my $name (sort keys %endless)
 	};
 }
 
+attack 'many rows that take long, each of them within its time, are all read' => sub {
+	table_with_code('attacker', 'honest', 'PERFORM pg_catalog.pg_sleep(0.02);');
+	sql_as('attacker', 'INSERT INTO attacker.honest SELECT generate_series(1, 300)');
+	my $lines = wait_for_lines('attacker.honest', 'mirrored');
+	is(scalar(keys %$lines), 300, 'none of them waits for long, or fails');
+};
+
 attack 'an owner whose functions do not end is tried less and less often' => sub {
 	sql_as('attacker', 'CREATE SEQUENCE attacker.tries');
 	table_with_code('attacker', 'endless', "PERFORM pg_catalog.nextval('attacker.tries');
