@@ -230,10 +230,12 @@ void
 reading_run(Reading *reading)
 {
 	double		give_up_at;
+	int			timeouts;
 
 	sort_keys(reading);
 	if (read_together(reading))
 		return;
+	timeouts = guard_timeouts();
 	give_up_at = limits_now() + MAX_READ_TIMEOUTS * mixpeek_read_timeout / 1000.0;
 	for (int i = 0; i < reading->nkeys; i++)
 	{
@@ -242,7 +244,7 @@ reading_run(Reading *reading)
 		if (key->end != ROW_NOT_FOUND)
 			continue;
 		if (limits_now() >= give_up_at)
-			key->end = ROW_PUT_OFF;
+			key->end = guard_timeouts() > timeouts ? ROW_PUT_OFF : ROW_LEFT;
 		else
 			read_alone(reading, key);
 	}

@@ -21,7 +21,7 @@ typedef enum RowEnd
 	ROW_FOUND,					/* it was handed over */
 	ROW_FAILED,					/* it cannot be read or rendered; see problem */
 	ROW_PUT_OFF,				/* not read: others of the table took too long */
-	ROW_LEFT					/* not read: no room is left for its bytes */
+	ROW_LEFT					/* not read: no room is left for its bytes, or they were too many at once */
 } RowEnd;
 
 /* A row's document in UTF-8; features is NULL if the template has none. */
