@@ -327,12 +327,40 @@ free_agent(Agent *agent)
 	pfree(agent);
 }
 
+/* NULL if there is no memory for one: that is a matter of those who need an agent. */
+static dsm_segment *
+create_segment(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	dsm_segment *volatile segment = NULL;
+
+	PG_TRY();
+	{
+		segment = dsm_create(AGENT_SHARED_SIZE, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(LOG,
+				(errmsg("mixpeek_docs: no shared memory for an owner's functions: %s", edata->message)));
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	return segment;
+}
+
 /* NULL if there are no means for another one just now. */
 static Agent *
 start_agent(Agents *agents, AgentOwner *owner, int place)
 {
 	MemoryContext old = MemoryContextSwitchTo(agents->context);
-	dsm_segment *segment = dsm_create(AGENT_SHARED_SIZE, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+	dsm_segment *segment = create_segment();
 	Agent	   *agent = NULL;
 
 	if (segment)

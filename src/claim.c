@@ -174,6 +174,36 @@ release_claim(Job *job)
 	job->claims = false;
 }
 
+/*
+ * Enrichments that wait for an owner's process are counted by themselves: nobody else's
+ * answers are to wait for it.  Where these are too many they come with the next look.
+ */
+static void
+wait_for_write(Worker *worker, Job *job)
+{
+	size_t		bytes = job_bytes_kept(job);
+
+	worker->kept_bytes -= bytes;
+	if (worker->unwritten_bytes + bytes > MAX_KEPT_BYTES && job->enrichments)
+	{
+		pfree(job->enrichments);
+		job->enrichments = NULL;
+		bytes = job_bytes_kept(job);
+	}
+	worker->unwritten_bytes += bytes;
+	job->waits_for_write = true;
+}
+
+static void
+end_wait_for_write(Worker *worker, Job *job)
+{
+	if (!job->waits_for_write)
+		return;
+	job->waits_for_write = false;
+	worker->unwritten_bytes -= job_bytes_kept(job);
+	worker->kept_bytes += job_bytes_kept(job);
+}
+
 void
 worker_free_job(Worker *worker, Job *job)
 {
@@ -181,6 +211,7 @@ worker_free_job(Worker *worker, Job *job)
 
 	hash_search(jobs_table(worker), &job_key, HASH_REMOVE, NULL);
 	worker->njobs--;
+	end_wait_for_write(worker, job);
 	worker->kept_bytes -= job_bytes_kept(job);
 	if (job->mirror)
 		job->mirror->njobs--;
@@ -201,12 +232,14 @@ worker_end_job(Worker *worker, Job *job, JobOutcome outcome, const char *error)
 		return;
 	}
 	rendering_forget(job);		/* but it still counts among its connection's, so that not too many wait */
+	wait_for_write(worker, job);
 	dlist_push_tail(&worker->to_write, &job->node);
 }
 
 void
 worker_settle_job(Worker *worker, Job *job)
 {
+	end_wait_for_write(worker, job);
 	release_claim(job);			/* it may wait for long if somebody has locked the table */
 	if (worker->nended++ == 0)
 		worker->ended_at = limits_now();

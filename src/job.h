@@ -121,6 +121,7 @@ typedef struct Job
 	char	   *unkept;			/* why those of the last answer are not kept; NULL: they are */
 
 	/* the end */
+	bool		waits_for_write;	/* its enrichments count among Worker.unwritten_bytes */
 	JobOutcome	outcome;
 	bool		unwritten;		/* the row has not got what belongs into its columns: look again */
 	char	   *error;

@@ -61,9 +61,6 @@
 /* Jobs whose table is locked are settled later, in seconds. */
 #define LOCKED_DELAY	0.5
 
-/* Bytes of enrichments that wait to be settled at the most. */
-#define MAX_KEPT_BYTES	(16 * 1024 * 1024)
-
 /* A job that needs more answers than this goes in circles. */
 #define MAX_STEPS		8
 

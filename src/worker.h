@@ -54,7 +54,8 @@ typedef struct Worker
 	dlist_head	ended;			/* jobs that wait to be settled */
 	int			nended;
 	double		ended_at;		/* when the first of them ended */
-	size_t		kept_bytes;		/* of all jobs' enrichments */
+	size_t		kept_bytes;		/* of all jobs' enrichments, but those that wait to be written back: */
+	size_t		unwritten_bytes;
 	int			running;		/* requests under way */
 
 	/* what is still to be looked at */
@@ -109,6 +110,9 @@ typedef struct Request
 
 /* Bytes of enrichments that wait to be settled from which on it is time for that. */
 #define FULL_KEPT_BYTES	(4 * 1024 * 1024)
+
+/* The most of them, and of those that wait to be written back. */
+#define MAX_KEPT_BYTES	(16 * 1024 * 1024)
 
 /* The jobs that there are, by key. */
 typedef struct JobKey
