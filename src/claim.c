@@ -551,6 +551,7 @@ take_outbox(Claim *claim, int limit)
 			leave_entry(claim->worker, entry);
 	}
 	walk_end(claim->worker, worker_wants_keys(claim->worker));
+	look_note_full(claim->worker);
 	report_nonsense(claim->nonsense);
 }
 

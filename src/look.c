@@ -169,6 +169,21 @@ look_has_room(Target *target)
 }
 
 void
+look_note_full(Worker *worker)
+{
+	ListCell   *lc;
+
+	if (!worker->look && !shmem_changes_wait())
+		return;
+	foreach(lc, worker->targets->connections)
+	{
+		Connection *connection = lfirst(lc);
+
+		connection->excluded = connection->excluded || !wants_keys(connection);
+	}
+}
+
+void
 look_later(Worker *worker, double delay)
 {
 	double		until = limits_now() + delay;

@@ -22,6 +22,12 @@ extern bool worker_wants_keys(const Worker *worker);
 /* False where the target's server is busy, down or unusable just now. */
 extern bool look_has_room(Target *target);
 
+/*
+ * Ends the walk of a claim: where it has left something unread, servers that have been
+ * given all they take are looked for again as soon as one takes more.
+ */
+extern void look_note_full(Worker *worker);
+
 /* Something was passed by: it is looked at again so many seconds later. */
 extern void look_later(Worker *worker, double delay);
 
