@@ -17,7 +17,7 @@
 #include "message.h"
 #include "miscadmin.h"
 #include "mixpeek_docs.h"
-#include "postmaster/bgworker.h"
+#include "process.h"
 #include "rendering.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
@@ -258,19 +258,11 @@ agents_pending(const Agents *agents)
 static BackgroundWorkerHandle *
 start_process(dsm_segment *segment)
 {
-	BackgroundWorker process = {0};
-	BackgroundWorkerHandle *handle;
+	char		name[BGW_MAXLEN];
 
-	snprintf(process.bgw_name, BGW_MAXLEN, "mixpeek_docs agent for database %u", MyDatabaseId);
-	snprintf(process.bgw_type, BGW_MAXLEN, "mixpeek_docs agent");
-	snprintf(process.bgw_library_name, sizeof(process.bgw_library_name), "mixpeek_docs");
-	snprintf(process.bgw_function_name, sizeof(process.bgw_function_name), "mixpeek_agent_main");
-	process.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	process.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	process.bgw_restart_time = BGW_NEVER_RESTART;
-	process.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
-	process.bgw_notify_pid = MyProcPid;
-	return RegisterDynamicBackgroundWorker(&process, &handle) ? handle : NULL;
+	snprintf(name, sizeof(name), "mixpeek_docs agent for database %u", MyDatabaseId);
+	return process_start(name, "mixpeek_docs agent", "mixpeek_agent_main",
+						 UInt32GetDatum(dsm_segment_handle(segment)));
 }
 
 static void

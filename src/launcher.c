@@ -24,8 +24,8 @@
 #include "limits.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "process.h"
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -167,26 +167,17 @@ take_news(void)
 static void
 start_worker(Database *database, double now)
 {
-	BackgroundWorker worker = {0};
-	MemoryContext old;
-
-	snprintf(worker.bgw_name, BGW_MAXLEN, "mixpeek_docs worker for database %u", database->oid);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "mixpeek_docs worker");
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "mixpeek_docs");
-	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "mixpeek_worker_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(database->oid);
-	worker.bgw_notify_pid = MyProcPid;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	char		name[BGW_MAXLEN];
 
 	database->probe = false;
 	database->started_at = now;
 	database->start_delay = Min(MAX_START_DELAY, Max(MIN_START_DELAY, database->start_delay * 2));
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (!RegisterDynamicBackgroundWorker(&worker, &database->handle))
+	snprintf(name, sizeof(name), "mixpeek_docs worker for database %u", database->oid);
+	database->handle = process_start(name, "mixpeek_docs worker", "mixpeek_worker_main",
+									 ObjectIdGetDatum(database->oid));
+	if (database->handle == NULL)
 	{
-		database->handle = NULL;
 		database->start_at = now + database->start_delay;
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -267,14 +258,9 @@ mixpeek_launcher_main(Datum main_arg)
 void
 launcher_register(void)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
-	snprintf(worker.bgw_name, BGW_MAXLEN, "mixpeek_docs launcher");
-	snprintf(worker.bgw_type, BGW_MAXLEN, "mixpeek_docs launcher");
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "mixpeek_docs");
-	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "mixpeek_launcher_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;	/* a standby waits */
+	process_describe(&worker, "mixpeek_docs launcher", "mixpeek_launcher_main");
 	worker.bgw_restart_time = 5;
 	RegisterBackgroundWorker(&worker);
 }

@@ -19,7 +19,7 @@
 #include "nodes/parsenodes.h"
 #include "origin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
+#include "process.h"
 #include "shmem.h"
 #include "storage/dsm.h"
 #include "storage/latch.h"
@@ -195,25 +195,15 @@ end_worker(dsm_segment *segment, Datum arg)
 static BackgroundWorkerHandle *
 start_worker(dsm_segment *segment)
 {
-	BackgroundWorker worker = {0};
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	BackgroundWorkerHandle *handle;
-	MemoryContext old;
-	bool		started;
+	char		name[BGW_MAXLEN];
 
-	snprintf(worker.bgw_name, BGW_MAXLEN, "mixpeek_docs worker of process %d", MyProcPid);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "mixpeek_docs worker");
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "mixpeek_docs");
-	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "mixpeek_ticket_worker_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
-	worker.bgw_notify_pid = MyProcPid;
-
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	started = RegisterDynamicBackgroundWorker(&worker, &handle);
+	snprintf(name, sizeof(name), "mixpeek_docs worker of process %d", MyProcPid);
+	handle = process_start(name, "mixpeek_docs worker", "mixpeek_ticket_worker_main",
+						   UInt32GetDatum(dsm_segment_handle(segment)));
 	MemoryContextSwitchTo(old);
-	if (!started)
+	if (handle == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no background worker can be started"),
