@@ -12,18 +12,18 @@
 EXTENSION = mixpeek_docs
 MODULE_big = mixpeek_docs
 DATA = $(wildcard mixpeek_docs--*.sql)
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 PGFILEDESC = "mixpeek_docs - mirrors rows of tables as documents of the Mixpeek API"
 
 PG_CONFIG ?= pg_config
 CURL_CONFIG ?= curl-config
-PG_CPPFLAGS = $(shell $(CURL_CONFIG) --cflags)
+PG_CPPFLAGS = -Isrc $(shell $(CURL_CONFIG) --cflags)
 SHLIB_LINK = $(shell $(CURL_CONFIG) --libs) -Wl,--version-script=mixpeek_docs.map
 # What -Wextra adds that PostgreSQL's own headers and macros do not stand is left out.
 ifeq ($(WERROR),1)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-clobbered -Werror
 endif
-# For the tests of the tests: see Weakness in src/mixpeek_docs.h.
+# For the tests of the tests: see Weakness in src/base/settings.h.
 ifeq ($(WEAKEN),1)
 PG_CPPFLAGS += -DMIXPEEK_WEAKEN
 endif
@@ -64,7 +64,7 @@ include $(PGXS)
 PROVE_FLAGS += -I test/perl
 
 # PGXS knows no dependencies on headers, and a whole build takes seconds.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*/*.h)
 $(shlib): mixpeek_docs.map
 
 clean: clean-test

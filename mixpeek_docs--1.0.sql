@@ -10,7 +10,7 @@ CREATE SCHEMA mixpeek;
 COMMENT ON SCHEMA mixpeek IS 'mirrors of tables as documents of the Mixpeek API';
 
 --
--- Server and key (src/server.c), the API as SQL functions (src/api.c)
+-- Server and key (src/remote/server.c), the API as SQL functions (src/entry/api_functions.c)
 --
 CREATE FUNCTION mixpeek.fdw_validator(options text[], catalog oid) RETURNS void
 LANGUAGE C STRICT STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mixpeek_fdw_validator';
@@ -91,7 +91,7 @@ CREATE TABLE mixpeek.documents
     created_at timestamptz NOT NULL DEFAULT now(),
     mirrored_at timestamptz,
     in_doubt boolean NOT NULL DEFAULT false,
-    looks smallint NOT NULL DEFAULT 0,
+    enrichment_polls smallint NOT NULL DEFAULT 0,
     server text COLLATE "C" NOT NULL,
     marker text NOT NULL,
     features_hash bytea,
@@ -117,7 +117,7 @@ COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
 COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
 COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
 COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent and its answer is not known: the marker is looked up before the next one';
-COMMENT ON COLUMN mixpeek.documents.looks IS 'how often a mirrored document was asked for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was asked for its enrichments';
 COMMENT ON COLUMN mixpeek.documents.server IS 'the foreign server that holds the document';
 COMMENT ON COLUMN mixpeek.documents.marker IS 'the document''s metadata.mixpeek_docs: origin:table:key';
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told, empty if there were none; NULL while that is not known';
@@ -134,7 +134,7 @@ CREATE TABLE mixpeek.origin
 COMMENT ON TABLE mixpeek.origin IS
     'this database''s part of every marker, and where it was made (cluster, database, instance); made by the first mirrored row, kept by pg_dump';
 
--- An INSERT is taken for new only where this says nothing else: see must_look_up() in src/claim.c.
+-- An INSERT is taken for new only where this says nothing else: see must_look_up() in src/worker/claim.c.
 CREATE TABLE mixpeek.forgotten
 (
     marker_prefix text COLLATE "C" NOT NULL,
@@ -144,7 +144,7 @@ CREATE TABLE mixpeek.forgotten
 COMMENT ON TABLE mixpeek.forgotten IS
     'mirrors whose documents may be at the API without a line in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all): their new rows are looked up before they are created';
 
--- Written by the worker (src/aside.c); its owner's mixpeek.retry() deletes. Nothing of it is dumped.
+-- Written by the worker (src/state/aside.c); its owner's mixpeek.retry() deletes. Nothing of it is dumped.
 CREATE TABLE mixpeek.set_aside
 (
     relation regclass NOT NULL,
@@ -182,7 +182,7 @@ ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
 
 --
--- The mirror (src/trigger.c, src/mirror.c)
+-- The mirror (src/entry/trigger.c, src/mirror/mirror.c)
 --
 
 CREATE FUNCTION mixpeek.mirror_row() RETURNS trigger
@@ -259,7 +259,7 @@ COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS 'a mirror''s mistakes are 
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS 'what is known of a table''s documents goes with the table or its mirror';
 
 --
--- Running it (src/worker.c)
+-- Running it (src/worker/worker.c)
 --
 
 CREATE PROCEDURE mixpeek.sync()

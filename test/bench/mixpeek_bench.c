@@ -14,7 +14,7 @@
  * CREATE FUNCTION bench_sleep(integer) RETURNS void AS '$libdir/mixpeek_bench' LANGUAGE C;
  *		microseconds; pg_sleep() knows milliseconds only
  */
-#include "compat.h"
+#include "base/compat.h"
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -24,7 +24,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "template.h"
+#include "mirror/template.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"

@@ -1,4 +1,4 @@
-# Lines of mixpeek.documents are put in and changed without statements (src/line.c). What a statement would
+# Lines of mixpeek.documents are put in and changed without statements (src/state/document_table.c). What a statement would
 # give besides must be there all the same: indexes that are right, others' changes waited for.
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# What the worker makes of an answer's text: it runs over most of it and parses the rest (src/member.c), and must
+# What the worker makes of an answer's text: it runs over most of it and parses the rest (src/base/json.c), and must
 # be as strict about the one as about the other.
 use strict;
 use warnings;

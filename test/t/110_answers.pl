@@ -290,20 +290,20 @@ like(session_error($get, answer => '{"document_id":"a","metadata":"\u0000"}'), q
 $apis{answers}->config(enrich => 'never');
 sql("INSERT INTO answers VALUES ('looks')");
 wait_for_states('answers', 'mirrored');
-sql("UPDATE mixpeek.documents SET looks = 32767, next_attempt_at = NULL WHERE key = 'looks'");
+sql("UPDATE mixpeek.documents SET enrichment_polls = 32767, next_attempt_at = NULL WHERE key = 'looks'");
 foreach my $time (1, 2)
 {
 	$apis{answers}->reset;
 	sql("SELECT mixpeek.refresh('answers')");
 	wait_for('the look', sub { $apis{answers}->stats->{lists} == 1 && sql("SELECT count(*) FROM mixpeek.outbox") eq '0' });
-	wait_for('its end', sub { sql("SELECT looks || ' ' || (next_attempt_at IS NULL) FROM mixpeek.documents WHERE key = 'looks'") eq '32767 true' });
+	wait_for('its end', sub { sql("SELECT enrichment_polls || ' ' || (next_attempt_at IS NULL) FROM mixpeek.documents WHERE key = 'looks'") eq '32767 true' });
 }
 pass('D6, 13: looks that are full stay full, and no more are planned');
 # Due in a moment: the worker has passed what was due when a slow UPDATE began.
-sql("UPDATE mixpeek.documents SET looks = -32768, attempts = 2147483647, state = 'pending', content_hash = NULL, next_attempt_at = clock_timestamp() + '3 s' WHERE key = 'looks'");
+sql("UPDATE mixpeek.documents SET enrichment_polls = -32768, attempts = 2147483647, state = 'pending', content_hash = NULL, next_attempt_at = clock_timestamp() + '3 s' WHERE key = 'looks'");
 sql("SELECT mixpeek.refresh('answers')");
 wait_for_states('answers', 'mirrored');
-cmp_ok(sql("SELECT looks FROM mixpeek.documents WHERE key = 'looks'"), '<', 10, '... and those that are below nothing, or attempts that are full, do no harm');
+cmp_ok(sql("SELECT enrichment_polls FROM mixpeek.documents WHERE key = 'looks'"), '<', 10, '... and those that are below nothing, or attempts that are full, do no harm');
 finish('answers');
 
 # D5, D14: headers that say odd things of the rate

@@ -1,6 +1,6 @@
 # What a server remembers of a worker that died, what it makes of clocks that are set, and whether it knows a
 # clone of its disk. Where something must go wrong inside the worker, a library is used that can be told to
-# (see Weakness in src/mixpeek_docs.h).
+# (see Weakness in src/base/settings.h).
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

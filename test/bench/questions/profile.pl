@@ -21,8 +21,8 @@ my @steps = (
 	[ other => 'everything else' ],
 );
 my %step_of_file = (
-	'outbox' => 'claim', 'claim' => 'claim', 'mirror' => 'read', 'key' => 'read', 'template' => 'render', 'document' => 'intent',
-	'http' => 'curl', 'engine' => 'curl', 'response' => 'parse', 'member' => 'parse', 'job' => 'parse',
+	'outbox' => 'claim', 'claim' => 'claim', 'mirror' => 'read', 'key' => 'read', 'template' => 'render', 'documents' => 'intent',
+	'http' => 'curl', 'engine' => 'curl', 'response' => 'parse', 'json' => 'parse', 'job' => 'parse',
 );
 
 # Which of our files a function is in.
@@ -30,7 +30,7 @@ sub files_of_functions
 {
 	my %file;
 
-	foreach my $object (glob('src/*.o'))
+	foreach my $object (glob('src/*/*.o'))
 	{
 		my ($name) = $object =~ m{(\w+)\.o$};
 		foreach my $line (`nm --defined-only $object`)

@@ -280,7 +280,7 @@ sub standing_lines
 	my ($relation) = @_;
 	return sql(qq{
 		SELECT string_agg(what, chr(10)) FROM (
-			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), 'looks', looks, last_error) AS what
+			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), 'polls', enrichment_polls, last_error) AS what
 				FROM mixpeek.documents WHERE relation = $relation ORDER BY state <> 'mirrored' DESC, created_at DESC LIMIT 5)
 			UNION ALL (SELECT concat_ws(' ', 'entry', operation, collection, key) FROM mixpeek.outbox WHERE relation = $relation LIMIT 5)
 			UNION ALL (SELECT concat_ws(' ', backend_type, pid, usename, state, wait_event, query) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek%')

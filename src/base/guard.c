@@ -1,0 +1,319 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *		Other people's code and data, run so that its errors stay values.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "base/guard.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#define MAX_PROBLEM		2000	/* bytes */
+
+/* Settings that change the text of a value; a mirror must not depend on them. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			pinned_settings[] =
+
+{
+	{"datestyle", "ISO, YMD"},
+	{"intervalstyle", "postgres"},
+	{"timezone", "UTC"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"xmlbinary", "base64"},
+	{"quote_all_identifiers", "off"},
+};
+
+/*
+ * Statements look keys up in tables whose statistics may be from when they were
+ * empty; only one plan is right however large they have grown since.  What is
+ * scanned all the same looks so expensive then that it would be compiled each time.
+ */
+static const char *const disabled_plans[] = {
+	"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"
+};
+
+/* What would print, log or parse other people's statements and data as somebody wishes. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			quiet_settings[] =
+
+{
+	{"debug_print_parse", "off"},
+	{"debug_print_rewritten", "off"},
+	{"debug_print_plan", "off"},
+	{"client_min_messages", "error"},
+	{"exit_on_error", "off"},
+	{"standard_conforming_strings", "on"},
+};
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+int
+pin_settings(void)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	for (int i = 0; i < (int) lengthof(pinned_settings); i++)
+		set_local(pinned_settings[i].name, pinned_settings[i].value);
+	return nest_level;
+}
+
+int
+pin_name_settings(void)
+{
+	int			nest_level = pin_settings();
+
+	set_local("search_path", "pg_catalog, pg_temp");
+	set_local("lc_monetary", "C");
+	return nest_level;
+}
+
+/* Rolls back all settings since, also those that other people's code has set. */
+void
+unpin_settings(int nest_level)
+{
+	AtEOXact_GUC(false, nest_level);
+}
+
+void
+user_switch(UserState *state, Oid userid)
+{
+	GetUserIdAndSecContext(&state->userid, &state->sec_context);
+	SetUserIdAndSecContext(userid,
+						   state->sec_context | SECURITY_RESTRICTED_OPERATION);
+	state->guc_nest_level = pin_settings();
+	set_local("search_path", "pg_catalog, pg_temp");
+	set_local("row_security", "on");
+	for (int i = 0; i < (int) lengthof(quiet_settings); i++)
+		set_local(quiet_settings[i].name, quiet_settings[i].value);
+	for (int i = 0; i < (int) lengthof(disabled_plans); i++)
+		set_local(disabled_plans[i], "off");
+}
+
+void
+user_restore(const UserState *state)
+{
+	unpin_settings(state->guc_nest_level);
+	SetUserIdAndSecContext(state->userid, state->sec_context);
+}
+
+/* Of guard_call_within(). */
+static volatile sig_atomic_t time_is_up = false;
+static TimeoutId timeout_id = MAX_TIMEOUTS;
+static TimeoutId deadline_id = MAX_TIMEOUTS;
+static int	grace = -1;
+static int	timeouts = 0;
+
+/*
+ * A cancel must end the caller, whoever's code it hit.  Anybody can raise an error
+ * of that code, so what counts is where it comes from.
+ */
+static bool
+must_rethrow(const ErrorData *edata)
+{
+	return !time_is_up && edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		edata->funcname != NULL && strcmp(edata->funcname, "ProcessInterrupts") == 0;
+}
+
+/* The error's message and detail, of which others decide how long they are. */
+static char *
+problem_text(const ErrorData *edata)
+{
+	char	   *text = edata->detail ?
+		psprintf("%s: %s", edata->message, edata->detail) : pstrdup(edata->message);
+	int			len = strlen(text);
+
+	text[pg_mbcliplen(text, len, MAX_PROBLEM)] = '\0';
+	return text;
+}
+
+static char *
+call_guarded(GuardedFunction function, void *arg, int *sqlstate)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile problem = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (must_rethrow(edata))
+			ReThrowError(edata);
+		if (sqlstate)
+			*sqlstate = edata->sqlerrcode;
+		problem = problem_text(edata);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return problem;
+}
+
+char *
+guard_call(GuardedFunction function, void *arg)
+{
+	return call_guarded(function, arg, NULL);
+}
+
+/* As if somebody had cancelled the statement. */
+static void
+on_timeout(void)
+{
+	time_is_up = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* As if somebody had terminated the process: a cancel can be caught, this cannot. */
+static void
+on_deadline(void)
+{
+	InterruptPending = true;
+	ProcDiePending = true;
+	SetLatch(MyLatch);
+}
+
+int
+guard_timeouts(void)
+{
+	return timeouts;
+}
+
+void
+guard_set_grace(int milliseconds)
+{
+	grace = milliseconds;
+}
+
+static void
+init_timers(void)
+{
+	if (timeout_id != MAX_TIMEOUTS)
+		return;
+	timeout_id = RegisterTimeout(USER_TIMEOUT, on_timeout);
+	deadline_id = RegisterTimeout(USER_TIMEOUT, on_deadline);
+}
+
+static void
+start_timers(int milliseconds)
+{
+	init_timers();
+	time_is_up = false;
+	enable_timeout_after(timeout_id, milliseconds);
+	if (grace >= 0)
+		enable_timeout_after(deadline_id, milliseconds + grace);
+}
+
+static void
+stop_timers(void)
+{
+	disable_timeout(timeout_id, false);
+	disable_timeout(deadline_id, false);
+}
+
+static int	left = -1;			/* milliseconds of the timers that are paused;
+								 * -1: there are none */
+
+void
+guard_pause(void)
+{
+	double		until;
+
+	HOLD_CANCEL_INTERRUPTS();
+	if (timeout_id == MAX_TIMEOUTS || !get_timeout_active(timeout_id))
+		return;
+	until = (double) (get_timeout_finish_time(timeout_id) - GetCurrentTimestamp()) / 1000;
+	left = (int) Max(1, until);
+	stop_timers();
+}
+
+void
+guard_resume(void)
+{
+	if (left >= 0)
+	{
+		enable_timeout_after(timeout_id, left);
+		if (grace >= 0)
+			enable_timeout_after(deadline_id, left + grace);
+	}
+	left = -1;
+	RESUME_CANCEL_INTERRUPTS();
+}
+
+void
+guard_begin_deadline(int milliseconds)
+{
+	init_timers();
+	enable_timeout_after(deadline_id, milliseconds);
+}
+
+void
+guard_end_deadline(void)
+{
+	disable_timeout(deadline_id, false);
+}
+
+char *
+guard_call_within(GuardedFunction function, void *arg, int milliseconds, int *sqlstate)
+{
+	char	   *volatile problem = NULL;
+
+	start_timers(milliseconds);
+	PG_TRY();
+	{
+		problem = call_guarded(function, arg, sqlstate);
+	}
+	PG_FINALLY();
+	{
+		stop_timers();
+	}
+	PG_END_TRY();
+	if (time_is_up)
+	{
+		timeouts++;
+		time_is_up = QueryCancelPending = false;
+		if (problem)
+			problem = psprintf("it took longer than mixpeek.read_timeout (%d ms)", milliseconds);
+	}
+	return problem;
+}

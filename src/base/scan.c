@@ -1,0 +1,391 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.c
+ *		JSON texts that are run over and not parsed.
+ *
+ * One pass, without recursion: what stands around a place is one bit for each
+ * level, object or array.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include <ctype.h>
+
+#include "base/scan.h"
+#include "mb/pg_wchar.h"
+
+/* Digits of an exponent that count: with more of them the number is too long in any case. */
+#define MAX_EXPONENT	100000000
+
+/*
+ * The functions that follow take the place where a part of a JSON text begins and
+ * return the one behind it, or NULL if it is none.
+ */
+static const char *
+skip_space(const char *p)
+{
+	while (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r')
+		p++;
+	return p;
+}
+
+static const char *
+skip_escape(const char *p)
+{
+	if (p[1] != 'u')
+		return p[1] != '\0' && strchr("\"\\/bfnrt", p[1]) ? p + 2 : NULL;
+	for (int i = 2; i < 6; i++)
+	{
+		if (!isxdigit((unsigned char) p[i]))
+			return NULL;
+	}
+	return p + 6;
+}
+
+static const char *
+skip_string(const char *p)
+{
+	static const bool plain[256] = {[' '...'!'] = true,['#'...'['] = true,[']'...255] = true};
+
+	if (*p++ != '"')
+		return NULL;
+	for (;;)
+	{
+		while (plain[(unsigned char) *p])
+			p++;
+		if (*p == '"')
+			return p + 1;
+		if (*p != '\\' || (p = skip_escape(p)) == NULL)
+			return NULL;
+	}
+}
+
+static const char *
+skip_digits(const char *p)
+{
+	if (!isdigit((unsigned char) *p))
+		return NULL;
+	while (isdigit((unsigned char) *p))
+		p++;
+	return p;
+}
+
+/* *zeros: how many more than its own digits it may have when it is written out. */
+static const char *
+skip_number(const char *p, int64 *zeros)
+{
+	int64		exponent = 0;
+
+	*zeros = 0;
+	if (*p == '-')
+		p++;
+	p = *p == '0' ? p + 1 : skip_digits(p);
+	if (p && *p == '.')
+		p = skip_digits(p + 1);
+	if (p == NULL || (*p != 'e' && *p != 'E'))
+		return p;
+	p++;
+	if (*p == '+' || *p == '-')
+		p++;
+	if (!isdigit((unsigned char) *p))
+		return NULL;
+	for (; isdigit((unsigned char) *p); p++)
+		exponent = Min(exponent * 10 + (*p - '0'), MAX_EXPONENT);
+	*zeros = exponent;
+	return p;
+}
+
+static const char *
+skip_word(const char *p, const char *word)
+{
+	return strncmp(p, word, strlen(word)) == 0 ? p + strlen(word) : NULL;
+}
+
+/* A value that is no array and no object. */
+static const char *
+skip_scalar(const char *p, JsonText *value)
+{
+	int64		zeros;
+
+	if (*p == 'n')
+		return skip_word(p, "null");
+	value->scalars++;
+	switch (*p)
+	{
+		case '"':
+			return skip_string(p);
+		case 't':
+			return skip_word(p, "true");
+		case 'f':
+			return skip_word(p, "false");
+		default:
+			p = skip_number(p, &zeros);
+			value->written += zeros;
+			return p;
+	}
+}
+
+/* "name": of an object's member, up to where its value begins */
+static const char *
+skip_name(const char *p)
+{
+	p = skip_string(p);
+	if (p == NULL)
+		return NULL;
+	p = skip_space(p);
+	return *p == ':' ? skip_space(p + 1) : NULL;
+}
+
+/* The arrays and objects that a place is in: is the innermost one an object? */
+typedef struct Levels
+{
+	int			n;
+	uint8		objects[SCAN_MAX_DEPTH / 8];
+} Levels;
+
+static bool
+push_level(Levels *levels, bool object)
+{
+	uint8		bit = 1 << levels->n % 8;
+
+	if (levels->n == SCAN_MAX_DEPTH)
+		return false;
+	if (object)
+		levels->objects[levels->n / 8] |= bit;
+	else
+		levels->objects[levels->n / 8] &= ~bit;
+	levels->n++;
+	return true;
+}
+
+static bool
+in_object(const Levels *levels)
+{
+	return levels->objects[(levels->n - 1) / 8] & (1 << (levels->n - 1) % 8);
+}
+
+/* Takes a place where a value begins; *whole: it has been run over, and is not only the beginning of one. */
+static const char *
+begin_value(const char *p, Levels *levels, JsonText *value, bool *whole)
+{
+	bool		object = *p == '{';
+
+	value->values++;
+	*whole = true;
+	if (*p != '{' && *p != '[')
+		return skip_scalar(p, value);
+	if (!push_level(levels, object))
+		return NULL;
+	value->depth = Max(value->depth, levels->n);
+	p = skip_space(p + 1);
+	if (*p == (object ? '}' : ']'))
+	{
+		levels->n--;
+		return p + 1;
+	}
+	*whole = false;
+	if (!object)
+		return p;
+	value->values++;
+	return skip_name(p);
+}
+
+/* Takes the place behind a value: closes what ends there, up to where the next value begins. */
+static const char *
+end_value(const char *p, Levels *levels, JsonText *value)
+{
+	while (levels->n > 0)
+	{
+		bool		object = in_object(levels);
+		const char *rest = skip_space(p);
+
+		if (*rest == ',')
+		{
+			rest = skip_space(rest + 1);
+			if (!object)
+				return rest;
+			value->values++;
+			return skip_name(rest);
+		}
+		if (*rest != (object ? '}' : ']'))
+			return NULL;
+		levels->n--;
+		p = rest + 1;
+	}
+	return p;
+}
+
+bool
+scan_value(const char *text, JsonText *value)
+{
+	Levels		levels;
+	const char *p = text;
+
+	levels.n = 0;
+	memset(value, 0, sizeof(JsonText));
+	value->start = text;
+	do
+	{
+		bool		whole;
+
+		value->end = p;
+		p = begin_value(p, &levels, value, &whole);
+		if (p && whole)
+		{
+			value->end = p;
+			p = end_value(p, &levels, value);
+		}
+		if (p == NULL)
+			return false;
+	} while (levels.n > 0);
+	value->end = p;
+	value->written += p - text;
+	return true;
+}
+
+bool
+scan_text(const char *text, size_t len, JsonText *value)
+{
+	if (!scan_value(skip_space(text), value))
+		return false;
+	return skip_space(value->end) == text + len;
+}
+
+char *
+scan_excess(const JsonText *value, const JsonBounds *bounds)
+{
+	if (value->depth > bounds->depth)
+		return psprintf("%d levels of arrays and objects, more than %d", value->depth, bounds->depth);
+	if (value->values > bounds->values)
+		return psprintf(INT64_FORMAT " values, more than " INT64_FORMAT, value->values, bounds->values);
+	if (value->written > bounds->written)
+		return psprintf(INT64_FORMAT " bytes with its numbers written out, more than " INT64_FORMAT,
+						value->written, bounds->written);
+	return NULL;
+}
+
+/*
+ * What stands in an array or object
+ */
+
+bool
+scan_items(const char *text, JsonItems *items)
+{
+	const char *p = skip_space(text);
+
+	memset(items, 0, sizeof(JsonItems));
+	items->named = *p == '{';
+	items->place = p;
+	if (*p != '{' && *p != '[')
+		return false;
+	items->place = p + 1;
+	items->first = true;
+	return true;
+}
+
+/* Takes the place behind a bracket or an item. */
+static const char *
+next_item(JsonItems *items, const char *p)
+{
+	p = skip_space(p);
+	if (*p == (items->named ? '}' : ']'))
+	{
+		items->place = p + 1;
+		items->ended = true;
+		return NULL;
+	}
+	if (items->first)
+		items->first = false;
+	else if (*p == ',')
+		p = skip_space(p + 1);
+	else
+		return NULL;
+	if (!items->named)
+		return p;
+	items->name.start = p;
+	items->name.end = skip_string(p);
+	return skip_name(p);
+}
+
+bool
+scan_next(JsonItems *items)
+{
+	const char *p = items->ended ? NULL : next_item(items, items->place);
+	bool		right;
+
+	if (p == NULL)
+		return false;
+	right = scan_value(p, &items->value);
+	items->place = items->value.end;
+	return right;
+}
+
+bool
+scan_ended(const JsonItems *items, const char *end)
+{
+	return items->ended && (items->place == end || skip_space(items->place) == end);
+}
+
+/* The number that four hexadecimal digits stand for. */
+static pg_wchar
+hex_number(const char *p)
+{
+	char		digits[5];
+
+	strlcpy(digits, p, sizeof(digits));
+	return strtol(digits, NULL, 16);
+}
+
+/* Takes an escape of a string; *bytes becomes what it stands for, in UTF-8 and with a NUL.  Returns the place behind it. */
+static const char *
+read_escape(const char *p, unsigned char *bytes)
+{
+	static const char letters[] = "bfnrt";
+	static const char meanings[] = "\b\f\n\r\t";
+	const char *letter;
+	pg_wchar	code;
+
+	memset(bytes, 0, 5);
+	if (p[1] != 'u')
+	{
+		letter = strchr(letters, p[1]);
+		bytes[0] = letter ? meanings[letter - letters] : p[1];
+		return p + 2;
+	}
+	code = hex_number(p + 2);
+	p += 6;
+	if (is_utf16_surrogate_first(code) && p[0] == '\\' && p[1] == 'u' &&
+		is_utf16_surrogate_second(hex_number(p + 2)))
+	{
+		code = surrogate_pair_to_codepoint(code, hex_number(p + 2));
+		p += 6;
+	}
+	unicode_to_utf8(code, bytes);
+	return p;
+}
+
+bool
+scan_string_is(const JsonText *string, const char *text)
+{
+	const char *end = string->end - 1;
+	const char *p = string->start + 1;
+	size_t		len = end - p;
+
+	if (len == strlen(text))	/* an escape is longer than what it stands for */
+		return memcmp(p, text, len) == 0;
+	if (len < strlen(text) || memchr(p, '\\', len) == NULL)
+		return false;
+	while (p < end && *text)
+	{
+		unsigned char bytes[5] = {*p};
+		size_t		n;
+
+		p = *p == '\\' ? read_escape(p, bytes) : p + 1;
+		n = strlen((char *) bytes);
+		if (n == 0 || strncmp(text, (char *) bytes, n) != 0)
+			return false;
+		text += n;
+	}
+	return p == end && *text == '\0';
+}

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *		Settings of the extension.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_SETTINGS_H
+#define MIXPEEK_SETTINGS_H
+
+extern bool mixpeek_enabled;	/* mixpeek.enabled */
+extern int	mixpeek_max_attempts;	/* mixpeek.max_attempts */
+extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
+extern int	mixpeek_read_timeout;	/* mixpeek.read_timeout, milliseconds */
+
+extern char *mixpeek_instance;	/* mixpeek.instance */
+
+/*
+ * A build for the tests can switch off what keeps the promises, one at a time, to
+ * show that the tests notice; or come to grief at a table of the name "doomed", or
+ * an agent at one of the name "forsaken".  An ordinary build cannot.
+ */
+typedef enum Weakness
+{
+	WEAKEN_NOTHING,
+	WEAKEN_INTENT_FLUSH,
+	WEAKEN_LOOK_UP,
+	WEAKEN_IN_FLIGHT_GUARD,
+	WEAKEN_BY_FAULT,
+	WEAKEN_BY_ERROR,
+	WEAKEN_BY_STALL
+} Weakness;
+
+#ifdef MIXPEEK_WEAKEN
+extern int	mixpeek_weaken;		/* mixpeek.weaken */
+extern char *mixpeek_root;		/* mixpeek.root: where /sys, /proc, /etc and
+								 * /run are for place.c */
+#define WEAKENED(what) (mixpeek_weaken == (what))
+#else
+#define WEAKENED(what) false
+#endif
+
+#endif							/* MIXPEEK_SETTINGS_H */

@@ -1,0 +1,255 @@
+/*-------------------------------------------------------------------------
+ *
+ * key.c
+ *		A row's key as text: the value of one column, the row text of several.
+ *
+ * The writer's session computes the text and the worker's reads it, so it must
+ * not depend on any session's settings: those that matter are pinned around
+ * the output functions of the types that look at them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "base/guard.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mirror/key.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* What the text of a type's values depends on. */
+typedef enum TextDependence
+{
+	DEPENDS_ON_NOTHING,
+	DEPENDS_ON_SETTINGS,		/* those that pin_settings() pins */
+	DEPENDS_ON_NAMES			/* the search path or the locale as well, for
+								 * all that is known */
+} TextDependence;
+
+static TextDependence
+text_dependence(Oid type)
+{
+	Oid			element;
+
+	switch (type)
+	{
+		case BOOLOID:
+		case CHAROID:
+		case NAMEOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+		case INETOID:
+		case CIDROID:
+			return DEPENDS_ON_NOTHING;
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case BYTEAOID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMETZOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case INTERVALOID:
+			return DEPENDS_ON_SETTINGS;
+	}
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return text_dependence(getBaseType(element));
+	return get_typtype(type) == TYPTYPE_ENUM ? DEPENDS_ON_NOTHING : DEPENDS_ON_NAMES;
+}
+
+static void
+init_column(KeyColumn *column, Relation rel, Relation index, int i)
+{
+	AttrNumber	attnum = index->rd_index->indkey.values[i];
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	Oid			opcintype = index->rd_opcintype[i];
+	Oid			function;
+	bool		varlena;
+
+	column->attnum = attnum;
+	column->name = pstrdup(NameStr(att->attname));
+	column->typmod = att->atttypmod;
+	column->type = getBaseTypeAndTypmod(att->atttypid, &column->typmod);
+	column->equals = get_opfamily_member(index->rd_opfamily[i], opcintype,
+										 opcintype, BTEqualStrategyNumber);
+	column->greater = get_opfamily_member(index->rd_opfamily[i], opcintype,
+										  opcintype, BTGreaterStrategyNumber);
+	getTypeOutputInfo(column->type, &function, &varlena);
+	fmgr_info(function, &column->output);
+	getTypeInputInfo(column->type, &function, &column->ioparam);
+	fmgr_info(function, &column->input);
+}
+
+Oid
+key_index(Relation rel)
+{
+	(void) RelationGetIndexList(rel);	/* fills in the two */
+	return OidIsValid(rel->rd_pkindex) ? rel->rd_pkindex : rel->rd_replidindex;
+}
+
+Key *
+key_of_relation(Relation rel)
+{
+	Oid			index_oid = key_index(rel);
+	Relation	index;
+	Key		   *key;
+
+	if (!OidIsValid(index_oid))
+		return NULL;
+	index = index_open(index_oid, AccessShareLock);
+	if (index->rd_rel->relam != BTREE_AM_OID)
+	{
+		index_close(index, AccessShareLock);	/* 18: WITHOUT OVERLAPS has no
+												 * equality */
+		return NULL;
+	}
+	key = palloc0(sizeof(Key));
+	key->index = index_oid;
+	key->ncolumns = index->rd_index->indnkeyatts;
+	key->columns = palloc0(sizeof(KeyColumn) * key->ncolumns);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		TextDependence dependence;
+
+		init_column(&key->columns[i], rel, index, i);
+		dependence = text_dependence(key->columns[i].type);
+		key->pin_settings = key->pin_settings || dependence != DEPENDS_ON_NOTHING;
+		key->pin_names = key->pin_names || dependence == DEPENDS_ON_NAMES;
+	}
+	index_close(index, AccessShareLock);
+	return key;
+}
+
+/* One field of a row's text, quoted as record_out() does. */
+static void
+append_field(StringInfo buf, const char *text)
+{
+	bool		quote = text[0] == '\0' || strpbrk(text, "\"\\(), \t\n\r\v\f") != NULL;
+
+	if (quote)
+		appendStringInfoChar(buf, '"');
+	for (const char *p = text; *p; p++)
+	{
+		if (*p == '"' || *p == '\\')
+			appendStringInfoChar(buf, *p);
+		appendStringInfoChar(buf, *p);
+	}
+	if (quote)
+		appendStringInfoChar(buf, '"');
+}
+
+static char *
+columns_to_text(const Key *key, const Datum *values)
+{
+	StringInfoData buf;
+
+	if (key->ncolumns == 1)
+		return OutputFunctionCall(&key->columns[0].output, values[0]);
+
+	initStringInfo(&buf);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		appendStringInfoChar(&buf, i == 0 ? '(' : ',');
+		append_field(&buf, OutputFunctionCall(&key->columns[i].output, values[i]));
+	}
+	appendStringInfoChar(&buf, ')');
+	return buf.data;
+}
+
+char *
+key_to_text(const Key *key, const Datum *values)
+{
+	int			nest_level;
+	char	   *text;
+
+	if (!key->pin_settings)
+		return columns_to_text(key, values);
+	nest_level = key->pin_names ? pin_name_settings() : pin_settings();
+	text = columns_to_text(key, values);
+	unpin_settings(nest_level);
+	return text;
+}
+
+/* Reads one field of a row's text; returns what follows it. */
+static const char *
+read_field(const char *p, StringInfo field)
+{
+	bool		quoted = false;
+
+	resetStringInfo(field);
+	for (; *p && (quoted || (*p != ',' && *p != ')')); p++)
+	{
+		if (*p == '"' && quoted && p[1] == '"')
+			appendStringInfoChar(field, *++p);
+		else if (*p == '"')
+			quoted = !quoted;
+		else if (*p == '\\' && p[1])
+			appendStringInfoChar(field, *++p);
+		else
+			appendStringInfoChar(field, *p);
+	}
+	return p;
+}
+
+static void
+text_to_columns(const Key *key, const char *text, Datum *values)
+{
+	StringInfoData field;
+	const char *p = text;
+
+	initStringInfo(&field);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+		const char *value = text;
+
+		if (key->ncolumns > 1)
+		{
+			if (*p != (i == 0 ? '(' : ','))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+						 errmsg("the stored key does not have %d columns", key->ncolumns)));
+			p = read_field(p + 1, &field);
+			value = field.data;
+		}
+		values[i] = InputFunctionCall((FmgrInfo *) &column->input, (char *) value,
+									  column->ioparam, column->typmod);
+	}
+}
+
+void
+key_from_text(const Key *key, const char *text, Datum *values)
+{
+	int			nest_level = key->pin_names ? pin_name_settings() : 0;
+
+	text_to_columns(key, text, values);
+	if (key->pin_names)
+		unpin_settings(nest_level);
+}
+
+bool
+key_same_column(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attnum)
+{
+	Form_pg_attribute att = TupleDescAttr(new->tts_tupleDescriptor, attnum - 1);
+	bool		old_null;
+	bool		new_null;
+	Datum		old_value = slot_getattr(old, attnum, &old_null);
+	Datum		new_value = slot_getattr(new, attnum, &new_null);
+
+	if (old_null || new_null)
+		return old_null && new_null;
+	return datumIsEqual(old_value, new_value, att->attbyval, att->attlen);
+}

@@ -1,0 +1,567 @@
+/*-------------------------------------------------------------------------
+ *
+ * response.c
+ *		What the API's answers mean.  Pure: values in, values out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include <limits.h>
+#include <math.h>
+
+#include "base/json.h"
+#include "base/scan.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "remote/response.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#define MAX_EXCERPT		200		/* bytes shown of an answer that is not JSON */
+#define MAX_TEXT		1000	/* bytes of one text of the API's error */
+#define MAX_TYPE		64		/* bytes of the error's type, part of the
+								 * message */
+#define MAX_FIELDS		10		/* rejected fields shown */
+#define MAX_PATH_PART	100		/* bytes of one step of a rejected field's
+								 * path */
+#define MAX_DETAIL		1800	/* bytes of all that is said of an answer */
+
+/* What an API's error may have to be read as one; of others the beginning is shown. */
+static const JsonBounds error_bounds = {64, 10000, 256 * 1024};
+static const JsonBounds session_bounds = {MAX_SESSION_DEPTH, MAX_SESSION_VALUES, MAX_SESSION_BYTES};
+
+/*
+ * What each status means.  The first line that covers the status counts.
+ */
+typedef struct StatusMeaning
+{
+	int			first;
+	int			last;
+	Verdict		verdict;
+	int			sqlstate;
+	const char *hint;
+} StatusMeaning;
+
+static const StatusMeaning status_meanings[] =
+{
+	{200, 299, VERDICT_DONE, 0, NULL},
+	{300, 399, VERDICT_UNREACHED, ERRCODE_PROTOCOL_VIOLATION,
+	"Redirects are not followed. Check the server's option base_url."},
+	{400, 400, VERDICT_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
+	{401, 401, VERDICT_UNAUTHORIZED, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+	"Check the option api_key of the user mapping."},
+	{402, 402, VERDICT_REFUSED, ERRCODE_FDW_ERROR,
+	"Check the credits of the API key's organization."},
+	{403, 403, VERDICT_REFUSED, ERRCODE_INSUFFICIENT_PRIVILEGE,
+	"Check what the API key may do, and the server's option namespace."},
+	{404, 404, VERDICT_GONE, ERRCODE_NO_DATA_FOUND, NULL},
+	{408, 408, VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE, NULL},
+	{409, 409, VERDICT_REFUSED, ERRCODE_UNIQUE_VIOLATION, NULL},
+	{413, 413, VERDICT_REFUSED, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL},
+	{422, 422, VERDICT_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
+	{429, 429, VERDICT_SLOW_DOWN, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+	"Wait before the next request, or lower the server's option requests_per_minute."},
+	{400, 499, VERDICT_REFUSED, ERRCODE_FDW_ERROR, NULL},
+	{500, 599, VERDICT_UNSURE, ERRCODE_SYSTEM_ERROR, NULL},
+	{0, INT_MAX, VERDICT_UNSURE, ERRCODE_PROTOCOL_VIOLATION, NULL},
+};
+
+/* What each transport failure means, indexed by HttpEnd. */
+typedef struct EndMeaning
+{
+	Verdict		verdict;
+	int			sqlstate;
+	const char *message;
+	const char *hint;
+} EndMeaning;
+
+#define PERHAPS_DONE "The API may have carried the request out."
+
+static const EndMeaning end_meanings[] =
+{
+	[HTTP_NOT_BEGUN] = {VERDICT_UNREACHED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+	"the Mixpeek API was in trouble before the request could be sent", NULL},
+	[HTTP_NOT_SENT] = {VERDICT_UNREACHED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+	"could not connect to the Mixpeek API", NULL},
+	[HTTP_TLS_FAILED] = {VERDICT_UNREACHED, ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
+		"could not make a secure connection to the Mixpeek API",
+	"Check the server's options base_url and ca_file."},
+	[HTTP_TIMED_OUT] = {VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE,
+	"Mixpeek API did not answer in time", PERHAPS_DONE},
+	[HTTP_BROKEN] = {VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE,
+	"lost the connection to the Mixpeek API", PERHAPS_DONE},
+	[HTTP_TOO_LARGE] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+	"answer of the Mixpeek API is too large", PERHAPS_DONE},
+	[HTTP_NO_ROOM] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+	"there was no room for the answer of the Mixpeek API", PERHAPS_DONE},
+	[HTTP_NO_SOCKET] = {VERDICT_UNREACHED, ERRCODE_INSUFFICIENT_RESOURCES,
+	"there was no file descriptor for a connection to the Mixpeek API", NULL},
+	[HTTP_OUT_OF_MEMORY] = {VERDICT_UNSURE, ERRCODE_OUT_OF_MEMORY,
+	"out of memory during a request to the Mixpeek API", PERHAPS_DONE},
+};
+
+static const StatusMeaning *
+status_meaning(int status)
+{
+	const StatusMeaning *meaning = status_meanings;
+
+	while (status < meaning->first || status > meaning->last)
+		meaning++;
+	return meaning;
+}
+
+/*
+ * Remote text
+ */
+
+/* Characters that are not seen, or change what is seen of others: controls, those of directions, and the like. */
+static bool
+is_invisible(pg_wchar c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || c == 0x61c || c == 0x180e ||
+		(c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) ||
+		c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
+}
+
+/* The character that begins at p; of encodings without such characters, one that is seen. */
+static pg_wchar
+character_at(const char *p)
+{
+	unsigned char c = *p;
+	int			encoding = GetDatabaseEncoding();
+
+	if (c < 0x80)
+		return c;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return utf8_to_unicode((const unsigned char *) p);
+	if ((encoding >= PG_LATIN1 && encoding <= PG_LATIN10) ||
+		(encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8))
+		return c;				/* the lower ones of these are the same
+								 * controls */
+	return '?';
+}
+
+void
+response_append_remote(StringInfo dst, const char *text, size_t len, int max)
+{
+	bool		utf8 = GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+	int			n = pg_encoding_mbcliplen(utf8 ? PG_UTF8 : GetDatabaseEncoding(),
+										  text, (int) Min(len, INT_MAX), max);
+
+	for (int i = 0; i < n;)
+	{
+		int			bytes = utf8 ? pg_encoding_mblen(PG_UTF8, text + i) : pg_mblen(text + i);
+
+		if (i + bytes > n)
+			break;
+		if (!is_invisible(character_at(text + i)))
+			appendBinaryStringInfo(dst, text + i, bytes);
+		else if ((unsigned char) text[i] < 0x80)
+			appendStringInfoChar(dst, ' ');
+		i += bytes;
+	}
+	if ((size_t) n < len)
+		appendStringInfoString(dst, "...");
+}
+
+/* The same for bytes that may be anything. */
+static void
+append_excerpt(StringInfo dst, const char *bytes, size_t len)
+{
+	int			shown = (int) Min(len, MAX_EXCERPT);
+	int			valid = GetDatabaseEncoding() == PG_UTF8 ?
+		pg_encoding_verifymbstr(PG_UTF8, bytes, shown) : 0;
+
+	response_append_remote(dst, bytes, valid, MAX_EXCERPT);
+	for (int i = valid; i < shown; i++)
+	{
+		unsigned char c = bytes[i];
+
+		if (c < ' ' || c == 0x7f)
+			appendStringInfoChar(dst, ' ');
+		else if (c < 0x80)
+			appendStringInfoChar(dst, c);
+		else if ((c & 0xC0) != 0x80)
+			appendStringInfoChar(dst, '?');
+	}
+	if ((size_t) shown < len)
+		appendStringInfoString(dst, "...");
+}
+
+/*
+ * JSON
+ */
+
+/*
+ * jsonb_in() raises what is wrong with its input.  Catching that without a
+ * subtransaction is safe because nothing but memory of the current context has
+ * been taken by then: it reads no catalog, holds no lock, pin or resource.  Whatever it
+ * is: what the other side sent is no error of ours.  Only a cancel goes on (class 57).
+ */
+static Jsonb *
+parse_json(const char *text, char **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *volatile json = NULL;
+
+	*error = NULL;
+	PG_TRY();
+	{
+		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_QUERY_CANCELED))
+			PG_RE_THROW();
+		FlushErrorState();
+		*error = edata->detail ?
+			psprintf("%s: %s", edata->message, edata->detail) :
+			pstrdup(edata->message);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	return json;
+}
+
+/*
+ * UTF-8 to pure ASCII JSON: jsonb_in() turns the escapes into the database
+ * encoding by a conversion that the session has at hand, where converting the
+ * text would read the catalog.
+ */
+static char *
+escape_non_ascii(const char *text, size_t len)
+{
+	StringInfoData ascii;
+	const unsigned char *p = (const unsigned char *) text;
+	const unsigned char *end = p + len;
+
+	initStringInfo(&ascii);
+	while (p < end)
+	{
+		pg_wchar	c;
+
+		if (*p < 0x80)
+		{
+			appendStringInfoChar(&ascii, *p++);
+			continue;
+		}
+		c = utf8_to_unicode(p);
+		p += pg_encoding_mblen(PG_UTF8, (const char *) p);
+		if (c >= 0x10000)
+			appendStringInfo(&ascii, "\\u%04x\\u%04x",
+							 0xD800 + ((c - 0x10000) >> 10),
+							 0xDC00 + ((c - 0x10000) & 0x3FF));
+		else
+			appendStringInfo(&ascii, "\\u%04x", c);
+	}
+	return ascii.data;
+}
+
+Jsonb *
+response_parse_utf8(const char *text, size_t len, char **error)
+{
+	bool		as_it_is = GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+	char	   *copy = as_it_is ? pnstrdup(text, len) : escape_non_ascii(text, len);
+	Jsonb	   *json = parse_json(copy, error);
+
+	pfree(copy);
+	return json;
+}
+
+char *
+response_wrong_at(const HttpAnswer *answer, const char *wrong)
+{
+	return psprintf("it is no JSON from byte %zu on", (size_t) (wrong - answer->body) + 1);
+}
+
+/* The answer's body as jsonb, or NULL, why not, and whether that is for its size. */
+static Jsonb *
+parse_body(const HttpAnswer *answer, const JsonBounds *bounds, char **error, bool *too_large)
+{
+	JsonText	text;
+	char	   *excess = NULL;
+
+	*too_large = false;
+	if ((size_t) pg_encoding_verifymbstr(PG_UTF8, answer->body, (int) answer->body_len) != answer->body_len)
+		*error = pstrdup("it is not UTF-8");
+	else if (!scan_text(answer->body, answer->body_len, &text))
+		*error = response_wrong_at(answer, text.end);
+	else if ((excess = scan_excess(&text, bounds)) != NULL)
+	{
+		*error = psprintf("it has %s", excess);
+		*too_large = true;
+	}
+	else
+		return response_parse_utf8(answer->body, answer->body_len, error);
+	return NULL;
+}
+
+static JsonbValue *
+find_string(JsonbContainer *container, const char *name)
+{
+	JsonbValue *value = json_member(container, name);
+
+	return value && value->type == jbvString ? value : NULL;
+}
+
+/*
+ * The API's errors: ErrorResponse, and FastAPI's HTTPValidationError
+ */
+
+static void
+append_string(StringInfo dst, const JsonbValue *string, int max)
+{
+	response_append_remote(dst, string->val.string.val, string->val.string.len, max);
+}
+
+static void
+append_number(StringInfo dst, const JsonbValue *number)
+{
+	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number->val.numeric)));
+
+	response_append_remote(dst, text, strlen(text), MAX_PATH_PART);
+}
+
+/* Appends a path such as body.source_details.0.type; returns if there is one. */
+static bool
+append_path(StringInfo dst, JsonbContainer *path)
+{
+	int			start = dst->len;
+	int			n = path && JsonContainerIsArray(path) ? JsonContainerSize(path) : 0;
+
+	for (int i = 0; i < Min(n, 20); i++)
+	{
+		JsonbValue *part = getIthJsonbValueFromContainer(path, i);
+
+		if (dst->len > start)
+			appendStringInfoChar(dst, '.');
+		if (part->type == jbvString)
+			append_string(dst, part, MAX_PATH_PART);
+		else if (part->type == jbvNumeric)
+			append_number(dst, part);
+	}
+	return dst->len > start;
+}
+
+static void
+append_rejected_field(StringInfo dst, JsonbContainer *field,
+					  const char *path_name, const char *message_name)
+{
+	JsonbValue *message = find_string(field, message_name);
+
+	if (dst->len > 0)
+		appendStringInfoChar(dst, '\n');
+	if (append_path(dst, json_member_container(field, path_name)))
+		appendStringInfoString(dst, ": ");
+	if (message)
+		append_string(dst, message, MAX_TEXT);
+}
+
+/* One line a field that a 422 rejects. */
+static void
+append_rejected_fields(StringInfo dst, JsonbContainer *fields,
+					   const char *path_name, const char *message_name)
+{
+	int			n;
+
+	if (fields == NULL || !JsonContainerIsArray(fields))
+		return;
+	n = JsonContainerSize(fields);
+	for (int i = 0; i < Min(n, MAX_FIELDS); i++)
+	{
+		JsonbValue *field = getIthJsonbValueFromContainer(fields, i);
+
+		if (field->type == jbvBinary)
+			append_rejected_field(dst, field->val.binary.data, path_name, message_name);
+	}
+	if (n > MAX_FIELDS)
+		appendStringInfo(dst, "\n(and %d more)", n - MAX_FIELDS);
+}
+
+static const char *
+error_type(JsonbContainer *root)
+{
+	JsonbValue *type = find_string(json_member_container(root, "error"), "type");
+	StringInfoData text;
+
+	if (type == NULL)
+		return json_member_container(root, "detail") ? " ValidationError" : "";
+	initStringInfo(&text);
+	appendStringInfoChar(&text, ' ');
+	append_string(&text, type, MAX_TYPE);
+	return text.data;
+}
+
+static void
+append_error_detail(StringInfo dst, JsonbContainer *root)
+{
+	JsonbContainer *error = json_member_container(root, "error");
+	JsonbValue *message = find_string(error, "message");
+
+	if (message == NULL)
+		message = find_string(root, "detail");
+	if (message == NULL)
+		message = find_string(root, "message");
+	if (message)
+		append_string(dst, message, MAX_TEXT);
+	append_rejected_fields(dst,
+						   json_member_container(json_member_container(error, "details"), "validation_errors"),
+						   "location", "message");
+	append_rejected_fields(dst, json_member_container(root, "detail"), "loc", "msg");
+}
+
+/*
+ * Reading an answer
+ */
+
+/* The whole is bounded, whatever its parts are. */
+static char *
+clip_detail(StringInfo detail)
+{
+	if (detail->len == 0)
+		return NULL;
+	if (detail->len > MAX_DETAIL)
+	{
+		detail->len = pg_mbcliplen(detail->data, detail->len, MAX_DETAIL);
+		detail->data[detail->len] = '\0';
+		appendStringInfoString(detail, "...");
+	}
+	return detail->data;
+}
+
+static char *
+failure_detail(const HttpAnswer *answer, JsonbContainer *root)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	if (root)
+		append_error_detail(&detail, root);
+	if (detail.len == 0 && answer->body_len > 0)
+		append_excerpt(&detail, answer->body, answer->body_len);
+	return clip_detail(&detail);
+}
+
+static char *
+failure_reason(int status)
+{
+	if (status >= 300 && status < 400)
+		return psprintf("Mixpeek API answered with a redirect: %d", status);
+	if (status >= 400 && status < 500)
+		return psprintf("Mixpeek API refused the request: %d", status);
+	return psprintf("Mixpeek API failed: %d", status);
+}
+
+/* How long to wait is more than the table's hint can say. */
+static const char *
+wait_hint(const HttpAnswer *answer, const StatusMeaning *meaning)
+{
+	double		seconds = answer->retry_after;
+
+	if (seconds == HTTP_NO_HEADER && meaning->verdict == VERDICT_SLOW_DOWN)
+		seconds = answer->reset;
+	if (seconds == HTTP_NO_HEADER ||
+		(meaning->verdict != VERDICT_SLOW_DOWN && meaning->verdict != VERDICT_UNSURE))
+		return meaning->hint;
+	return psprintf("Wait %.0f s before the next request.", ceil(seconds));
+}
+
+static void
+read_failure(Response *response, const HttpAnswer *answer,
+			 const StatusMeaning *meaning)
+{
+	char	   *error;
+	bool		too_large;
+	JsonbContainer *root;
+
+	response->json = parse_body(answer, &error_bounds, &error, &too_large);
+	root = response->json ? &response->json->root : NULL;
+	response->reason = failure_reason(answer->status);
+	response->message = psprintf("%s%s", response->reason, error_type(root));
+	response->detail = failure_detail(answer, root);
+	response->hint = wait_hint(answer, meaning);
+}
+
+void
+response_unreadable(Response *response, const HttpAnswer *answer, const char *why)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	appendStringInfoString(&detail, "The answer cannot be read: ");
+	response_append_remote(&detail, why, strlen(why), MAX_TEXT);
+	if (answer->body_len > 0)
+	{
+		appendStringInfoString(&detail, "\nIt begins with: ");
+		append_excerpt(&detail, answer->body, answer->body_len);
+	}
+	response->verdict = VERDICT_UNSURE;
+	response->sqlstate = ERRCODE_PROTOCOL_VIOLATION;
+	response->reason = "Mixpeek API sent an answer that is not valid JSON";
+	response->message = pstrdup(response->reason);
+	response->detail = clip_detail(&detail);
+	response->hint = PERHAPS_DONE;
+}
+
+static void
+read_success(Response *response, const HttpAnswer *answer)
+{
+	const EndMeaning *large = &end_meanings[HTTP_TOO_LARGE];
+	char	   *error;
+	bool		too_large;
+
+	if (answer->status == 204)
+		return;
+	response->json = parse_body(answer, &session_bounds, &error, &too_large);
+	if (response->json)
+		return;
+	response_unreadable(response, answer, error);
+	if (!too_large)
+		return;
+	response->sqlstate = large->sqlstate;
+	response->message = pstrdup(large->message);
+	response->detail = psprintf("The answer cannot be read: %s.", error);
+}
+
+static void
+read_end(Response *response, const HttpAnswer *answer)
+{
+	const EndMeaning *meaning = &end_meanings[answer->end];
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	append_excerpt(&detail, answer->error, strlen(answer->error));
+	response->verdict = meaning->verdict;
+	response->sqlstate = meaning->sqlstate;
+	response->reason = meaning->message;
+	response->message = pstrdup(meaning->message);
+	response->detail = detail.len > 0 ? detail.data : NULL;
+	response->hint = meaning->hint;
+}
+
+Response *
+response_read(const HttpAnswer *answer, bool for_session)
+{
+	Response   *response = palloc0(sizeof(Response));
+	const StatusMeaning *meaning;
+
+	if (answer->end != HTTP_ANSWERED)
+	{
+		read_end(response, answer);
+		return response;
+	}
+	meaning = status_meaning(answer->status);
+	response->verdict = meaning->verdict;
+	response->sqlstate = meaning->sqlstate;
+	if (meaning->verdict != VERDICT_DONE)
+		read_failure(response, answer, meaning);
+	else if (for_session)
+		read_success(response, answer);
+	return response;
+}

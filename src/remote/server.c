@@ -1,0 +1,472 @@
+/*-------------------------------------------------------------------------
+ *
+ * server.c
+ *		Where the API is and with which key: foreign servers and user mappings.
+ *
+ * Options are checked twice: when they are defined, by the wrapper's validator,
+ * and base_url again when it is used, as mixpeek.allow_http may have changed.
+ *
+ * No error here shows a key's value, and while a key is among the options
+ * checked, the statement that has it in its text is kept out of the log.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "base/extension.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "remote/http.h"
+#include "remote/server.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#define DEFAULT_BASE_URL		"https://api.mixpeek.com"
+#define DEFAULT_CONNECT_TIMEOUT	10000
+#define DEFAULT_REQUEST_TIMEOUT	30000
+#define DEFAULT_MAX_CONNECTIONS	16
+#define MAX_MAX_CONNECTIONS		1000
+#define MAX_TIMEOUT_SECONDS		86400.0
+#define MIN_REQUESTS_PER_MINUTE	0.01
+#define MAX_REQUESTS_PER_MINUTE	1e9
+#define MAX_API_KEY				8192	/* bytes */
+
+/*
+ * An option: where it belongs, and the function that checks its value and
+ * stores it in a MixpeekServer.
+ */
+typedef void (*OptionFunction) (MixpeekServer *server, const char *name, char *value);
+
+typedef struct ServerOption
+{
+	const char *name;
+	Oid			catalog;
+	OptionFunction take;
+} ServerOption;
+
+PG_FUNCTION_INFO_V1(mixpeek_fdw_validator);
+
+/* Is an option with a secret being checked?  Then no log shows the statement. */
+static bool hide_statement = false;
+
+pg_noreturn static void
+bad_value(const char *name, const char *value, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			 value ? errmsg("invalid value for option \"%s\": \"%s\"", name, value) :
+			 errmsg("invalid value for option \"%s\"", name),
+			 errdetail("The value %s.", problem),
+			 errhidestmt(hide_statement)));
+}
+
+static bool
+is_visible_ascii(const char *text, bool with_spaces)
+{
+	for (const char *p = text; *p; p++)
+		if (*p < (with_spaces ? ' ' : '!') || *p > '~')
+			return false;
+	return true;
+}
+
+/*
+ * Options
+ */
+
+/* Plain http is for this machine alone: it shows the key to the network. */
+static void
+check_plain(const char *url, bool plain, bool loopback)
+{
+	if (plain && !loopback && !mixpeek_allow_http)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", "base_url", url),
+				 errdetail("Plain http would send the API key unencrypted to another machine."),
+				 errhint("Use https, or let a superuser set mixpeek.allow_http."),
+				 errhidestmt(hide_statement)));
+}
+
+/* Takes the slashes off its end. */
+static char *
+without_slashes(char *url)
+{
+	for (size_t len = strlen(url); len > 0 && url[len - 1] == '/'; len--)
+		url[len - 1] = '\0';
+	return url;
+}
+
+/* A URL as it is used; changes value. */
+static char *
+parse_base_url(const char *name, char *value)
+{
+	bool		plain;
+	bool		loopback;
+	const char *problem;
+
+	problem = http_check_url(value, &plain, &loopback);
+	if (problem)
+	{
+		/* what stands before an @ may be a password */
+		bad_value(name, strchr(value, '@') ? NULL : value, problem);
+	}
+	check_plain(value, plain, loopback);
+	return without_slashes(value);
+}
+
+static void
+take_base_url(MixpeekServer *server, const char *name, char *value)
+{
+	server->base_url = parse_base_url(name, value);
+}
+
+static void
+take_pinned_url(MixpeekServer *server, const char *name, char *value)
+{
+	server->pinned_url = parse_base_url(name, value);
+}
+
+static void
+take_namespace(MixpeekServer *server, const char *name, char *value)
+{
+	if (value[0] == '\0' || !is_visible_ascii(value, true) ||
+		value[0] == ' ' || value[strlen(value) - 1] == ' ')
+		bad_value(name, value, "must consist of printable ASCII characters");
+	server->namespace = value;
+}
+
+/* Milliseconds of a number of seconds, which may have a unit. */
+static int
+parse_timeout(const char *name, const char *value)
+{
+	double		seconds;
+	const char *hint = NULL;
+
+	if (!parse_real(value, &seconds, GUC_UNIT_S, &hint) ||
+		!(seconds >= 0.001 && seconds <= MAX_TIMEOUT_SECONDS))
+		bad_value(name, value,
+				  "must be a number of seconds from 0.001 to 86400, or a number with a unit such as \"500ms\" or \"2min\"");
+	return (int) rint(seconds * 1000);
+}
+
+static void
+take_connect_timeout(MixpeekServer *server, const char *name, char *value)
+{
+	server->connect_timeout = parse_timeout(name, value);
+}
+
+static void
+take_request_timeout(MixpeekServer *server, const char *name, char *value)
+{
+	server->request_timeout = parse_timeout(name, value);
+}
+
+static void
+take_max_connections(MixpeekServer *server, const char *name, char *value)
+{
+	int			n;
+
+	if (!parse_int(value, &n, 0, NULL) || n < 1 || n > MAX_MAX_CONNECTIONS)
+		bad_value(name, value, "must be an integer from 1 to 1000");
+	server->max_connections = n;
+}
+
+static void
+take_requests_per_minute(MixpeekServer *server, const char *name, char *value)
+{
+	double		n;
+
+	if (!parse_real(value, &n, 0, NULL) ||
+		!(n >= MIN_REQUESTS_PER_MINUTE && n <= MAX_REQUESTS_PER_MINUTE))
+		bad_value(name, value, "must be a number from 0.01 to 1000000000");
+	server->requests_per_minute = n;
+}
+
+static void
+take_ca_file(MixpeekServer *server, const char *name, char *value)
+{
+	if (!is_absolute_path(value))
+		bad_value(name, value, "must be an absolute path");
+	server->ca_file = value;
+}
+
+static void
+take_if_unfindable(MixpeekServer *server, const char *name, char *value)
+{
+	if (strcmp(value, "fail") != 0 && strcmp(value, "create") != 0)
+		bad_value(name, value, "must be \"fail\" or \"create\"");
+	server->create_unfindable = strcmp(value, "create") == 0;
+}
+
+static void
+take_api_key(MixpeekServer *server, const char *name, char *value)
+{
+	if (value[0] == '\0' || !is_visible_ascii(value, false))
+		bad_value(name, NULL, "must consist of visible ASCII characters");
+	if (strlen(value) > MAX_API_KEY)
+		bad_value(name, NULL, "must not have more than 8192 characters");
+	server->api_key = value;
+}
+
+static const ServerOption server_options[] =
+{
+	{"base_url", ForeignServerRelationId, take_base_url},
+	{"namespace", ForeignServerRelationId, take_namespace},
+	{"connect_timeout", ForeignServerRelationId, take_connect_timeout},
+	{"request_timeout", ForeignServerRelationId, take_request_timeout},
+	{"max_connections", ForeignServerRelationId, take_max_connections},
+	{"requests_per_minute", ForeignServerRelationId, take_requests_per_minute},
+	{"ca_file", ForeignServerRelationId, take_ca_file},
+	{"if_unfindable", ForeignServerRelationId, take_if_unfindable},
+	{"api_key", UserMappingRelationId, take_api_key},
+	{"base_url", UserMappingRelationId, take_pinned_url},
+};
+
+static const ServerOption *
+find_option(const char *name, Oid catalog)
+{
+	for (int i = 0; i < (int) lengthof(server_options); i++)
+		if (server_options[i].catalog == catalog &&
+			strcmp(server_options[i].name, name) == 0)
+			return &server_options[i];
+	return NULL;
+}
+
+pg_noreturn static void
+unknown_option(const char *name, Oid catalog)
+{
+	StringInfoData valid;
+
+	initStringInfo(&valid);
+	for (int i = 0; i < (int) lengthof(server_options); i++)
+		if (server_options[i].catalog == catalog)
+			appendStringInfo(&valid, "%s%s", valid.len > 0 ? ", " : "",
+							 server_options[i].name);
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("invalid option \"%s\"", name),
+			 valid.len > 0 ?
+			 errhint("Valid options in this context are: %s", valid.data) :
+			 errhint("There are no valid options in this context."),
+			 errhidestmt(hide_statement)));
+}
+
+/* Checks the options and stores them; an unknown one is an error. */
+static void
+take_options(MixpeekServer *server, List *options, Oid catalog)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *def = lfirst(cell);
+		const ServerOption *option = find_option(def->defname, catalog);
+
+		if (option == NULL)
+			unknown_option(def->defname, catalog);
+		option->take(server, option->name, pstrdup(defGetString(def)));
+	}
+}
+
+/*
+ * The wrapper's validator
+ */
+
+/*
+ * A PEM file is read with the server's rights, and its parse errors could tell
+ * something about any file.
+ */
+static void
+check_ca_file_privilege(void)
+{
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\"", "ca_file"),
+				 errdetail("Only superusers and members of the role pg_read_server_files may set it.")));
+}
+
+/* Does any option look like a key, be it in its place or not? */
+static bool
+has_secret(List *options)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		if (pg_strncasecmp(((DefElem *) lfirst(cell))->defname, "api", 3) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Options of whatever wrapper's mapping, unchecked: key and base_url. */
+static void
+read_pin(List *options, MixpeekServer *server)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *def = lfirst(cell);
+
+		if (strcmp(def->defname, "api_key") == 0)
+			server->api_key = defGetString(def);
+		else if (strcmp(def->defname, "base_url") == 0)
+			server->pinned_url = without_slashes(pstrdup(defGetString(def)));
+	}
+}
+
+/*
+ * A server's owner may change its users' mappings, but not so that a key goes elsewhere than
+ * where its user has pinned it to.  The validator is not told which mapping it is that will have the
+ * options: it is one that has this key until now.
+ */
+static void
+check_pin_stays(const MixpeekServer *new)
+{
+	Relation	mappings = table_open(UserMappingRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(mappings, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_user_mapping mapping = (Form_pg_user_mapping) GETSTRUCT(tuple);
+		MixpeekServer old = {0};
+		bool		isnull;
+		Datum		options = heap_getattr(tuple, Anum_pg_user_mapping_umoptions,
+										   RelationGetDescr(mappings), &isnull);
+
+		if (isnull || !OidIsValid(mapping->umuser) || mapping->umuser == GetUserId() ||
+			!COMPAT_OWNS_SERVER(mapping->umserver, GetUserId()))
+			continue;
+		read_pin(untransformRelOptions(options), &old);
+		if (old.pinned_url && old.api_key && strcmp(old.api_key, new->api_key) == 0 &&
+			(new->pinned_url == NULL || strcmp(old.pinned_url, new->pinned_url) != 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to change the option \"%s\" of another user's mapping", "base_url"),
+					 errdetail("It says where that user's API key may be sent."),
+					 errhidestmt(true)));
+	}
+	systable_endscan(scan);
+	table_close(mappings, AccessShareLock);
+}
+
+Datum
+mixpeek_fdw_validator(PG_FUNCTION_ARGS)
+{
+	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid			catalog = PG_GETARG_OID(1);
+	MixpeekServer server = {0};
+
+	hide_statement = catalog == UserMappingRelationId || has_secret(options);
+	take_options(&server, options, catalog);
+	if (server.ca_file)
+		check_ca_file_privilege();
+	if (catalog == UserMappingRelationId && server.api_key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("option \"%s\" is required", "api_key"),
+				 errhint("Write OPTIONS (api_key '...')."),
+				 errhidestmt(true)));
+	if (catalog == UserMappingRelationId && !superuser())
+		check_pin_stays(&server);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Looking a server up
+ */
+
+static ForeignServer *
+get_server(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	ForeignDataWrapper *wrapper;
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name),
+				 errhint("Create it with CREATE SERVER %s FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (namespace '...').",
+						 quote_identifier(name))));
+
+	/* the validator, and not the name, vouches for the options */
+	wrapper = GetForeignDataWrapper(server->fdwid);
+	if (!OidIsValid(wrapper->fdwvalidator) ||
+		wrapper->fdwvalidator != extension_object(EXTENSION_FDW_VALIDATOR))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not a server of mixpeek_docs", name),
+				 errdetail("Its foreign-data wrapper is \"%s\".", wrapper->fdwname)));
+	return server;
+}
+
+static bool
+has_mapping(Oid userid, Oid serverid)
+{
+	return SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(userid),
+								 ObjectIdGetDatum(serverid));
+}
+
+static UserMapping *
+get_mapping(const ForeignServer *server, Oid userid)
+{
+	char	   *user;
+
+	if (has_mapping(userid, server->serverid) ||
+		has_mapping(InvalidOid, server->serverid))
+		return GetUserMapping(userid, server->serverid);
+	user = GetUserNameFromId(userid, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("role \"%s\" has no API key for server \"%s\"",
+					user, server->servername),
+			 errhint("Set it with CREATE USER MAPPING FOR %s SERVER %s OPTIONS (api_key '...').",
+					 quote_identifier(user), quote_identifier(server->servername))));
+}
+
+MixpeekServer *
+mixpeek_server_get(const char *name, Oid userid)
+{
+	ForeignServer *foreign = get_server(name);
+	MixpeekServer *server = palloc0(sizeof(MixpeekServer));
+	AclResult	allowed = COMPAT_SERVER_ACLCHECK(foreign->serverid, userid, ACL_USAGE);
+
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_FOREIGN_SERVER, foreign->servername);
+	server->serverid = foreign->serverid;
+	server->userid = has_mapping(userid, foreign->serverid) ? userid : InvalidOid;
+	server->name = foreign->servername;
+	server->base_url = pstrdup(DEFAULT_BASE_URL);
+	server->connect_timeout = DEFAULT_CONNECT_TIMEOUT;
+	server->request_timeout = DEFAULT_REQUEST_TIMEOUT;
+	server->max_connections = DEFAULT_MAX_CONNECTIONS;
+	hide_statement = false;
+	take_options(server, foreign->options, ForeignServerRelationId);
+	take_options(server, get_mapping(foreign, userid)->options, UserMappingRelationId);
+	if (server->api_key == NULL)
+		elog(ERROR, "user mapping of server \"%s\" has no api_key", name);
+	if (server->pinned_url && strcmp(server->pinned_url, server->base_url) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the API key for server \"%s\" may not be sent to \"%s\"", name, server->base_url),
+				 errdetail("The user mapping's option base_url is \"%s\".", server->pinned_url),
+				 errhint("If the server's base_url is right, change that of the user mapping.")));
+	return server;
+}

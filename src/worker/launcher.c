@@ -1,0 +1,268 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *		Starts one worker in every database that has the extension.
+ *
+ * Whether a database has it can only be seen from within: a worker is started in
+ * each, and leaves at once where there is nothing for it.  The launcher
+ * remembers that, and looks again when CREATE EXTENSION or CREATE DATABASE was
+ * committed.  It sleeps until something happens.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "base/clock.h"
+#include "base/crash.h"
+#include "base/process.h"
+#include "base/shmem.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "worker/launcher.h"
+
+/*
+ * Seconds before a worker that failed is started again: doubled each time.  What is wrong
+ * may be over any moment, and a start costs some milliseconds.  After a crash there is
+ * another launcher: see crash.h.
+ */
+#define MIN_START_DELAY		1.0
+#define MAX_START_DELAY		10.0
+
+/* A worker that lived this long did not fail to start. */
+#define GOOD_LIFE			60.0
+
+typedef struct Database
+{
+	Oid			oid;
+	bool		exists;			/* seen by the last scan */
+	bool		absent;			/* has no extension, as far as we know */
+	bool		probe;			/* something changed since its worker was
+								 * started */
+	BackgroundWorkerHandle *handle; /* NULL: no worker was started, or it
+									 * ended */
+	double		started_at;
+	double		start_at;		/* not before */
+	double		start_delay;
+} Database;
+
+static List *databases = NIL;
+static bool scan_wanted = true;
+
+static Database *
+find_database(Oid oid)
+{
+	ListCell   *lc;
+
+	foreach(lc, databases)
+	{
+		if (((Database *) lfirst(lc))->oid == oid)
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+static void
+see_database(Oid oid)
+{
+	Database   *database = find_database(oid);
+
+	if (database == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		database = palloc0(sizeof(Database));
+		database->oid = oid;
+		database->start_at = clock_seconds() + crash_start_delay(oid);
+		databases = lappend(databases, database);
+		MemoryContextSwitchTo(old);
+	}
+	database->exists = true;
+}
+
+static void
+forget_dropped(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, databases)
+	{
+		if (!((Database *) lfirst(lc))->exists)
+			crash_forget(((Database *) lfirst(lc))->oid);
+	}
+}
+
+/* Databases that take connections; templates are never mirrored. */
+static void
+scan_databases(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	ListCell   *lc;
+
+	foreach(lc, databases)
+		((Database *) lfirst(lc))->exists = false;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (form->datallowconn && !form->datistemplate)
+			see_database(form->oid);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	forget_dropped();
+	scan_wanted = false;
+}
+
+/* What other processes had to say. */
+static void
+take_news(void)
+{
+	Database   *database;
+	ListCell   *lc;
+	Oid			oid;
+
+	while (shmem_take_absent(&oid))
+	{
+		database = find_database(oid);
+		if (database && !database->probe)
+			database->absent = true;
+	}
+	while (shmem_take_probe(&oid))
+	{
+		scan_wanted = true;
+		foreach(lc, databases)
+		{
+			database = lfirst(lc);
+			if (oid == InvalidOid || database->oid == oid)
+			{
+				database->absent = false;
+				database->probe = true;
+				database->start_at = 0;
+				database->start_delay = 0;
+			}
+		}
+	}
+}
+
+static void
+start_worker(Database *database, double now)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	char		name[BGW_MAXLEN];
+
+	database->probe = false;
+	database->started_at = now;
+	database->start_delay = Min(MAX_START_DELAY, Max(MIN_START_DELAY, database->start_delay * 2));
+	snprintf(name, sizeof(name), "mixpeek_docs worker for database %u", database->oid);
+	database->handle = process_start(name, "mixpeek_docs worker", "mixpeek_worker_main",
+									 ObjectIdGetDatum(database->oid));
+	if (database->handle == NULL)
+	{
+		database->start_at = now + database->start_delay;
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("mixpeek_docs: no background worker slot for database %u", database->oid),
+				 errhint("Increase max_worker_processes.")));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Has its worker ended?  Then it may be started again, but not too often. */
+static void
+check_worker(Database *database, double now)
+{
+	pid_t		pid;
+
+	if (database->handle == NULL ||
+		GetBackgroundWorkerPid(database->handle, &pid) != BGWH_STOPPED)
+		return;
+	pfree(database->handle);
+	database->handle = NULL;
+	if (now - database->started_at > GOOD_LIFE)
+		database->start_delay = MIN_START_DELAY;
+	database->start_at = database->probe ? now : now + database->start_delay;
+}
+
+/* Starts what should run; returns seconds until the next start, or -1. */
+static double
+start_workers(void)
+{
+	double		now = clock_seconds();
+	double		wait = -1;
+	ListCell   *lc;
+
+	foreach(lc, databases)
+	{
+		Database   *database = lfirst(lc);
+
+		check_worker(database, now);
+		if (database->handle != NULL || database->absent || !database->exists ||
+			shmem_database_is_held(database->oid))
+			continue;
+		if (database->start_at <= now)
+			start_worker(database, now);
+		if (database->handle == NULL && (wait < 0 || database->start_at - now < wait))
+			wait = Max(0.01, database->start_at - now);
+	}
+	return wait;
+}
+
+void
+mixpeek_launcher_main(Datum main_arg)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	shmem_attach_launcher();
+	for (;;)
+	{
+		double		wait;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		take_news();
+		if (scan_wanted)
+			scan_databases();
+		wait = start_workers();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (wait >= 0 ? WL_TIMEOUT : 0),
+						 wait >= 0 ? (long) (wait * 1000) + 1 : -1, COMPAT_WAIT_EVENT);
+		ResetLatch(MyLatch);
+	}
+}
+
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	process_describe(&worker, "mixpeek_docs launcher", "mixpeek_launcher_main");
+	worker.bgw_restart_time = 5;
+	RegisterBackgroundWorker(&worker);
+}
