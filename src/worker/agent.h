@@ -19,6 +19,7 @@
 
 #include "agent/agent_process.h"
 #include "agent/reading.h"
+#include "state/job.h"
 #include "state/outbox.h"
 #include "worker/account.h"
 

@@ -318,7 +318,7 @@ next_request(Worker *worker, Account *account)
 {
 	Job		   *first = dlist_head_element(Job, node, &account->ready);
 	JobStep		step = job_next_step(first);
-	int			max = step == JOB_LOOK_UP ? account->lookup_batch : 1;
+	int			max = step == JOB_LOOK_UP ? account->lookups.size : 1;
 	Request    *request = MemoryContextAllocZero(worker->context,
 												 offsetof(Request, jobs) + sizeof(Job *) * max);
 	dlist_mutable_iter iter;

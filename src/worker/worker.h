@@ -11,9 +11,9 @@
 #include "base/guard.h"
 #include "storage/itemptr.h"
 #include "utils/hsearch.h"
-#include "worker/account.h"
 #include "worker/agent.h"
 #include "worker/failure_log.h"
+#include "worker/mirror_cache.h"
 #include "worker/walk.h"
 
 /* mixpeek.sync() waits for keys that are due within so many seconds. */
