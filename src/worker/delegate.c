@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "utils/memutils.h"
-#include "worker/agent.h"
+#include "worker/agents.h"
 #include "worker/delegate.h"
 #include "worker/look.h"
 #include "worker/rendering.h"
@@ -36,10 +36,10 @@ delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted)
 
 	if (mirror == NULL || mirror->native || mirror->problem)
 		return true;
-	if (wanted ? agents_take(worker->agents, mirror->owner) : agents_could_take(worker->agents, mirror->owner))
+	if (wanted ? agents_make_room(worker->agents, mirror->owner) : agents_may_serve(worker->agents, mirror->owner))
 		return true;
-	if (agents_rest(worker->agents, mirror->owner) > 0)
-		look_later(worker, agents_rest(worker->agents, mirror->owner));
+	if (agents_rest_left(worker->agents, mirror->owner) > 0)
+		look_later(worker, agents_rest_left(worker->agents, mirror->owner));
 	return false;
 }
 
@@ -65,7 +65,7 @@ read_request(Worker *worker, Job *job)
 		if (request->task == AGENT_READ && request->mirror == job->mirror)
 			return request;
 	}
-	request = agents_request(worker->agents, AGENT_READ, job->mirror, job->collection);
+	request = agent_request_create(worker->context, AGENT_READ, job->mirror, job->collection);
 	keep_request(worker, request);
 	return request;
 }
@@ -78,7 +78,7 @@ delegate_read(Worker *worker, Job *job)
 	List	   *entries = NIL;
 	ListCell   *lc;
 
-	if (request->njobs >= agents_batch(worker->agents, request->owner))
+	if (request->njobs >= agents_max_jobs(worker->agents, request->owner))
 	{
 		worker_leave_job(worker, job);
 		return;
@@ -87,7 +87,7 @@ delegate_read(Worker *worker, Job *job)
 	foreach(lc, job->entries)
 		entries = lappend(entries, outbox_copy_entry(lfirst(lc)));
 	job->entries = entries;
-	agents_add_job(request, job);
+	agent_request_add_job(request, job);
 	MemoryContextSwitchTo(old);
 }
 
@@ -112,7 +112,7 @@ delegate_reads(Worker *worker, List *jobs)
 void
 delegate_scan(Worker *worker, CachedMirror *cached, const OutboxEntry *entry, int limit)
 {
-	AgentRequest *request = agents_request(worker->agents, AGENT_SCAN, cached->mirror, entry->collection);
+	AgentRequest *request = agent_request_create(worker->context, AGENT_SCAN, cached->mirror, entry->collection);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 
 	request->expansion = outbox_copy_entry(entry);
@@ -243,7 +243,7 @@ delegate_forget_answers(Worker *worker)
 	ListCell   *lc;
 
 	foreach(lc, worker->answers)
-		agents_free_request(lfirst(lc));
+		agent_request_free(lfirst(lc));
 	list_free(worker->answers);
 	worker->answers = NIL;
 }
@@ -281,7 +281,7 @@ drop_reads(Worker *worker, List **requests)
 
 		for (int i = 0; i < request->njobs; i++)
 			worker_free_job(worker, request->jobs[i]);
-		agents_free_request(request);
+		agent_request_free(request);
 	}
 	list_free(*requests);
 	*requests = NIL;
@@ -343,14 +343,14 @@ take_write_backs(Worker *worker, AgentRequest *request)
 {
 	for (int i = 0; i < request->njobs; i++)
 		take_written(worker, request->jobs[i], request, &request->results[i]);
-	agents_free_request(request);
+	agent_request_free(request);
 }
 
 /* Takes the first job's mirror's jobs out of those that wait, as many as go along. */
 static void
 send_write_backs(Worker *worker, Job *first, int max)
 {
-	AgentRequest *request = agents_request(worker->agents, AGENT_WRITE_BACK, first->mirror,
+	AgentRequest *request = agent_request_create(worker->context, AGENT_WRITE_BACK, first->mirror,
 										   first->collection);
 	size_t		bytes = 0;
 	dlist_mutable_iter iter;
@@ -365,7 +365,7 @@ send_write_backs(Worker *worker, Job *first, int max)
 			continue;
 		dlist_delete(iter.cur);
 		bytes += job->enrichments ? VARSIZE(job->enrichments) : 0;
-		agents_add_job(request, job);
+		agent_request_add_job(request, job);
 	}
 	agents_send(worker->agents, request);
 }
@@ -382,15 +382,15 @@ send_all_write_backs(Worker *worker)
 		Job		   *job = dlist_head_element(Job, node, &worker->to_write);
 		Oid			owner = job->mirror->owner;
 
-		if (agents_take(worker->agents, owner))
+		if (agents_make_room(worker->agents, owner))
 		{
-			send_write_backs(worker, job, agents_batch(worker->agents, owner));
+			send_write_backs(worker, job, agents_max_jobs(worker->agents, owner));
 			continue;
 		}
 		dlist_delete(&job->node);
 		if (agents_have_no_slot(worker->agents))
 			could_not_write(worker, job, "there is no background worker slot for the owner's functions (max_worker_processes), it is tried again later");
-		else if (agents_rest(worker->agents, owner) > 0)
+		else if (agents_rest_left(worker->agents, owner) > 0)
 			could_not_write(worker, job, "the owner's functions took too long the last time, it is tried again later");
 		else
 			dlist_push_tail(&waiting, &job->node);

@@ -11,7 +11,7 @@
 #include "base/guard.h"
 #include "storage/itemptr.h"
 #include "utils/hsearch.h"
-#include "worker/agent.h"
+#include "worker/agents.h"
 #include "worker/failure_log.h"
 #include "worker/mirror_cache.h"
 #include "worker/walk.h"
