@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * delegate.c
- *		What the worker leaves to the agents of tables' owners.
+ *		The part of the worker's work that agents do.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,18 +15,22 @@
 #include "worker/look.h"
 #include "worker/rendering.h"
 
-/* Write-backs of one request, and bytes of their enrichments. */
+/* Most write-backs of one request, and bytes of their enrichments. */
 #define MAX_WRITE_BACKS			64
 #define MAX_WRITE_BACK_BYTES	(1024 * 1024)
 
-/* A mirror on which the worker and an agent do not agree is looked at again after so many seconds. */
+/* Seconds until a mirror is tried again of which an agent has compiled another version than the worker. */
 #define CHANGED_DELAY			0.1
 
-/* Which look comes next, at the latest, for a row that is missed: a minute's, see poll_delays in documents.c. */
+/* Highest number of polls of a missed write-back, which makes a minute the longest delay: poll_delays in documents.c. */
 #define MAX_MISSED_POLLS		4
 
+/* Why a write-back was not tried. */
+#define NO_SLOT_PROBLEM	"no background worker slot is free for the owner's functions (see max_worker_processes); it will be tried again"
+#define REST_PROBLEM	"the owner's functions took too long the last time; it will be tried again"
+
 /*
- * Handing over
+ * Reading and listing: requests
  */
 
 bool
@@ -52,9 +56,9 @@ keep_request(Worker *worker, AgentRequest *request)
 	MemoryContextSwitchTo(old);
 }
 
-/* The request of this claim for a mirror's rows. */
+/* Return this claim's request for a mirror's rows. */
 static AgentRequest *
-read_request(Worker *worker, Job *job)
+find_or_create_read(Worker *worker, Job *job)
 {
 	AgentRequest *request;
 	ListCell   *lc;
@@ -71,9 +75,9 @@ read_request(Worker *worker, Job *job)
 }
 
 static void
-delegate_read(Worker *worker, Job *job)
+add_read(Worker *worker, Job *job)
 {
-	AgentRequest *request = read_request(worker, job);
+	AgentRequest *request = find_or_create_read(worker, job);
 	MemoryContext old;
 	List	   *entries = NIL;
 	ListCell   *lc;
@@ -102,7 +106,7 @@ delegate_reads(Worker *worker, List *jobs)
 		Job		   *job = lfirst(lc);
 
 		if (worker_needs_row(job) && !job->mirror->native && !job->read)
-			delegate_read(worker, job);
+			add_read(worker, job);
 		else
 			others = lappend(others, job);
 	}
@@ -143,18 +147,18 @@ delegate_send(Worker *worker)
 	while (worker->delegated != NIL)
 	{
 		agents_send(worker->agents, linitial(worker->delegated));
-		worker->delegated = list_delete_first(worker->delegated);	/* an error leaves those
-																	 * that are not sent */
+		/* one by one, so that an error leaves those that are not sent */
+		worker->delegated = list_delete_first(worker->delegated);
 	}
 }
 
 /*
- * Taking up
+ * Reading and listing: results
  */
 
-/* Is the mirror still the one that was read by?  Its table is locked then. */
+/* Is the mirror still the one that the request was made for?  If so, its table is locked. */
 static bool
-is_unchanged(Worker *worker, const AgentRequest *request)
+is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 {
 	CachedMirror *cached = mirror_cache_get(worker->cache, request->relation, request->collection);
 
@@ -170,9 +174,12 @@ is_unchanged(Worker *worker, const AgentRequest *request)
 	return cached->mirror == request->mirror;
 }
 
-/* Nobody knows which of several rows has ended the agent; a single one has. */
+/*
+ * Does the request have a result for its jobs?  If the agent died, it has one only for
+ * a single job, because it is not known which of several rows was the cause.
+ */
 static bool
-is_answer(const AgentRequest *request)
+has_result(const AgentRequest *request)
 {
 	return request->end == AGENT_DONE || request->end == AGENT_FAILED ||
 		(request->end == AGENT_DIED && (request->task == AGENT_SCAN || request->njobs == 1));
@@ -181,31 +188,31 @@ is_answer(const AgentRequest *request)
 static void
 take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, void *arg)
 {
-	bool		answer = is_answer(request) && is_unchanged(worker, request);
+	bool		usable = has_result(request) && is_mirror_unchanged(worker, request);
 
 	for (int i = 0; i < request->njobs; i++)
 	{
 		Job		   *job = request->jobs[i];
 		AgentResult *result = &request->results[i];
 
-		request->jobs[i] = NULL;	/* an error may free it from here on */
+		request->jobs[i] = NULL;	/* after an error, recovery frees the job */
 		job->delegated = false;
 		job->claim = worker->claims;
-		if (!answer)
+		if (!usable)
 			worker_free_job(worker, job);
 		else if (request->end == AGENT_DONE)
 			on_job(arg, job, result->row, result->problem);
 		else
 			on_job(arg, job, ROW_FAILED, request->problem);
 	}
-	if (!answer)
+	if (!usable)
 		worker_look(worker);
 }
 
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
-	if (!is_answer(request) || !is_unchanged(worker, request))
+	if (!has_result(request) || !is_mirror_unchanged(worker, request))
 	{
 		worker_look(worker);
 		return;
@@ -248,7 +255,6 @@ delegate_forget_answers(Worker *worker)
 	worker->answers = NIL;
 }
 
-/* What answers speak of is claimed again. */
 void
 delegate_abort(Worker *worker)
 {
@@ -269,9 +275,9 @@ delegate_abort(Worker *worker)
 	delegate_forget_answers(worker);
 }
 
-/* A worker that is closing claims nothing any more: the keys stay in the outbox. */
+/* Free requests and their jobs when the worker is closing.  The keys stay in the outbox. */
 static void
-drop_reads(Worker *worker, List **requests)
+drop_requests(Worker *worker, List **requests)
 {
 	ListCell   *lc;
 
@@ -304,18 +310,19 @@ delegate_wants_write_back(const Job *job)
 		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
 }
 
+/* End a job whose write-back failed.  The next poll repeats it. */
 static void
-could_not_write(Worker *worker, Job *job, const char *problem)
+fail_write_back(Worker *worker, Job *job, const char *problem)
 {
 	job->error = MemoryContextStrdup(job->context,
 									 psprintf("could not write to the table's columns: %s", problem));
-	job->unwritten = true;		/* it is tried again with the next look */
+	job->unwritten = true;
 	worker_settle_job(worker, job);
 }
 
-/* The row is looked at again soon, later if it is missed again and again, and written to then. */
+/* End a job whose row could not be written to.  A poll repeats that soon, and later each time. */
 static void
-missed(Worker *worker, Job *job)
+miss_write_back(Worker *worker, Job *job)
 {
 	job->unwritten = true;
 	job->polls = Min(job->polls, MAX_MISSED_POLLS);
@@ -329,13 +336,13 @@ take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentR
 	if (result->write == WRITE_DONE)
 		worker_settle_job(worker, job);
 	else if (result->write == WRITE_FAILED)
-		could_not_write(worker, job, result->problem);
+		fail_write_back(worker, job, result->problem);
 	else if (request->end == AGENT_DIED && request->njobs == 1)
-		could_not_write(worker, job, request->problem);
+		fail_write_back(worker, job, request->problem);
 	else if (request->end == AGENT_DIED || request->end == AGENT_NOT_BEGUN)
 		dlist_push_tail(&worker->to_write, &job->node);
 	else
-		missed(worker, job);
+		miss_write_back(worker, job);
 }
 
 static void
@@ -346,7 +353,7 @@ take_write_backs(Worker *worker, AgentRequest *request)
 	agent_request_free(request);
 }
 
-/* Takes the first job's mirror's jobs out of those that wait, as many as go along. */
+/* Send the write-backs that wait for the first job's mirror, up to max or the limits of a request. */
 static void
 send_write_backs(Worker *worker, Job *first, int max)
 {
@@ -370,7 +377,7 @@ send_write_backs(Worker *worker, Job *first, int max)
 	agents_send(worker->agents, request);
 }
 
-/* One request for each owner whose agent is free. */
+/* Send one request for each owner whose agent can take one. */
 static void
 send_all_write_backs(Worker *worker)
 {
@@ -389,9 +396,9 @@ send_all_write_backs(Worker *worker)
 		}
 		dlist_delete(&job->node);
 		if (agents_have_no_slot(worker->agents))
-			could_not_write(worker, job, "there is no background worker slot for the owner's functions (max_worker_processes), it is tried again later");
+			fail_write_back(worker, job, NO_SLOT_PROBLEM);
 		else if (agents_rest_left(worker->agents, owner) > 0)
-			could_not_write(worker, job, "the owner's functions took too long the last time, it is tried again later");
+			fail_write_back(worker, job, REST_PROBLEM);
 		else
 			dlist_push_tail(&waiting, &job->node);
 	}
@@ -422,8 +429,8 @@ delegate_turn(Worker *worker)
 	}
 	if (worker->closing)
 	{
-		drop_reads(worker, &worker->answers);
-		drop_reads(worker, &worker->delegated);
+		drop_requests(worker, &worker->answers);
+		drop_requests(worker, &worker->delegated);
 	}
 	if (!dlist_is_empty(&worker->to_write))
 	{
