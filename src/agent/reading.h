@@ -58,7 +58,10 @@ typedef struct Reading
 	ReadKey    *keys;
 	RenderingRoom room;
 
-	/* Takes the i-th key's document, which is valid during the call.  May raise an error. */
+	/*
+	 * Takes the i-th key's document, which is valid during the call.  May
+	 * raise an error.
+	 */
 	void		(*take_row) (void *arg, int i, const RenderedRow *row);
 	void	   *arg;
 

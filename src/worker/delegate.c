@@ -22,11 +22,14 @@
 /* Seconds until a mirror is tried again of which an agent has compiled another version than the worker. */
 #define CHANGED_DELAY			0.1
 
-/* Highest number of polls of a missed write-back, which makes a minute the longest delay: poll_delays in documents.c. */
+/*
+ * Most polls that a missed write-back counts: it makes a minute the longest delay, see
+ * poll_delays in documents.c.
+ */
 #define MAX_MISSED_POLLS		4
 
 /* Why a write-back was not tried. */
-#define NO_SLOT_PROBLEM	"no background worker slot is free for the owner's functions (see max_worker_processes); it will be tried again"
+#define NO_SLOT_PROBLEM	"no background worker slot is free for the owner's functions (see max_worker_processes)"
 #define REST_PROBLEM	"the owner's functions took too long the last time; it will be tried again"
 
 /*
@@ -358,7 +361,7 @@ static void
 send_write_backs(Worker *worker, Job *first, int max)
 {
 	AgentRequest *request = agent_request_create(worker->context, AGENT_WRITE_BACK, first->mirror,
-										   first->collection);
+												 first->collection);
 	size_t		bytes = 0;
 	dlist_mutable_iter iter;
 
