@@ -80,7 +80,7 @@ check_size(size_t bytes)
 						bytes, MAX_DOCUMENT_BYTES)));
 }
 
-/* Return the bytes of a row's values, without fetching those that are stored out of line. */
+/* Return the bytes of a row's values, without fetching values stored out of line. */
 static int64
 stored_bytes(const Template *template, const TemplateRow *row)
 {

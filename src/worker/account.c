@@ -90,7 +90,10 @@ start_hurry(Account *account)
 	account->hurry_batch = HURRY_BATCH;
 }
 
-/* Adjust the account to a server whose definition has changed; old is NULL if none was usable before. */
+/*
+ * Adjust the account to a server that may have changed.  old is NULL if the server
+ * could not be used before; first: this is the account's first load.
+ */
 static void
 apply_server(Account *account, const MixpeekServer *old, bool first)
 {

@@ -48,9 +48,9 @@ typedef struct Agent
 extern Agent *agent_start(AgentOwner *owner, EndedRequests *ended, int place);
 
 /*
- * Detach from the agent, so that it ends, and terminate it if it has requests.  These
- * end as well: the one under way as said, the others as AGENT_NOT_BEGUN.  Does nothing
- * if the agent was detached from already.
+ * Detach from the agent, so that it ends, and terminate it if it has requests.  Its
+ * requests end with problem (or NULL): the one under way as end says, the other ones
+ * as AGENT_NOT_BEGUN.  Does nothing if the agent is detached already.
  */
 extern void agent_end(Agent *agent, AgentEnd end, const char *problem);
 

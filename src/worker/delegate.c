@@ -313,7 +313,7 @@ delegate_wants_write_back(const Job *job)
 		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
 }
 
-/* End a job whose write-back failed.  The next poll repeats it. */
+/* End a job whose write-back failed.  The next poll tries again. */
 static void
 fail_write_back(Worker *worker, Job *job, const char *problem)
 {
@@ -323,7 +323,7 @@ fail_write_back(Worker *worker, Job *job, const char *problem)
 	worker_settle_job(worker, job);
 }
 
-/* End a job whose row could not be written to.  A poll repeats that soon, and later each time. */
+/* End a job whose row is locked.  A poll tries again, after a delay that grows up to a minute. */
 static void
 miss_write_back(Worker *worker, Job *job)
 {

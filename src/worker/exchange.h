@@ -17,9 +17,9 @@
 extern void exchange_send(Agent *agent);
 
 /*
- * Take in all messages that have arrived; requests whose last one was among them end.
- * An error is raised for a message that does not fit the request or for want of
- * memory; agent->receiving remains set then.
+ * Take in all messages that have arrived.  A request ends with its END message.
+ * Raises an error if a message does not fit the request, or if memory is short;
+ * agent->receiving remains set then, and the agent must be ended.
  */
 extern void exchange_receive(Agent *agent);
 

@@ -4,7 +4,7 @@
  *		Starts one worker in every database that has the extension.
  *
  * Whether a database has the extension can only be seen by a process connected to it.
- * So a worker is started in each database, and ends at once if the extension is
+ * Therefore a worker is started in each database, and ends at once if the extension is
  * absent.  The launcher remembers that, and starts another worker when CREATE EXTENSION
  * or CREATE DATABASE has committed.  Otherwise it sleeps.
  *
