@@ -11,9 +11,13 @@
 #include "base/settings.h"
 #include "utils/memutils.h"
 #include "worker/agents.h"
+#include "worker/claim.h"
 #include "worker/delegate.h"
-#include "worker/look.h"
+#include "worker/expansion.h"
+#include "worker/prepare.h"
 #include "worker/rendering.h"
+#include "worker/schedule.h"
+#include "worker/worker.h"
 
 /* Most write-backs of one request, and bytes of their enrichments. */
 #define MAX_WRITE_BACKS			64
@@ -46,7 +50,7 @@ delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted)
 	if (wanted ? agents_make_room(worker->agents, mirror->owner) : agents_may_serve(worker->agents, mirror->owner))
 		return true;
 	if (agents_rest_left(worker->agents, mirror->owner) > 0)
-		look_later(worker, agents_rest_left(worker->agents, mirror->owner));
+		schedule_retry_in(worker, agents_rest_left(worker->agents, mirror->owner));
 	return false;
 }
 
@@ -55,7 +59,7 @@ keep_request(Worker *worker, AgentRequest *request)
 {
 	MemoryContext old = MemoryContextSwitchTo(worker->context);
 
-	worker->delegated = lappend(worker->delegated, request);
+	worker->delegation.requests = lappend(worker->delegation.requests, request);
 	MemoryContextSwitchTo(old);
 }
 
@@ -66,7 +70,7 @@ find_or_create_read(Worker *worker, Job *job)
 	AgentRequest *request;
 	ListCell   *lc;
 
-	foreach(lc, worker->delegated)
+	foreach(lc, worker->delegation.requests)
 	{
 		request = lfirst(lc);
 		if (request->task == AGENT_READ && request->mirror == job->mirror)
@@ -87,7 +91,7 @@ add_read(Worker *worker, Job *job)
 
 	if (request->njobs >= agents_max_jobs(worker->agents, request->owner))
 	{
-		worker_leave_job(worker, job);
+		claim_leave_job(worker, job, false);
 		return;
 	}
 	old = MemoryContextSwitchTo(request->context);
@@ -108,7 +112,7 @@ delegate_reads(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (worker_needs_row(job) && !job->mirror->native && !job->read)
+		if (prepare_needs_row(job) && !job->mirror->native && !job->read)
 			add_read(worker, job);
 		else
 			others = lappend(others, job);
@@ -133,7 +137,7 @@ delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->delegated)
+	foreach(lc, worker->delegation.requests)
 	{
 		const AgentRequest *request = lfirst(lc);
 
@@ -147,11 +151,11 @@ delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 void
 delegate_send(Worker *worker)
 {
-	while (worker->delegated != NIL)
+	while (worker->delegation.requests != NIL)
 	{
-		agents_send(worker->agents, linitial(worker->delegated));
+		agents_send(worker->agents, linitial(worker->delegation.requests));
 		/* one by one, so that an error leaves those that are not sent */
-		worker->delegated = list_delete_first(worker->delegated);
+		worker->delegation.requests = list_delete_first(worker->delegation.requests);
 	}
 }
 
@@ -171,7 +175,7 @@ is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 	if (cached->blocked_until > 0)
 	{
-		look_later(worker, cached->blocked_until - clock_seconds());
+		schedule_retry_in(worker, cached->blocked_until - clock_seconds());
 		return false;
 	}
 	return cached->mirror == request->mirror;
@@ -200,16 +204,16 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 
 		request->jobs[i] = NULL;	/* after an error, recovery frees the job */
 		job->delegated = false;
-		job->claim = worker->claims;
+		job->claim = worker->jobs.claim;
 		if (!usable)
-			worker_free_job(worker, job);
+			jobs_free(worker, job);
 		else if (request->end == AGENT_DONE)
 			on_job(arg, job, result->row, result->problem);
 		else
 			on_job(arg, job, ROW_FAILED, request->problem);
 	}
 	if (!usable)
-		worker_look(worker);
+		schedule_rescan(worker);
 }
 
 static void
@@ -217,17 +221,17 @@ take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, v
 {
 	if (!has_result(request) || !is_mirror_unchanged(worker, request))
 	{
-		worker_look(worker);
+		schedule_rescan(worker);
 		return;
 	}
 	if (request->end == AGENT_DONE)
 		on_scan(arg, request->expansion, request->keys);
 	else
 	{
-		worker_cannot_list(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
-						   request->problem);
-		walk_leave(worker, request->relation, request->collection,
-				   ItemPointerGetBlockNumber(&request->expansion->tid), false);
+		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
+						  request->problem);
+		outbox_scan_leave(worker, request->relation, request->collection,
+						  ItemPointerGetBlockNumber(&request->expansion->tid), false);
 	}
 }
 
@@ -236,7 +240,7 @@ delegate_take_answers(Worker *worker, DelegateJobFunction on_job, DelegateScanFu
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 	{
 		AgentRequest *request = lfirst(lc);
 
@@ -252,10 +256,10 @@ delegate_forget_answers(Worker *worker)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 		agent_request_free(lfirst(lc));
-	list_free(worker->answers);
-	worker->answers = NIL;
+	list_free(worker->delegation.answers);
+	worker->delegation.answers = NIL;
 }
 
 void
@@ -263,7 +267,7 @@ delegate_abort(Worker *worker)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 	{
 		AgentRequest *request = lfirst(lc);
 
@@ -272,7 +276,7 @@ delegate_abort(Worker *worker)
 			if (request->jobs[i] == NULL)
 				continue;
 			request->jobs[i]->delegated = false;
-			request->jobs[i]->claim = worker->claims_done + 1;
+			request->jobs[i]->claim = worker->jobs.claim_committed + 1;
 		}
 	}
 	delegate_forget_answers(worker);
@@ -289,7 +293,7 @@ drop_requests(Worker *worker, List **requests)
 		AgentRequest *request = lfirst(lc);
 
 		for (int i = 0; i < request->njobs; i++)
-			worker_free_job(worker, request->jobs[i]);
+			jobs_free(worker, request->jobs[i]);
 		agent_request_free(request);
 	}
 	list_free(*requests);
@@ -299,7 +303,7 @@ drop_requests(Worker *worker, List **requests)
 bool
 delegate_has_answers(const Worker *worker)
 {
-	return worker->answers != NIL;
+	return worker->delegation.answers != NIL;
 }
 
 /*
@@ -320,7 +324,7 @@ fail_write_back(Worker *worker, Job *job, const char *problem)
 	job->error = MemoryContextStrdup(job->context,
 									 psprintf("could not write to the table's columns: %s", problem));
 	job->unwritten = true;
-	worker_settle_job(worker, job);
+	jobs_settle(worker, job);
 }
 
 /* End a job whose row is locked.  A poll tries again, after a delay that grows up to a minute. */
@@ -329,7 +333,7 @@ miss_write_back(Worker *worker, Job *job)
 {
 	job->unwritten = true;
 	job->polls = Min(job->polls, MAX_MISSED_POLLS);
-	worker_settle_job(worker, job);
+	jobs_settle(worker, job);
 }
 
 static void
@@ -337,13 +341,13 @@ take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentR
 {
 	job->delegated = false;
 	if (result->write == WRITE_DONE)
-		worker_settle_job(worker, job);
+		jobs_settle(worker, job);
 	else if (result->write == WRITE_FAILED)
 		fail_write_back(worker, job, result->problem);
 	else if (request->end == AGENT_DIED && request->njobs == 1)
 		fail_write_back(worker, job, request->problem);
 	else if (request->end == AGENT_DIED || request->end == AGENT_NOT_BEGUN)
-		dlist_push_tail(&worker->to_write, &job->node);
+		dlist_push_tail(&worker->jobs.to_write, &job->node);
 	else
 		miss_write_back(worker, job);
 }
@@ -365,7 +369,7 @@ send_write_backs(Worker *worker, Job *first, int max)
 	size_t		bytes = 0;
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &worker->to_write)
+	dlist_foreach_modify(iter, &worker->jobs.to_write)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);
 
@@ -387,9 +391,9 @@ send_all_write_backs(Worker *worker)
 	dlist_head	waiting;
 
 	dlist_init(&waiting);
-	while (!dlist_is_empty(&worker->to_write))
+	while (!dlist_is_empty(&worker->jobs.to_write))
 	{
-		Job		   *job = dlist_head_element(Job, node, &worker->to_write);
+		Job		   *job = dlist_head_element(Job, node, &worker->jobs.to_write);
 		Oid			owner = job->mirror->owner;
 
 		if (agents_make_room(worker->agents, owner))
@@ -406,7 +410,7 @@ send_all_write_backs(Worker *worker)
 			dlist_push_tail(&waiting, &job->node);
 	}
 	while (!dlist_is_empty(&waiting))
-		dlist_push_tail(&worker->to_write, dlist_pop_head_node(&waiting));
+		dlist_push_tail(&worker->jobs.to_write, dlist_pop_head_node(&waiting));
 }
 
 /*
@@ -419,7 +423,7 @@ delegate_turn(Worker *worker)
 	AgentRequest *request;
 
 	if (agents_turn(worker->agents))
-		worker_look_left(worker);
+		schedule_retry_left(worker);
 	while ((request = agents_next_ended(worker->agents)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(worker->context);
@@ -427,24 +431,24 @@ delegate_turn(Worker *worker)
 		if (request->task == AGENT_WRITE_BACK)
 			take_write_backs(worker, request);
 		else
-			worker->answers = lappend(worker->answers, request);
+			worker->delegation.answers = lappend(worker->delegation.answers, request);
 		MemoryContextSwitchTo(old);
 	}
 	if (worker->closing)
 	{
-		drop_requests(worker, &worker->answers);
-		drop_requests(worker, &worker->delegated);
+		drop_requests(worker, &worker->delegation.answers);
+		drop_requests(worker, &worker->delegation.requests);
 	}
-	if (!dlist_is_empty(&worker->to_write))
+	if (!dlist_is_empty(&worker->jobs.to_write))
 	{
 		send_all_write_backs(worker);
 		if (agents_turn(worker->agents))
-			worker_look_left(worker);
+			schedule_retry_left(worker);
 	}
 }
 
 bool
 delegate_is_busy(const Worker *worker)
 {
-	return worker->delegated != NIL || worker->answers != NIL || agents_pending(worker->agents) > 0;
+	return worker->delegation.requests != NIL || worker->delegation.answers != NIL || agents_pending(worker->agents) > 0;
 }

@@ -13,7 +13,16 @@
 #ifndef MIXPEEK_DELEGATE_H
 #define MIXPEEK_DELEGATE_H
 
-#include "worker/worker.h"
+#include "worker/agents.h"
+#include "worker/forward.h"
+#include "worker/mirror_cache.h"
+
+typedef struct Delegation
+{
+	List	   *requests;		/* AgentRequest of a claim, not yet sent */
+	List	   *answers;		/* AgentRequest that has ended, for the next
+								 * claim */
+} Delegation;
 
 /*
  * Can the mirror's rows be read or listed now?  If wanted is true and an agent is

@@ -28,8 +28,10 @@
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "worker/delegate.h"
+#include "worker/outcome.h"
 #include "worker/watch.h"
 #include "worker/watch_round.h"
+#include "worker/worker.h"
 
 /* Seconds until the next check after an error. */
 #define ERROR_DELAY		5.0
@@ -65,7 +67,7 @@ struct Watch
 	WatchRound	round;
 
 	/* when to check */
-	uint64		changes;		/* Worker.changes at the last check */
+	uint64		changes;		/* Worker.transactions at the last check */
 	double		rest_until;		/* no check before this time */
 	double		delay;			/* seconds; see MIN_DELAY */
 	double		check_at;		/* the next check if nothing changes */
@@ -112,7 +114,7 @@ note_new_waiter(Worker *worker, const Waiter *waiter)
 	if (waiter->ticket.kind != TICKET_SYNC)
 		return;
 	worker->watch->patience_ends = 0;
-	worker_look(worker);
+	schedule_rescan(worker);
 }
 
 static void
@@ -230,7 +232,7 @@ describe_left(const Worker *worker, const Waiter *waiter, TicketAnswer *answer)
 {
 	ListCell   *lc;
 
-	answer->left = worker->skipped_until > 0;
+	answer->left = worker->schedule.retry_at > 0;
 	foreach(lc, worker->cache->accounts)
 	{
 		const Account *account = lfirst(lc);
@@ -329,7 +331,7 @@ start_round(Watch *watch)
 static bool
 must_end_jobs(Worker *worker)
 {
-	if (worker->purpose != WORKER_SYNCS || worker->njobs == 0)
+	if (worker->purpose != WORKER_SYNCS || worker->jobs.count == 0)
 		return false;
 	worker->closing = true;
 	return true;
@@ -342,7 +344,7 @@ finish_round(Worker *worker)
 	Watch	   *watch = worker->watch;
 
 	watch->delay = must_end_jobs(worker) ? MAX_DELAY : 0;
-	if (worker->closing && worker->njobs > 0)
+	if (worker->closing && worker->jobs.count > 0)
 		return;
 	answer_done(worker, false);
 	watch_round_end(&watch->round);
@@ -382,24 +384,24 @@ check_round(Worker *worker)
 static bool
 has_nothing_due(const Worker *worker)
 {
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || worker->rest_until > clock_seconds() ||
+	if (worker->jobs.count > 0 || worker->schedule.more || worker->schedule.next_due == DUE_UNKNOWN || worker->recovery.rest_until > clock_seconds() ||
 		delegate_is_busy(worker))
 		return false;
-	return worker->next_due == 0 ||
-		worker->next_due > clock_in(SYNC_PATIENCE * 1000);
+	return worker->schedule.next_due == 0 ||
+		worker->schedule.next_due > clock_in(SYNC_PATIENCE * 1000);
 }
 
 /* Are the sessions in mixpeek.sync() to be answered?  Locked tables are waited for only for LOCK_PATIENCE. */
 static bool
 sync_is_over(const Worker *worker, Watch *watch, double now)
 {
-	if (worker->njobs > 0 || delegate_is_busy(worker))
+	if (worker->jobs.count > 0 || delegate_is_busy(worker))
 		watch->patience_ends = 0;
 	if (!has_nothing_due(worker))
 		return false;
-	if (worker->skipped_until > 0 && watch->patience_ends == 0)
+	if (worker->schedule.retry_at > 0 && watch->patience_ends == 0)
 		watch->patience_ends = now + LOCK_PATIENCE;
-	return worker->skipped_until == 0 || now >= watch->patience_ends;
+	return worker->schedule.retry_at == 0 || now >= watch->patience_ends;
 }
 
 /*
@@ -411,7 +413,7 @@ next_check(const Worker *worker)
 {
 	const Watch *watch = worker->watch;
 
-	return watch->fresh || watch->changes != worker->changes ? watch->rest_until : watch->check_at;
+	return watch->fresh || watch->changes != worker->transactions ? watch->rest_until : watch->check_at;
 }
 
 /* Must be called in a transaction. */
@@ -420,12 +422,12 @@ check_and_answer(Worker *worker, bool sync_over)
 {
 	Watch	   *watch = worker->watch;
 
-	if (watch->changes != worker->changes)
+	if (watch->changes != worker->transactions)
 		watch->delay = 0;
 	watch->fresh = false;
-	watch->changes = worker->changes;
-	if (worker->copy_of)
-		answer_all(watch, TICKET_COPY, worker->copy_of);
+	watch->changes = worker->transactions;
+	if (worker->origin.copy_of)
+		answer_all(watch, TICKET_COPY, worker->origin.copy_of);
 	else if (sync_over)
 		answer_done(worker, true);
 	if (watch->nwaiters > 0)
@@ -438,7 +440,7 @@ watch_turn(Worker *worker)
 	Watch	   *watch = worker->watch;
 	double		now = clock_seconds();
 	bool		sync_over = false;
-	UserState	guard;
+	UserState	user;
 	double		at;
 
 	read_tickets(worker);
@@ -454,11 +456,11 @@ watch_turn(Worker *worker)
 	if (now < at && !sync_over)
 		return watch->patience_ends > now ? Min(at, watch->patience_ends) - now : at - now;
 
-	worker_begin(worker, &guard);
+	worker_begin(worker, &user);
 	check_and_answer(worker, sync_over);
-	worker_commit(worker, &guard, false);
+	worker_commit(worker, &user, false);
 	at = clock_seconds();
-	watch->rest_until = at + (at - now) * (worker->njobs > 0 || worker->look ? CHECK_REST : 1);
+	watch->rest_until = at + (at - now) * (worker->jobs.count > 0 || worker->schedule.more ? CHECK_REST : 1);
 	watch->check_at = at + watch->delay;
 	return watch->nwaiters == 0 ? -1 : Max(watch->rest_until, watch->check_at) - at;
 }
@@ -469,7 +471,7 @@ watch_put_off(Worker *worker)
 	Watch	   *watch = worker->watch;
 
 	ereport(LOG,
-			(errmsg("mixpeek_docs: could not check what waiting sessions wait for: %s", worker->error)));
+			(errmsg("mixpeek_docs: could not check what waiting sessions wait for: %s", worker->recovery.error)));
 	watch_round_end(&watch->round);
 	watch->rest_until = clock_seconds() + ERROR_DELAY;
 	return ERROR_DELAY;

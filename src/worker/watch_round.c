@@ -82,7 +82,7 @@ check_outbox(Worker *worker, WatchRound *round)
 			break;
 	}
 	round->stage = STAGE_JOBS;
-	round->last_job = worker->last_job;
+	round->last_job = worker->jobs.last_number;
 	return WATCH_PASSED;
 }
 
@@ -93,9 +93,9 @@ has_jobs(const Worker *worker, uint64 last_job)
 	HASH_SEQ_STATUS status;
 	JobEntry   *entry;
 
-	if (worker->njobs == 0)
+	if (worker->jobs.count == 0)
 		return false;
-	hash_seq_init(&status, worker->jobs);
+	hash_seq_init(&status, worker->jobs.by_key);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
 		if (entry->job->number <= last_job && !entry->job->refresh)
@@ -113,7 +113,7 @@ check_jobs(const Worker *worker, WatchRound *round)
 {
 	if (has_jobs(worker, round->last_job))
 		return WATCH_BLOCKED;
-	if (worker->unrecovered && document_abandoned() != NIL)
+	if (worker->recovery.abandoned && document_abandoned() != NIL)
 		return WATCH_BLOCKED;
 	start_records(round);
 	return WATCH_PASSED;
