@@ -76,24 +76,25 @@ ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;
 COMMENT ON TABLE mixpeek.outbox IS
     'keys that may have changed and are still to be looked at; operation: I insert, U update, D delete, K look again, R look for enrichments, B all rows after key, T all stored documents after key';
 
+-- The order of the columns is that of DOCUMENT_COLUMNS in src/state/document_table.h.
 CREATE TABLE mixpeek.documents
 (
     relation regclass NOT NULL,
     collection text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     document_id text COLLATE "C",
-    state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
     enrichments jsonb,
-    content_hash bytea,
-    attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz,
-    last_error text,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    mirrored_at timestamptz,
-    in_doubt boolean NOT NULL DEFAULT false,
-    enrichment_polls smallint NOT NULL DEFAULT 0,
     server text COLLATE "C" NOT NULL,
     marker text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    mirrored_at timestamptz,
+    state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
+    last_error text,
+    next_attempt_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    enrichment_polls smallint NOT NULL DEFAULT 0,
+    in_doubt boolean NOT NULL DEFAULT false,
+    content_hash bytea,
     features_hash bytea,
     intent_hash bytea,
     PRIMARY KEY (relation, collection, key)
@@ -108,18 +109,18 @@ COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost
 COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';
 COMMENT ON COLUMN mixpeek.documents.document_id IS 'DocumentResponse.document_id; NULL while no document is known';
-COMMENT ON COLUMN mixpeek.documents.state IS 'pending (waits for its next attempt), sending, mirrored, failed (see last_error)';
 COMMENT ON COLUMN mixpeek.documents.enrichments IS 'DocumentResponse.enrichments (2025-09), or the root-level fields that the API added (2026-02)';
-COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of all but the features as the API was last told; NULL while that is not known';
-COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
-COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document is tried again, or a mirrored one asked for its enrichments';
-COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
-COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
-COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
-COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent and its answer is not known: the marker is looked up before the next one';
-COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was asked for its enrichments';
 COMMENT ON COLUMN mixpeek.documents.server IS 'the foreign server that holds the document';
 COMMENT ON COLUMN mixpeek.documents.marker IS 'the document''s metadata.mixpeek_docs: origin:table:key';
+COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
+COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
+COMMENT ON COLUMN mixpeek.documents.state IS 'pending (waits for its next attempt), sending, mirrored, failed (see last_error)';
+COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
+COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document is tried again, or a mirrored one asked for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
+COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was asked for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent and its answer is not known: the marker is looked up before the next one';
+COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of all but the features as the API was last told; NULL while that is not known';
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told, empty if there were none; NULL while that is not known';
 COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create that is in doubt, without that of features that it does not have';
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * record.c
+ * document_table.c
  *		Records of mixpeek.documents, one at a time, without a statement.
  *
  * A statement over a batch costs some three times what the table and its
@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "base/extension.h"
 #include "catalog/index.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "mirror/key.h"
 #include "state/document_table.h"
@@ -52,6 +53,31 @@ struct DocumentTable
 	int			max_added;
 };
 
+#ifdef USE_ASSERT_CHECKING
+#define DOCUMENT_COLUMN_CHECK(number, name, type) {name, type},
+static const struct
+{
+	const char *name;
+	Oid			type;
+}			columns[] = {DOCUMENT_COLUMNS(DOCUMENT_COLUMN_CHECK)};
+
+/* Compare DOCUMENT_COLUMNS with the table. */
+static void
+check_columns(Relation rel)
+{
+	for (int i = 0; i < DOCUMENT_NCOLUMNS; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (strcmp(NameStr(att->attname), columns[i].name) != 0 || att->atttypid != columns[i].type)
+			elog(ERROR, "column %d of mixpeek.documents is \"%s\" of type %u, not \"%s\" of type %u",
+				 i + 1, NameStr(att->attname), att->atttypid, columns[i].name, columns[i].type);
+	}
+}
+#else
+#define check_columns(rel) ((void) 0)
+#endif
+
 static Relation
 open_table(void)
 {
@@ -68,7 +94,8 @@ open_table(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("mixpeek.documents has %d columns, fewer than %d",
 						RelationGetNumberOfAttributes(rel), DOCUMENT_NCOLUMNS),
-				 errhint("ALTER EXTENSION mixpeek_docs UPDATE.")));
+				 errhint("Run ALTER EXTENSION mixpeek_docs UPDATE.")));
+	check_columns(rel);
 	return rel;
 }
 
@@ -140,20 +167,20 @@ document_table_memory(DocumentTable *table)
  */
 
 void
-record_set(TupleTableSlot *record, int column, Datum value)
+record_set(TupleTableSlot *record, DocumentColumn column, Datum value)
 {
 	record->tts_values[column] = value;
 	record->tts_isnull[column] = false;
 }
 
 void
-record_set_null(TupleTableSlot *record, int column)
+record_set_null(TupleTableSlot *record, DocumentColumn column)
 {
 	record->tts_isnull[column] = true;
 }
 
 void
-record_set_text(TupleTableSlot *record, int column, const char *text)
+record_set_text(TupleTableSlot *record, DocumentColumn column, const char *text)
 {
 	if (text)
 		record_set(record, column, CStringGetTextDatum(text));

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * record.h
+ * document_table.h
  *		Records of mixpeek.documents, one at a time, without a statement.
  *
  * Most of what the worker does to the database is to put records in and to change
@@ -15,14 +15,39 @@
 #include "executor/tuptable.h"
 #include "storage/itemptr.h"
 
-/* The columns of mixpeek.documents, as the install script creates them. */
-enum
+/*
+ * The columns of mixpeek.documents, in the order of the install script: X(number, name, type).
+ * Everything that lists the columns is made from this list; document_table_open() compares it
+ * with the table.
+ */
+#define DOCUMENT_COLUMNS(X) \
+	X(DOCUMENT_RELATION, "relation", REGCLASSOID) \
+	X(DOCUMENT_COLLECTION, "collection", TEXTOID) \
+	X(DOCUMENT_KEY, "key", TEXTOID) \
+	X(DOCUMENT_DOCUMENT_ID, "document_id", TEXTOID) \
+	X(DOCUMENT_ENRICHMENTS, "enrichments", JSONBOID) \
+	X(DOCUMENT_SERVER, "server", TEXTOID) \
+	X(DOCUMENT_MARKER, "marker", TEXTOID) \
+	X(DOCUMENT_CREATED_AT, "created_at", TIMESTAMPTZOID) \
+	X(DOCUMENT_MIRRORED_AT, "mirrored_at", TIMESTAMPTZOID) \
+	X(DOCUMENT_STATE, "state", TEXTOID) \
+	X(DOCUMENT_LAST_ERROR, "last_error", TEXTOID) \
+	X(DOCUMENT_NEXT_ATTEMPT_AT, "next_attempt_at", TIMESTAMPTZOID) \
+	X(DOCUMENT_ATTEMPTS, "attempts", INT4OID) \
+	X(DOCUMENT_ENRICHMENT_POLLS, "enrichment_polls", INT2OID) \
+	X(DOCUMENT_IN_DOUBT, "in_doubt", BOOLOID) \
+	X(DOCUMENT_CONTENT_HASH, "content_hash", BYTEAOID) \
+	X(DOCUMENT_FEATURES_HASH, "features_hash", BYTEAOID) \
+	X(DOCUMENT_INTENT_HASH, "intent_hash", BYTEAOID)
+
+/* Indexes into tts_values, from 0. */
+#define DOCUMENT_COLUMN_NUMBER(number, name, type) number,
+typedef enum DocumentColumn
 {
-	DOCUMENT_RELATION, DOCUMENT_COLLECTION, DOCUMENT_KEY, DOCUMENT_DOCUMENT_ID, DOCUMENT_STATE,
-	DOCUMENT_ENRICHMENTS, DOCUMENT_CONTENT_HASH, DOCUMENT_ATTEMPTS, DOCUMENT_NEXT_ATTEMPT_AT,
-	DOCUMENT_LAST_ERROR, DOCUMENT_CREATED_AT, DOCUMENT_MIRRORED_AT, DOCUMENT_IN_DOUBT, DOCUMENT_ENRICHMENT_POLLS,
-	DOCUMENT_SERVER, DOCUMENT_MARKER, DOCUMENT_FEATURES_HASH, DOCUMENT_INTENT_HASH, DOCUMENT_NCOLUMNS
-};
+	DOCUMENT_COLUMNS(DOCUMENT_COLUMN_NUMBER)
+	DOCUMENT_NCOLUMNS
+} DocumentColumn;
+#undef DOCUMENT_COLUMN_NUMBER
 
 typedef struct DocumentTable DocumentTable;
 
@@ -61,8 +86,8 @@ extern TupleTableSlot *document_table_change(DocumentTable *table);
 extern bool document_table_update(DocumentTable *table);
 
 /* Sets a column; a NULL text makes it null. */
-extern void record_set(TupleTableSlot *record, int column, Datum value);
-extern void record_set_null(TupleTableSlot *record, int column);
-extern void record_set_text(TupleTableSlot *record, int column, const char *text);
+extern void record_set(TupleTableSlot *record, DocumentColumn column, Datum value);
+extern void record_set_null(TupleTableSlot *record, DocumentColumn column);
+extern void record_set_text(TupleTableSlot *record, DocumentColumn column, const char *text);
 
 #endif							/* MIXPEEK_DOCUMENT_TABLE_H */

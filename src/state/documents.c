@@ -59,7 +59,7 @@ intent_is_certain(const Job *job)
 
 /* Of what is stored from offset on; nothing there is NO_HASH. */
 static void
-read_hash(TupleTableSlot *record, int column, ContentHash *hash, int offset)
+read_hash(TupleTableSlot *record, DocumentColumn column, ContentHash *hash, int offset)
 {
 	bytea	   *bytes;
 	int			length;
@@ -119,7 +119,7 @@ run_on_keys(Statement *query, List *jobs)
  */
 
 static char *
-read_text(TupleTableSlot *record, int column)
+read_text(TupleTableSlot *record, DocumentColumn column)
 {
 	return record->tts_isnull[column] ? NULL : TextDatumGetCString(record->tts_values[column]);
 }
@@ -184,7 +184,7 @@ stored_length(const ContentHash *hash)
 }
 
 static void
-set_hash(TupleTableSlot *record, int column, const ContentHash *hash)
+set_hash(TupleTableSlot *record, DocumentColumn column, const ContentHash *hash)
 {
 	if (hash->known)
 		record_set(record, column, PointerGetDatum(make_bytea(hash->bytes, stored_length(hash))));
@@ -193,7 +193,7 @@ set_hash(TupleTableSlot *record, int column, const ContentHash *hash)
 }
 
 static void
-set_hashes(TupleTableSlot *record, int column, const ContentHash *content, const ContentHash *features)
+set_hashes(TupleTableSlot *record, DocumentColumn column, const ContentHash *content, const ContentHash *features)
 {
 	uint8		both[2 * HASH_LENGTH];
 
