@@ -29,6 +29,7 @@
 #include "funcapi.h"
 #include "mirror/definition.h"
 #include "miscadmin.h"
+#include "remote/marker.h"
 #include "remote/server.h"
 #include "state/aside.h"
 #include "state/documents.h"
@@ -504,7 +505,7 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 	call.mirror = get_mirror(rel, collection_argument(fcinfo, 2));
 	call.key = text_argument(fcinfo, 1, "key", MAX_ARGUMENT);
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	call.mirror->marker_prefix = psprintf("%s:%s:", origin_id(), call.mirror->table);
+	call.mirror->marker_prefix = marker_prefix(origin_id(), call.mirror->table);
 	user_restore(&guard);
 	mirror_read_rows(call.mirror, &call.key, 1, preview_row, &call);
 	mirror_free(call.mirror);

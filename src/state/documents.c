@@ -14,6 +14,8 @@
 #include "base/crash.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
+#include "mirror/key.h"
+#include "remote/marker.h"
 #include "state/document_table.h"
 #include "state/documents.h"
 #include "state/outbox.h"
@@ -673,7 +675,7 @@ document_forget(Oid relation, const char *collection)
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
 		"  RETURNING marker, key, collection, document_id, in_doubt)"
 		" INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
-		" SELECT DISTINCT left(marker, length(marker) - length(key)), collection FROM d"
+		" SELECT DISTINCT " MARKER_PREFIX_OF_RECORD ", collection FROM d"
 		" WHERE document_id IS NOT NULL OR in_doubt ON CONFLICT DO NOTHING",
 		2, {OIDOID, TEXTOID}
 	};
@@ -734,7 +736,7 @@ document_retry(Oid relation, const char *collection, const char *error)
 		" SELECT relation, 'K', collection, key FROM mixpeek.documents"
 		" WHERE relation = $1 AND state = 'failed' AND ($2 IS NULL OR collection = $2)"
 		" AND ($3 IS NULL OR last_error LIKE $3)"
-		" AND key !~ '\\.\\.\\. \\(\\d+ bytes, hash [0-9a-f]{16}\\)$'"	/* see storable_key() */
+		" AND key !~ " KEY_ABBREVIATED_PATTERN
 		" RETURNING ctid) SELECT count(*), min(ctid), max(ctid) FROM i",
 		3, {OIDOID, TEXTOID, TEXTOID}
 	};

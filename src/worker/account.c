@@ -13,6 +13,7 @@
 #include "base/guard.h"
 #include "mirror/native.h"
 #include "mirror/part.h"
+#include "remote/marker.h"
 #include "state/aside.h"
 #include "state/documents.h"
 #include "state/origin.h"
@@ -427,7 +428,7 @@ complete_mirror(Mirror *mirror)
 					mirror->native ? "PostgreSQL's own code" : "statements of their owner")));
 	relation_close(rel, NoLock);
 	mirror->marker_prefix = MemoryContextStrdup(mirror->context,
-												psprintf("%s:%s:", origin_id(), mirror->table));
+												marker_prefix(origin_id(), mirror->table));
 	mirror->forgotten = document_was_forgotten(mirror->marker_prefix, mirror->arguments.collection);
 }
 

@@ -14,8 +14,10 @@
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "mirror/key.h"
 #include "mirror/rows.h"
 #include "miscadmin.h"
+#include "remote/marker.h"
 #include "state/aside.h"
 #include "state/documents.h"
 #include "state/origin.h"
@@ -39,15 +41,6 @@
 
 /* Keys that one "look at every row" entry becomes at a time. */
 #define EXPANSION_CHUNK	1000
-
-
-/*
- * The longest key that the primary key of mixpeek.documents has room for, with
- * the collection: an index entry has some 2,700 bytes.  Of a longer one its beginning
- * and its hash are stored.
- */
-#define MAX_KEY_BYTES		2000
-#define LONG_KEY_SHOWN		200
 
 /* Entries that mean nothing are reported once in so many seconds. */
 #define NONSENSE_EVERY	60
@@ -263,18 +256,6 @@ typedef struct Claim
 	int			nonsense;		/* entries that mean nothing */
 } Claim;
 
-/* The key itself, or what stands for one that is too long. */
-static const char *
-storable_key(const char *key)
-{
-	int			len = strlen(key);
-
-	if (len <= MAX_KEY_BYTES)
-		return key;
-	return psprintf("%.*s... (%d bytes, hash %016llx)", pg_mbcliplen(key, len, LONG_KEY_SHOWN), key, len,
-					(unsigned long long) hash_bytes_extended((const unsigned char *) key, len, 0));
-}
-
 /*
  * The job of a key, new if there was none.  NULL if the key must wait: it is
  * under way, its table is locked, or its server has no room.
@@ -479,7 +460,7 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	}
 	if (entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED)
 		return take_expansion(claim, entry);
-	job = claim_key(claim, entry->relation, entry->collection, storable_key(entry->key));
+	job = claim_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key));
 	if (job == NULL)
 		return false;
 	if (strlen(entry->key) > MAX_KEY_BYTES)
@@ -504,7 +485,7 @@ take_entry(Claim *claim, OutboxEntry *entry)
 static void
 leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	bool		busy = entry->key && find_job(worker, entry->relation, entry->collection, storable_key(entry->key));
+	bool		busy = entry->key && find_job(worker, entry->relation, entry->collection, key_abbreviate(entry->key));
 
 	walk_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 }
@@ -779,7 +760,7 @@ take_scanned(void *arg, OutboxEntry *entry, List *keys)
 static const char *
 marker_of(Job *job, const char *stored)
 {
-	return stored ? stored : psprintf("%s%s", job->mirror->marker_prefix, job->key);
+	return stored ? stored : marker_of_key(job->mirror->marker_prefix, job->key);
 }
 
 /* What was stored of a key when its row was handed to an agent may have changed: then it is looked at again. */
@@ -977,7 +958,7 @@ static bool
 is_foreign(const Worker *worker, const Job *job)
 {
 	return job->stored && job->marker && worker->origin &&
-		strncmp(job->marker, worker->origin, strlen(worker->origin)) != 0;
+		!marker_is_ours(job->marker, worker->origin);
 }
 
 /* A request that was given up for good may still be at work on the other side. */
@@ -1019,7 +1000,7 @@ prepare_request_parts(Job *job)
 	char	   *problem = NULL;
 
 	if (job->marker == NULL)
-		job->marker = psprintf("%s%s", job->mirror->marker_prefix, job->key);
+		job->marker = marker_of_key(job->mirror->marker_prefix, job->key);
 	if (job->server == NULL || job->mirror)
 		job->server = pstrdup(job->account->name);
 	MemoryContextSwitchTo(old);
