@@ -12,7 +12,7 @@
  * The next worker goes on with the same clock (crash.c keeps it), until the machine is
  * started again or another one takes over: then nobody knows how the two clocks
  * compare, and what that may have cut short or drawn out is made good once, see
- * document_recover() and document_bound_waits().
+ * due_recover_abandoned() and due_bound_waits().
  *
  *-------------------------------------------------------------------------
  */

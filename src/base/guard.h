@@ -43,26 +43,4 @@ extern void guard_resume(void);
 extern void guard_begin_deadline(int milliseconds);
 extern void guard_end_deadline(void);
 
-/*
- * Becomes user, security-restricted as for maintenance of a foreign table,
- * with the settings pinned that the text of values depends on, and plans that look
- * rows up by key; user_restore() goes back.  Must not span a transaction's end.
- */
-typedef struct UserState
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_nest_level;
-} UserState;
-
-extern void user_switch(UserState *state, Oid userid);
-extern void user_restore(const UserState *state);
-
-/* Pins only the settings on which the text of values depends. */
-extern int	pin_settings(void);
-
-/* The same, and those that decide how a name or an amount of money is written. */
-extern int	pin_name_settings(void);
-extern void unpin_settings(int nest_level);
-
 #endif							/* MIXPEEK_GUARD_H */

@@ -13,7 +13,7 @@
 
 #include "access/genam.h"
 #include "access/stratnum.h"
-#include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"

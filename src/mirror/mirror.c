@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "base/extension.h"
 #include "base/guard.h"
+#include "base/user.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_operator.h"

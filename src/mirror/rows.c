@@ -17,7 +17,7 @@
 #include "access/nbtree.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_type.h"
 #include "mirror/native.h"
 #include "mirror/part.h"

@@ -21,6 +21,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/extension.h"
+#include "base/text.h"
 #include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -362,12 +363,9 @@ document_table_insert(DocumentTable *table)
  */
 
 static bool
-is_text(Datum datum, const char *string)
+has_text(TupleTableSlot *record, DocumentColumn column, const char *string)
 {
-	text	   *value = DatumGetTextPP(datum);
-	size_t		len = strlen(string);
-
-	return VARSIZE_ANY_EXHDR(value) == len && memcmp(VARDATA_ANY(value), string, len) == 0;
+	return text_has_bytes(DatumGetTextPP(record->tts_values[column]), string, strlen(string));
 }
 
 static bool
@@ -375,8 +373,8 @@ has_key(TupleTableSlot *record, Oid relation, const char *collection, const char
 {
 	slot_getallattrs(record);
 	return DatumGetObjectId(record->tts_values[DOCUMENT_RELATION]) == relation &&
-		is_text(record->tts_values[DOCUMENT_KEY], key) &&
-		is_text(record->tts_values[DOCUMENT_COLLECTION], collection);
+		has_text(record, DOCUMENT_KEY, key) &&
+		has_text(record, DOCUMENT_COLLECTION, collection);
 }
 
 TupleTableSlot *

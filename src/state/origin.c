@@ -23,15 +23,17 @@
 #include "base/compat.h"
 
 #include "access/xlog.h"
-#include "base/guard.h"
 #include "base/settings.h"
 #include "base/statement.h"
+#include "base/user.h"
+#include "base/wakeup.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "replication/walreceiver.h"
 #include "state/origin.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "state/place.h"
 #include "utils/builtins.h"
 
@@ -233,6 +235,7 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 	else
 		distrust_inserts();
 	user_restore(&guard);
-	outbox_notify();
+	outbox_note_unknown();
+	wakeup_at_commit(WAKEUP_WORKER);
 	PG_RETURN_VOID();
 }

@@ -15,7 +15,7 @@
 #include "mirror/part.h"
 #include "remote/marker.h"
 #include "state/aside.h"
-#include "state/documents.h"
+#include "state/mirror_records.h"
 #include "state/origin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
@@ -429,7 +429,7 @@ complete_mirror(Mirror *mirror)
 	relation_close(rel, NoLock);
 	mirror->marker_prefix = MemoryContextStrdup(mirror->context,
 												marker_prefix(origin_id(), mirror->table));
-	mirror->forgotten = document_was_forgotten(mirror->marker_prefix, mirror->arguments.collection);
+	mirror->forgotten = mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection);
 }
 
 /* Whatever changes meanwhile makes it invalid again; an error leaves it to be loaded anew. */

@@ -8,6 +8,7 @@
 #include "base/compat.h"
 
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "catalog/pg_class.h"
@@ -20,6 +21,8 @@
 #include "remote/marker.h"
 #include "state/aside.h"
 #include "state/documents.h"
+#include "state/due.h"
+#include "state/mirror_records.h"
 #include "state/origin.h"
 #include "state/outbox.h"
 #include "storage/lmgr.h"
@@ -301,8 +304,8 @@ scan_keys(void *arg)
 	const OutboxEntry *entry = expansion->entry;
 
 	if (entry->operation == OUTBOX_ALL_STORED)
-		expansion->keys = document_scan_keys(entry->relation, entry->collection,
-											 entry->key, EXPANSION_CHUNK);
+		expansion->keys = mirror_records_scan_keys(entry->relation, entry->collection,
+												   entry->key, EXPANSION_CHUNK);
 	else if (expansion->cached->mirror)
 		expansion->blocked = !rows_scan_keys(expansion->cached->mirror, entry->key, EXPANSION_CHUNK, &expansion->keys);
 }
@@ -1116,15 +1119,15 @@ recover(Worker *worker)
 	ListCell   *lc;
 
 	worker->unrecovered = false;
-	document_bound_waits(mixpeek_retry_max_delay);
-	foreach(lc, document_abandoned())
+	due_bound_waits(mixpeek_retry_max_delay);
+	foreach(lc, due_list_abandoned())
 	{
 		AbandonedKeys *abandoned = lfirst(lc);
 		Account    *account = mirror_cache_account(worker->cache, abandoned->server,
 												   abandoned->owner);
 
 		if (ConditionalLockRelationOid(abandoned->relation, AccessShareLock))
-			document_recover(abandoned, account->server ? account->server->request_timeout : 0);
+			due_recover_abandoned(abandoned, account->server ? account->server->request_timeout : 0);
 		else
 		{
 			worker->unrecovered = true;

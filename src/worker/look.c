@@ -11,7 +11,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "state/aside.h"
-#include "state/documents.h"
+#include "state/due.h"
 #include "utils/timestamp.h"
 #include "worker/delegate.h"
 #include "worker/look.h"
@@ -239,7 +239,7 @@ look_read_due(Worker *worker, int limit)
 		from = until;
 		until = now + 1;
 	}
-	due = document_read_due(from, until, n);
+	due = due_read_keys(from, until, n);
 	last = due == NIL ? from : ((DueKey *) llast(due))->due;
 	if (left)
 		walk_pass_due_left(worker, until, list_length(due) < n ? DT_NOEND : last);
@@ -248,7 +248,7 @@ look_read_due(Worker *worker, int limit)
 	if (list_length(due) == n || any_left)
 		worker->next_due = -1;
 	else
-		worker->next_due = document_next_due(now);
+		worker->next_due = due_find_next(now);
 	/* so many have one time that the next ones would be the same */
 	worker->due_batch[left] = list_length(due) == n && last == from ? n * 2 : 0;
 	return due;
@@ -282,8 +282,8 @@ look_reload(Worker *worker)
 
 		if (!account->hurries)
 			continue;
-		account->hurries = document_hurry(account->name, account->owner,
-										  &account->hurry_position, account->hurry_batch);
+		account->hurries = due_hurry_account(account->name, account->owner,
+											 &account->hurry_position, account->hurry_batch);
 		worker->moves++;
 		if (position == account->hurry_position)
 			account->hurry_batch *= 2;	/* so many have one time */

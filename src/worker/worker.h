@@ -8,7 +8,7 @@
 #ifndef MIXPEEK_WORKER_H
 #define MIXPEEK_WORKER_H
 
-#include "base/guard.h"
+#include "base/user.h"
 #include "storage/itemptr.h"
 #include "utils/hsearch.h"
 #include "worker/account.h"
