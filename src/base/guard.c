@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guard.c
- *		Other people's code and data, run so that its errors stay values.
+ *		Running users' code so that its errors become values.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,9 +19,9 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#define MAX_PROBLEM		2000	/* bytes */
+#define MAX_PROBLEM		2000	/* bytes of a message that is returned */
 
-/* Of guard_call_within(). */
+/* The state of guard_call_within(). */
 static volatile sig_atomic_t time_is_up = false;
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static TimeoutId deadline_id = MAX_TIMEOUTS;
@@ -29,8 +29,8 @@ static int	grace = -1;
 static int	timeouts = 0;
 
 /*
- * A cancel must end the caller, whoever's code it hit.  Anybody can raise an error
- * of that code, so what counts is where it comes from.
+ * Check whether an error is a cancel request, which must end the caller as well.  Users' code can
+ * raise an error with the same code, so the function that raised it is checked.
  */
 static bool
 must_rethrow(const ErrorData *edata)
@@ -39,7 +39,7 @@ must_rethrow(const ErrorData *edata)
 		edata->funcname != NULL && strcmp(edata->funcname, "ProcessInterrupts") == 0;
 }
 
-/* The error's message and detail, of which others decide how long they are. */
+/* Return the error's message and detail, truncated: users' code decides how long they are. */
 static char *
 problem_text(const ErrorData *edata)
 {
@@ -95,7 +95,7 @@ guard_call(GuardedFunction function, void *arg)
 	return call_guarded(function, arg, NULL);
 }
 
-/* As if somebody had cancelled the statement. */
+/* Act as if the statement had been cancelled. */
 static void
 on_timeout(void)
 {
@@ -105,7 +105,7 @@ on_timeout(void)
 	SetLatch(MyLatch);
 }
 
-/* As if somebody had terminated the process: a cancel can be caught, this cannot. */
+/* Act as if the process had been terminated, which cannot be caught. */
 static void
 on_deadline(void)
 {
@@ -152,8 +152,8 @@ stop_timers(void)
 	disable_timeout(deadline_id, false);
 }
 
-static int	left = -1;			/* milliseconds of the timers that are paused;
-								 * -1: there are none */
+static int	time_left = -1;		/* milliseconds of the paused timers; -1: none
+								 * are paused */
 
 void
 guard_pause(void)
@@ -164,20 +164,20 @@ guard_pause(void)
 	if (timeout_id == MAX_TIMEOUTS || !get_timeout_active(timeout_id))
 		return;
 	until = (double) (get_timeout_finish_time(timeout_id) - GetCurrentTimestamp()) / 1000;
-	left = (int) Max(1, until);
+	time_left = (int) Max(1, until);
 	stop_timers();
 }
 
 void
 guard_resume(void)
 {
-	if (left >= 0)
+	if (time_left >= 0)
 	{
-		enable_timeout_after(timeout_id, left);
+		enable_timeout_after(timeout_id, time_left);
 		if (grace >= 0)
-			enable_timeout_after(deadline_id, left + grace);
+			enable_timeout_after(deadline_id, time_left + grace);
 	}
-	left = -1;
+	time_left = -1;
 	RESUME_CANCEL_INTERRUPTS();
 }
 

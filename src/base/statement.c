@@ -109,7 +109,7 @@ check_own(Node *node, void *arg)
 }
 
 static void
-on_post_parse_analyze(ParseState *pstate, Query *statement, CompatJumbleState * jstate)
+check_after_analyze(ParseState *pstate, Query *statement, CompatJumbleState * jstate)
 {
 	if (prev_post_parse_analyze)
 		prev_post_parse_analyze(pstate, statement, jstate);
@@ -122,7 +122,7 @@ on_post_parse_analyze(ParseState *pstate, Query *statement, CompatJumbleState * 
  * with the statement.
  */
 static void
-on_executor_start(QueryDesc *statement, int eflags)
+disable_triggers_at_start(QueryDesc *statement, int eflags)
 {
 	ListCell   *lc;
 
@@ -140,9 +140,9 @@ void
 statement_init(void)
 {
 	prev_post_parse_analyze = post_parse_analyze_hook;
-	post_parse_analyze_hook = on_post_parse_analyze;
+	post_parse_analyze_hook = check_after_analyze;
 	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = on_executor_start;
+	ExecutorStart_hook = disable_triggers_at_start;
 }
 
 /* Plan the statement if this has not been done yet, and execute it. */

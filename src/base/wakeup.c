@@ -63,7 +63,7 @@ send_wakeups(void)
 }
 
 static void
-at_transaction_event(XactEvent event, void *arg)
+arm_at_transaction_event(XactEvent event, void *arg)
 {
 	switch (event)
 	{
@@ -85,7 +85,7 @@ at_transaction_event(XactEvent event, void *arg)
 }
 
 static void
-at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+send_at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || !requests.is_committed)
 		return;
@@ -96,6 +96,6 @@ at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_leve
 void
 wakeup_init(void)
 {
-	RegisterXactCallback(at_transaction_event, NULL);
-	RegisterResourceReleaseCallback(at_resource_release, NULL);
+	RegisterXactCallback(arm_at_transaction_event, NULL);
+	RegisterResourceReleaseCallback(send_at_resource_release, NULL);
 }

@@ -288,7 +288,7 @@ add_mount(Storage *storage)
 		return;
 	if (strcmp(type, "ceph") == 0 && strrchr(source, ':'))
 		add_hash(&storage->volumes, "source", strrchr(source, ':'));	/* without the monitors,
-																	 * which may change */
+																		 * which may change */
 	else if (is_network_type(type))
 		add_hash(&storage->volumes, "source", source);
 	else if (strncmp(source, "/dev/", 5) == 0)
