@@ -32,7 +32,7 @@ typedef struct Place
 								 * text */
 	bool		not_null;
 	char		status;
-}			Place;
+} Place;
 
 #define SH_PREFIX places
 #define SH_ELEMENT_TYPE Place
@@ -237,8 +237,8 @@ add_special(Compiler *compiler, StepKind kind)
 static void
 add_column_step(Compiler *compiler, StepKind kind, Form_pg_attribute att, const char *path)
 {
-	const		Place *place = places_lookup(compiler->places, path);	/* NULL: the contract
-																		 * says nothing of it */
+	const Place *place = places_lookup(compiler->places, path); /* NULL: the contract
+																 * says nothing of it */
 	TemplateStep *step;
 
 	if (++compiler->ncolumns > MAX_TEMPLATE_COLUMNS)

@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * document_table.c
- *		Records of mixpeek.documents, one at a time, without a statement.
+ *		Records of mixpeek.documents, changed one by one without SQL statements.
  *
- * A statement over a batch costs some three times what the table and its
- * indexes do: a join to find the records, records to carry the values, a plan's
- * nodes a column.  Here a record is found by where it was put, and its
- * columns are changed in place.  What a statement gives besides is kept: a record
- * that somebody else changes meanwhile is waited for and changed as it is then.
+ * A statement for a batch costs some three times as much as the table and its
+ * indexes: it needs a join to find the records, tuples for the values, and expressions
+ * for the columns.  Here a record is found by its last known place, and the
+ * columns are set directly.  As with a statement, a record that another transaction is
+ * changing is waited for, and changed in its new version.
  *
- * The table's constraints are not checked: the values come from here.  Triggers
- * that somebody has put on it are not run: here is the worker.
+ * The table's constraints are not checked, because all values are made here.  Triggers
+ * that users have created on the table are not fired, because this is the worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,14 +42,14 @@ struct DocumentTable
 	MemoryContext context;
 	MemoryContext memory;		/* see document_table_memory() */
 	Relation	rel;
-	BlockNumber nblocks;		/* at the beginning */
-	ResultRelInfo *indexes;		/* NULL: not needed yet */
-	EState	   *estate;			/* of their expressions and predicates */
+	BlockNumber nblocks;		/* when the table was opened */
+	ResultRelInfo *indexes;		/* NULL: not opened yet */
+	EState	   *estate;			/* for the indexes' expressions and predicates */
 	Relation	key_index;
-	IndexScanDesc key_scan;		/* NULL: not needed yet */
-	TupleTableSlot *found;
-	TupleTableSlot *changed;
-	TupleTableSlot **added;
+	IndexScanDesc key_scan;		/* NULL: not begun yet */
+	TupleTableSlot *found;		/* by document_table_find() */
+	TupleTableSlot *changed;	/* its new version */
+	TupleTableSlot **added;		/* by document_table_add() */
 	int			nadded;
 	int			max_added;
 };
@@ -103,7 +103,7 @@ open_table(void)
 DocumentTable *
 document_table_open(void)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek lines",
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek documents",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	DocumentTable *table = palloc0(sizeof(DocumentTable));
@@ -128,9 +128,9 @@ end_key_scan(DocumentTable *table)
 	table->key_scan = NULL;
 }
 
-/* What others have committed since is looked for from here on. */
+/* Take a new snapshot, which includes what other transactions have committed since. */
 static void
-look_again(DocumentTable *table)
+renew_snapshot(DocumentTable *table)
 {
 	ExecClearTuple(table->found);
 	end_key_scan(table);
@@ -193,9 +193,9 @@ record_set_text(TupleTableSlot *record, DocumentColumn column, const char *text)
  * Indexes
  */
 
-/* Has one of the index's columns another value in the new version?  Of expressions we do not know. */
+/* Check whether one of the index's columns differs between two versions.  Expressions count as different. */
 static bool
-is_changed(const IndexInfo *info, TupleTableSlot *old, TupleTableSlot *new)
+index_columns_differ(const IndexInfo *info, TupleTableSlot *old, TupleTableSlot *new)
 {
 	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
 	{
@@ -231,9 +231,12 @@ predicate_holds(DocumentTable *table, IndexInfo *info, ExprContext *econtext)
 	return ExecQual(info->ii_PredicateState, econtext);
 }
 
-/* What has not changed is as unique as it was, if it was in the index before. */
+/*
+ * Choose the uniqueness check.  If no column of the index has changed, the old version already satisfied the
+ * constraint and no check is needed, except for a partial index, which the old version may not have been in.
+ */
 static IndexUniqueCheck
-unique_check(Relation index, const IndexInfo *info, TupleTableSlot *old, bool unchanged)
+choose_unique_check(Relation index, const IndexInfo *info, TupleTableSlot *old, bool unchanged)
 {
 	if (!index->rd_index->indisunique || (unchanged && info->ii_Predicate == NIL))
 		return UNIQUE_CHECK_NO;
@@ -241,13 +244,13 @@ unique_check(Relation index, const IndexInfo *info, TupleTableSlot *old, bool un
 }
 
 /*
- * Enters a record that is in the table now.  old: the version before, NULL for a new
- * record.  An index whose columns are the same is told so: it clears away dead versions.
- * False, for a new record only, if there may be another one with the same key.
+ * Insert index entries for a record that is in the table.  old is its previous version, or NULL if
+ * the record is new.  An index whose columns did not change gets a hint, so that it can remove entries of
+ * dead versions.  For a new record, returns false if there may be another one with the same key.
  */
 static bool
-enter_in_indexes(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *old,
-				 CompatUpdateIndexes which)
+insert_index_entries(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *old,
+					 CompatUpdateIndexes which)
 {
 	ExprContext *econtext = GetPerTupleExprContext(table->estate);
 	Datum		values[INDEX_MAX_KEYS];
@@ -265,8 +268,8 @@ enter_in_indexes(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *o
 		if (!info->ii_ReadyForInserts || COMPAT_PASSES_INDEX(which, info) ||
 			!predicate_holds(table, info, econtext))
 			continue;
-		unchanged = old != NULL && !is_changed(info, old, record);
-		check = unique_check(index, info, old, unchanged);
+		unchanged = old != NULL && !index_columns_differ(info, old, record);
+		check = choose_unique_check(index, info, old, unchanged);
 		FormIndexDatum(info, record, table->estate, values, nulls);
 		if (!index_insert(index, values, nulls, &record->tts_tid, table->rel, check, unchanged, info) &&
 			check == UNIQUE_CHECK_PARTIAL)
@@ -279,7 +282,7 @@ enter_in_indexes(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *o
  * The primary key's index
  */
 
-/* What the scan allocates lives as long as the scan. */
+/* Find a record by its key.  The scan is kept for the next call, and so is its memory. */
 static bool
 find_in_index(DocumentTable *table, Oid relation, Datum collection, Datum key)
 {
@@ -293,7 +296,7 @@ find_in_index(DocumentTable *table, Oid relation, Datum collection, Datum key)
 	old = MemoryContextSwitchTo(table->context);
 	if (table->key_index == NULL)
 	{
-		(void) RelationGetIndexList(table->rel);	/* fills it in */
+		(void) RelationGetIndexList(table->rel);	/* sets rd_pkindex */
 		table->key_index = index_open(table->rel->rd_pkindex, AccessShareLock);
 	}
 	if (table->key_scan == NULL)
@@ -342,12 +345,11 @@ document_table_insert(DocumentTable *table)
 	table_multi_insert(table->rel, table->added, table->nadded, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < table->nadded; i++)
 	{
-		if (!enter_in_indexes(table, table->added[i], NULL, COMPAT_ALL_INDEXES))
+		if (!insert_index_entries(table, table->added[i], NULL, COMPAT_ALL_INDEXES))
 			known = lappend(known, table->added[i]);
 	}
 	if (known)
-		CommandCounterIncrement();	/* what was put in can be taken out from
-									 * here on */
+		CommandCounterIncrement();	/* so that they can be deleted */
 	foreach(lc, known)
 	{
 		TupleTableSlot *record = lfirst(lc);
@@ -359,7 +361,7 @@ document_table_insert(DocumentTable *table)
 }
 
 /*
- * Records that are there
+ * Existing records
  */
 
 static bool
@@ -418,9 +420,9 @@ document_table_update(DocumentTable *table)
 	done = COMPAT_TUPLE_UPDATE(table->rel, &tid, table->changed, GetActiveSnapshot(),
 							   &failure, &lock_mode, &update_indexes) == TM_Ok;
 	if (done && update_indexes != COMPAT_NO_INDEXES)
-		enter_in_indexes(table, table->changed, table->found, update_indexes);
+		insert_index_entries(table, table->changed, table->found, update_indexes);
 	if (!done)
-		look_again(table);
+		renew_snapshot(table);
 	MemoryContextSwitchTo(old);
 	return done;
 }

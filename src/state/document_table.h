@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * document_table.h
- *		Records of mixpeek.documents, one at a time, without a statement.
+ *		Records of mixpeek.documents, changed one by one without SQL statements.
  *
- * Most of what the worker does to the database is to put records in and to change
- * them.  So that goes the way of a logical replication worker: through the
- * table's access method and its indexes, not through the executor.
+ * Most of the worker's work in the database is inserting and updating records.
+ * Like a logical replication worker it uses the table's access method and its
+ * indexes directly, without planning and executing a query.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,40 +52,41 @@ typedef enum DocumentColumn
 typedef struct DocumentTable DocumentTable;
 
 /*
- * Opens the table for a batch of changes; in a transaction.  Raises
- * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the table is another version's.
- * What was changed is visible to the transaction's statements after document_table_close().
+ * Open the table for a batch of changes, in a transaction.  The changes are visible to later
+ * statements of the transaction after document_table_close().  Raises ERRCODE_UNDEFINED_OBJECT if the
+ * table does not exist, and ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if it is of another version.
  */
 extern DocumentTable *document_table_open(void);
 extern void document_table_close(DocumentTable *table);
 
-/* Memory that is kept until the next document_table_find(), or document_table_close(). */
+/* Return a memory context that is kept until the next document_table_find() or document_table_close(). */
 extern MemoryContext document_table_memory(DocumentTable *table);
 
 /*
- * An empty record for document_table_insert(), all of its columns null; they are numbered from
- * 0.  document_table_insert() puts all of them in, each record's tts_tid says where it is.  Where
- * there is a record with the same key, or somebody is about to put one in, it is not put
- * in, and its tts_tid is not valid.
+ * Return a new record whose columns are null, to be filled in by the caller.
+ * document_table_insert() inserts all new records and sets their tts_tid.  If there is a record with
+ * the same key already, or another transaction is inserting one, the new record is left out
+ * and its tts_tid is invalid.
  */
 extern TupleTableSlot *document_table_add(DocumentTable *table);
 extern void document_table_insert(DocumentTable *table);
 
 /*
- * The record of a key as it is now, or NULL.  tid is where it was seen last: if it
- * is not there any more, or tid is not valid, the primary key's index tells.
+ * Return the current record of a key, or NULL if there is none.  tid is the last known place of the
+ * record; if it is not there any more, or tid is invalid, the primary key's index is searched.
  */
 extern TupleTableSlot *document_table_find(DocumentTable *table, ItemPointer tid, Oid relation,
 										   const char *collection, const char *key);
 
 /*
- * A copy of the record that was found, and what puts it into its place.  False if
- * somebody else has changed or deleted the record meanwhile: it is to be found again.
+ * Return a copy of the record that was found, to be changed by the caller.
+ * document_table_update() stores it and sets its tts_tid.  It returns false if another transaction has
+ * changed or deleted the record meanwhile; then the record must be found again.
  */
 extern TupleTableSlot *document_table_change(DocumentTable *table);
 extern bool document_table_update(DocumentTable *table);
 
-/* Sets a column; a NULL text makes it null. */
+/* Set a column of a record.  A NULL text makes it null. */
 extern void record_set(TupleTableSlot *record, DocumentColumn column, Datum value);
 extern void record_set_null(TupleTableSlot *record, DocumentColumn column);
 extern void record_set_text(TupleTableSlot *record, DocumentColumn column, const char *text);

@@ -349,7 +349,7 @@ outbox_note_unknown(void)
 }
 
 static void
-at_transaction_event(XactEvent event, void *arg)
+flush_at_transaction_event(XactEvent event, void *arg)
 {
 	switch (event)
 	{
@@ -411,7 +411,7 @@ at_subtransaction_event(SubXactEvent event, SubTransactionId mySubid,
 void
 outbox_init(void)
 {
-	RegisterXactCallback(at_transaction_event, NULL);
+	RegisterXactCallback(flush_at_transaction_event, NULL);
 	RegisterSubXactCallback(at_subtransaction_event, NULL);
 	CacheRegisterRelcacheCallback(invalidate_outbox, (Datum) 0);
 }
