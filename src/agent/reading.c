@@ -60,7 +60,7 @@ find_key(const Reading *reading, const char *key)
 
 /* Return the text in UTF-8, which an SQL_ASCII database must contain already. */
 static const char *
-convert_to_utf8(StringInfo text, int *len)
+encode_utf8(StringInfo text, int *len)
 {
 	char	   *utf8 = pg_server_to_any(text->data, text->len, PG_UTF8);
 
@@ -130,9 +130,9 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 	initStringInfo(&features);
 	template_render(reading->mirror->template, &row, &content, &features);
 	check_size((size_t) content.len + features.len);
-	rendered.content = convert_to_utf8(&content, &rendered.content_len);
+	rendered.content = encode_utf8(&content, &rendered.content_len);
 	if (reading->mirror->template->has_features)
-		rendered.features = convert_to_utf8(&features, &rendered.features_len);
+		rendered.features = encode_utf8(&features, &rendered.features_len);
 	reading->take_row(reading->arg, read_key - reading->keys, &rendered);
 	reading->bytes += rendered.content_len + rendered.features_len;
 	read_key->end = ROW_FOUND;
@@ -161,7 +161,7 @@ skip_unread(Reading *reading)
 }
 
 static void
-read_rows(void *arg)
+read_rows_guarded(void *arg)
 {
 	ReadCall   *call = arg;
 
@@ -185,7 +185,7 @@ read_all_at_once(Reading *reading)
 	for (int i = 0; i < reading->nkeys; i++)
 		call.keys[i] = unconstify(char *, reading->keys[i].key);
 	timeouts = guard_timeouts();
-	done = guard_call_within(read_rows, &call, mixpeek_read_timeout, NULL) == NULL;
+	done = guard_call_within(read_rows_guarded, &call, mixpeek_read_timeout, NULL) == NULL;
 	reading->together_too_long = guard_timeouts() > timeouts;
 	return done;
 }
@@ -220,7 +220,7 @@ read_alone(Reading *reading, ReadKey *key)
 {
 	char	   *text = unconstify(char *, key->key);
 	ReadCall	call = {reading, &text, 1};
-	char	   *problem = guard_call_within(read_rows, &call, mixpeek_read_timeout, NULL);
+	char	   *problem = guard_call_within(read_rows_guarded, &call, mixpeek_read_timeout, NULL);
 
 	if (problem == NULL || has_no_row(reading->mirror, key->key))
 		return;

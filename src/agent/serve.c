@@ -151,7 +151,7 @@ typedef struct ScanCall
 } ScanCall;
 
 static void
-list_keys(void *arg)
+scan_keys_guarded(void *arg)
 {
 	ScanCall   *call = arg;
 
@@ -172,7 +172,7 @@ serve_scan(MessageReader *reader, char **problem)
 	call.mirror = lock_mirror(relation, collection, &why);
 	if (call.mirror == NULL)
 		return why;
-	*problem = guard_call_within(list_keys, &call, mixpeek_read_timeout, NULL);
+	*problem = guard_call_within(scan_keys_guarded, &call, mixpeek_read_timeout, NULL);
 	if (*problem)
 		return AGENT_FAILED;
 	foreach(lc, call.keys)

@@ -10,6 +10,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/statement.h"
+#include "base/wakeup.h"
 #include "entry/ddl.h"
 #include "entry/hooks.h"
 #include "entry/trigger.h"
@@ -17,7 +18,7 @@
 #include "mirror/mirror.h"
 #include "miscadmin.h"
 #include "remote/server.h"
-#include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/guc.h"
 #include "worker/launcher.h"
 
@@ -100,6 +101,7 @@ _PG_init(void)
 {
 	define_settings();
 	mirror_init();
+	wakeup_init();
 	outbox_init();
 	statement_init();
 	trigger_init();

@@ -9,7 +9,7 @@
 #include "base/compat.h"
 
 #include "base/clock.h"
-#include "state/documents.h"
+#include "state/due.h"
 #include "state/outbox.h"
 #include "state/unfinished.h"
 #include "utils/hsearch.h"
@@ -113,7 +113,7 @@ check_jobs(const Worker *worker, WatchRound *round)
 {
 	if (has_jobs(worker, round->last_job))
 		return WATCH_BLOCKED;
-	if (worker->recovery.abandoned && document_abandoned() != NIL)
+	if (worker->recovery.abandoned && due_list_abandoned() != NIL)
 		return WATCH_BLOCKED;
 	start_records(round);
 	return WATCH_PASSED;
