@@ -281,7 +281,7 @@ answer_blocked(Worker *worker)
 		return;
 	}
 	for (int i = 0; i < watch->nwaiters; i++)
-		ticket_looked(watch->waiters[i].place, watch->waiters[i].ticket.number);
+		ticket_note_checked(watch->waiters[i].place, watch->waiters[i].ticket.number);
 }
 
 static void
