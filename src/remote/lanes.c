@@ -8,6 +8,7 @@
 #include "base/compat.h"
 
 #include "remote/driver.h"
+#include "remote/status.h"
 
 static CURLM *
 create_multi(Engine *engine)
@@ -165,7 +166,7 @@ is_bad_sign(const EngineTask *task, CURLcode code)
 	if (code != CURLE_OK)
 		return true;
 	curl_easy_getinfo(task->easy, CURLINFO_RESPONSE_CODE, &status);
-	return status < 200 || (status >= 300 && status < 400) || status == 401 || status == 429 || status >= 500;
+	return (status_meaning(HTTP_ANSWERED, (int) status)->flags & STATUS_HOLDS_OTHERS) != 0;
 }
 
 /* A running task's end is the beginning of another one, or the end of all that wait. */

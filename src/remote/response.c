@@ -33,86 +33,6 @@ static const JsonBounds error_bounds = {64, 10000, 256 * 1024};
 static const JsonBounds session_bounds = {MAX_SESSION_DEPTH, MAX_SESSION_VALUES, MAX_SESSION_BYTES};
 
 /*
- * What each status means.  The first line that covers the status counts.
- */
-typedef struct StatusMeaning
-{
-	int			first;
-	int			last;
-	Verdict		verdict;
-	int			sqlstate;
-	const char *hint;
-} StatusMeaning;
-
-static const StatusMeaning status_meanings[] =
-{
-	{200, 299, VERDICT_DONE, 0, NULL},
-	{300, 399, VERDICT_UNREACHED, ERRCODE_PROTOCOL_VIOLATION,
-	"Redirects are not followed. Check the server's option base_url."},
-	{400, 400, VERDICT_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
-	{401, 401, VERDICT_UNAUTHORIZED, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-	"Check the option api_key of the user mapping."},
-	{402, 402, VERDICT_REFUSED, ERRCODE_FDW_ERROR,
-	"Check the credits of the API key's organization."},
-	{403, 403, VERDICT_REFUSED, ERRCODE_INSUFFICIENT_PRIVILEGE,
-	"Check what the API key may do, and the server's option namespace."},
-	{404, 404, VERDICT_GONE, ERRCODE_NO_DATA_FOUND, NULL},
-	{408, 408, VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE, NULL},
-	{409, 409, VERDICT_REFUSED, ERRCODE_UNIQUE_VIOLATION, NULL},
-	{413, 413, VERDICT_REFUSED, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL},
-	{422, 422, VERDICT_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
-	{429, 429, VERDICT_SLOW_DOWN, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-	"Wait before the next request, or lower the server's option requests_per_minute."},
-	{400, 499, VERDICT_REFUSED, ERRCODE_FDW_ERROR, NULL},
-	{500, 599, VERDICT_UNSURE, ERRCODE_SYSTEM_ERROR, NULL},
-	{0, INT_MAX, VERDICT_UNSURE, ERRCODE_PROTOCOL_VIOLATION, NULL},
-};
-
-/* What each transport failure means, indexed by HttpEnd. */
-typedef struct EndMeaning
-{
-	Verdict		verdict;
-	int			sqlstate;
-	const char *message;
-	const char *hint;
-} EndMeaning;
-
-#define PERHAPS_DONE "The API may have carried the request out."
-
-static const EndMeaning end_meanings[] =
-{
-	[HTTP_NOT_BEGUN] = {VERDICT_UNREACHED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-	"the Mixpeek API was in trouble before the request could be sent", NULL},
-	[HTTP_NOT_SENT] = {VERDICT_UNREACHED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-	"could not connect to the Mixpeek API", NULL},
-	[HTTP_TLS_FAILED] = {VERDICT_UNREACHED, ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
-		"could not make a secure connection to the Mixpeek API",
-	"Check the server's options base_url and ca_file."},
-	[HTTP_TIMED_OUT] = {VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE,
-	"Mixpeek API did not answer in time", PERHAPS_DONE},
-	[HTTP_BROKEN] = {VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE,
-	"lost the connection to the Mixpeek API", PERHAPS_DONE},
-	[HTTP_TOO_LARGE] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-	"answer of the Mixpeek API is too large", PERHAPS_DONE},
-	[HTTP_NO_ROOM] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-	"there was no room for the answer of the Mixpeek API", PERHAPS_DONE},
-	[HTTP_NO_SOCKET] = {VERDICT_UNREACHED, ERRCODE_INSUFFICIENT_RESOURCES,
-	"there was no file descriptor for a connection to the Mixpeek API", NULL},
-	[HTTP_OUT_OF_MEMORY] = {VERDICT_UNSURE, ERRCODE_OUT_OF_MEMORY,
-	"out of memory during a request to the Mixpeek API", PERHAPS_DONE},
-};
-
-static const StatusMeaning *
-status_meaning(int status)
-{
-	const StatusMeaning *meaning = status_meanings;
-
-	while (status < meaning->first || status > meaning->last)
-		meaning++;
-	return meaning;
-}
-
-/*
  * Remote text
  */
 
@@ -448,16 +368,6 @@ failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 	return clip_detail(&detail);
 }
 
-static char *
-failure_reason(int status)
-{
-	if (status >= 300 && status < 400)
-		return psprintf("Mixpeek API answered with a redirect: %d", status);
-	if (status >= 400 && status < 500)
-		return psprintf("Mixpeek API refused the request: %d", status);
-	return psprintf("Mixpeek API failed: %d", status);
-}
-
 /* How long to wait is more than the table's hint can say. */
 static const char *
 wait_hint(const HttpAnswer *answer, const StatusMeaning *meaning)
@@ -482,7 +392,7 @@ read_failure(Response *response, const HttpAnswer *answer,
 
 	response->json = parse_body(answer, &error_bounds, &error, &too_large);
 	root = response->json ? &response->json->root : NULL;
-	response->reason = failure_reason(answer->status);
+	response->reason = psprintf("%s: %d", meaning->reason, answer->status);
 	response->message = psprintf("%s%s", response->reason, error_type(root));
 	response->detail = failure_detail(answer, root);
 	response->hint = wait_hint(answer, meaning);
@@ -506,13 +416,13 @@ response_unreadable(Response *response, const HttpAnswer *answer, const char *wh
 	response->reason = "Mixpeek API sent an answer that is not valid JSON";
 	response->message = pstrdup(response->reason);
 	response->detail = clip_detail(&detail);
-	response->hint = PERHAPS_DONE;
+	response->hint = status_meaning(HTTP_BROKEN, 0)->hint;
 }
 
 static void
 read_success(Response *response, const HttpAnswer *answer)
 {
-	const EndMeaning *large = &end_meanings[HTTP_TOO_LARGE];
+	const StatusMeaning *large = status_meaning(HTTP_TOO_LARGE, 0);
 	char	   *error;
 	bool		too_large;
 
@@ -525,22 +435,20 @@ read_success(Response *response, const HttpAnswer *answer)
 	if (!too_large)
 		return;
 	response->sqlstate = large->sqlstate;
-	response->message = pstrdup(large->message);
+	response->message = pstrdup(large->reason);
 	response->detail = psprintf("The answer cannot be read: %s.", error);
 }
 
+/* Describe a transfer that broke. */
 static void
-read_end(Response *response, const HttpAnswer *answer)
+read_end(Response *response, const HttpAnswer *answer, const StatusMeaning *meaning)
 {
-	const EndMeaning *meaning = &end_meanings[answer->end];
 	StringInfoData detail;
 
 	initStringInfo(&detail);
 	append_excerpt(&detail, answer->error, strlen(answer->error));
-	response->verdict = meaning->verdict;
-	response->sqlstate = meaning->sqlstate;
-	response->reason = meaning->message;
-	response->message = pstrdup(meaning->message);
+	response->reason = meaning->reason;
+	response->message = pstrdup(meaning->reason);
 	response->detail = detail.len > 0 ? detail.data : NULL;
 	response->hint = meaning->hint;
 }
@@ -549,17 +457,13 @@ Response *
 response_read(const HttpAnswer *answer, bool for_session)
 {
 	Response   *response = palloc0(sizeof(Response));
-	const StatusMeaning *meaning;
+	const StatusMeaning *meaning = status_meaning(answer->end, answer->status);
 
-	if (answer->end != HTTP_ANSWERED)
-	{
-		read_end(response, answer);
-		return response;
-	}
-	meaning = status_meaning(answer->status);
 	response->verdict = meaning->verdict;
 	response->sqlstate = meaning->sqlstate;
-	if (meaning->verdict != VERDICT_DONE)
+	if (answer->end != HTTP_ANSWERED)
+		read_end(response, answer, meaning);
+	else if (meaning->verdict != VERDICT_DONE)
 		read_failure(response, answer, meaning);
 	else if (for_session)
 		read_success(response, answer);

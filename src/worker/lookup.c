@@ -206,7 +206,7 @@ find_document(const Job *job, const Listing *listing)
 static bool
 cannot_filter(const HttpAnswer *answer, const Response *response)
 {
-	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || answer->status == 400 || answer->status == 405 || answer->status == 422;
+	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || status_has(answer, STATUS_NO_FILTER);
 }
 
 /*
@@ -219,7 +219,7 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 {
 	Account    *account = request->account;
 
-	if (!cannot_filter(answer, response) && answer->status != 413)
+	if (!cannot_filter(answer, response) && !status_has(answer, STATUS_TOO_LARGE))
 		return false;
 	if (request->njobs == 1)
 	{
