@@ -20,6 +20,7 @@
 #include "remote/http.h"
 #include "remote/response.h"
 #include "remote/server.h"
+#include "remote/url.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -190,13 +191,11 @@ static void
 start_path(StringInfo path, const char *collection, const char *last)
 {
 	initStringInfo(path);
-	appendStringInfoString(path, "/v1/collections/");
-	http_append_escaped(path, pg_server_to_any(collection, strlen(collection), PG_UTF8));
-	appendStringInfoString(path, "/documents");
+	url_append_documents(path, pg_server_to_any(collection, strlen(collection), PG_UTF8));
 	if (last)
 	{
 		appendStringInfoChar(path, '/');
-		http_append_escaped(path, pg_server_to_any(last, strlen(last), PG_UTF8));
+		url_append_escaped(path, pg_server_to_any(last, strlen(last), PG_UTF8));
 	}
 }
 
@@ -463,8 +462,8 @@ page_path(const Listing *listing, int page_size)
 	if (listing->cursor)
 	{
 		appendStringInfoString(&path, "&cursor=");
-		http_append_escaped(&path, pg_server_to_any(listing->cursor,
-													strlen(listing->cursor), PG_UTF8));
+		url_append_escaped(&path, pg_server_to_any(listing->cursor,
+												   strlen(listing->cursor), PG_UTF8));
 	}
 	else
 		appendStringInfo(&path, "&offset=" INT64_FORMAT, listing->received);

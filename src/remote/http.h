@@ -115,17 +115,4 @@ extern void *http_transfer_owner(const HttpTransfer *transfer);
 /* Ends the transfer if it is under way, and frees it. */
 extern void http_transfer_free(HttpTransfer *transfer);
 
-/*
- * Appends s to dst with everything but unreserved characters as %XX.  s is in
- * UTF-8: the caller has converted it from the database encoding.
- */
-extern void http_append_escaped(StringInfo dst, const char *s);
-
-/*
- * Is url one that can be used as base_url?  Returns NULL, or what is wrong
- * with it (static text).  *plain and *loopback tell whether it is http and
- * whether the host is this machine.
- */
-extern const char *http_check_url(const char *url, bool *plain, bool *loopback);
-
 #endif							/* MIXPEEK_HTTP_H */

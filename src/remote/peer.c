@@ -7,8 +7,8 @@
  */
 #include "base/compat.h"
 
-#include "remote/http.h"
 #include "remote/peer.h"
+#include "remote/url.h"
 
 static bool
 same_text(const char *a, const char *b)
@@ -97,7 +97,7 @@ peer_fill(HttpPeer *peer, const MixpeekServer *server)
 	peer->userid = server->userid;
 	peer->connect_timeout = server->connect_timeout;
 	peer->request_timeout = server->request_timeout;
-	(void) http_check_url(server->base_url, &peer->plain, &peer->loopback);
+	(void) url_check_base(server->base_url, &peer->plain, &peer->loopback);
 	return copy_text(&peer->base_url, server->base_url) &&
 		copy_text(&peer->api_key, server->api_key) &&
 		copy_text(&peer->namespace, server->namespace) &&

@@ -27,8 +27,8 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "remote/http.h"
 #include "remote/server.h"
+#include "remote/url.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -118,7 +118,7 @@ parse_base_url(const char *name, char *value)
 	bool		loopback;
 	const char *problem;
 
-	problem = http_check_url(value, &plain, &loopback);
+	problem = url_check_base(value, &plain, &loopback);
 	if (problem)
 	{
 		/* what stands before an @ may be a password */

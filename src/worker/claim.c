@@ -15,6 +15,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "mirror/rows.h"
+#include "remote/url.h"
 #include "miscadmin.h"
 #include "state/aside.h"
 #include "state/documents.h"
@@ -998,9 +999,7 @@ convert_request_parts(void *arg)
 	int			len;
 
 	initStringInfo(&buf);
-	appendStringInfoString(&buf, "/v1/collections/");
-	http_append_escaped(&buf, to_utf8(job, job->collection, strlen(job->collection), &len));
-	appendStringInfoString(&buf, "/documents");
+	url_append_documents(&buf, to_utf8(job, job->collection, strlen(job->collection), &len));
 	job->path = buf.data;
 	initStringInfo(&buf);
 	escape_json(&buf, job->collection);

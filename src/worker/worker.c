@@ -46,6 +46,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "remote/url.h"
 #include "state/aside.h"
 #include "state/documents.h"
 #include "storage/lmgr.h"
@@ -295,7 +296,7 @@ start_request(Worker *worker, Request *request)
 	{
 		method = request->step == JOB_DELETE ? HTTP_DELETE : HTTP_PUT;
 		appendStringInfoChar(&path, '/');
-		http_append_escaped(&path, job->document_id);
+		url_append_escaped(&path, job->document_id);
 	}
 	if (request->step == JOB_CREATE || request->step == JOB_UPDATE)
 		body = job_body(job, request->step, &len);
