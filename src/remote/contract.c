@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "remote/contract.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 /*
@@ -602,4 +603,10 @@ contract_check(const ContractType *type, Jsonb *value, ContractStringHook hook, 
 	else
 		wrong_type(&walker, CONTRACT_OBJECT, CONTRACT_ARRAY);
 	pfree(walker.path.data);
+}
+
+void
+contract_check_text(const ContractType *type, const char *body)
+{
+	contract_check(type, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body))), NULL, NULL);
 }

@@ -47,5 +47,7 @@ typedef int (*ContractStringHook) (const char *str, int len, const char *path,
 extern void contract_check(const ContractType *type, Jsonb *value,
 						   ContractStringHook hook, void *arg);
 
+/* Check a request's body, which is a JSON object, in the same way. */
+extern void contract_check_text(const ContractType *type, const char *body);
 
 #endif							/* MIXPEEK_CONTRACT_H */

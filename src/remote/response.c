@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * response.c
- *		What the API's answers mean.  Pure: values in, values out.
+ *		The result of a request, for the worker and for sessions: what its
+ *		status means (status.h), and the API's own words.
  *
  *-------------------------------------------------------------------------
  */
@@ -195,31 +196,38 @@ response_parse_utf8(const char *text, size_t len, char **error)
 }
 
 char *
-response_wrong_at(const HttpAnswer *answer, const char *wrong)
+response_describe_wrong(const HttpAnswer *answer, const char *wrong)
 {
 	return psprintf("it is no JSON from byte %zu on", (size_t) (wrong - answer->body) + 1);
 }
 
-/* The answer's body as jsonb, or NULL, why not, and whether that is for its size. */
-static Jsonb *
-parse_body(const HttpAnswer *answer, const JsonBounds *bounds, char **error, bool *too_large)
+/* Return NULL if the body is JSON within the bounds; else why not, and whether it is too large. */
+static char *
+check_body(const HttpAnswer *answer, const JsonBounds *bounds, bool *too_large)
 {
 	JsonText	text;
-	char	   *excess = NULL;
+	char	   *excess;
 
 	*too_large = false;
 	if ((size_t) pg_encoding_verifymbstr(PG_UTF8, answer->body, (int) answer->body_len) != answer->body_len)
-		*error = pstrdup("it is not UTF-8");
-	else if (!scan_text(answer->body, answer->body_len, &text))
-		*error = response_wrong_at(answer, text.end);
-	else if ((excess = scan_excess(&text, bounds)) != NULL)
-	{
-		*error = psprintf("it has %s", excess);
-		*too_large = true;
-	}
-	else
-		return response_parse_utf8(answer->body, answer->body_len, error);
-	return NULL;
+		return pstrdup("it is not UTF-8");
+	if (!scan_text(answer->body, answer->body_len, &text))
+		return response_describe_wrong(answer, text.end);
+	excess = scan_excess(&text, bounds);
+	*too_large = excess != NULL;
+	return excess ? psprintf("it has %s", excess) : NULL;
+}
+
+/* Return the body as jsonb, or NULL if it is not JSON, too large or not possible as jsonb. */
+static Jsonb *
+parse_error_body(const HttpAnswer *answer)
+{
+	bool		too_large;
+	char	   *error;
+
+	if (check_body(answer, &error_bounds, &too_large) != NULL)
+		return NULL;
+	return response_parse_utf8(answer->body, answer->body_len, &error);
 }
 
 static JsonbValue *
@@ -386,11 +394,9 @@ static void
 read_failure(Response *response, const HttpAnswer *answer,
 			 const StatusMeaning *meaning)
 {
-	char	   *error;
-	bool		too_large;
 	JsonbContainer *root;
 
-	response->json = parse_body(answer, &error_bounds, &error, &too_large);
+	response->json = parse_error_body(answer);
 	root = response->json ? &response->json->root : NULL;
 	response->reason = psprintf("%s: %d", meaning->reason, answer->status);
 	response->message = psprintf("%s%s", response->reason, error_type(root));
@@ -399,7 +405,7 @@ read_failure(Response *response, const HttpAnswer *answer,
 }
 
 void
-response_unreadable(Response *response, const HttpAnswer *answer, const char *why)
+response_reject_unreadable(Response *response, const HttpAnswer *answer, const char *why)
 {
 	StringInfoData detail;
 
@@ -419,19 +425,31 @@ response_unreadable(Response *response, const HttpAnswer *answer, const char *wh
 	response->hint = status_meaning(HTTP_BROKEN, 0)->hint;
 }
 
+void
+response_reject(Response *response, Verdict verdict, const char *reason)
+{
+	response->verdict = verdict;
+	response->sqlstate = ERRCODE_PROTOCOL_VIOLATION;
+	response->reason = reason;
+	response->message = pstrdup(reason);
+}
+
+/* Check the body of a success and, for RESPONSE_AS_JSONB, read it. */
 static void
-read_success(Response *response, const HttpAnswer *answer)
+read_success(Response *response, const HttpAnswer *answer, ResponseUse use)
 {
 	const StatusMeaning *large = status_meaning(HTTP_TOO_LARGE, 0);
-	char	   *error;
 	bool		too_large;
+	char	   *error;
 
 	if (answer->status == 204)
 		return;
-	response->json = parse_body(answer, &session_bounds, &error, &too_large);
-	if (response->json)
+	error = check_body(answer, &session_bounds, &too_large);
+	if (error == NULL && use == RESPONSE_AS_JSONB)
+		response->json = response_parse_utf8(answer->body, answer->body_len, &error);
+	if (error == NULL)
 		return;
-	response_unreadable(response, answer, error);
+	response_reject_unreadable(response, answer, error);
 	if (!too_large)
 		return;
 	response->sqlstate = large->sqlstate;
@@ -454,7 +472,7 @@ read_end(Response *response, const HttpAnswer *answer, const StatusMeaning *mean
 }
 
 Response *
-response_read(const HttpAnswer *answer, bool for_session)
+response_read(const HttpAnswer *answer, ResponseUse use)
 {
 	Response   *response = palloc0(sizeof(Response));
 	const StatusMeaning *meaning = status_meaning(answer->end, answer->status);
@@ -465,7 +483,7 @@ response_read(const HttpAnswer *answer, bool for_session)
 		read_end(response, answer, meaning);
 	else if (meaning->verdict != VERDICT_DONE)
 		read_failure(response, answer, meaning);
-	else if (for_session)
-		read_success(response, answer);
+	else if (use != RESPONSE_UNREAD)
+		read_success(response, answer, use);
 	return response;
 }

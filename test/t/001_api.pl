@@ -191,6 +191,10 @@ $broken->('a NUL character', $get, answer(200, '{"document_id": "\u0000"}'), '08
 $broken->('deep nesting', $get, answer(200, '[' x 100000), '08P01', qr/not valid JSON/);
 $broken->('a list without results', $list, answer(200, { pagination => {} }), '08P01', qr/unexpected answer/);
 $broken->('a list of texts', $list, answer(200, { results => ['x'], pagination => {} }), '08P01', qr/unexpected answer/);
+$broken->('a document of a list with a NUL character', "SELECT max(d::text) FROM mixpeek.list_documents('c') d",
+	answer(200, '{"results": [{"document_id": "a"}, {"document_id": "\u0000"}]}'), '08P01', qr/not valid JSON/);
+$broken->('a list whose pagination has a NUL character', $list,
+	answer(200, '{"results": [], "pagination": {"next_cursor": "\u0000"}}'), '08P01', qr/not valid JSON/);
 $broken->('a list that goes in circles', $list,
 	answer(200, { results => [ { document_id => 'x' } ], pagination => { next_cursor => 'again' } }), '08P01', qr/cursor twice/);
 $broken->('a redirect', $create, { kind => 'redirect' }, '08P01', qr/redirect/);
