@@ -207,6 +207,20 @@ sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
 $broken->('a huge answer', $get, { kind => 'huge', bytes => 65 * 1024 * 1024 }, '54000', qr/too large/);
 is(try_fault($list, answer(200, { results => undef, pagination => {} }))->{answer}, '0', 'a list whose results are null is empty');
 
+# base_url with the /v1 that the API's documentation has in its URLs
+foreach my $path ('/v1', '/v1/', '//v1//', '/')
+{
+	sql("ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "$path')");
+	is(try($create)->{sqlstate}, '00000', "base_url that ends with $path");
+	is($api->requests->[-1]{path}, '/v1/collections/c/documents', '... is the same API');
+}
+sql("ALTER USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (ADD base_url '" . $api->url . "/v1')");
+is(try($create)->{sqlstate}, '00000', "a mapping's base_url with /v1 is the same as a server's without");
+sql("ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "/v1/v1')");
+is(try($create)->{sqlstate}, '42501', '... but another path is not');
+sql("ALTER USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (DROP base_url);
+	ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "')");
+
 # A server that makes smaller pages than it was asked for
 is(try_fault($list,
 		{ %{ answer(200, { results => [ map { { document_id => "d$_" } } 1 .. 10 ], pagination => { page_size => 10 } }) }, count => 2 },
