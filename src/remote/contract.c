@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * contract.c
- *		The API's published contract as tables, and the check of a value
- *		against it.  Pure: no catalog, no network.
+ *		The API's published contract as tables, and checks of values against
+ *		it.  Pure: no catalog, no network.
  *
- * The tables join the contracts of 2025-09 and 2026-02: a field that one of them
- * has is checked, a field that neither has passes.  Fields that only one of them
- * requires are left to the API, so source_details may be missing.
+ * The tables join the contracts of 2025-09 and 2026-02: a field is checked if one of them has
+ * it, and accepted if neither has.  Whether a field that only one of them requires may be
+ * missing (source_details) is left to the API.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,10 +22,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-/*
- * The API bounds how deep filters nest, without saying where; this protects the
- * stack.
- */
+/* Levels of nested filters.  The API does not document its own bound; this one protects the stack. */
 #define MAX_FILTER_DEPTH	32
 #define MAX_SHOWN_VALUE		64	/* bytes of a wrong value in a message */
 
@@ -34,10 +31,10 @@ typedef struct Walker
 	ContractStringHook hook;
 	void	   *arg;
 	StringInfoData path;
-	int			depth;			/* of filters */
+	int			depth;			/* levels of filters around the present one */
 } Walker;
 
-/* A check that a table cannot say; value is an object. */
+/* A check of an object that a table cannot express. */
 typedef void (*ObjectCheck) (Walker *walker, JsonbContainer *value);
 
 typedef struct ContractField
@@ -158,7 +155,7 @@ static const ContractType lineage_step = {
 	}, NULL
 };
 
-/* collection_id is required, but the mirror adds it after the check. */
+/* collection_id is required by the API, but added after the check. */
 const ContractType contract_create = {
 	(const ContractField[]) {
 		{"collection_id", CONTRACT_STRING, false, NULL, NULL, 0},
@@ -194,8 +191,8 @@ static const ContractType sort_option = {
 };
 
 /*
- * A logical operator, or in 2026-02's shorthand fields and the values they must
- * equal; within one, a condition, too.
+ * Filters are an object with logical operators, or, in 2026-02's short form, with fields and the
+ * values that they must equal.  An operand may also be a condition.
  */
 static const ContractType filters = {
 	(const ContractField[]) {
@@ -245,7 +242,7 @@ static const struct
 	{CONTRACT_NULL, "null"},
 };
 
-/* "a string, an object or null" */
+/* Return a set of types in words: "a string, an object or null". */
 static char *
 describe_types(int types)
 {
@@ -294,7 +291,7 @@ is_integer(const JsonbValue *value)
 											DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0))));
 }
 
-/* Appends a step to the path; pass the result to leave_path(). */
+/* Append a step to the path; return what leave_path() needs to remove it. */
 static int
 enter_field(Walker *walker, const char *name, int len)
 {
@@ -323,7 +320,7 @@ leave_path(Walker *walker, int end)
 }
 
 pg_noreturn static void
-wrong_type(Walker *walker, int expected, int found)
+raise_wrong_type(Walker *walker, int expected, int found)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -337,7 +334,7 @@ wrong_type(Walker *walker, int expected, int found)
  */
 
 pg_noreturn static void
-unknown_value(Walker *walker, const char *const *values, const char *str, int len)
+raise_unknown_value(Walker *walker, const char *const *values, const char *str, int len)
 {
 	StringInfoData valid;
 	int			shown = pg_mbcliplen(str, len, MAX_SHOWN_VALUE);
@@ -358,21 +355,21 @@ check_enum(Walker *walker, const char *const *values, const char *str, int len)
 	for (int i = 0; values[i]; i++)
 		if (strlen(values[i]) == (size_t) len && memcmp(values[i], str, len) == 0)
 			return;
-	unknown_value(walker, values, str, len);
+	raise_unknown_value(walker, values, str, len);
 }
 
-/* Do the types that a template's column can have suit the contract? */
+/* Check that the types of a template's column are among those of the contract. */
 static void
 check_promised(Walker *walker, int promised, int expected)
 {
 	if (expected & CONTRACT_NUMBER)
 		expected |= CONTRACT_INTEGER;
 	if ((promised & expected) == 0)
-		wrong_type(walker, expected & ~((expected & CONTRACT_NUMBER) ? CONTRACT_INTEGER : 0),
-				   promised);
+		raise_wrong_type(walker, expected & ~((expected & CONTRACT_NUMBER) ? CONTRACT_INTEGER : 0),
+						 promised);
 }
 
-/* Returns whether the value itself stands there, and not a promise of one. */
+/* Check a value's type; return whether it is a value, and not the name of a template's column. */
 static bool
 check_type(Walker *walker, const JsonbValue *value, int expected)
 {
@@ -393,7 +390,7 @@ check_type(Walker *walker, const JsonbValue *value, int expected)
 		!(expected & CONTRACT_NUMBER) && is_integer(value))
 		found = CONTRACT_INTEGER;
 	if ((found & expected) == 0)
-		wrong_type(walker, expected, found);
+		raise_wrong_type(walker, expected, found);
 	return true;
 }
 
@@ -459,7 +456,8 @@ check_object(Walker *walker, const ContractType *type, JsonbContainer *value)
 }
 
 /*
- * Vectors: named lists of numbers, lists of such lists, or sparse ones.
+ * Vectors: an object of named vectors, each an array of numbers, an array of such arrays, or a
+ * sparse vector
  */
 
 static void
@@ -476,7 +474,7 @@ check_sparse(Walker *walker, JsonbContainer *value)
 				 errmsg("%s must have as many values as indices", walker->path.data)));
 }
 
-/* Numbers, or arrays of numbers, but not both. */
+/* Check an array of numbers, or of arrays of numbers, but not of both. */
 static void
 check_dense(Walker *walker, JsonbContainer *array)
 {
@@ -598,10 +596,10 @@ contract_check(const ContractType *type, Jsonb *value, ContractStringHook hook, 
 	if (JB_ROOT_IS_OBJECT(value))
 		check_object(&walker, type, &value->root);
 	else if (JB_ROOT_IS_SCALAR(value))
-		wrong_type(&walker, CONTRACT_OBJECT,
-				   type_of(getIthJsonbValueFromContainer(&value->root, 0)));
+		raise_wrong_type(&walker, CONTRACT_OBJECT,
+						 type_of(getIthJsonbValueFromContainer(&value->root, 0)));
 	else
-		wrong_type(&walker, CONTRACT_OBJECT, CONTRACT_ARRAY);
+		raise_wrong_type(&walker, CONTRACT_OBJECT, CONTRACT_ARRAY);
 	pfree(walker.path.data);
 }
 

@@ -1,21 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * http.c
- *		HTTP requests as values: the only user of libcurl's handles but for
- *		what drives them (engine.c).
+ *		HTTP requests as values.
  *
- * Before anybody sees an answer, its API key is taken out of it (redact.c).
+ * Only this file uses libcurl's handles, apart from the engine, which drives them.  The API
+ * key is removed from an answer (redact.c) before the caller gets it.
  *
- * Nothing may leave a callback by longjmp(), and callbacks may run in the engine's
- * thread: they neither raise nor palloc, and leave what went wrong in the transfer.
+ * No callback may be left by longjmp(), and callbacks may run in the engine's thread: they
+ * neither raise errors nor palloc, and store what went wrong in the transfer.
  *
- * A request that may change something reaches the wire at most once.  libcurl
- * itself sends a request again when a kept-alive connection dies before the
- * first byte of the answer (Curl_retry_request() in its transfer.c), although the
- * server may have acted by then.  Its pre-request callback runs each time just
- * before a request is written, so refusing the second call prevents that, and
- * whether there was a first call is the exact answer to "may the server have
- * acted?".  libcurl has the callback since 7.80.
+ * A request that may change something is written at most once.  libcurl itself sends a
+ * request again if a kept-alive connection breaks before the first byte of the answer
+ * (Curl_retry_request() in its transfer.c), although the server may have acted by then.  Its
+ * pre-request callback runs each time just before a request is written.  Refusing the second
+ * call prevents the repetition, and whether there was a first call says exactly whether the
+ * server may have acted.  libcurl has the callback since 7.80.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,9 +35,8 @@
 #endif
 
 /*
- * The most that an answer may have.  The API's store limits a document to
- * 16 MB, so that is twice a document; of a page that has more than that, a smaller
- * one can be asked for.
+ * The largest answer, in bytes.  The API's store limits a document to 16 MB, so this is twice
+ * a document.  If a page of documents exceeds it, a smaller page can be requested.
  */
 #define MAX_ANSWER_SIZE		ROOM_LARGEST
 
@@ -54,23 +52,22 @@ typedef enum TransferState
 
 struct HttpTransfer
 {
-	EngineTask	task;			/* the first member: one is as good as the
-								 * other */
-	dlist_node	node;			/* in the client's list of its state */
+	EngineTask	task;			/* must be first: a pointer to it is one to
+								 * the transfer */
+	dlist_node	node;			/* in one of the client's lists */
 	HttpClient *client;
 	TransferState state;
-	HttpPeer   *peer;			/* whose options the easy handle has */
-	void	   *owner;
-	HttpMethod	method;			/* of the request that the easy handle has
-								 * options for */
-	bool		has_body;
-	bool		may_resend;		/* sending it twice does no harm */
-	bool		sent;			/* the request was, or was about to be,
-								 * written */
-	bool		too_large;
-	bool		no_memory;
-	HttpBuffer	request;		/* its body; libcurl reads it in place */
-	HttpBuffer	body;
+	HttpPeer   *peer;			/* whose options are set in the easy handle */
+	void	   *owner;			/* see http_start() */
+	HttpMethod	method;			/* whose options are set in the easy handle */
+	bool		has_body;		/* the same for a request's body */
+	bool		may_resend;		/* may it be sent twice? */
+	bool		sent;			/* was it written, or about to be? */
+	bool		too_large;		/* did the answer exceed MAX_ANSWER_SIZE? */
+	bool		no_memory;		/* was there no memory for the answer? */
+	HttpBuffer	request;		/* the request's body, which libcurl reads in
+								 * place */
+	HttpBuffer	body;			/* the answer's body */
 	HttpAnswer	answer;
 	char		error[CURL_ERROR_SIZE];
 };
@@ -81,19 +78,20 @@ struct HttpClient
 	MemoryContextCallback callback;
 	Engine	   *engine;
 	int			nidle;
-	dlist_head	running;		/* the engine has them */
-	dlist_head	unstarted;		/* which could not be: they have ended */
-	dlist_head	taken;			/* handed out, not yet freed */
-	dlist_head	idle;
+	dlist_head	running;		/* transfers that the engine has */
+	dlist_head	unstarted;		/* transfers that could not be started, and so
+								 * have ended */
+	dlist_head	taken;			/* ended and handed out, not yet freed */
+	dlist_head	idle;			/* for reuse */
 	dlist_head	peers;
-	StringInfoData url;			/* scratch */
+	StringInfoData url;			/* of the request being started */
 };
 
 /*
- * What a transfer tells while it runs
+ * Callbacks of a transfer that runs
  */
 
-/* Just before the request is written; see the top of the file. */
+/* Note that the request is about to be written, or refuse it; see the top of the file. */
 static int
 before_request(void *arg, char *remote_ip, char *local_ip,
 			   int remote_port, int local_port)
@@ -106,6 +104,7 @@ before_request(void *arg, char *remote_ip, char *local_ip,
 	return CURL_PREREQFUNC_OK;
 }
 
+/* Append a piece of the answer's body. */
 static size_t
 body_callback(char *data, size_t size, size_t n, void *arg)
 {
@@ -123,7 +122,7 @@ body_callback(char *data, size_t size, size_t n, void *arg)
 	return CURL_WRITEFUNC_ERROR;
 }
 
-/* One line of the answer's head, not NUL-terminated. */
+/* Take one line of the answer's head, which is not NUL-terminated. */
 static size_t
 header_callback(char *data, size_t size, size_t n, void *arg)
 {
@@ -133,7 +132,7 @@ header_callback(char *data, size_t size, size_t n, void *arg)
 	char	   *value;
 
 	if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
-		headers_forget(&transfer->answer);	/* an interim answer came before */
+		headers_clear(&transfer->answer);	/* those of an interim answer */
 	else if (len > 0 && len < sizeof(line) && strchr("rRxX", data[0]))
 	{
 		memcpy(line, data, len);
@@ -184,7 +183,7 @@ set_callbacks(HttpTransfer *transfer)
 	return code;
 }
 
-/* What all requests have in common. */
+/* Set the options that all requests have in common. */
 static CURLcode
 set_common_options(CURL *easy)
 {
@@ -197,10 +196,10 @@ set_common_options(CURL *easy)
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 
 	/*
-	 * HTTP/2 puts all requests on one connection.  Servers end it with GOAWAY
-	 * after a thousand requests or so; those that were under way then would
-	 * count as lost, for no request is written twice, and each would rest for
-	 * request_timeout.
+	 * HTTP/2 puts all requests on one connection, which servers end with
+	 * GOAWAY after a thousand requests or so.  Requests under way then would
+	 * count as lost, because no request is written twice, and each of their
+	 * keys would wait for request_timeout.
 	 */
 	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_PATH_AS_IS, 1L);
@@ -208,7 +207,7 @@ set_common_options(CURL *easy)
 	SET(CURLOPT_USERAGENT, "mixpeek_docs/1.0");
 	SET(CURLOPT_MAXFILESIZE, (long) MAX_ANSWER_SIZE);
 #if LIBCURL_VERSION_NUM >= 0x075700
-	/* do not wait for a resolver thread when a transfer is given up */
+	/* do not wait for a resolver thread when a transfer is cancelled */
 	SET(CURLOPT_QUICK_EXIT, 1L);
 #endif
 	return code;
@@ -224,11 +223,11 @@ set_peer_options(CURL *easy, const HttpPeer *peer)
 	if (peer->ca_file)
 		SET(CURLOPT_CAINFO, peer->ca_file);
 	if (peer->loopback)
-		SET(CURLOPT_PROXY, ""); /* not even the environment's */
+		SET(CURLOPT_PROXY, ""); /* not even that of the environment */
 	return code;
 }
 
-/* Makes the transfer one of peer's. */
+/* Set the options of this peer, unless the transfer has them. */
 static CURLcode
 set_peer(HttpTransfer *transfer, HttpPeer *peer)
 {
@@ -249,7 +248,7 @@ set_peer(HttpTransfer *transfer, HttpPeer *peer)
 	return code;
 }
 
-/* What requests of one kind have in common. */
+/* Set the options of the method, unless the transfer has them. */
 static CURLcode
 set_method(HttpTransfer *transfer, HttpMethod method, bool has_body)
 {
@@ -271,7 +270,7 @@ set_method(HttpTransfer *transfer, HttpMethod method, bool has_body)
 	return code;
 }
 
-/* A URL that libcurl has is not copied again. */
+/* Set the URL, unless libcurl has the same, as it copies it. */
 static CURLcode
 set_url(CURL *easy, const char *url)
 {
@@ -303,12 +302,12 @@ set_request(HttpTransfer *transfer, HttpMethod method, const char *url,
 }
 
 /*
- * Transfers: their life
+ * Transfers: creation and end
  */
 
-/* Takes an idle transfer or makes one; it is in no list. */
+/* Return an idle or a new transfer, which is in no list. */
 static HttpTransfer *
-transfer_take(HttpClient *client)
+take_transfer(HttpClient *client)
 {
 	HttpTransfer *transfer;
 
@@ -327,9 +326,9 @@ transfer_take(HttpClient *client)
 	return transfer;
 }
 
-/* Frees all but what is in memory contexts; it is in no list. */
+/* Free what a transfer, which is in no list, has outside of memory contexts. */
 static void
-transfer_release(HttpTransfer *transfer)
+release_transfer(HttpTransfer *transfer)
 {
 	if (transfer->task.easy)
 		curl_easy_cleanup(transfer->task.easy);
@@ -338,8 +337,9 @@ transfer_release(HttpTransfer *transfer)
 	free(transfer->body.data);
 }
 
+/* Reset a transfer for the next request; the options set in its easy handle stay. */
 static void
-transfer_clear(HttpTransfer *transfer)
+clear_transfer(HttpTransfer *transfer)
 {
 	transfer->sent = false;
 	transfer->too_large = false;
@@ -351,12 +351,10 @@ transfer_clear(HttpTransfer *transfer)
 	buffer_reset(&transfer->request, MAX_KEPT_BODY_SIZE);
 	buffer_reset(&transfer->body, MAX_KEPT_BODY_SIZE);
 	memset(&transfer->answer, 0, sizeof(HttpAnswer));
-	headers_forget(&transfer->answer);
+	headers_clear(&transfer->answer);
 }
 
-/*
- * How it ended: what counts is whether the request may have been acted on.
- */
+/* Return how the transfer ended; see HttpEnd. */
 static HttpEnd
 classify_end(const HttpTransfer *transfer, CURLcode code)
 {
@@ -392,6 +390,7 @@ classify_end(const HttpTransfer *transfer, CURLcode code)
 	}
 }
 
+/* Describe why there was no connection. */
 static void
 describe_not_sent(HttpTransfer *transfer, CURLcode code)
 {
@@ -413,6 +412,7 @@ describe_not_sent(HttpTransfer *transfer, CURLcode code)
 				sizeof(answer->error));
 }
 
+/* Describe in words what went wrong. */
 static void
 describe_end(HttpTransfer *transfer, CURLcode code)
 {
@@ -485,9 +485,9 @@ fill_answer(HttpTransfer *transfer, CURLcode code)
 	}
 }
 
-/* The transfer is over; it is in no list and the engine has let go of it. */
+/* End a transfer that is in no list and that the engine does not have any more. */
 static void
-transfer_end(HttpTransfer *transfer, CURLcode code)
+end_transfer(HttpTransfer *transfer, CURLcode code)
 {
 	fill_answer(transfer, code);
 	transfer->state = TRANSFER_ENDED;
@@ -501,12 +501,12 @@ static void
 release_list(dlist_head *list)
 {
 	while (!dlist_is_empty(list))
-		transfer_release(dlist_container(HttpTransfer, node, dlist_pop_head_node(list)));
+		release_transfer(dlist_container(HttpTransfer, node, dlist_pop_head_node(list)));
 }
 
-/* Frees all that is not in memory contexts; safe on a half-built client. */
+/* Free what is not in memory contexts, as a reset callback; safe on a half-built client. */
 static void
-client_teardown(void *arg)
+destroy_client(void *arg)
 {
 	HttpClient *client = arg;
 
@@ -548,7 +548,7 @@ http_client_create(bool thread)
 	dlist_init(&client->idle);
 	dlist_init(&client->peers);
 	initStringInfo(&client->url);
-	client->callback.func = client_teardown;
+	client->callback.func = destroy_client;
 	client->callback.arg = client;
 	MemoryContextRegisterResetCallback(client->context, &client->callback);
 	engine_create(&client->engine, thread);
@@ -580,9 +580,10 @@ build_url(HttpClient *client, const MixpeekServer *server, const char *path)
 	return client->url.data;
 }
 
+/* Set all options of a request. */
 static CURLcode
-prepare(HttpTransfer *transfer, const MixpeekServer *server, HttpMethod method,
-		const char *url, const char *body, size_t body_len)
+prepare_transfer(HttpTransfer *transfer, const MixpeekServer *server, HttpMethod method,
+				 const char *url, const char *body, size_t body_len)
 {
 	HttpClient *client = transfer->client;
 	HttpPeer   *peer = peer_get(&client->peers, server);
@@ -601,16 +602,16 @@ http_start(HttpClient *client, const MixpeekServer *server, HttpMethod method,
 		   const char *path, const char *body, size_t body_len, int at_once, void *owner)
 {
 	const char *url = build_url(client, server, path);
-	HttpTransfer *transfer = transfer_take(client);
+	HttpTransfer *transfer = take_transfer(client);
 	CURLcode	code;
 
-	transfer_clear(transfer);
+	clear_transfer(transfer);
 	transfer->owner = owner;
 	transfer->may_resend = (method == HTTP_GET);
-	code = prepare(transfer, server, method, url, body, body_len);
+	code = prepare_transfer(transfer, server, method, url, body, body_len);
 	if (code != CURLE_OK)
 	{
-		transfer_end(transfer, code);
+		end_transfer(transfer, code);
 		dlist_push_tail(&client->unstarted, &transfer->node);
 		return transfer;
 	}
@@ -635,7 +636,7 @@ http_next_ended(HttpClient *client)
 		if (transfer == NULL)
 			return NULL;
 		dlist_delete(&transfer->node);
-		transfer_end(transfer, transfer->task.code);
+		end_transfer(transfer, transfer->task.code);
 	}
 	dlist_push_tail(&client->taken, &transfer->node);
 	return transfer;
@@ -666,11 +667,11 @@ http_transfer_free(HttpTransfer *transfer)
 	engine_return_room(&transfer->task);
 	if (transfer->peer && client->nidle < MAX_IDLE_TRANSFERS)
 	{
-		transfer_clear(transfer);
+		clear_transfer(transfer);
 		dlist_push_head(&client->idle, &transfer->node);
 		client->nidle++;
 		return;
 	}
-	transfer_release(transfer);
+	release_transfer(transfer);
 	pfree(transfer);
 }

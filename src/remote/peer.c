@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * peer.c
- *		What transfers to one server with one key have in common.
+ *		A server and a key, as libcurl needs them: what the transfers to one
+ *		server with one key have in common.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +17,7 @@ same_text(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* strdup() that knows NULL. */
+/* Copy a text, or NULL; return false if there is no memory. */
 static bool
 copy_text(char **copy, const char *text)
 {
@@ -41,8 +42,9 @@ free_headers(struct curl_slist *headers)
 	curl_slist_free_all(headers);
 }
 
+/* Free the peer, and overwrite the memory that had the key. */
 static void
-peer_free(HttpPeer *peer)
+free_peer(HttpPeer *peer)
 {
 	free_headers(peer->headers);
 	free_headers(peer->body_headers);
@@ -58,10 +60,10 @@ void
 peer_release(HttpPeer *peer)
 {
 	if (peer && --peer->references == 0 && !peer->current)
-		peer_free(peer);
+		free_peer(peer);
 }
 
-/* Appends "name: value"; false if there is no memory. */
+/* Append a header, whose name ends with its colon; return false if there is no memory. */
 static bool
 add_header(struct curl_slist **headers, const char *name, const char *value)
 {
@@ -89,9 +91,9 @@ add_common_headers(struct curl_slist **headers, const MixpeekServer *server)
 		 add_header(headers, "X-Namespace: ", server->namespace));
 }
 
-/* Returns false if there is no memory; the caller frees what there is. */
+/* Set all fields; return false if there is no memory, and then the caller frees the peer. */
 static bool
-peer_fill(HttpPeer *peer, const MixpeekServer *server)
+fill_peer(HttpPeer *peer, const MixpeekServer *server)
 {
 	peer->serverid = server->serverid;
 	peer->userid = server->userid;
@@ -109,8 +111,9 @@ peer_fill(HttpPeer *peer, const MixpeekServer *server)
 		add_header(&peer->body_headers, "Expect:", "");
 }
 
+/* Does the peer have the server's present options? */
 static bool
-peer_matches(const HttpPeer *peer, const MixpeekServer *server)
+matches_server(const HttpPeer *peer, const MixpeekServer *server)
 {
 	return peer->connect_timeout == server->connect_timeout &&
 		peer->request_timeout == server->request_timeout &&
@@ -126,19 +129,19 @@ peer_retire(HttpPeer *peer)
 	dlist_delete(&peer->node);
 	peer->current = false;
 	if (peer->references == 0)
-		peer_free(peer);
+		free_peer(peer);
 }
 
 static HttpPeer *
-peer_create(dlist_head *peers, const MixpeekServer *server)
+create_peer(dlist_head *peers, const MixpeekServer *server)
 {
 	HttpPeer   *peer = calloc(1, sizeof(HttpPeer));
 
 	if (peer == NULL)
 		return NULL;
-	if (!peer_fill(peer, server))
+	if (!fill_peer(peer, server))
 	{
-		peer_free(peer);
+		free_peer(peer);
 		return NULL;
 	}
 	peer->current = true;
@@ -158,9 +161,9 @@ peer_get(dlist_head *peers, const MixpeekServer *server)
 
 		if (peer->serverid != server->serverid || peer->userid != server->userid)
 			continue;
-		if (peer_matches(peer, server))
+		if (matches_server(peer, server))
 			return peer;
 		peer_retire(peer);
 	}
-	return peer_create(peers, server);
+	return create_peer(peers, server);
 }

@@ -20,16 +20,15 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-#define MAX_EXCERPT		200		/* bytes shown of an answer that is not JSON */
-#define MAX_TEXT		1000	/* bytes of one text of the API's error */
-#define MAX_TYPE		64		/* bytes of the error's type, part of the
-								 * message */
-#define MAX_FIELDS		10		/* rejected fields shown */
-#define MAX_PATH_PART	100		/* bytes of one step of a rejected field's
-								 * path */
-#define MAX_DETAIL		1800	/* bytes of all that is said of an answer */
+/* Bounds of what messages and details have of an answer: bytes, but for MAX_FIELDS. */
+#define MAX_EXCERPT		200		/* the beginning of an answer that is not JSON */
+#define MAX_TEXT		1000	/* one text of the API's error */
+#define MAX_TYPE		64		/* the error's type, in the message */
+#define MAX_FIELDS		10		/* number of rejected fields */
+#define MAX_PATH_PART	100		/* one step of a rejected field's path */
+#define MAX_DETAIL		1800	/* the whole detail */
 
-/* What an API's error may have to be read as one; of others the beginning is shown. */
+/* Bounds of an answer that is read as an error of the API; of a larger one the beginning is shown. */
 static const JsonBounds error_bounds = {64, 10000, 256 * 1024};
 static const JsonBounds session_bounds = {MAX_SESSION_DEPTH, MAX_SESSION_VALUES, MAX_SESSION_BYTES};
 
@@ -37,7 +36,7 @@ static const JsonBounds session_bounds = {MAX_SESSION_DEPTH, MAX_SESSION_VALUES,
  * Remote text
  */
 
-/* Characters that are not seen, or change what is seen of others: controls, those of directions, and the like. */
+/* Is the character invisible, or does it change how others are displayed (controls, directions)? */
 static bool
 is_invisible(pg_wchar c)
 {
@@ -46,7 +45,10 @@ is_invisible(pg_wchar c)
 		c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
 }
 
-/* The character that begins at p; of encodings without such characters, one that is seen. */
+/*
+ * Return the character at p, for is_invisible().  Encodings that have no invisible characters
+ * beyond ASCII give a visible one.
+ */
 static pg_wchar
 character_at(const char *p)
 {
@@ -59,8 +61,8 @@ character_at(const char *p)
 		return utf8_to_unicode((const unsigned char *) p);
 	if ((encoding >= PG_LATIN1 && encoding <= PG_LATIN10) ||
 		(encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8))
-		return c;				/* the lower ones of these are the same
-								 * controls */
+		return c;				/* 0x80 to 0x9f are the same controls as in
+								 * Unicode */
 	return '?';
 }
 
@@ -87,7 +89,7 @@ response_append_remote(StringInfo dst, const char *text, size_t len, int max)
 		appendStringInfoString(dst, "...");
 }
 
-/* The same for bytes that may be anything. */
+/* Append the beginning of bytes that may be in any encoding. */
 static void
 append_excerpt(StringInfo dst, const char *bytes, size_t len)
 {
@@ -116,10 +118,10 @@ append_excerpt(StringInfo dst, const char *bytes, size_t len)
  */
 
 /*
- * jsonb_in() raises what is wrong with its input.  Catching that without a
- * subtransaction is safe because nothing but memory of the current context has
- * been taken by then: it reads no catalog, holds no lock, pin or resource.  Whatever it
- * is: what the other side sent is no error of ours.  Only a cancel goes on (class 57).
+ * Return a JSON text as jsonb, or NULL and why it cannot be one.  jsonb_in() raises what is wrong
+ * with its input.  Catching the error without a subtransaction is safe, because jsonb_in() takes
+ * nothing but memory of the current context: it reads no catalog and holds no lock, pin or other
+ * resource.  Errors of class 57 (a cancel) are raised again; every other error is due to the text.
  */
 static Jsonb *
 parse_json(const char *text, char **error)
@@ -151,9 +153,9 @@ parse_json(const char *text, char **error)
 }
 
 /*
- * UTF-8 to pure ASCII JSON: jsonb_in() turns the escapes into the database
- * encoding by a conversion that the session has at hand, where converting the
- * text would read the catalog.
+ * Return JSON in UTF-8 as JSON in ASCII.  jsonb_in() converts the escapes to the database encoding
+ * with a function that the session has loaded already, while converting the text itself would
+ * read the catalog.
  */
 static char *
 escape_non_ascii(const char *text, size_t len)
@@ -256,7 +258,7 @@ append_number(StringInfo dst, const JsonbValue *number)
 	response_append_remote(dst, text, strlen(text), MAX_PATH_PART);
 }
 
-/* Appends a path such as body.source_details.0.type; returns if there is one. */
+/* Append a path such as body.source_details.0.type; return whether there is one. */
 static bool
 append_path(StringInfo dst, JsonbContainer *path)
 {
@@ -291,7 +293,7 @@ append_rejected_field(StringInfo dst, JsonbContainer *field,
 		append_string(dst, message, MAX_TEXT);
 }
 
-/* One line a field that a 422 rejects. */
+/* Append one line for each field that a 422 rejects. */
 static void
 append_rejected_fields(StringInfo dst, JsonbContainer *fields,
 					   const char *path_name, const char *message_name)
@@ -312,6 +314,7 @@ append_rejected_fields(StringInfo dst, JsonbContainer *fields,
 		appendStringInfo(dst, "\n(and %d more)", n - MAX_FIELDS);
 }
 
+/* Return the error's type with a space before it, or "". */
 static const char *
 error_type(JsonbContainer *root)
 {
@@ -348,7 +351,7 @@ append_error_detail(StringInfo dst, JsonbContainer *root)
  * Reading an answer
  */
 
-/* The whole is bounded, whatever its parts are. */
+/* Cut a detail to MAX_DETAIL; return NULL for an empty one. */
 static char *
 clip_detail(StringInfo detail)
 {
@@ -363,6 +366,7 @@ clip_detail(StringInfo detail)
 	return detail->data;
 }
 
+/* Return the API's own words about the error, or the beginning of an answer of another kind. */
 static char *
 failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 {
@@ -376,7 +380,7 @@ failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 	return clip_detail(&detail);
 }
 
-/* How long to wait is more than the table's hint can say. */
+/* Return the hint, which says how long to wait if the answer does. */
 static const char *
 wait_hint(const HttpAnswer *answer, const StatusMeaning *meaning)
 {
@@ -390,6 +394,7 @@ wait_hint(const HttpAnswer *answer, const StatusMeaning *meaning)
 	return psprintf("Wait %.0f s before the next request.", ceil(seconds));
 }
 
+/* Read an answer whose status is not a success. */
 static void
 read_failure(Response *response, const HttpAnswer *answer,
 			 const StatusMeaning *meaning)
