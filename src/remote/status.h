@@ -16,8 +16,8 @@
 
 /*
  * The answer to "what now?" for each way in which a request can end.  What the
- * worker does for each verdict, as the table "Failure and recovery" of the
- * documentation describes it and test/t/004_failures.pl checks it:
+ * worker does for each verdict, as "Failure and recovery" in docs/operations.md
+ * describes it and test/t/004_failures.pl checks it:
  *
  *	verdict		counts as	next request				state until then,
  *				attempt									at the end
@@ -46,11 +46,10 @@
  * STATUS_OUTAGE, five in a row make the server down, and then it is as for
  * UNREACHED.  With STATUS_OURS it counts as no attempt.
  *
- * These never become a request: a row or template that cannot be rendered, a
- * document over 16 MB or a key over 2,000 bytes counts as REFUSED (claim.c).
- * Without server, mapping or USAGE, the key is tried every minute or when that
- * changes, and it counts as no attempt (account.c).  A crash is UNSURE, and the key
- * waits for request_timeout (claim.c).
+ * The worker treats as REFUSED what never becomes a request: a row or template that
+ * cannot be rendered, a document over 16 MB, a key over 2,000 bytes.  Without server,
+ * mapping or USAGE, a key is tried every minute or when that changes, and no attempt is
+ * counted.  A crash is UNSURE, and the key waits for request_timeout.
  */
 typedef enum Verdict
 {
@@ -59,7 +58,7 @@ typedef enum Verdict
 	VERDICT_REFUSED,			/* the API will never accept this request */
 	VERDICT_SLOW_DOWN,			/* not done: too many requests */
 	VERDICT_UNAUTHORIZED,		/* not done, nor will any other request be */
-	VERDICT_UNREACHED,			/* not sent: the server cannot be reached */
+	VERDICT_UNREACHED,			/* not done: the server cannot be used */
 	VERDICT_UNSURE				/* perhaps done */
 } Verdict;
 

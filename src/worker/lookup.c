@@ -16,6 +16,8 @@
 #include "remote/marker.h"
 #include "utils/memutils.h"
 #include "worker/lookup.h"
+#include "worker/outcome.h"
+#include "worker/worker.h"
 
 /* A document that was listed. */
 typedef struct Listed
@@ -31,6 +33,18 @@ typedef struct Listing
 	int			n;				/* with those that have no usable id */
 	ListPage	page;
 } Listing;
+
+void
+lookup_append_path(StringInfo path, const Job *job)
+{
+	appendStringInfo(path, "/list?limit=%d", LOOKUP_PAGE);
+}
+
+int
+lookup_max_jobs(const Account *account)
+{
+	return account->lookup_batch;
+}
 
 char *
 lookup_body(const Request *request, size_t *len)
@@ -163,7 +177,7 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 		return false;
 	account->lookup_batch = request->njobs / 2;
 	for (int i = request->njobs - 1; i >= 0; i--)
-		worker_requeue(request->jobs[i]);
+		request_requeue(request->jobs[i]);
 	return true;
 }
 
@@ -183,7 +197,7 @@ look_up_again(Request *request, List *jobs)
 
 	request->account->lookup_batch = Max(1, request->njobs / 2);
 	foreach(lc, jobs)
-		worker_requeue(lfirst(lc));
+		request_requeue(lfirst(lc));
 }
 
 /* A look-up of all jobs that says nothing of them. */
@@ -200,9 +214,9 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 	for (int i = request->njobs - 1; i >= 0; i--)
 	{
 		if (cannot_filter(answer, response) && server && server->create_unfindable)
-			worker_take_document(worker, request->jobs[i], NULL);
+			outcome_take_document(worker, request->jobs[i], NULL);
 		else
-			worker_take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
+			outcome_take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
 	}
 }
 
@@ -218,14 +232,14 @@ hand_over(Worker *worker, Job *job, const Listed *listed)
 
 	if (listed == NULL)
 	{
-		worker_take_document(worker, job, NULL);
+		outcome_take_document(worker, job, NULL);
 		return;
 	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	if (!answer_document(listed->text.start, listed->text.end, sent, &document, &wrong))
 		elog(ERROR, "a document that was run over is none");
-	worker_take_document(worker, job, &document);
+	outcome_take_document(worker, job, &document);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
