@@ -16,7 +16,6 @@
 #include "fmgr.h"
 #include "mirror/mirror.h"
 #include "miscadmin.h"
-#include "remote/server.h"
 #include "state/outbox.h"
 #include "utils/guc.h"
 #include "worker/launcher.h"

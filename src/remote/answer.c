@@ -170,7 +170,7 @@ describe_unkept(const char *verb, const char *why)
 
 /* Read the enrichments from a text of this size, if they are within bounds. */
 static void
-take_enrichments(AnswerDocument *document, const char *text, size_t len, const JsonText *measure)
+read_enrichments(AnswerDocument *document, const char *text, size_t len, const JsonText *measure)
 {
 	char	   *excess = scan_excess(measure, &enrichment_bounds);
 	char	   *error;
@@ -212,13 +212,13 @@ answer_document(const char *text, const char *end, List *sent,
 		return false;
 	document->document_id = read_document_id(&members.document_id);
 	if (members.enrichments.depth > 0)
-		take_enrichments(document, members.enrichments.start,
+		read_enrichments(document, members.enrichments.start,
 						 members.enrichments.end - members.enrichments.start, &members.enrichments);
 	else if (members.measure.values > 0)
 	{
 		if (members.fields.data)
 			appendStringInfoChar(&members.fields, '}');
-		take_enrichments(document, members.fields.data, members.fields.len, &members.measure);
+		read_enrichments(document, members.fields.data, members.fields.len, &members.measure);
 	}
 	return true;
 }

@@ -56,7 +56,7 @@ raise_response(const Response *response)
 
 /* Wait for the client's only transfer, which has just been started. */
 static const HttpAnswer *
-wait_for_answer(HttpClient *client)
+wait_for_transfer(HttpClient *client)
 {
 	HttpTransfer *ended;
 
@@ -84,7 +84,7 @@ run_call(const MixpeekServer *server, HttpMethod method, const char *path, const
 
 	PG_TRY();
 	{
-		const HttpAnswer *answer = wait_for_answer(client);
+		const HttpAnswer *answer = wait_for_transfer(client);
 
 		response = response_read(answer, use);
 		if (text && response->verdict == VERDICT_DONE && answer->status != 204)

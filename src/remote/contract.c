@@ -54,7 +54,7 @@ struct ContractType
 	ObjectCheck check;			/* or NULL */
 };
 
-static void check_object(Walker *walker, const ContractType *type, JsonbContainer *value);
+static void check_members(Walker *walker, const ContractType *type, JsonbContainer *value);
 static void check_vectors(Walker *walker, JsonbContainer *value);
 static void check_filters(Walker *walker, JsonbContainer *value);
 
@@ -371,7 +371,7 @@ check_promised(Walker *walker, int promised, int expected)
 
 /* Check a value's type; return whether it is a value, and not the name of a template's column. */
 static bool
-check_type(Walker *walker, const JsonbValue *value, int expected)
+check_value_type(Walker *walker, const JsonbValue *value, int expected)
 {
 	int			found = type_of(value);
 
@@ -410,8 +410,8 @@ check_elements(Walker *walker, JsonbContainer *array, int types, const ContractT
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		end = enter_element(walker, i++);
-		if (check_type(walker, &value, types) && type && value.type == jbvBinary)
-			check_object(walker, type, value.val.binary.data);
+		if (check_value_type(walker, &value, types) && type && value.type == jbvBinary)
+			check_members(walker, type, value.val.binary.data);
 		leave_path(walker, end);
 	}
 }
@@ -419,7 +419,7 @@ check_elements(Walker *walker, JsonbContainer *array, int types, const ContractT
 static void
 check_field(Walker *walker, const ContractField *field, JsonbValue *value)
 {
-	if (!check_type(walker, value, field->types))
+	if (!check_value_type(walker, value, field->types))
 		return;
 	if (value->type == jbvString && field->values)
 		check_enum(walker, field->values, value->val.string.val, value->val.string.len);
@@ -431,11 +431,11 @@ check_field(Walker *walker, const ContractField *field, JsonbValue *value)
 			check_elements(walker, value->val.binary.data, field->elements, field->type);
 	}
 	else if (field->type)
-		check_object(walker, field->type, value->val.binary.data);
+		check_members(walker, field->type, value->val.binary.data);
 }
 
 static void
-check_object(Walker *walker, const ContractType *type, JsonbContainer *value)
+check_members(Walker *walker, const ContractType *type, JsonbContainer *value)
 {
 	check_stack_depth();
 	for (const ContractField *field = type->fields; field->name; field++)
@@ -466,7 +466,7 @@ check_sparse(Walker *walker, JsonbContainer *value)
 	JsonbValue *indices = json_member(value, "indices");
 	JsonbValue *values = json_member(value, "values");
 
-	check_object(walker, &sparse_vector, value);
+	check_members(walker, &sparse_vector, value);
 	if (indices->type == jbvBinary && values->type == jbvBinary &&
 		JsonContainerSize(indices->val.binary.data) != JsonContainerSize(values->val.binary.data))
 		ereport(ERROR,
@@ -521,7 +521,7 @@ check_vectors(Walker *walker, JsonbContainer *value)
 			continue;
 		(void) JsonbIteratorNext(&it, &vector, true);
 		end = enter_field(walker, key.val.string.val, key.val.string.len);
-		if (check_type(walker, &vector, CONTRACT_ARRAY | CONTRACT_OBJECT))
+		if (check_value_type(walker, &vector, CONTRACT_ARRAY | CONTRACT_OBJECT))
 		{
 			if (JsonContainerIsArray(vector.val.binary.data))
 				check_dense(walker, vector.val.binary.data);
@@ -546,12 +546,12 @@ check_operands(Walker *walker, JsonbContainer *operands)
 		JsonbValue *operand = getIthJsonbValueFromContainer(operands, i);
 		int			end = enter_element(walker, i);
 
-		if (check_type(walker, operand, CONTRACT_OBJECT))
+		if (check_value_type(walker, operand, CONTRACT_OBJECT))
 		{
 			JsonbContainer *object = operand->val.binary.data;
 			bool		condition = json_member(object, "field") || json_member(object, "operator");
 
-			check_object(walker, condition ? &filter_condition : &filters, object);
+			check_members(walker, condition ? &filter_condition : &filters, object);
 		}
 		leave_path(walker, end);
 	}
@@ -579,7 +579,7 @@ check_filters(Walker *walker, JsonbContainer *value)
 		if (operands == NULL)
 			continue;
 		end = enter_field(walker, operators[i], strlen(operators[i]));
-		if (check_type(walker, operands, OR_NULL(CONTRACT_ARRAY)) &&
+		if (check_value_type(walker, operands, OR_NULL(CONTRACT_ARRAY)) &&
 			operands->type == jbvBinary)
 			check_operands(walker, operands->val.binary.data);
 		leave_path(walker, end);
@@ -594,7 +594,7 @@ contract_check(const ContractType *type, Jsonb *value, ContractStringHook hook, 
 
 	initStringInfo(&walker.path);
 	if (JB_ROOT_IS_OBJECT(value))
-		check_object(&walker, type, &value->root);
+		check_members(&walker, type, &value->root);
 	else if (JB_ROOT_IS_SCALAR(value))
 		raise_wrong_type(&walker, CONTRACT_OBJECT,
 						 type_of(getIthJsonbValueFromContainer(&value->root, 0)));

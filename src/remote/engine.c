@@ -332,7 +332,7 @@ give_starting(Engine *engine)
  * If there are none and sleep is set, the driver wakes the caller when there are.
  */
 static bool
-take_ended(Engine *engine, bool sleep)
+receive_ended(Engine *engine, bool sleep)
 {
 	lock_engine(engine);
 	move_all(&engine->ended, &engine->taken);
@@ -347,7 +347,7 @@ engine_push(Engine *engine)
 	give_starting(engine);
 	if (!engine->threaded)
 		drive_once(engine, false);
-	(void) take_ended(engine, false);
+	(void) receive_ended(engine, false);
 }
 
 EngineTask *
@@ -421,7 +421,7 @@ engine_wait(Engine *engine, long timeout_ms, uint32 wait_event)
 	bool		over = false;
 
 	engine_push(engine);
-	while (!take_ended(engine, true) && !over)
+	while (!receive_ended(engine, true) && !over)
 	{
 		WaitEvent	event;
 		int			n = WaitEventSetWait(engine->wait_set, wait_time(engine, until), &event, 1, wait_event);

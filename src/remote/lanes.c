@@ -99,7 +99,7 @@ unblock_lane(EngineLane *lane)
 
 /* Start as many of the lane's queued tasks as the lane and the engine have room for. */
 static void
-start_queued(Engine *engine, EngineLane *lane)
+start_queued_tasks(Engine *engine, EngineLane *lane)
 {
 	unblock_lane(lane);
 	while (!dlist_is_empty(&lane->waiting) && lane_has_room(lane))
@@ -115,7 +115,7 @@ start_queued(Engine *engine, EngineLane *lane)
 
 /* Start queued tasks of the lanes that waited for connections of other lanes. */
 static void
-start_blocked(Engine *engine)
+start_blocked_lanes(Engine *engine)
 {
 	dlist_head	lanes;
 
@@ -124,7 +124,7 @@ start_blocked(Engine *engine)
 	dlist_init(&lanes);
 	move_all(&engine->blocked, &lanes);
 	while (!dlist_is_empty(&lanes))
-		start_queued(engine, dlist_head_element(EngineLane, blocked_node, &lanes));
+		start_queued_tasks(engine, dlist_head_element(EngineLane, blocked_node, &lanes));
 }
 
 void
@@ -134,7 +134,7 @@ lane_start_or_queue(Engine *engine, EngineTask *task)
 
 	lane->at_once = task->at_once;
 	dlist_push_tail(&lane->waiting, &task->node);
-	start_queued(engine, lane);
+	start_queued_tasks(engine, lane);
 }
 
 void
@@ -157,11 +157,11 @@ void
 lane_cancel(Engine *engine, EngineTask *task)
 {
 	lane_remove(engine, task);
-	start_queued(engine, task->lane);
-	start_blocked(engine);
+	start_queued_tasks(engine, task->lane);
+	start_blocked_lanes(engine);
 }
 
-/* Does the end suggest that the server is unusable, rather than that it dislikes this request? */
+/* Does the end suggest that the server is unusable, rather than that it refuses this request? */
 static bool
 holds_others(const EngineTask *task, CURLcode code)
 {
@@ -184,8 +184,8 @@ lane_end_running(Engine *engine, EngineTask *task, CURLcode code)
 	while (hold && !dlist_is_empty(&lane->waiting))
 		finish_task(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting)),
 					ENGINE_NOT_BEGUN);
-	start_queued(engine, lane);
-	start_blocked(engine);
+	start_queued_tasks(engine, lane);
+	start_blocked_lanes(engine);
 }
 
 void
@@ -227,7 +227,7 @@ find_resumable(Engine *engine)
 
 /* Resume the paused answers that there is room for. */
 static void
-resume_paused(Engine *engine)
+resume_paused_tasks(Engine *engine)
 {
 	EngineTask *task;
 
@@ -245,7 +245,7 @@ resume_paused(Engine *engine)
 
 /* End the task whose answer has been the large one for too long, if other answers wait. */
 static void
-evict_overdue(Engine *engine)
+evict_overdue_task(Engine *engine)
 {
 	RoomShare  *share = dlist_is_empty(&engine->paused) ? NULL : room_overdue(&engine->room, now_us());
 	EngineTask *task;
@@ -265,6 +265,6 @@ lane_handle_room(Engine *engine)
 {
 	if (dlist_is_empty(&engine->paused))
 		return;
-	resume_paused(engine);
-	evict_overdue(engine);
+	resume_paused_tasks(engine);
+	evict_overdue_task(engine);
 }

@@ -12,7 +12,7 @@
 #include "remote/url.h"
 
 static bool
-same_text(const char *a, const char *b)
+is_same_option(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
@@ -117,10 +117,10 @@ matches_server(const HttpPeer *peer, const MixpeekServer *server)
 {
 	return peer->connect_timeout == server->connect_timeout &&
 		peer->request_timeout == server->request_timeout &&
-		same_text(peer->base_url, server->base_url) &&
-		same_text(peer->api_key, server->api_key) &&
-		same_text(peer->namespace, server->namespace) &&
-		same_text(peer->ca_file, server->ca_file);
+		is_same_option(peer->base_url, server->base_url) &&
+		is_same_option(peer->api_key, server->api_key) &&
+		is_same_option(peer->namespace, server->namespace) &&
+		is_same_option(peer->ca_file, server->ca_file);
 }
 
 void

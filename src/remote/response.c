@@ -251,7 +251,7 @@ append_string(StringInfo dst, const JsonbValue *string, int max)
 }
 
 static void
-append_number(StringInfo dst, const JsonbValue *number)
+append_numeric(StringInfo dst, const JsonbValue *number)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number->val.numeric)));
 
@@ -274,7 +274,7 @@ append_path(StringInfo dst, JsonbContainer *path)
 		if (part->type == jbvString)
 			append_string(dst, part, MAX_PATH_PART);
 		else if (part->type == jbvNumeric)
-			append_number(dst, part);
+			append_numeric(dst, part);
 	}
 	return dst->len > start;
 }

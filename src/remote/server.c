@@ -20,6 +20,7 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "base/extension.h"
+#include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"

@@ -43,7 +43,4 @@ typedef struct MixpeekServer
  */
 extern MixpeekServer *mixpeek_server_get(const char *name, Oid userid);
 
-/* The setting mixpeek.allow_http: may base_url be plain http to other machines? */
-extern bool mixpeek_allow_http;
-
 #endif							/* MIXPEEK_SERVER_H */

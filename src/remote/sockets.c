@@ -58,8 +58,9 @@ socket_watch(Engine *engine, int fd, EngineSocket *entry)
 }
 
 /*
- * Leave an idle connection in epoll, as its next request usually follows at once: that
- * saves two system calls a request.  It is safe for sockets that socket_close() closes.
+ * Note the events that libcurl waits for, and tell epoll.  An idle connection stays in epoll, as
+ * its next request usually follows at once: that saves two system calls a request, and is safe
+ * for sockets that socket_close() closes.
  */
 int
 socket_watch_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
