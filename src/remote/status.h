@@ -17,7 +17,7 @@
 /*
  * The answer to "what now?" for each way in which a request can end.  What the
  * worker does for each verdict, as "Failure and recovery" in docs/operations.md
- * describes it and test/t/004_failures.pl checks it:
+ * describes it and the tests check it:
  *
  *	verdict		counts as	next request				state until then,
  *				attempt									at the end

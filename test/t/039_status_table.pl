@@ -1,5 +1,5 @@
 # What each HTTP status and each broken transfer means: the table in src/remote/status.c, the comment in status.h
-# and the table of failures in the documentation say the same. What the worker does with it: 004_failures.pl.
+# and the table of failures in the documentation say the same. Other tests show what the worker does with it.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -26,7 +26,8 @@ my @rows = table_rows();
 sub meaning
 {
 	my ($status) = @_;
-	my ($row) = grep { $_->{end} eq 'HTTP_ANSWERED' && ($_->{first} eq 'INT_MIN' || ($_->{first} <= $status && $status <= $_->{last})) } @rows;
+	my $covers = sub { $_[0]->{first} eq 'INT_MIN' || ($_[0]->{first} <= $status && $status <= $_[0]->{last}) };
+	my ($row) = grep { $_->{end} eq 'HTTP_ANSWERED' && $covers->($_) } @rows;
 	return $row;
 }
 
@@ -50,9 +51,10 @@ sub statuses_with
 # The ends of transfers: each has one row, and each is in the documentation.
 my ($enum) = slurp_file('src/remote/http.h') =~ /typedef enum HttpEnd\n\{(.*?)\n\} HttpEnd;/s;
 my @ends = $enum =~ /^\t(HTTP_\w+)/mg;
-is_deeply([ sort map { $_->{end} } grep { $_->{end} ne 'HTTP_ANSWERED' } @rows ], [ sort grep { $_ ne 'HTTP_ANSWERED' } @ends ],
+my @broken = grep { $_->{end} ne 'HTTP_ANSWERED' } @rows;
+is_deeply([ sort map { $_->{end} } @broken ], [ sort grep { $_ ne 'HTTP_ANSWERED' } @ends ],
 	'each way in which a transfer can break has one row');
-my %flags_of = map { $_->{end} => join(' ', $_->{verdict}, sort keys %{ $_->{flags} }) } grep { $_->{end} ne 'HTTP_ANSWERED' } @rows;
+my %flags_of = map { $_->{end} => join(' ', $_->{verdict}, sort keys %{ $_->{flags} }) } @broken;
 is_deeply(\%flags_of, {
 		HTTP_NOT_BEGUN => 'UNREACHED OUTAGE',
 		HTTP_NOT_SENT => 'UNREACHED OUTAGE',
@@ -67,9 +69,11 @@ is_deeply(\%flags_of, {
 
 # The comment in status.h.
 my $header = slurp_file('src/remote/status.h');
-my ($comment, $verdicts) = $header =~ m{/\*\n( \* The answer to "what now\?".*?)\*/\ntypedef enum Verdict\n\{(.*?)\n\} Verdict;}s;
+my ($comment, $verdicts) = $header =~
+  m{/\*\n( \* The answer to "what now\?".*?)\*/\ntypedef enum Verdict\n\{(.*?)\n\} Verdict;}s;
 my @verdicts = $verdicts =~ /^\tVERDICT_(\w+)/mg;
-is_deeply([ sort { $a cmp $b } $comment =~ /^ \*\t([A-Z_]{4,})\b/mg ], [ sort @verdicts ], 'the comment in status.h has a line for each verdict');
+is_deeply([ sort { $a cmp $b } $comment =~ /^ \*\t([A-Z_]{4,})\b/mg ], [ sort @verdicts ],
+	'the comment in status.h has a line for each verdict');
 my %used = map { $_->{verdict} => 1 } @rows;
 is_deeply([ sort keys %used ], [ sort @verdicts ], 'each verdict is in the table');
 my %declared = map { $_ => 1 } $header =~ /^#define STATUS_(\w+)\t/mg;
