@@ -3,7 +3,7 @@
  * engine.h
  *		What drives libcurl: one multi handle, its sockets and its timer.
  *
- * Only http.c uses it.  An engine runs in the caller's process: while the caller waits,
+ * Only http.c and transfer.c use it.  An engine runs in the caller's process: while the caller waits,
  * or in a thread of its own.  The thread knows nothing of PostgreSQL: it takes no memory
  * from a context, raises no error, gets no signal, and shares two lists with the caller.
  *

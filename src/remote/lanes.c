@@ -146,7 +146,7 @@ lane_remove(Engine *engine, EngineTask *task)
 	task->running = false;
 	if (task->paused)
 		dlist_delete(&task->paused_node);	/* "paused" stays set, for
-											 * classify_end() in http.c */
+											 * classify_end() in transfer.c */
 	task->lane->running--;
 	engine->nrunning--;
 	if (engine->multi)
