@@ -9,6 +9,8 @@
 #define MIXPEEK_SETTINGS_H
 
 extern bool mixpeek_enabled;	/* mixpeek.enabled */
+extern bool mixpeek_allow_http; /* mixpeek.allow_http: may a base_url be plain
+								 * http to another machine? */
 extern int	mixpeek_max_attempts;	/* mixpeek.max_attempts */
 extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
 extern int	mixpeek_read_timeout;	/* mixpeek.read_timeout, milliseconds */

@@ -17,7 +17,6 @@
 #include "fmgr.h"
 #include "mirror/mirror.h"
 #include "miscadmin.h"
-#include "remote/server.h"
 #include "state/outbox_buffer.h"
 #include "utils/guc.h"
 #include "worker/launcher.h"

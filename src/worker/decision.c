@@ -15,8 +15,8 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "mirror/key.h"
-#include "remote/http.h"
 #include "remote/marker.h"
+#include "remote/url.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -52,9 +52,7 @@ convert_request_parts(void *arg)
 	int			len;
 
 	initStringInfo(&buf);
-	appendStringInfoString(&buf, "/v1/collections/");
-	http_append_escaped(&buf, convert_to_utf8(job, job->collection, strlen(job->collection), &len));
-	appendStringInfoString(&buf, "/documents");
+	url_append_documents(&buf, convert_to_utf8(job, job->collection, strlen(job->collection), &len));
 	job->path = buf.data;
 	initStringInfo(&buf);
 	escape_json(&buf, job->collection);

@@ -187,20 +187,13 @@ throttle_not_begun(Throttle *throttle)
 bool
 throttle_is_ours(const HttpAnswer *answer)
 {
-	return answer->end == HTTP_NO_SOCKET || answer->end == HTTP_NO_ROOM;
+	return status_has(answer, STATUS_OURS);
 }
 
 bool
 throttle_is_outage(const HttpAnswer *answer, Verdict verdict)
 {
-	if (throttle_is_ours(answer))
-		return false;
-	if (verdict == VERDICT_UNREACHED || verdict == VERDICT_UNAUTHORIZED ||
-		verdict == VERDICT_SLOW_DOWN)
-		return true;
-	return verdict == VERDICT_UNSURE &&
-		(answer->end == HTTP_TIMED_OUT || answer->end == HTTP_BROKEN ||
-		 answer->status == 502 || answer->status == 503 || answer->status == 504);
+	return status_has(answer, STATUS_OUTAGE);
 }
 
 /*
@@ -305,7 +298,7 @@ throttle_ended(Throttle *throttle, ThrottleMark mark, double now,
 		return THROTTLE_SAME;
 	throttle->any_ended = true;
 	learn_rate(throttle, mark, now, answer, verdict);
-	if (verdict == VERDICT_SLOW_DOWN || answer->status == 503)
+	if (status_has(answer, STATUS_OVERLOAD))
 		limit_requests(throttle, now, answer, verdict);
 	if (throttle_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)
 		return count_failure(throttle, now, answer, verdict);

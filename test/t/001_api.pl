@@ -191,6 +191,10 @@ $broken->('a NUL character', $get, answer(200, '{"document_id": "\u0000"}'), '08
 $broken->('deep nesting', $get, answer(200, '[' x 100000), '08P01', qr/not valid JSON/);
 $broken->('a list without results', $list, answer(200, { pagination => {} }), '08P01', qr/unexpected answer/);
 $broken->('a list of texts', $list, answer(200, { results => ['x'], pagination => {} }), '08P01', qr/unexpected answer/);
+$broken->('a document of a list with a NUL character', "SELECT max(d::text) FROM mixpeek.list_documents('c') d",
+	answer(200, '{"results": [{"document_id": "a"}, {"document_id": "\u0000"}]}'), '08P01', qr/not valid JSON/);
+$broken->('a list whose pagination has a NUL character', $list,
+	answer(200, '{"results": [], "pagination": {"next_cursor": "\u0000"}}'), '08P01', qr/not valid JSON/);
 $broken->('a list that goes in circles', $list,
 	answer(200, { results => [ { document_id => 'x' } ], pagination => { next_cursor => 'again' } }), '08P01', qr/cursor twice/);
 $broken->('a redirect', $create, { kind => 'redirect' }, '08P01', qr/redirect/);
@@ -202,6 +206,20 @@ $broken->('an answer drop by drop', $create, { kind => 'drip', ms => 200 }, '080
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
 $broken->('a huge answer', $get, { kind => 'huge', bytes => 65 * 1024 * 1024 }, '54000', qr/too large/);
 is(try_fault($list, answer(200, { results => undef, pagination => {} }))->{answer}, '0', 'a list whose results are null is empty');
+
+# base_url with the /v1 that the API's documentation has in its URLs
+foreach my $path ('/v1', '/v1/', '//v1//', '/')
+{
+	sql("ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "$path')");
+	is(try($create)->{sqlstate}, '00000', "base_url that ends with $path");
+	is($api->requests->[-1]{path}, '/v1/collections/c/documents', '... is the same API');
+}
+sql("ALTER USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (ADD base_url '" . $api->url . "/v1')");
+is(try($create)->{sqlstate}, '00000', "a mapping's base_url with /v1 is the same as a server's without");
+sql("ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "/v1/v1')");
+is(try($create)->{sqlstate}, '42501', '... but another path is not');
+sql("ALTER USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (DROP base_url);
+	ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "')");
 
 # A server that makes smaller pages than it was asked for
 is(try_fault($list,
