@@ -32,6 +32,7 @@
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "commands/trigger.h"
+#include "mirror/source_table.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -372,7 +373,7 @@ scan_keys(void *arg)
 {
 	ScanCall   *call = arg;
 
-	call->keys = mirror_scan_keys(call->mirror, call->after, call->limit);
+	call->keys = source_table_scan_keys(call->mirror, call->after, call->limit);
 }
 
 static AgentEnd
@@ -419,7 +420,7 @@ write_back(void *arg)
 {
 	WriteCall  *call = arg;
 
-	call->done = mirror_write_back(call->mirror, call->key, call->document_id, call->enrichments);
+	call->done = source_table_write_back(call->mirror, call->key, call->document_id, call->enrichments);
 }
 
 static Jsonb *

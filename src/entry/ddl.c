@@ -36,7 +36,7 @@
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "entry/ddl.h"
-#include "mirror/definition.h"
+#include "mirror/trigger_definition.h"
 #include "miscadmin.h"
 #include "state/documents.h"
 #include "state/outbox.h"
@@ -79,7 +79,7 @@ ddl_check_owner(Oid relation)
  */
 
 static bool
-fires_for_column(const Definition *definition, AttrNumber attnum)
+fires_for_column(const TriggerDefinition *definition, AttrNumber attnum)
 {
 	for (int i = 0; i < definition->ncolumns; i++)
 	{
@@ -91,7 +91,7 @@ fires_for_column(const Definition *definition, AttrNumber attnum)
 
 /* UPDATE OF may leave out what the documents do not need, and nothing else. */
 static void
-warn_of_update_of(Relation rel, const Definition *definition, const Mirror *mirror)
+warn_of_update_of(Relation rel, const TriggerDefinition *definition, const Mirror *mirror)
 {
 	Bitmapset  *columns = bms_copy(mirror->template->used);
 	int			attnum = -1;
@@ -121,10 +121,10 @@ check_events(int16 type)
 }
 
 static void
-check_count(Relation rel, const Definition *definition)
+check_count(Relation rel, const TriggerDefinition *definition)
 {
-	if (definition_count(definition->relation, definition->function,
-						 TRIGGER_FOR_ROW(definition->type)) > MAX_MIRRORS)
+	if (trigger_definition_count(definition->relation, definition->function,
+								 TRIGGER_FOR_ROW(definition->type)) > MAX_MIRRORS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("table \"%s\" has more than %d mirrors", RelationGetRelationName(rel), MAX_MIRRORS)));
@@ -135,7 +135,7 @@ check_count(Relation rel, const Definition *definition)
  * key yet, which is why pg_dump switches such checks off: then it is the view's problem to tell.
  */
 static void
-check_mirror(const Definition *definition, bool warn)
+check_mirror(const TriggerDefinition *definition, bool warn)
 {
 	Relation	rel = table_open(definition->relation, AccessShareLock);
 	bool		is_restored = !check_function_bodies;
@@ -172,7 +172,7 @@ refuse_on_own_table(Oid relation, const char *what)
 static void
 check_trigger(Oid trigger, bool warn)
 {
-	Definition *definition = definition_read(trigger, SnapshotSelf);
+	TriggerDefinition *definition = trigger_definition_read(trigger, SnapshotSelf);
 
 	if (definition == NULL)
 		return;
@@ -363,7 +363,7 @@ dropped_triggers(const List *dropped)
 	foreach(lc, dropped)
 	{
 		Dropped    *object = lfirst(lc);
-		Definition *definition = object->is_table ? NULL : definition_read_dropped(object->oid);
+		TriggerDefinition *definition = object->is_table ? NULL : trigger_definition_read_dropped(object->oid);
 
 		if (definition)
 			definitions = lappend(definitions, definition);
@@ -378,7 +378,7 @@ had_trigger(Oid table, const List *definitions)
 
 	foreach(lc, definitions)
 	{
-		if (((Definition *) lfirst(lc))->relation == table)
+		if (((TriggerDefinition *) lfirst(lc))->relation == table)
 			return true;
 	}
 	return false;
@@ -389,7 +389,7 @@ had_trigger(Oid table, const List *definitions)
  * that have no mirror any more wait for the worker to delete their documents.
  */
 static void
-forget_mirror(const Definition *definition)
+forget_mirror(const TriggerDefinition *definition)
 {
 	const char *collection;
 
@@ -433,7 +433,7 @@ forget_dropped(void *arg)
 	}
 	foreach(lc, triggers)
 	{
-		Definition *definition = lfirst(lc);
+		TriggerDefinition *definition = lfirst(lc);
 
 		if (!keep_documents && get_rel_name(definition->relation))
 			forget_mirror(definition);

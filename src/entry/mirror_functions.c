@@ -27,7 +27,8 @@
 #include "commands/trigger.h"
 #include "entry/ddl.h"
 #include "funcapi.h"
-#include "mirror/definition.h"
+#include "mirror/trigger_definition.h"
+#include "mirror/source_table.h"
 #include "miscadmin.h"
 #include "remote/server.h"
 #include "state/aside.h"
@@ -506,7 +507,7 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
 	call.mirror->marker_prefix = psprintf("%s:%s:", origin_id(), call.mirror->table);
 	user_restore(&guard);
-	mirror_read_rows(call.mirror, &call.key, 1, preview_row, &call);
+	source_table_read_rows(call.mirror, &call.key, 1, preview_row, &call);
 	mirror_free(call.mirror);
 	table_close(rel, NoLock);
 	if (call.document == NULL)
@@ -532,7 +533,7 @@ static void
 describe(void *arg)
 {
 	DescribeCall *call = arg;
-	Definition *definition = definition_read(call->trigger, NULL);
+	TriggerDefinition *definition = trigger_definition_read(call->trigger, NULL);
 	MirrorArguments arguments = {0};
 	Relation	rel;
 

@@ -14,7 +14,7 @@
 #include "entry/hooks.h"
 #include "entry/trigger.h"
 #include "fmgr.h"
-#include "mirror/mirror.h"
+#include "mirror/bound_statement.h"
 #include "miscadmin.h"
 #include "remote/server.h"
 #include "state/outbox.h"
@@ -99,7 +99,7 @@ void
 _PG_init(void)
 {
 	define_settings();
-	mirror_init();
+	bound_statement_init();
 	outbox_init();
 	statement_init();
 	trigger_init();

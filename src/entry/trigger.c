@@ -20,6 +20,8 @@
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "mirror/mirror.h"
+#include "mirror/source_table.h"
+#include "mirror/trigger_definition.h"
 #include "state/outbox.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -78,7 +80,7 @@ fill_entry(void *arg)
 {
 	FillCall   *call = arg;
 
-	call->entry->relation = mirror_topmost_relation(call->trigger->tgoid);
+	call->entry->relation = trigger_definition_topmost_relation(call->trigger->tgoid);
 	call->entry->mirror = mirror_compile(call->rel, call->trigger->tgnargs, call->trigger->tgargs,
 										 CacheMemoryContext, false);
 }
@@ -163,7 +165,7 @@ add_key(const TriggerCacheEntry *entry, char operation, const char *collection, 
 {
 	if (key == NULL)
 		outbox_add(entry->relation, OUTBOX_ALL_ROWS, collection, NULL);
-	else if (!mirror_is_written_back(entry->relation, key))
+	else if (!source_table_is_written_back(entry->relation, key))
 		outbox_add(entry->relation, operation, collection, key);
 }
 

@@ -208,7 +208,7 @@ has_native_partitions(Relation rel)
 }
 
 bool
-rows_are_native(Relation rel, const Mirror *mirror)
+native_can_read(Relation rel, const Mirror *mirror)
 {
 	if (mirror->key == NULL)
 		return true;			/* there is nothing to read, and no way to do

@@ -15,7 +15,7 @@
  * made?  The answer holds for as long as the caller's lock on rel does, and the
  * mirror was compiled under it.
  */
-extern bool rows_are_native(Relation rel, const Mirror *mirror);
+extern bool native_can_read(Relation rel, const Mirror *mirror);
 
 /* Is it a table whose rows PostgreSQL itself keeps? */
 extern bool native_storage(Relation rel);

@@ -14,7 +14,7 @@
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "mirror/rows.h"
+#include "mirror/native_rows.h"
 #include "miscadmin.h"
 #include "state/aside.h"
 #include "state/documents.h"
@@ -323,7 +323,7 @@ scan_keys(void *arg)
 		expansion->keys = document_scan_keys(entry->relation, entry->collection,
 											 entry->key, EXPANSION_CHUNK);
 	else if (expansion->cached->mirror)
-		expansion->blocked = !rows_scan_keys(expansion->cached->mirror, entry->key, EXPANSION_CHUNK, &expansion->keys);
+		expansion->blocked = !native_rows_scan_keys(expansion->cached->mirror, entry->key, EXPANSION_CHUNK, &expansion->keys);
 }
 
 void

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * rows.c
+ * native_rows.c
  *		Rows of mirrored tables, read by PostgreSQL's own code and no other.
  *
  * The worker has a superuser's rights and everybody's keys, so nothing that a
@@ -21,7 +21,7 @@
 #include "catalog/pg_type.h"
 #include "mirror/native.h"
 #include "mirror/part.h"
-#include "mirror/rows.h"
+#include "mirror/native_rows.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
@@ -329,7 +329,7 @@ may_read_together(const Reader *reader)
 }
 
 bool
-rows_read(Mirror *mirror, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
+native_rows_read(Mirror *mirror, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
 {
 	Reader	   *reader = open_reader(mirror);
 	MemoryContext old;
@@ -461,7 +461,7 @@ walk_parts(Reader *reader, const Datum *after, int limit, MemoryContext result)
 }
 
 bool
-rows_scan_keys(Mirror *mirror, const char *after, int limit, List **keys)
+native_rows_scan_keys(Mirror *mirror, const char *after, int limit, List **keys)
 {
 	MemoryContext result = CurrentMemoryContext;
 	Datum		values[INDEX_MAX_KEYS];
