@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mixpeek_docs.c
- *		Module entry: settings, callbacks, and what only the postmaster does.
+ *		The module's entry point: settings and hooks.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,9 +10,10 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/statement.h"
-#include "entry/ddl.h"
-#include "entry/hooks.h"
+#include "entry/api_key_hooks.h"
+#include "entry/object_checks.h"
 #include "entry/trigger.h"
+#include "entry/worker_hooks.h"
 #include "fmgr.h"
 #include "mirror/bound_statement.h"
 #include "miscadmin.h"
@@ -103,11 +104,12 @@ _PG_init(void)
 	outbox_init();
 	statement_init();
 	trigger_init();
-	ddl_init();
+	object_checks_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		shmem_request();
-		hooks_install();
+		worker_hooks_install();
+		api_key_hooks_install();
 		launcher_register();
 	}
 }

@@ -19,6 +19,8 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "mirror/mirror.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -283,6 +285,13 @@ mirror_find(Oid relation, const char *collection, MemoryContext parent)
 /*
  * Checks
  */
+
+void
+mirror_check_owner(Oid relation)
+{
+	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+}
 
 void
 mirror_check_key(const Mirror *mirror, const char *key)

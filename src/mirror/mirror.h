@@ -65,6 +65,13 @@ extern TriggerDesc *mirror_triggers(Relation rel);
 extern bool mirror_is_trigger_into(const Trigger *trigger, Oid function, const char *collection);
 
 /*
+ * Raise ERRCODE_INSUFFICIENT_PRIVILEGE unless the current user owns the table.  A mirror
+ * sends the owner's rows with the owner's API key, so only the owner may manage it, and
+ * not everyone who may create triggers.
+ */
+extern void mirror_check_owner(Oid relation);
+
+/*
  * Raise what the input functions of the key's types raise for a key's text, as the
  * table's owner.
  */
