@@ -83,6 +83,12 @@ SELECT try('{"features": [{"payload": {}}]}');
 SELECT try('{"features": [{"feature_extractor_id": "text", "vectors": {"embedding": "$name"}}]}');
 SELECT try('{"features": [{"feature_extractor_id": "text", "payload": "$id"}]}');
 
+-- a field at the root that is one edit away from a known one is a warning, once; other unknown fields pass silently
+SELECT mixpeek.mirror('plain', 'c', '{"metdata": {}, "feature": [], "source_typee": 1, "lineage_pith": 1, "soruce_details": []}', backfill => false);
+SELECT mixpeek.mirror('plain', 'c', '{"data": {}, "metdat": {}, "featuresss": [], "métadatas": 1, "": 1, "metadata": {"metdata": 1}}', backfill => false);
+CREATE OR REPLACE TRIGGER mixpeek AFTER INSERT OR UPDATE OR DELETE ON plain
+    FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('c', 'document={"métadata": {}}');
+
 -- a template that breaks later says so, and the view shows why
 SELECT try('{"metadata": {"n": "$name"}}');
 ALTER TABLE plain DROP COLUMN name;

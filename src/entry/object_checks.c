@@ -33,9 +33,11 @@
 #include "catalog/pg_trigger.h"
 #include "entry/object_checks.h"
 #include "mirror/mirror.h"
+#include "mirror/template_spelling.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -101,6 +103,18 @@ check_mirror_count(Relation rel, const TriggerDefinition *definition)
 				 errmsg("table \"%s\" has more than %d mirrors", RelationGetRelationName(rel), MAX_MIRRORS)));
 }
 
+/* Warn of mistakes that do not keep the mirror from working. */
+static void
+warn_of_mistakes(Relation rel, const TriggerDefinition *definition, const Mirror *mirror)
+{
+	const char *document = mirror->arguments.document;
+
+	if (document)
+		template_warn_of_misspellings(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(document))));
+	if (TRIGGER_FOR_UPDATE(definition->type))
+		warn_of_update_of(rel, definition, mirror);
+}
+
 /*
  * Raise what is wrong with a mirror.  While a dump is restored the table may have no key
  * yet.  pg_dump sets check_function_bodies = off for such cases; then mistakes of the
@@ -123,8 +137,8 @@ check_mirror(const TriggerDefinition *definition, bool warn)
 		ereport(WARNING,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("table \"%s\" cannot be mirrored yet: %s", RelationGetRelationName(rel), mirror->problem)));
-	else if (warn && TRIGGER_FOR_UPDATE(definition->type))
-		warn_of_update_of(rel, definition, mirror);
+	else if (warn)
+		warn_of_mistakes(rel, definition, mirror);
 	mirror_free(mirror);
 	table_close(rel, AccessShareLock);
 }

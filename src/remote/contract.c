@@ -603,3 +603,9 @@ contract_check(const ContractType *type, Jsonb *value, ContractStringHook hook, 
 		wrong_type(&walker, CONTRACT_OBJECT, CONTRACT_ARRAY);
 	pfree(walker.path.data);
 }
+
+const char *
+contract_field_name(const ContractType *type, int i)
+{
+	return type->fields[i].name;
+}

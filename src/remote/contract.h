@@ -47,5 +47,7 @@ typedef int (*ContractStringHook) (const char *str, int len, const char *path,
 extern void contract_check(const ContractType *type, Jsonb *value,
 						   ContractStringHook hook, void *arg);
 
+/* Return the name of field i of a type, counted from 0; NULL behind the last one. */
+extern const char *contract_field_name(const ContractType *type, int i);
 
 #endif							/* MIXPEEK_CONTRACT_H */
