@@ -7,6 +7,7 @@
  */
 #include "base/compat.h"
 
+#include "base/extension.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/statement.h"
@@ -22,7 +23,12 @@
 #include "utils/guc.h"
 #include "worker/launcher.h"
 
+/* MIXPEEK_VERSION is the control file's default_version; the Makefile defines it. */
+#ifdef PG_MODULE_MAGIC_EXT
+PG_MODULE_MAGIC_EXT(.name = EXTENSION_NAME,.version = MIXPEEK_VERSION);
+#else
 PG_MODULE_MAGIC;
+#endif
 
 extern PGDLLEXPORT void _PG_init(void);
 
