@@ -426,3 +426,20 @@ GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.enrichment_taxonomies(jsonb),
     mixpeek.enrichment_clusters(jsonb)
     TO PUBLIC;
+
+--
+-- What it means that the library is not preloaded. pg_dump's scripts and pg_upgrade show no notices.
+--
+
+DO LANGUAGE plpgsql $notice$
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+          FROM pg_catalog.regexp_split_to_table(pg_catalog.current_setting('shared_preload_libraries'), ',') AS l (library)
+         WHERE pg_catalog.btrim(l.library, E' \t\n"') ~ '(^|/)mixpeek_docs(\.[a-z]+)?$')
+    THEN
+        RAISE NOTICE 'nothing is mirrored in the background: mixpeek_docs is not in shared_preload_libraries'
+            USING HINT = 'Add mixpeek_docs to shared_preload_libraries and restart the server, or CALL mixpeek.sync() to mirror by hand.';
+    END IF;
+END
+$notice$;

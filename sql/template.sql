@@ -2,8 +2,8 @@
 -- No worker is to take what these tests look at, should the library be preloaded.
 SET client_min_messages = warning;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET mixpeek.enabled = off', current_database()); END $$;
-RESET client_min_messages;
 CREATE EXTENSION mixpeek_docs;
+RESET client_min_messages;
 CREATE SERVER mixpeek FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'http://127.0.0.1:1');
 CREATE USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (api_key 'sk_test');
 INSERT INTO mixpeek.origin VALUES ('00000000-0000-0000-0000-000000000001', 0, 0, '');
