@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * native_rows.h
- *		Rows of mirrored tables, read by PostgreSQL's own code and no other.
+ *		Reading rows of mirrored tables without calling code of users.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,9 +11,9 @@
 #include "mirror/mirror.h"
 
 /*
- * What source_table_read_rows() and source_table_scan_keys() do, for a native mirror.  The caller
- * holds a RowExclusiveLock on the table.  False if somebody has locked a partition,
- * so that nothing was read: later.
+ * Read rows and scan keys as source_table_read_rows() and source_table_scan_keys() do, for a mirror
+ * for which native_can_read() holds.  The caller holds a RowExclusiveLock on the table.
+ * Both return false, and have done nothing, if another session has locked a partition.
  */
 extern bool native_rows_read(Mirror *mirror, char *const *keys, int nkeys,
 							 MirrorRowFunction function, void *arg);
