@@ -123,7 +123,7 @@ $refusing->stop;
 
 sub readme_lines
 {
-	my ($section) = slurp_file('README.md') =~ /^## Failure and recovery\n(.*?)^One row that/ms;
+	my ($section) = slurp_file('docs/operations.md') =~ /^## Failure and recovery\n(.*?)^One row that/ms;
 	my @lines = map { [ split(/ \| /, $_) ] } grep { /^\| / } split(/\n/, $section);
 	return @lines[ 1 .. $#lines ];
 }

@@ -99,7 +99,7 @@ sub run_late_standby
 
 sub readme_statements
 {
-	my ($statements) = slurp_file('README.md') =~ /^A standby that lacks .*?^```sql\n(.*?)^```/ms;
+	my ($statements) = slurp_file('docs/operations.md') =~ /^A standby promoted without .*?^```sql\n(.*?)^```/ms;
 	return $statements =~ s/products/pairs/gr;
 }
 
