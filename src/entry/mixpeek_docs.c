@@ -12,6 +12,7 @@
 #include "base/shmem.h"
 #include "base/statement.h"
 #include "entry/api_key_hooks.h"
+#include "entry/install_notice.h"
 #include "entry/object_checks.h"
 #include "entry/trigger.h"
 #include "entry/worker_hooks.h"
@@ -111,6 +112,7 @@ _PG_init(void)
 	statement_init();
 	trigger_init();
 	object_checks_init();
+	install_notice_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		shmem_request();
