@@ -182,6 +182,6 @@ arguments_table(const MirrorArguments *arguments, Relation rel)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("table=%s names a table that \"%s\" does not own and could not create",
 						clip_text(arguments->table), GetUserNameFromId(rel->rd_rel->relowner, true)),
-				 errdetail("A document's marker has the name: it says whose document it is.")));
+				 errdetail("The name is part of each document's marker, which says whose document it is.")));
 	return quote_qualified_identifier(linitial(names), lsecond(names));
 }
