@@ -50,7 +50,7 @@ run_utility(const char *sql)
 }
 
 static char *
-qualified_name(Relation rel)
+qualify_name(Relation rel)
 {
 	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									  RelationGetRelationName(rel));
@@ -169,7 +169,7 @@ create_trigger(const char *name, Relation rel, const char *event, int nargs, cha
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION %s(",
-					 quote_identifier(name), event, qualified_name(rel),
+					 quote_identifier(name), event, qualify_name(rel),
 					 strcmp(event, "TRUNCATE") == 0 ? "STATEMENT" : "ROW", trigger_function_name());
 	for (int i = 0; i < nargs; i++)
 		appendStringInfo(&sql, "%s%s", i ? ", " : "", quote_literal_cstr(args[i]));
@@ -249,7 +249,7 @@ drop_triggers(Relation rel, const char *collection)
 	}
 	foreach(lc, names)
 		run_utility(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)),
-							 qualified_name(rel)));
+							 qualify_name(rel)));
 	return collections;
 }
 

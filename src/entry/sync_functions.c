@@ -145,12 +145,12 @@ wait_for_worker_answer(Ticket *ticket, double until, TicketAnswer *answer)
 
 	for (;;)
 	{
-		bool		looked;
+		bool		seen;
 		double		left;
 
-		if (ticket_take(ticket, answer, &looked))
+		if (ticket_take(ticket, answer, &seen))
 			return true;
-		if (until >= 0 && !looked)
+		if (until >= 0 && !seen)
 			left = time_left(Max(until, least));
 		else
 			left = time_left(until);
@@ -223,8 +223,8 @@ wait_for_own_worker(Ticket *ticket, BackgroundWorkerHandle *handle, TicketAnswer
 	{
 		pid_t		pid;
 		bool		stopped = GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
-		bool		looked;
-		bool		answered = ticket_take(ticket, answer, &looked);
+		bool		seen;
+		bool		answered = ticket_take(ticket, answer, &seen);
 
 		if (answered && stopped)
 			return;

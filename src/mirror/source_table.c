@@ -39,7 +39,7 @@ static struct
 
 /* Return the operator as OPERATOR(schema.name). */
 static const char *
-qualified_operator(Oid operator)
+qualify_operator(Oid operator)
 {
 	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
 	Form_pg_operator form;
@@ -65,6 +65,7 @@ append_table(StringInfo sql, const Mirror *mirror)
 													  get_rel_name(mirror->relation)));
 }
 
+/* Append FROM table t.  A condition on all rows that are mirrored belongs where this is called. */
 static void
 append_from(StringInfo sql, const Mirror *mirror)
 {
@@ -130,13 +131,13 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 		for (int i = 0; i < key->ncolumns; i++)
 			appendStringInfo(sql, " %s t.%s %s $%d", i ? "AND" : "WHERE",
 							 quote_identifier(key->columns[i].name),
-							 qualified_operator(key->columns[i].equals), i + 1);
+							 qualify_operator(key->columns[i].equals), i + 1);
 		return;
 	}
 	if (key->ncolumns == 1)
 	{
 		appendStringInfo(sql, " WHERE t.%s %s ANY ($1)", quote_identifier(key->columns[0].name),
-						 qualified_operator(key->columns[0].equals));
+						 qualify_operator(key->columns[0].equals));
 		return;
 	}
 	appendStringInfoString(sql, ", ROWS FROM (");
@@ -149,10 +150,10 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 	for (int i = 0; i < key->ncolumns; i++)
 		appendStringInfo(sql, "%st.%s %s k.c%d", i ? " AND " : "",
 						 quote_identifier(key->columns[i].name),
-						 qualified_operator(key->columns[i].equals), i);
+						 qualify_operator(key->columns[i].equals), i);
 }
 
-/* Fill in the types of read_statement()'s parameters, one for each key column. */
+/* Fill in the types of make_read_statement()'s parameters, one for each key column. */
 static void
 set_read_types(const Key *key, Oid *types)
 {
@@ -162,8 +163,9 @@ set_read_types(const Key *key, Oid *types)
 		types[i] = one_by_one ? key->columns[i].type : get_array_type(key->columns[i].type);
 }
 
+/* Return the statement that reads rows by key. */
 static char *
-read_statement(const Mirror *mirror)
+make_read_statement(const Mirror *mirror)
 {
 	StringInfoData sql;
 
@@ -231,7 +233,7 @@ check_key_types(const Mirror *mirror, TupleDesc desc)
 }
 
 static void
-receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
+start_receiver(DestReceiver *self, int operation, TupleDesc desc)
 {
 	const Mirror *mirror = ((RowReceiver *) self)->mirror;
 	ListCell   *lc;
@@ -247,7 +249,7 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 }
 
 static void
-receiver_shutdown(DestReceiver *self)
+end_receiver(DestReceiver *self)
 {
 }
 
@@ -317,9 +319,9 @@ source_table_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 	char	   *sql;
 
 	receiver.pub.receiveSlot = receive_source_row;
-	receiver.pub.rStartup = receiver_startup;
-	receiver.pub.rShutdown = receiver_shutdown;
-	receiver.pub.rDestroy = receiver_shutdown;
+	receiver.pub.rStartup = start_receiver;
+	receiver.pub.rShutdown = end_receiver;
+	receiver.pub.rDestroy = end_receiver;
 	receiver.pub.mydest = DestNone;
 	receiver.mirror = mirror;
 	receiver.function = function;
@@ -333,7 +335,7 @@ source_table_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 	PushActiveSnapshot(GetLatestSnapshot());	/* also for the input
 												 * functions of the key's
 												 * types */
-	sql = read_statement(mirror);
+	sql = make_read_statement(mirror);
 	if (!one_by_one)
 		execute_read(mirror, sql, make_key_arrays(mirror->key, keys, nkeys), types, &receiver.pub);
 	for (int k = 0; one_by_one && k < nkeys; k++)
@@ -369,7 +371,7 @@ append_key_row(StringInfo sql, const Mirror *mirror, bool params)
 
 /* Return the statement that scans keys; with after, only those that come after the key in $1... */
 static char *
-scan_statement(const Mirror *mirror, bool after)
+make_scan_statement(const Mirror *mirror, bool after)
 {
 	StringInfoData sql;
 
@@ -381,7 +383,7 @@ scan_statement(const Mirror *mirror, bool after)
 	{
 		appendStringInfoString(&sql, " WHERE ");
 		append_key_row(&sql, mirror, false);
-		appendStringInfo(&sql, " %s ", qualified_operator(mirror->key->columns[0].greater));
+		appendStringInfo(&sql, " %s ", qualify_operator(mirror->key->columns[0].greater));
 		append_key_row(&sql, mirror, true);
 	}
 	appendStringInfoString(&sql, " ORDER BY ");
@@ -411,7 +413,7 @@ source_table_scan_keys(Mirror *mirror, const char *after, int limit)
 	values[n] = Int64GetDatum(limit);
 	types[n] = INT8OID;
 	options.params = make_params(n + 1, values, types);
-	bound_statement_run(mirror->relation, scan_statement(mirror, after != NULL), &options);
+	bound_statement_run(mirror->relation, make_scan_statement(mirror, after != NULL), &options);
 	check_key_types(mirror, SPI_tuptable->tupdesc);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
@@ -465,7 +467,7 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
 	appendStringInfoString(sql, " WHERE ");
 	for (int i = 0; i < key->ncolumns; i++)
 		appendStringInfo(sql, "t.%s %s $%d AND ", quote_identifier(key->columns[i].name),
-						 qualified_operator(key->columns[i].equals), i + 3);
+						 qualify_operator(key->columns[i].equals), i + 3);
 	appendStringInfoChar(sql, '(');
 	append_write_back_columns(sql, mirror, "t.", "IS DISTINCT FROM", " OR ");
 	appendStringInfoChar(sql, ')');
@@ -478,7 +480,7 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
  * yet not updated.
  */
 static char *
-write_back_statement(const Mirror *mirror)
+make_write_back_statement(const Mirror *mirror)
 {
 	const Key  *key = mirror->key;
 	StringInfoData sql;
@@ -493,7 +495,7 @@ write_back_statement(const Mirror *mirror)
 	appendStringInfoString(&sql, " WHERE t.ctid IN (SELECT tid FROM l)");
 	for (int i = 0; i < key->ncolumns; i++)
 		appendStringInfo(&sql, " AND t.%s %s $%d", quote_identifier(key->columns[i].name),
-						 qualified_operator(key->columns[i].equals), i + 3);
+						 qualify_operator(key->columns[i].equals), i + 3);
 	appendStringInfoString(&sql, " RETURNING 1) SELECT (SELECT count(*) FROM u) = (SELECT count(*)");
 	append_stale_row(&sql, mirror);
 	appendStringInfoString(&sql, "), (SELECT count(*) FROM u) < (SELECT count(*)");
@@ -518,7 +520,7 @@ execute_write_back(Mirror *mirror, const char *key, ParamListInfo params)
 	written_back.key = key;
 	PG_TRY();
 	{
-		bound_statement_run(mirror->relation, write_back_statement(mirror), &options);
+		bound_statement_run(mirror->relation, make_write_back_statement(mirror), &options);
 	}
 	PG_FINALLY();
 	{
