@@ -10,10 +10,10 @@
 
 #include "utils/jsonb.h"
 
-/* A member's value, palloc'd; NULL if there is none, or object is NULL or no object. */
+/* Return a member's value, palloc'd; NULL if there is none, or "object" is NULL or not an object. */
 extern JsonbValue *json_member(JsonbContainer *object, const char *name);
 
-/* The same for a member that is an object or an array; else NULL. */
+/* Return a member that is an object or an array; NULL if it is neither. */
 extern JsonbContainer *json_member_container(JsonbContainer *object, const char *name);
 
 #endif							/* MIXPEEK_JSON_H */

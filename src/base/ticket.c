@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ticket.c
- *		Questions of sessions that wait, which the database's worker answers.
+ *		Requests of sessions that wait for the database's worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +32,7 @@ tickets_init(Tickets *tickets, int n)
 		SpinLockInit(&tickets->tickets[i].mutex);
 }
 
-/* A session that is ended while it waits does not come back to close its ticket. */
+/* Close the ticket of a session that is terminated while it waits. */
 static void
 close_at_exit(int code, Datum arg)
 {

@@ -15,6 +15,7 @@
 #include "base/extension.h"
 #include "base/guard.h"
 #include "base/statement.h"
+#include "base/user.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_trigger.h"
 #include "commands/event_trigger.h"
@@ -24,7 +25,7 @@
 #include "mirror/mirror.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
-#include "state/documents.h"
+#include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "utils/lsyscache.h"
 
@@ -204,7 +205,7 @@ forget_mirror(const TriggerDefinition *definition)
 	if (mirror_find(definition->relation, collection, CurrentMemoryContext) == NULL)
 	{
 		outbox_forget(definition->relation, collection);
-		document_forget(definition->relation, collection);
+		mirror_records_forget(definition->relation, collection);
 	}
 }
 
@@ -215,7 +216,7 @@ forget_table(Oid table, const List *triggers)
 	/* most tables never had a trigger, and the outbox may be long */
 	if (had_trigger(table, triggers))
 		outbox_forget(table, NULL);
-	document_forget(table, NULL);
+	mirror_records_forget(table, NULL);
 }
 
 /* Delete the state of all that the command has dropped. */

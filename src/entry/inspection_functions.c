@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "base/bounds.h"
 #include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -20,6 +21,7 @@
 #include "mirror/source_table.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
+#include "remote/marker.h"
 #include "state/aside.h"
 #include "state/origin.h"
 #include "storage/lmgr.h"
@@ -117,7 +119,7 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 	call.mirror = compile_mirror_into(rel, function_argument_collection(fcinfo, 2));
 	call.key = function_argument_text(fcinfo, 1, "key", MAX_ARGUMENT);
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	call.mirror->marker_prefix = psprintf("%s:%s:", origin_id(), call.mirror->table);
+	call.mirror->marker_prefix = marker_prefix(origin_id(), call.mirror->table);
 	user_restore(&guard);
 	source_table_read_rows(call.mirror, &call.key, 1, preview_row, &call);
 	mirror_free(call.mirror);

@@ -11,8 +11,8 @@
 #include "access/table.h"
 #include "base/bounds.h"
 #include "base/extension.h"
-#include "base/guard.h"
 #include "base/statement.h"
+#include "base/user.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -24,8 +24,9 @@
 #include "miscadmin.h"
 #include "remote/server.h"
 #include "state/aside.h"
-#include "state/documents.h"
+#include "state/mirror_records.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -334,7 +335,7 @@ retry_relation(Oid relation, const char *collection, const char *error)
 	mirror_check_owner(relation);
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
 	aside_lift(relation);
-	n = document_retry(relation, collection, error);
+	n = mirror_records_retry(relation, collection, error);
 	user_restore(&guard);
 	return n;
 }
@@ -372,7 +373,7 @@ mixpeek_refresh(PG_FUNCTION_ARGS)
 	function_argument_check(fcinfo, 0, "relation");
 	mirror_check_owner(PG_GETARG_OID(0));
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	n = document_refresh(PG_GETARG_OID(0), function_argument_collection(fcinfo, 1));
+	n = mirror_records_refresh(PG_GETARG_OID(0), function_argument_collection(fcinfo, 1));
 	user_restore(&guard);
 	PG_RETURN_INT64(n);
 }

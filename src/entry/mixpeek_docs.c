@@ -11,6 +11,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/statement.h"
+#include "base/wakeup.h"
 #include "entry/api_key_hooks.h"
 #include "entry/install_notice.h"
 #include "entry/object_checks.h"
@@ -20,7 +21,7 @@
 #include "mirror/bound_statement.h"
 #include "miscadmin.h"
 #include "remote/server.h"
-#include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/guc.h"
 #include "worker/launcher.h"
 
@@ -108,6 +109,7 @@ _PG_init(void)
 {
 	define_settings();
 	bound_statement_init();
+	wakeup_init();
 	outbox_init();
 	statement_init();
 	trigger_init();

@@ -23,6 +23,7 @@
 #include "mirror/source_table.h"
 #include "mirror/trigger_definition.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"

@@ -20,9 +20,10 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/extension.h"
-#include "base/guard.h"
 #include "base/shmem.h"
 #include "base/statement.h"
+#include "base/user.h"
+#include "base/wakeup.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -45,36 +46,8 @@
 static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
-/* Whether the launcher must check, after this transaction's commit, which workers have to run. */
-static bool probe_this_database = false;
-static bool probe_all_databases = false;
-
-/* Whether the commit must wake this database's worker. */
-static bool wake_worker = false;
-
 /* Databases in which no worker may run until the transaction's end. */
 static List *held_databases = NIL;
-
-/*
- * Commit and abort
- */
-
-static void
-probe_at_xact_end(XactEvent event, void *arg)
-{
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
-		return;
-	if (event == XACT_EVENT_COMMIT && probe_this_database)
-	{
-		shmem_request_probe(MyDatabaseId);
-		shmem_wake_worker(MyDatabaseId);
-	}
-	if (event == XACT_EVENT_COMMIT && probe_all_databases)
-		shmem_request_probe(InvalidOid);
-	probe_this_database = probe_all_databases = false;
-	if (event != XACT_EVENT_COMMIT)
-		wake_worker = false;
-}
 
 static void
 release_databases(void)
@@ -87,20 +60,11 @@ release_databases(void)
 	held_databases = NIL;
 }
 
-/*
- * Wake the worker and release databases.  This is too early in a commit callback:
- * invalidation messages are sent after those callbacks and before locks are released, and
- * without them the worker would not see the change.
- */
 static void
-wake_at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+release_at_transaction_end(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
-	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
-		return;
-	if (is_commit && wake_worker)
-		shmem_wake_worker(MyDatabaseId);
-	wake_worker = false;
-	release_databases();
+	if (phase == RESOURCE_RELEASE_AFTER_LOCKS && is_top_level)
+		release_databases();
 }
 
 static void
@@ -109,7 +73,7 @@ note_extension_change(ObjectAccessType access, Oid class_id, Oid object_id, int 
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
 	if (class_id == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
-		probe_this_database = true;
+		wakeup_at_commit(WAKEUP_PROBE);
 }
 
 /*
@@ -270,8 +234,8 @@ may_change_server(Node *parsetree)
 static void
 note_statement(Node *parsetree)
 {
-	wake_worker |= may_change_server(parsetree);
-
+	if (may_change_server(parsetree))
+		wakeup_at_commit(WAKEUP_WORKER);
 	if (IsA(parsetree, TransactionStmt) &&
 		castNode(TransactionStmt, parsetree)->kind == TRANS_STMT_COMMIT_PREPARED)
 	{
@@ -282,7 +246,7 @@ note_statement(Node *parsetree)
 	}
 	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt) ||
 			 IsA(parsetree, AlterDatabaseStmt))
-		probe_all_databases = true;
+		wakeup_at_commit(WAKEUP_PROBE_ALL);
 }
 
 static void
@@ -311,6 +275,5 @@ worker_hooks_install(void)
 	ProcessUtility_hook = run_utility_statement;
 	prev_object_access = object_access_hook;
 	object_access_hook = note_extension_change;
-	RegisterXactCallback(probe_at_xact_end, NULL);
-	RegisterResourceReleaseCallback(wake_at_resource_release, NULL);
+	RegisterResourceReleaseCallback(release_at_transaction_end, NULL);
 }

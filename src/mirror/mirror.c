@@ -14,6 +14,7 @@
 #include "access/relation.h"
 #include "base/extension.h"
 #include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"

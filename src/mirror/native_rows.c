@@ -17,13 +17,14 @@
 #include "access/nbtree.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_type.h"
 #include "mirror/native.h"
 #include "mirror/part.h"
 #include "mirror/native_rows.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "remote/marker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -46,7 +47,6 @@ typedef struct Reader
 	bool	   *is_enum;		/* column is an enum or an array of enums */
 	Datum	   *values;			/* of the template's columns */
 	bool	   *nulls;
-	StringInfoData marker;
 } Reader;
 
 /* Prepare to_json() for a type, which it takes from the expression that it is called for. */
@@ -114,7 +114,6 @@ open_reader(const Mirror *mirror)
 	reader->context = context;
 	reader->row_context = AllocSetContextCreate(context, "mixpeek row", ALLOCSET_DEFAULT_SIZES);
 	reader->rel = table_open(mirror->relation, NoLock);
-	initStringInfo(&reader->marker);
 	init_reader_columns(reader);
 	opened = parts_open(mirror, reader->rel, &reader->parts);
 	MemoryContextSwitchTo(old);
@@ -185,10 +184,7 @@ hand_over_row(Reader *reader, Part *part, MirrorRowFunction function, void *arg)
 			reader->values[i] = make_json(reader, i, column, reader->values[i]);
 	}
 	row.key = read_slot_key(reader, part);
-	resetStringInfo(&reader->marker);
-	appendStringInfoString(&reader->marker, mirror->marker_prefix);
-	appendStringInfoString(&reader->marker, row.key);
-	row.marker = reader->marker.data;
+	row.marker = marker_of_key(mirror->marker_prefix, row.key);
 	function(arg, row.key, &row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(reader->row_context);

@@ -11,13 +11,14 @@
  */
 #include "base/compat.h"
 
-#include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mirror/bound_statement.h"
 #include "mirror/source_table.h"
+#include "remote/marker.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -198,14 +199,11 @@ receive_source_row(TupleTableSlot *slot, DestReceiver *self)
 	const Mirror *mirror = receiver->mirror;
 	int			nkeys = mirror->key->ncolumns;
 	MemoryContext old = MemoryContextSwitchTo(receiver->row_context);
-	StringInfoData marker;
 	TemplateRow row;
 
 	slot_getallattrs(slot);
 	row.key = key_to_text(mirror->key, slot->tts_values);
-	initStringInfo(&marker);
-	appendStringInfo(&marker, "%s%s", mirror->marker_prefix, row.key);
-	row.marker = marker.data;
+	row.marker = marker_of_key(mirror->marker_prefix, row.key);
 	row.values = slot->tts_values + nkeys;
 	row.nulls = slot->tts_isnull + nkeys;
 	receiver->function(receiver->arg, row.key, &row);

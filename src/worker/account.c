@@ -13,8 +13,9 @@
 #include "base/guard.h"
 #include "mirror/native.h"
 #include "mirror/part.h"
+#include "remote/marker.h"
 #include "state/aside.h"
-#include "state/documents.h"
+#include "state/mirror_records.h"
 #include "state/origin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
@@ -427,8 +428,8 @@ complete_mirror(Mirror *mirror)
 					mirror->native ? "PostgreSQL's own code" : "statements of their owner")));
 	relation_close(rel, NoLock);
 	mirror->marker_prefix = MemoryContextStrdup(mirror->context,
-												psprintf("%s:%s:", origin_id(), mirror->table));
-	mirror->forgotten = document_was_forgotten(mirror->marker_prefix, mirror->arguments.collection);
+												marker_prefix(origin_id(), mirror->table));
+	mirror->forgotten = mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection);
 }
 
 /* Whatever changes meanwhile makes it invalid again; an error leaves it to be loaded anew. */

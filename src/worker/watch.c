@@ -23,7 +23,7 @@
 #include "base/settings.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "state/documents.h"
+#include "state/due.h"
 #include "state/origin.h"
 #include "state/outbox.h"
 #include "state/unfinished.h"
@@ -399,7 +399,7 @@ look_at_jobs(Worker *worker)
 {
 	if (has_jobs(worker, worker->watch->last_job))
 		return LOOK_BLOCKED;
-	if (worker->recovery.abandoned && document_abandoned() != NIL)
+	if (worker->recovery.abandoned && due_list_abandoned() != NIL)
 		return LOOK_BLOCKED;
 	start_lines(worker->watch);
 	return LOOK_PASSED;

@@ -11,7 +11,7 @@
 #ifndef MIXPEEK_WORKER_H
 #define MIXPEEK_WORKER_H
 
-#include "base/guard.h"
+#include "base/user.h"
 #include "worker/agent.h"
 #include "worker/delegate.h"
 #include "worker/failure_log.h"

@@ -197,7 +197,7 @@ sql(q{
 my $log = -s $node->logfile;
 sql("INSERT INTO a.t VALUES (1000, 'renamed')", 'owner_a');
 wait_for('the worker to say so', sub {
-	slurp_file($node->logfile, $log) =~ /the schema of extension "mixpeek_docs" has another name than "mixpeek".*\n.*HINT:  ALTER SCHEMA mixpeek_old RENAME TO mixpeek\./ });
+	slurp_file($node->logfile, $log) =~ /the schema of extension "mixpeek_docs" has another name than "mixpeek".*\n.*HINT:  Run ALTER SCHEMA mixpeek_old RENAME TO mixpeek\./ });
 pass('the worker does not read by a name that is another schema\'s');
 foreach my $call ('adopt()', 'retry()', "preview('a.t', '1')", "refresh('a.t')", "wait('1 s')")
 {
