@@ -234,6 +234,13 @@ wait_for('the request', sub { $api->stats->{in_flight} > 0 });
 is(messages('SET client_min_messages = warning; SET lock_timeout = \'60s\'; DROP EXTENSION mixpeek_docs CASCADE'), "\n", 'DROP EXTENSION does not wait for sync()');
 like(finish($session), qr/55000: the worker has ended before it was done/, '... which says that its worker has ended');
 $api->faults();
+
+# CREATE EXTENSION
+like(messages('CREATE EXTENSION mixpeek_docs'),
+	qr/NOTICE:  00000: nothing is mirrored in the background, because mixpeek_docs is not in shared_preload_libraries\nHINT:  [^\n]*CALL mixpeek\.sync\(\)/,
+	'CREATE EXTENSION says that the library is not preloaded, and what to do');
+is(messages('SET client_min_messages = warning; DROP EXTENSION mixpeek_docs; CREATE EXTENSION mixpeek_docs'), "\n",
+	'CREATE EXTENSION in a script of pg_dump, which shows no notices, says nothing');
 $node->stop;
 
 # Preloaded
@@ -242,6 +249,9 @@ wait_for('the last request', sub { $api->stats->{in_flight} == 0 });
 $api->reset(documents => JSON::PP::true);
 $node = mixpeek_node('main', "shared_preload_libraries = 'mixpeek_docs'\nlog_min_messages = log\nmax_connections = 150");
 set_up();
+sql('CREATE DATABASE empty');
+is(messages('\c empty' . "\nBEGIN; CREATE EXTENSION mixpeek_docs; ROLLBACK"), "\n", 'CREATE EXTENSION where the library is preloaded says nothing');
+sql('DROP DATABASE empty');
 is(sql("SELECT mixpeek.wait('1 min')"), 't', 'wait() where there is a worker');
 my $pids = pids();
 sql('INSERT INTO t VALUES (1), (2)');
