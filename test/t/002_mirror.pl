@@ -74,7 +74,7 @@ sub follows
 {
 	my ($name, $table, $statement, %option) = @_;
 	sql($statement, $option{database});
-	is(differences($table, $table, %option), '', $name);
+	is(differences($table, $table, %option), '', "$name: the documents equal the rows");
 	return;
 }
 
@@ -96,23 +96,23 @@ sql(q{
 	CREATE TABLE plain (id int PRIMARY KEY, v text);
 	INSERT INTO plain SELECT g, 'before ' || g FROM generate_series(1, 2500) g;
 });
-follows('rows that were there before', 'plain', "SELECT mixpeek.mirror('plain', 'plain')");
-is($api->stats->{duplicates}, 0, '... have a document each');
-follows('DELETE of many', 'plain', 'DELETE FROM plain WHERE id > 5');
+follows('mirror() of a table with 2,500 rows', 'plain', "SELECT mixpeek.mirror('plain', 'plain')");
+is($api->stats->{duplicates}, 0, 'mirror() of a table with 2,500 rows: no duplicates');
+follows('DELETE of many rows', 'plain', 'DELETE FROM plain WHERE id > 5');
 follows('INSERT', 'plain', "INSERT INTO plain VALUES (101, 'x'), (102, 'y'), (103, NULL)");
 follows('UPDATE', 'plain', "UPDATE plain SET v = v || '!' WHERE id <> 1");
 follows('UPDATE to null', 'plain', "UPDATE plain SET v = NULL WHERE id = 2");
-follows('a key that changes', 'plain', 'UPDATE plain SET id = 201 WHERE id = 101');
-follows('... back', 'plain', 'UPDATE plain SET id = 101 WHERE id = 201');
-follows('... and all at once', 'plain', 'UPDATE plain SET id = id + 1000');
-follows('keys that are exchanged', 'plain', q{
+follows('UPDATE of one key', 'plain', 'UPDATE plain SET id = 201 WHERE id = 101');
+follows('UPDATE of one key, back to what it was', 'plain', 'UPDATE plain SET id = 101 WHERE id = 201');
+follows('UPDATE of all keys', 'plain', 'UPDATE plain SET id = id + 1000');
+follows('two rows that exchange their keys', 'plain', q{
 	BEGIN;
 	UPDATE plain SET id = -1 WHERE id = 1101;
 	UPDATE plain SET id = 1101 WHERE id = 1102;
 	UPDATE plain SET id = 1102 WHERE id = -1;
 	COMMIT});
-follows('DELETE', 'plain', 'DELETE FROM plain WHERE id = 1001');
-follows('a row deleted and inserted again', 'plain', "BEGIN; DELETE FROM plain WHERE id = 1002; INSERT INTO plain VALUES (1002, 'again'); COMMIT");
+follows('DELETE of one row', 'plain', 'DELETE FROM plain WHERE id = 1001');
+follows('a row deleted and inserted again in one transaction', 'plain', "BEGIN; DELETE FROM plain WHERE id = 1002; INSERT INTO plain VALUES (1002, 'again'); COMMIT");
 follows('COPY', 'plain', "COPY plain FROM STDIN;\n1\tcopied\n2\t\\N\n3\ttab\\tand \"quotes\"\n\\.\n");
 follows('ON CONFLICT', 'plain', q{
 	INSERT INTO plain VALUES (1, 'upsert'), (7, 'inserted') ON CONFLICT (id) DO UPDATE SET v = EXCLUDED.v;
@@ -122,7 +122,7 @@ follows('MERGE', 'plain', q{
 	 WHEN MATCHED AND n.v IS NULL THEN DELETE
 	 WHEN MATCHED THEN UPDATE SET v = n.v
 	 WHEN NOT MATCHED THEN INSERT VALUES (n.id, n.v)}) if $node->pg_version >= 15;
-follows('WITH', 'plain', q{
+follows('a data-modifying WITH', 'plain', q{
 	WITH gone AS (DELETE FROM plain WHERE id = 7 RETURNING *) INSERT INTO plain SELECT id + 10, v FROM gone});
 follows('savepoints', 'plain', q{
 	BEGIN;
@@ -151,34 +151,34 @@ follows('errors that are caught', 'plain', q{
 			END;
 		END LOOP;
 	END $$});
-is(sql('SELECT count(*) FROM plain WHERE id BETWEEN 401 AND 410'), '5', '... half of them');
+is(sql('SELECT count(*) FROM plain WHERE id BETWEEN 401 AND 410'), '5', 'errors that are caught: half of the rows stay');
 is(costs("BEGIN; INSERT INTO plain VALUES (501, 'x'); UPDATE plain SET v = 'x'; DELETE FROM plain WHERE id = 1; ROLLBACK"), '',
-	'what is rolled back sends nothing');
-is(sql('SELECT count(*) FROM mixpeek.outbox'), '0', '... and leaves nothing');
-follows('... or changes anything', 'plain', '');
+	'a rolled back transaction sends nothing');
+is(sql('SELECT count(*) FROM mixpeek.outbox'), '0', 'a rolled back transaction leaves no entry in the outbox');
+follows('a rolled back transaction', 'plain', '');
 is(costs("BEGIN; INSERT INTO plain VALUES (501, 'x'); UPDATE plain SET v = 'y' WHERE id = 501; DELETE FROM plain WHERE id = 501; COMMIT"), '',
-	'a row that came and went sends nothing');
+	'a row inserted and deleted in one transaction sends nothing');
 
 # Prepared transactions
 
 sql("BEGIN; INSERT INTO plain VALUES (601, 'prepared'); UPDATE plain SET v = 'prepared' WHERE id = 3; PREPARE TRANSACTION 'one'");
 sql("BEGIN; INSERT INTO plain VALUES (602, 'prepared'); DELETE FROM plain WHERE id = 8; PREPARE TRANSACTION 'two'");
-follows('what is prepared is not there yet', 'plain', '');
+follows('a prepared transaction before COMMIT PREPARED', 'plain', '');
 $node->restart;
-follows('... nor after a restart', 'plain', '');
+follows('a prepared transaction after a restart of the server', 'plain', '');
 follows('COMMIT PREPARED', 'plain', "COMMIT PREPARED 'one'");
-is(sql('SELECT v FROM plain WHERE id = 601'), 'prepared', '... brings the rows');
+is(sql('SELECT v FROM plain WHERE id = 601'), 'prepared', 'COMMIT PREPARED: the row is there');
 is(costs("ROLLBACK PREPARED 'two'"), '', 'ROLLBACK PREPARED sends nothing');
-follows('... and changes nothing', 'plain', '');
+follows('ROLLBACK PREPARED', 'plain', '');
 
 # TRUNCATE
 
 follows('TRUNCATE that is rolled back', 'plain', 'BEGIN; TRUNCATE plain; ROLLBACK');
-follows('TRUNCATE, and rows that come with it', 'plain', q{
+follows('TRUNCATE and INSERT in one transaction', 'plain', q{
 	BEGIN; INSERT INTO plain VALUES (701, 'goes'); TRUNCATE plain; INSERT INTO plain VALUES (1002, 'comes back'), (702, 'new'); COMMIT});
-is(@{ $api->documents('plain') }, 2, '... are two documents');
+is(@{ $api->documents('plain') }, 2, 'TRUNCATE and INSERT in one transaction: two documents are left');
 follows('TRUNCATE', 'plain', 'TRUNCATE plain');
-is(@{ $api->documents('plain') }, 0, '... leaves none');
+is(@{ $api->documents('plain') }, 0, 'TRUNCATE leaves no document');
 sql("INSERT INTO plain SELECT g, 'again ' || g FROM generate_series(1, 5) g");
 
 # Keys
@@ -196,20 +196,20 @@ sql(q{
 my %composite = (key => 'ROW(t.b, t.a, t.c)::text');
 my %identity = (key => 'ROW(t.b, t.a)::text');
 my $values = join(', ', map { "('$_', 'v')" } @texts);
-follows('text keys', 'texts', "INSERT INTO texts VALUES $values");
-follows('... and their updates', 'texts', "UPDATE texts SET v = 'new'");
-follows('... and other keys', 'texts', "UPDATE texts SET id = id || '~'");
-follows('uuid keys', 'uuids', "INSERT INTO uuids (v) SELECT g FROM generate_series(1, 20) g");
-follows('... and updates', 'uuids', "UPDATE uuids SET v = v || '!' WHERE v::int % 2 = 0");
+follows('INSERT with text keys', 'texts', "INSERT INTO texts VALUES $values");
+follows('UPDATE with text keys', 'texts', "UPDATE texts SET v = 'new'");
+follows('UPDATE of text keys', 'texts', "UPDATE texts SET id = id || '~'");
+follows('INSERT with uuid keys', 'uuids', "INSERT INTO uuids (v) SELECT g FROM generate_series(1, 20) g");
+follows('UPDATE with uuid keys', 'uuids', "UPDATE uuids SET v = v || '!' WHERE v::int % 2 = 0");
 my $number = 0;
 $values = join(', ', map { $number++; "($number, '$_', '2025-01-01'), ($number, '$_', 'infinity')" } @texts);
-follows('composite keys', 'composite', "SET DateStyle = German; INSERT INTO composite VALUES $values", %composite);
-follows('... and updates', 'composite', "SET DateStyle = SQL; UPDATE composite SET v = 'new' WHERE a % 2 = 0", %composite);
-follows('... and a part that changes', 'composite', "SET DateStyle = German; UPDATE composite SET c = c + 1 WHERE a < 5", %composite);
-follows('... and deletes', 'composite', "DELETE FROM composite WHERE a > 7", %composite);
-follows('a replica identity index', 'identity', q{
+follows('INSERT with composite keys', 'composite', "SET DateStyle = German; INSERT INTO composite VALUES $values", %composite);
+follows('UPDATE with composite keys', 'composite', "SET DateStyle = SQL; UPDATE composite SET v = 'new' WHERE a % 2 = 0", %composite);
+follows('UPDATE of a part of composite keys', 'composite', "SET DateStyle = German; UPDATE composite SET c = c + 1 WHERE a < 5", %composite);
+follows('DELETE with composite keys', 'composite', "DELETE FROM composite WHERE a > 7", %composite);
+follows('INSERT with a replica identity index', 'identity', q{
 	SET TimeZone = 'Asia/Kathmandu'; INSERT INTO identity SELECT g, timestamptz '2025-01-01 UTC' + g * interval '1 h', 'x' FROM generate_series(1, 5) g}, %identity);
-follows('... and what changes', 'identity', q{
+follows('UPDATE and DELETE with a replica identity index', 'identity', q{
 	SET TimeZone = 'America/New_York'; UPDATE identity SET v = 'y' WHERE a = 1; UPDATE identity SET b = b + '1 day' WHERE a = 2;
 	DELETE FROM identity WHERE a = 3}, %identity);
 
@@ -250,15 +250,15 @@ sql(q{
 	  (4, NULL, NULL, NULL, '3.4028235e38', '0.1', 'Infinity'),
 	  (5, NULL, 1, 9007199254740993, '0.1', '1e23', 1.50);
 });
-is(differences('types', 'types'), '', 'every type');
+is(differences('types', 'types'), '', 'every type: the documents equal the rows');
 is(sql(qq{
 	SELECT x -> 'metadata' ->> 'f4', jsonb_typeof(x -> 'metadata' -> 'f4'), x -> 'metadata' ->> 'd', x -> 'metadata' -> 'v', x -> 'metadata' -> 'es', x -> 'metadata' ->> 'bin'
 	  FROM jsonb_array_elements(@{[ there('types') ]}) x WHERE x -> 'metadata' ->> 'id' = '1'}),
-	'NaN|string|infinity|[1, 2.5, -0.00000000000000000003]|["sad", null]|\x00ff5c22', '... as JSON has it');
-follows('generated columns follow', 'types', "UPDATE types SET n = 7, vc = 'abc' WHERE id = 5");
+	'NaN|string|infinity|[1, 2.5, -0.00000000000000000003]|["sad", null]|\x00ff5c22', 'every type: JSON of some values');
+follows('UPDATE of what generated columns are made of', 'types', "UPDATE types SET n = 7, vc = 'abc' WHERE id = 5");
 is(sql(qq{SELECT x -> 'metadata' ->> 'sum', x -> 'metadata' ->> 'up'
-	FROM jsonb_array_elements(@{[ there('types') ]}) x WHERE x -> 'metadata' ->> 'id' = '5'}), '14|ABC', '... with their values');
-follows('every type, updated', 'types', "UPDATE types SET j = '[]', f8 = 'NaN', ts = now(), js = NULL");
+	FROM jsonb_array_elements(@{[ there('types') ]}) x WHERE x -> 'metadata' ->> 'id' = '5'}), '14|ABC', 'generated columns: their values are in the document');
+follows('UPDATE of a table with every type', 'types', "UPDATE types SET j = '[]', f8 = 'NaN', ts = now(), js = NULL");
 
 sql(q{
 	CREATE TABLE toasted (id int PRIMARY KEY, a text, b text, c jsonb);
@@ -266,10 +266,10 @@ sql(q{
 	SELECT mixpeek.mirror('toasted', 'toasted');
 	INSERT INTO toasted SELECT g, repeat('€' || g, 20000), repeat(md5(g::text), 10000), jsonb_build_object('k', repeat(g::text, 50000)) FROM generate_series(1, 3) g;
 });
-is(differences('toasted', 'toasted'), '', 'TOASTed values');
-follows('... that are not touched by an update', 'toasted', "UPDATE toasted SET b = 'short' WHERE id = 1");
-follows('... and that are', 'toasted', "UPDATE toasted SET a = a || '.' WHERE id = 2");
-is(costs('UPDATE toasted SET a = a, c = c'), '', '... and a value written anew sends nothing');
+is(differences('toasted', 'toasted'), '', 'TOASTed values: the documents equal the rows');
+follows('UPDATE that does not touch a TOASTed value', 'toasted', "UPDATE toasted SET b = 'short' WHERE id = 1");
+follows('UPDATE that changes a TOASTed value', 'toasted', "UPDATE toasted SET a = a || '.' WHERE id = 2");
+is(costs('UPDATE toasted SET a = a, c = c'), '', 'an UPDATE that writes the same TOASTed values sends nothing');
 
 # Partitions
 
@@ -285,13 +285,13 @@ sql(q{
 	ALTER TABLE parted ATTACH PARTITION parted_us FOR VALUES IN ('us');
 });
 my %parted = (key => 'ROW(t.region, t.id)::text');
-follows('rows of partitions', 'parted', "INSERT INTO parted VALUES ('eu', 2, 'b'), ('eu', 150, 'c'), ('us', 1, 'd'), ('us', 5, 'e')", %parted);
-follows('... written to directly', 'parted', "INSERT INTO parted_us VALUES ('f', 3, 'us'); UPDATE parted_eu_1 SET v = 'g' WHERE id = 2", %parted);
-follows('... that move', 'parted', "UPDATE parted SET region = 'us' WHERE id = 2; UPDATE parted SET id = 120 WHERE id = 1 AND region = 'eu'; UPDATE parted SET region = 'eu' WHERE id = 3", %parted);
-follows('... that move and come back', 'parted', "BEGIN; UPDATE parted SET region = 'us' WHERE id = 3; UPDATE parted SET region = 'eu' WHERE id = 3; COMMIT", %parted);
-follows('... of a new partition', 'parted', "CREATE TABLE parted_as PARTITION OF parted FOR VALUES IN ('as'); INSERT INTO parted VALUES ('as', 1, 'h')", %parted);
-follows('... and go', 'parted', "DELETE FROM parted WHERE id = 5; DELETE FROM parted_eu WHERE id = 150", %parted);
-is(sql("SELECT DISTINCT relation FROM mixpeek.documents WHERE collection = 'parted'"), 'parted', '... are documents of the topmost table');
+follows('INSERT into a partitioned table', 'parted', "INSERT INTO parted VALUES ('eu', 2, 'b'), ('eu', 150, 'c'), ('us', 1, 'd'), ('us', 5, 'e')", %parted);
+follows('INSERT into and UPDATE of partitions directly', 'parted', "INSERT INTO parted_us VALUES ('f', 3, 'us'); UPDATE parted_eu_1 SET v = 'g' WHERE id = 2", %parted);
+follows('rows that move to other partitions', 'parted', "UPDATE parted SET region = 'us' WHERE id = 2; UPDATE parted SET id = 120 WHERE id = 1 AND region = 'eu'; UPDATE parted SET region = 'eu' WHERE id = 3", %parted);
+follows('a row that moves to another partition and back in one transaction', 'parted', "BEGIN; UPDATE parted SET region = 'us' WHERE id = 3; UPDATE parted SET region = 'eu' WHERE id = 3; COMMIT", %parted);
+follows('INSERT into a new partition', 'parted', "CREATE TABLE parted_as PARTITION OF parted FOR VALUES IN ('as'); INSERT INTO parted VALUES ('as', 1, 'h')", %parted);
+follows('DELETE from a partitioned table and from a partition', 'parted', "DELETE FROM parted WHERE id = 5; DELETE FROM parted_eu WHERE id = 150", %parted);
+is(sql("SELECT DISTINCT relation FROM mixpeek.documents WHERE collection = 'parted'"), 'parted', 'records of partitions belong to the topmost table');
 sql(q{
 	CREATE TABLE moving (id int, region text, v text, UNIQUE (id, region)) PARTITION BY LIST (region);
 	CREATE TABLE moving_a PARTITION OF moving (id PRIMARY KEY) FOR VALUES IN ('a');
@@ -302,25 +302,25 @@ sql(q{
 	SELECT mixpeek.mirror('hashed', 'hashed');
 	INSERT INTO hashed SELECT g, g FROM generate_series(1, 20) g;
 });
-follows('a key that moves its row', 'hashed', 'UPDATE hashed SET id = id + 1000 WHERE id % 3 = 0', key => 't.id::text');
+follows('UPDATE of a key that moves its row to another partition', 'hashed', 'UPDATE hashed SET id = id + 1000 WHERE id % 3 = 0', key => 't.id::text');
 follows('TRUNCATE of a partitioned table', 'parted', 'TRUNCATE parted', %parted);
-is(@{ $api->documents('parted') }, 0, '... leaves no document');
+is(@{ $api->documents('parted') }, 0, 'TRUNCATE of a partitioned table leaves no document');
 
 # What a change costs
 
 is(costs("UPDATE plain SET v = v"), '', 'an UPDATE that changes nothing sends nothing');
-is(costs("UPDATE plain SET v = 'x' WHERE id = 1"), 'updates=1', 'one that changes something is a request');
-is(costs("BEGIN; UPDATE plain SET v = 'y' WHERE id = 1; UPDATE plain SET v = 'x' WHERE id = 1; COMMIT"), '', 'one there and back sends nothing');
-is(costs("INSERT INTO plain VALUES (801, 'x')"), 'creates=1', 'a new row is a request');
-is(costs("DELETE FROM plain WHERE id = 801"), 'deletes=1', 'and so is its end');
+is(costs("UPDATE plain SET v = 'x' WHERE id = 1"), 'updates=1', 'an UPDATE that changes a row is one request');
+is(costs("BEGIN; UPDATE plain SET v = 'y' WHERE id = 1; UPDATE plain SET v = 'x' WHERE id = 1; COMMIT"), '', 'a row changed and changed back in one transaction sends nothing');
+is(costs("INSERT INTO plain VALUES (801, 'x')"), 'creates=1', 'an INSERT is one request');
+is(costs("DELETE FROM plain WHERE id = 801"), 'deletes=1', 'a DELETE is one request');
 sql(q{
 	CREATE TABLE partly (id int PRIMARY KEY, a text, b text);
 	SELECT mixpeek.mirror('partly', 'partly', '{"metadata": {"a": "$a"}}');
 	INSERT INTO partly SELECT g, 'a', 'b' FROM generate_series(1, 10) g;
 });
-is(differences('partly', 'partly', row => q{jsonb_build_object('a', t.a)}), '', 'a template with one column');
-is(costs("UPDATE partly SET b = 'c'"), '', 'an UPDATE of what is not mirrored sends nothing');
-is(costs("UPDATE partly SET a = 'c', b = 'd' WHERE id <= 3"), 'updates=3', '... and of what is');
+is(differences('partly', 'partly', row => q{jsonb_build_object('a', t.a)}), '', 'a template with one column: the documents have that column');
+is(costs("UPDATE partly SET b = 'c'"), '', 'an UPDATE of a column that is not in the template sends nothing');
+is(costs("UPDATE partly SET a = 'c', b = 'd' WHERE id <= 3"), 'updates=3', 'an UPDATE of a column in the template is a request a row');
 
 settle();
 $api->stop;
@@ -328,8 +328,8 @@ sql(join(';', map { "UPDATE plain SET v = 'update $_' WHERE id = 1" } 1 .. 10));
 wait_for('the worker to have tried', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'plain'::regclass AND state = 'pending'") });
 sql(join(';', map { "UPDATE plain SET v = 'later update $_' WHERE id = 1" } 1 .. 10));
 $api->start;
-is(differences('plain', 'plain'), '', 'updates while the server is down');
-is($api->stats->{updates}, 1, '... are one request when it is back');
+is(differences('plain', 'plain'), '', 'updates while the API is down: the documents equal the rows in the end');
+is($api->stats->{updates}, 1, 'twenty updates of a row while the API is down are one request when it is back');
 
 # Templates
 
@@ -344,22 +344,22 @@ sql(q{
 		"shop_id": "$id"}');
 });
 is(differences('shaped', 'shaped', row => q{jsonb_build_object('name', t.name, 'price', t.price, 'money', '$price', 'all', jsonb_build_array(to_jsonb(t), jsonb_build_object('nested', t.id)), 'null', t.nothing, 'text', 'a $name')}),
-	'', 'metadata of a template');
+	'', 'a template: metadata');
 is(sql(qq{SELECT x -> 'source_details' -> 0 ->> 'object_id', jsonb_typeof(x -> 'source_details' -> 0 -> 'object_id'), x #> '{source_details,0,source_blobs,0,data}',
 	x -> 'features' -> 0 -> 'vectors', x -> 'features' -> 0 -> 'payload', x -> 'shop_id'
 	FROM jsonb_array_elements(@{[ there('shaped') ]}) x ORDER BY x -> 'shop_id'}),
-	qq{1|string|"https://x/1.jpg"|{"embedding": [1, 2.5]}|{"id": 1}|1\n2|string|null|||2}, '... and what else it has');
+	qq{1|string|"https://x/1.jpg"|{"embedding": [1, 2.5]}|{"id": 1}|1\n2|string|null|||2}, 'a template: source_details, features, and a field at the root');
 my $ids = q{SELECT string_agg(document_id, ' ' ORDER BY key) FROM mixpeek.documents WHERE relation = 'shaped'::regclass};
 my @before = split(/ /, sql($ids));
-is(costs("UPDATE shaped SET name = 'tablet' WHERE id = 1"), 'updates=1', 'a change beside the features updates the document');
-is(sql($ids), "@before", '... which stays the same');
-is(costs("UPDATE shaped SET vec = '{1,2.5,3}' WHERE id = 1"), 'creates=1 deletes=1', 'a change of the features replaces it');
+is(costs("UPDATE shaped SET name = 'tablet' WHERE id = 1"), 'updates=1', 'a change outside the features updates the document');
+is(sql($ids), "@before", "a change outside the features keeps the document's id");
+is(costs("UPDATE shaped SET vec = '{1,2.5,3}' WHERE id = 1"), 'creates=1 deletes=1', 'a change of the features replaces the document');
 my @after = split(/ /, sql($ids));
-isnt($after[0], $before[0], '... and the stored id follows');
-is($after[1], $before[1], '... of no other row');
+isnt($after[0], $before[0], 'a replaced document: its record has the new id');
+is($after[1], $before[1], 'a replaced document: other records keep their ids');
 is(sql(qq{SELECT x ->> 'document_id', x #> '{features,0,vectors,embedding}', x -> 'metadata' ->> 'name' FROM jsonb_array_elements(@{[ there('shaped') ]}) x WHERE x -> 'shop_id' = '1'}),
-	"$after[0]|[1, 2.5, 3]|tablet", '... with the new vector');
-is(costs("UPDATE shaped SET vec = '{7}' WHERE id = 2"), 'creates=1 deletes=1', 'features that come later');
+	"$after[0]|[1, 2.5, 3]|tablet", 'a replaced document has the new vector');
+is(costs("UPDATE shaped SET vec = '{7}' WHERE id = 2"), 'creates=1 deletes=1', 'a vector where there was none replaces the document');
 
 # A template that breaks later
 
@@ -376,18 +376,18 @@ sql(q{
 	UPDATE broken SET a = 'y' WHERE id = 1;
 	INSERT INTO plain VALUES (901, 'beside it');
 });
-is(differences('plain', 'plain'), '', 'a broken template beside it is nothing to another table');
+is(differences('plain', 'plain'), '', 'a template with a dropped column: other tables are not affected');
 my @failed = split(/\n/, sql("SELECT key, state, last_error FROM mixpeek.documents WHERE relation = 'broken'::regclass ORDER BY key"));
-like($failed[0], qr/^1\|failed\|.*column "b"/, 'its rows are failed, with the reason');
-like($failed[1], qr/^2\|mirrored\|$/, '... but those that did not change');
-like($failed[2], qr/^3\|failed\|.*column "b"/, '... and new ones are failed, too');
-like(sql("SELECT problem FROM mixpeek.mirrors WHERE relation = 'broken'::regclass"), qr/column "b"/, '... and mixpeek.mirrors says it');
-is($api->stats->{creates}, 1, '... and nothing is sent for them');
+like($failed[0], qr/^1\|failed\|.*column "b"/, 'a template with a dropped column: a changed row fails, with the reason');
+like($failed[1], qr/^2\|mirrored\|$/, 'a template with a dropped column: an unchanged row stays mirrored');
+like($failed[2], qr/^3\|failed\|.*column "b"/, 'a template with a dropped column: a new row fails, with the reason');
+like(sql("SELECT problem FROM mixpeek.mirrors WHERE relation = 'broken'::regclass"), qr/column "b"/, 'a template with a dropped column: mixpeek.mirrors says it');
+is($api->stats->{creates}, 1, 'a template with a dropped column: nothing is sent for its rows');
 my $wanted = q{jsonb_build_object('a', t.a)};
-follows('a new template makes them good', 'broken', q{SELECT mixpeek.mirror('broken', 'broken', '{"metadata": {"a": "$a"}}')}, row => $wanted);
+follows('mirror() with a new template after failures', 'broken', q{SELECT mixpeek.mirror('broken', 'broken', '{"metadata": {"a": "$a"}}')}, row => $wanted);
 sql('DROP TABLE broken');
 is(sql(q{SELECT (SELECT count(*) FROM mixpeek.documents WHERE collection = 'broken') + (SELECT count(*) FROM mixpeek.outbox) + (SELECT count(*) FROM mixpeek.mirrors WHERE collection = 'broken')}),
-	'0', 'DROP TABLE leaves nothing');
+	'0', 'DROP TABLE leaves no record, no entry and no mirror');
 
 # Write-back
 
@@ -400,15 +400,15 @@ sql(q{
 	SELECT mixpeek.mirror('told', 'told', document_id_column => 'doc_id', enrichments_column => 'came_back');
 });
 $wanted = q{jsonb_build_object('id', t.id, 'section', t.section)};
-is(differences('told', 'told', row => $wanted), '', 'columns that are written back are not mirrored');
+is(differences('told', 'told', row => $wanted), '', 'write-back columns are not mirrored');
 my $back = q{SELECT count(*) FROM told t JOIN mixpeek.documents d ON d.relation = 'told'::regclass AND d.key = t.id::text
 	WHERE t.doc_id = d.document_id AND t.came_back = d.enrichments AND d.enrichments #>> '{taxonomies,0,label}' = t.section};
-is(sql($back), '2', '... and have what the documents have');
-is(sql('SELECT count(*) FROM audit'), '2', '... after one update a row');
-is(costs("INSERT INTO told VALUES (3, 'misc')"), 'creates=1', 'a row written back is not sent again');
-is(costs("UPDATE told SET section = 'games' WHERE id = 1"), 'updates=1', '... nor is one that changed');
-is(sql($back), '3', '... and all are up to date');
-is(costs("UPDATE told SET doc_id = 'mine', came_back = NULL WHERE id = 2"), '', 'what a user writes there is not sent');
+is(sql($back), '2', "write-back columns have the documents' ids and enrichments");
+is(sql('SELECT count(*) FROM audit'), '2', 'a write-back is one UPDATE a row');
+is(costs("INSERT INTO told VALUES (3, 'misc')"), 'creates=1', 'an INSERT that is written back is not sent again');
+is(costs("UPDATE told SET section = 'games' WHERE id = 1"), 'updates=1', 'an UPDATE that is written back is not sent again');
+is(sql($back), '3', 'write-back columns are up to date in all rows');
+is(costs("UPDATE told SET doc_id = 'mine', came_back = NULL WHERE id = 2"), '', "a user's UPDATE of write-back columns is not sent");
 
 # What came back, in both contracts
 
@@ -416,7 +416,7 @@ foreach my $contract ('2025-09', '2026-02')
 {
 	foreach my $enrich ('now', 'later:1')
 	{
-		subtest "contract of $contract, enrichments $enrich" => sub { comes_back($contract, $enrich) };
+		subtest "enrichments in the contract of $contract, which come $enrich" => sub { comes_back($contract, $enrich) };
 	}
 }
 
@@ -434,11 +434,11 @@ sub comes_back
 		SELECT mixpeek.mirror('$table', '$table', server => 'server_$table', document_id_column => 'doc_id', enrichments_column => 'came_back');
 	});
 	my %option = (server => $other, row => q{jsonb_build_object('id', t.id, 'section', t.section)});
-	is(differences($table, $table, %option), '', 'the rows are there');
+	is(differences($table, $table, %option), '', 'INSERT: the documents equal the rows');
 	my $labels = qq{SELECT string_agg(key || ' ' || taxonomy_id || ' ' || label || ' ' || (score BETWEEN 0.5 AND 1), ',' ORDER BY key) FROM mixpeek.taxonomies WHERE relation = '$table'::regclass};
 	my $taxonomy = $flat ? 'debian' : 'tax_debian';
 	wait_for('the enrichments', sub { sql($labels) eq "1 $taxonomy libs true,2 $taxonomy web true" });
-	pass('their labels come back');
+	pass('INSERT: labels are in mixpeek.taxonomies');
 
 	# Each field as the document has it.
 	is(sql(qq{
@@ -447,7 +447,7 @@ sub comes_back
 		 WHERE relation = '$table'::regclass AND (} . ($flat ?
 			q{a ->> 'taxonomy_debian_label' = t.label AND (a -> 'taxonomy_debian_score')::float8 = t.score AND node_id IS NULL AND path IS NULL} :
 			q{a #> '{enrichments,taxonomies,0}' = to_jsonb(t) - '{relation,collection,key,document_id}'::text[]}) . ')'),
-		'2', 'taxonomies have every field');
+		'2', 'mixpeek.taxonomies has every field');
 	is(sql(qq{
 		SELECT count(*) FROM mixpeek.clusters c JOIN mixpeek.documents d USING (relation, collection, key, document_id),
 		       LATERAL mixpeek.get_document(d.collection, d.document_id, server => 'server_$table') a
@@ -455,51 +455,51 @@ sub comes_back
 			q{a ->> 'cluster_id' = c.cluster_id AND (a -> 'cluster_distance')::float8 = c.distance_to_centroid AND coordinates IS NULL} :
 			q{a #> '{enrichments,clusters,0}' = jsonb_build_object('cluster_id', c.cluster_id, 'document_id', c.member_document_id, 'coordinates', to_jsonb(c.coordinates),
 				'distance_to_centroid', c.distance_to_centroid, 'features', c.features, 'source_details', jsonb_build_object('type', source_type, 'source_id', source_id))}) . ')'),
-		'2', 'clusters have every field');
+		'2', 'mixpeek.clusters has every field');
 	wait_for('the columns', sub {
 		sql(qq{SELECT count(*) FROM $table t JOIN mixpeek.documents d ON d.relation = '$table'::regclass AND d.key = t.id::text
 			WHERE t.doc_id = d.document_id AND t.came_back = d.enrichments}) == 2 });
-	pass('they are written back');
+	pass('ids and enrichments are written back');
 
 	sql("UPDATE $table SET section = 'games' WHERE id = 1; DELETE FROM $table WHERE id = 2; INSERT INTO $table VALUES (3, 'net')");
-	is(differences($table, $table, %option), '', 'changes are mirrored');
+	is(differences($table, $table, %option), '', 'changes: the documents equal the rows');
 	wait_for('the new labels', sub { sql($labels) eq "1 $taxonomy games true,3 $taxonomy net true" });
-	pass('their labels come back, and no others');
+	pass('changes: mixpeek.taxonomies has the new labels and no others');
 	my $stats = $other->stats;
-	is_deeply([ @$stats{qw(creates updates deletes documents duplicates)} ], [ 3, 1, 1, 2, 0 ], 'nothing was sent twice');
+	is_deeply([ @$stats{qw(creates updates deletes documents duplicates)} ], [ 3, 1, 1, 2, 0 ], 'no request was sent twice');
 	is(sql(qq{SELECT key FROM mixpeek.documents WHERE relation = '$table'::regclass AND enrichments @> '} .
-		($flat ? '{"taxonomy_debian_label": "net"}' : '{"taxonomies": [{"label": "net"}]}') . q{'}), '3', 'a document is found by what it contains');
-	is(sql("SELECT mixpeek.refresh('$table')"), '2', 'refresh()');
+		($flat ? '{"taxonomy_debian_label": "net"}' : '{"taxonomies": [{"label": "net"}]}') . q{'}), '3', 'a record is found by what its enrichments contain');
+	is(sql("SELECT mixpeek.refresh('$table')"), '2', 'refresh() returns the number of documents');
 	settle();
 	sql("SELECT mixpeek.unmirror('$table', delete_documents => true)");
 	settle();
-	is($other->stats->{documents}, 0, 'and all are deleted');
+	is($other->stats->{documents}, 0, 'unmirror() with delete_documents deletes all documents');
 	$other->stop;
 	return;
 }
 
 # Mirroring again
 
-is(costs("SELECT mixpeek.mirror('plain', 'plain')"), '', 'a second backfill sends nothing');
-is(costs("SELECT mixpeek.unmirror('plain')"), '', 'unmirror() leaves the documents');
-is(sql("SELECT count(*) FROM mixpeek.documents WHERE collection = 'plain'"), '0', '... and forgets them');
+is(costs("SELECT mixpeek.mirror('plain', 'plain')"), '', 'mirror() of a mirrored table sends nothing');
+is(costs("SELECT mixpeek.unmirror('plain')"), '', 'unmirror() sends nothing');
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE collection = 'plain'"), '0', 'unmirror() removes the records');
 my $count = @{ $api->documents('plain') };
 sql("INSERT INTO plain VALUES (951, 'while it was not mirrored'); UPDATE plain SET v = 'so was this' WHERE id = 2");
-unlike(costs("SELECT mixpeek.mirror('plain', 'plain')"), qr/deletes|creates=(?!1\b)/, 'what is mirrored again is looked up');
-is(differences('plain', 'plain'), '', '... and doubles nothing');
-is(@{ $api->documents('plain') }, $count + 1, '... but what came meanwhile is there');
+unlike(costs("SELECT mixpeek.mirror('plain', 'plain')"), qr/deletes|creates=(?!1\b)/, 'mirror() after unmirror() looks up the documents');
+is(differences('plain', 'plain'), '', 'mirror() after unmirror(): the documents equal the rows');
+is(@{ $api->documents('plain') }, $count + 1, 'mirror() after unmirror() creates the document of the new row only');
 sql("INSERT INTO plain SELECT g, 'two collections' FROM generate_series(2001, 2005) g; SELECT mixpeek.mirror('plain', 'second', backfill => true)");
-is(differences('plain', 'plain'), '', 'a table with two mirrors');
-is(differences('plain', 'second'), '', '... has both');
+is(differences('plain', 'plain'), '', "two mirrors of a table: the first one's documents equal the rows");
+is(differences('plain', 'second'), '', "two mirrors of a table: the second one's documents equal the rows");
 sql("UPDATE plain SET v = 'both' WHERE id > 2003; DELETE FROM plain WHERE id = 2001");
-is(differences('plain', 'plain') . differences('plain', 'second'), '', '... that follow its changes');
+is(differences('plain', 'plain') . differences('plain', 'second'), '', 'two mirrors of a table: the documents of both follow changes');
 sql("SELECT mixpeek.unmirror('plain', 'second', delete_documents => true)");
 settle();
-is(@{ $api->documents('second') }, 0, "unmirror() with delete_documents deletes the collection's");
-is(differences('plain', 'plain'), '', '... and not the other one');
+is(@{ $api->documents('second') }, 0, 'unmirror() with delete_documents deletes the documents of its collection');
+is(differences('plain', 'plain'), '', "unmirror() with delete_documents keeps those of the table's other collection");
 sql('ALTER TABLE plain DISABLE TRIGGER USER; UPDATE plain SET v = $$unseen$$ WHERE id = 3; DELETE FROM plain WHERE id = 4; ALTER TABLE plain ENABLE TRIGGER USER');
-isnt(differences('plain', 'plain'), '', 'what a disabled trigger did not see');
-follows('... a backfill repairs', 'plain', "SELECT mixpeek.mirror('plain', 'plain')");
+isnt(differences('plain', 'plain'), '', 'changes while triggers are disabled are not mirrored');
+follows('mirror() after changes while triggers were disabled', 'plain', "SELECT mixpeek.mirror('plain', 'plain')");
 
 # A hand-written trigger
 
@@ -508,47 +508,47 @@ sql(q{
 	CREATE TRIGGER mixpeek AFTER INSERT OR UPDATE OR DELETE ON hand FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('hand', 'server=mixpeek');
 	INSERT INTO hand VALUES (1, 'x'), (2, 'y');
 });
-follows('a hand-written trigger', 'hand', "UPDATE hand SET v = 'z' WHERE id = 1");
-follows('... and its key changes', 'hand', "UPDATE hand SET id = 7 WHERE id = 1");
+follows('UPDATE of a table with a hand-written mirror trigger', 'hand', "UPDATE hand SET v = 'z' WHERE id = 1");
+follows('UPDATE of a key of a table with a hand-written mirror trigger', 'hand', "UPDATE hand SET id = 7 WHERE id = 1");
 
 # mixpeek.wait()
 
 $api->faults({ kind => 'delay', body => 'slow', ms => 2000, when => 'before' });
 sql("INSERT INTO hand VALUES (9, 'slow')");
-is(sql("SELECT mixpeek.wait('0')"), 'f', 'wait() says what is not done');
-is(sql("SELECT mixpeek.wait(NULL)"), 't', '... and without a limit waits for it');
-is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'hand'::regclass AND key = '9'"), 'mirrored', '... until it is mirrored');
+is(sql("SELECT mixpeek.wait('0')"), 'f', "wait('0') returns false when there is something to do");
+is(sql("SELECT mixpeek.wait(NULL)"), 't', 'wait(NULL) returns true');
+is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'hand'::regclass AND key = '9'"), 'mirrored', 'wait(NULL) returns when the row is mirrored');
 $api->faults({ kind => 'status', status => 422, body => 'refused' });
 sql("INSERT INTO hand VALUES (10, 'refused')");
-is(sql("SELECT mixpeek.wait('3 min')"), 't', '... or failed');
-is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'hand'::regclass AND key = '10'"), 'failed', '... which it is');
+is(sql("SELECT mixpeek.wait('3 min')"), 't', 'wait() returns true when the row has failed');
+is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'hand'::regclass AND key = '10'"), 'failed', 'a row that the API refuses has failed');
 $api->faults();
-follows('retry()', 'hand', "SELECT mixpeek.retry('hand')");
+follows('retry() of a failed row', 'hand', "SELECT mixpeek.retry('hand')");
 
 # A dump that is restored has taken the original's place once somebody says so.
 
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
 settle();
-$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'pg_dump');
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'pg_dump of a database with mirrors');
 sql('CREATE DATABASE restored TEMPLATE template0');
-$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], '... is restored');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'the dump is restored');
 $api->reset;
 my $log_offset = -s $node->logfile;
 sql("INSERT INTO hand VALUES (20, 'only in the copy'); UPDATE hand SET v = 'changed in the copy' WHERE id = 7", 'restored');
 wait_for('the worker to see the copy', sub { slurp_file($node->logfile) =~ /nothing is mirrored: this database is a copy/ });
 my ($rc, $out, $err) = $node->psql('restored', "\\set VERBOSITY verbose\nSELECT mixpeek.wait('1 s')");
-like($err, qr/55000: nothing is mirrored: this database is a copy.*adopt/s, 'a copy says that it mirrors nothing');
-is($api->stats->{requests}, 0, '... and sends nothing');
+like($err, qr/55000: nothing is mirrored: this database is a copy.*adopt/s, 'wait() in a restored dump fails, and names adopt()');
+is($api->stats->{requests}, 0, 'a restored dump sends nothing before adopt()');
 sql('SELECT mixpeek.adopt()', 'restored');
-is(differences('hand', 'hand', database => 'restored'), '', "adopt(): the dump goes on with the original's documents");
-is(differences('plain', 'plain', database => 'restored'), '', '... of all tables');
-is(differences('composite', 'composite', database => 'restored', %composite), '', '... and keys');
-is(join(' ', @{ $api->stats }{qw(creates updates deletes duplicates)}), '1 1 0 0', '... and doubles nothing');
-is(sql('SELECT id FROM mixpeek.origin', 'restored'), sql('SELECT id FROM mixpeek.origin'), '... under the same origin');
+is(differences('hand', 'hand', database => 'restored'), '', 'adopt() in a restored dump: the documents of table hand equal its rows');
+is(differences('plain', 'plain', database => 'restored'), '', 'adopt() in a restored dump: the documents of table plain equal its rows');
+is(differences('composite', 'composite', database => 'restored', %composite), '', 'adopt() in a restored dump: the documents of table composite equal its rows');
+is(join(' ', @{ $api->stats }{qw(creates updates deletes duplicates)}), '1 1 0 0', 'adopt() in a restored dump: one create, one update, no duplicates');
+is(sql('SELECT id FROM mixpeek.origin', 'restored'), sql('SELECT id FROM mixpeek.origin'), 'adopt() in a restored dump keeps the origin');
 ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT mixpeek.adopt(as_copy => true)");
-like($err, qr/55000: this database is not a copy/, 'the original is no copy');
-follows('DELETE in the restored one', 'hand', 'DELETE FROM hand WHERE id = 20', database => 'restored');
-is(sql("SELECT mixpeek.wait('3 min'), (SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored')", 'restored'), 't|0', 'it has settled');
+like($err, qr/55000: this database is not a copy/, 'adopt(as_copy) in the original fails');
+follows('DELETE in a restored dump after adopt()', 'hand', 'DELETE FROM hand WHERE id = 20', database => 'restored');
+is(sql("SELECT mixpeek.wait('3 min'), (SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored')", 'restored'), 't|0', 'a restored dump after adopt(): all records are mirrored');
 
 # An older dump knows less than the server does: its tables are mirrored anew, and what they have there is
 # found by its marker.
@@ -557,17 +557,17 @@ sql('DROP DATABASE restored');
 sql("UPDATE hand SET v = v || ' by the original'; INSERT INTO hand VALUES (30, 'after the dump'); DELETE FROM hand WHERE id = 2");
 settle();
 sql('CREATE DATABASE older TEMPLATE template0');
-$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('older') ], 'an older dump');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('older') ], 'an older dump is restored');
 sql("SELECT mixpeek.adopt(); INSERT INTO hand VALUES (30, 'of the older one')", 'older');
 settle('older');
-is($api->stats->{duplicates}, 0, '... doubles nothing, though the original went on');
+is($api->stats->{duplicates}, 0, 'an older dump after adopt(): no duplicates, though the original went on');
 sql("SELECT mixpeek.unmirror('hand'); SELECT mixpeek.mirror('hand', 'hand')", 'older');
-is(differences('hand', 'hand', database => 'older'), '', '... and is mirrored anew');
-is($api->stats->{duplicates}, 0, '... without doubles');
-follows('... whose changes count', 'hand', 'DELETE FROM hand WHERE id = 2', database => 'older');
+is(differences('hand', 'hand', database => 'older'), '', 'an older dump, mirrored anew: the documents equal the rows');
+is($api->stats->{duplicates}, 0, 'an older dump, mirrored anew: no duplicates');
+follows('DELETE in an older dump', 'hand', 'DELETE FROM hand WHERE id = 2', database => 'older');
 sql('DROP DATABASE older');
 sql("SELECT mixpeek.unmirror('hand')");
-follows('and so is the original', 'hand', "SELECT mixpeek.mirror('hand', 'hand')");
+follows('mirror() anew in the original', 'hand', "SELECT mixpeek.mirror('hand', 'hand')");
 
 # CREATE DATABASE ... TEMPLATE is a copy with documents of its own.
 
@@ -577,16 +577,16 @@ sql('CREATE DATABASE staging TEMPLATE postgres');
 sql("UPDATE hand SET v = 'staging'; DELETE FROM hand WHERE id = 9; TRUNCATE plain; INSERT INTO plain VALUES (1, 'staging')", 'staging');
 wait_for('the worker to see the copy', sub { slurp_file($node->logfile, $log_offset) =~ /nothing is mirrored: this database is a copy/ });
 ($rc, $out, $err) = $node->psql('staging', 'CALL mixpeek.sync()');
-like($err, qr/a worker mirrors this database|nothing is mirrored: this database is a copy/, 'nor does sync() work on a copy');
-is($api->stats->{requests}, 0, '... and nothing is sent');
+like($err, qr/a worker mirrors this database|nothing is mirrored: this database is a copy/, 'sync() in a copy by CREATE DATABASE ... TEMPLATE fails');
+is($api->stats->{requests}, 0, 'a copy by CREATE DATABASE ... TEMPLATE sends nothing');
 sql("ALTER SERVER mixpeek OPTIONS (SET base_url '@{[ $own->url ]}'); SELECT mixpeek.adopt(as_copy => true)", 'staging');
-is(differences('hand', 'hand', database => 'staging', server => $own), '', 'adopt(as_copy => true) makes documents of its own');
-is(differences('plain', 'plain', database => 'staging', server => $own), '', '... of all tables');
-is($api->stats->{requests}, 0, "... and does not touch the original's");
-isnt(sql('SELECT id FROM mixpeek.origin', 'staging'), sql('SELECT id FROM mixpeek.origin'), '... under another origin');
+is(differences('hand', 'hand', database => 'staging', server => $own), '', 'adopt(as_copy): the copy has documents of its own for table hand');
+is(differences('plain', 'plain', database => 'staging', server => $own), '', 'adopt(as_copy): the copy has documents of its own for table plain');
+is($api->stats->{requests}, 0, "adopt(as_copy) sends nothing to the original's API");
+isnt(sql('SELECT id FROM mixpeek.origin', 'staging'), sql('SELECT id FROM mixpeek.origin'), 'adopt(as_copy) makes a new origin');
 sql('DROP DATABASE staging');
-is(differences('hand', 'hand'), '', 'the original is as it was');
-is($api->stats->{duplicates}, 0, 'and in all that nothing was doubled');
+is(differences('hand', 'hand'), '', 'the original after its copy was adopted: the documents equal the rows');
+is($api->stats->{duplicates}, 0, 'the original after its copies were adopted: no duplicates');
 
 # A server where the library is not preloaded
 
@@ -599,18 +599,18 @@ sql(q{
 }, 'postgres', $bare);
 $own->reset;
 ($rc, $out, $err) = $bare->psql('postgres', "\\set VERBOSITY verbose\nSELECT mixpeek.wait()");
-like($err, qr/55000: no worker mirrors this database.*shared_preload_libraries/s, 'without a worker, wait() says so');
-is($own->stats->{requests}, 0, '... and nothing is sent');
+like($err, qr/55000: no worker mirrors this database.*shared_preload_libraries/s, 'wait() without a worker fails, and names shared_preload_libraries');
+is($own->stats->{requests}, 0, 'wait() without a worker sends nothing');
 sql('CALL mixpeek.sync()', 'postgres', $bare);
-is(sql("SELECT count(*) FROM mixpeek.outbox", 'postgres', $bare), '0', 'CALL mixpeek.sync() does the work');
-is(differences('synced', 'synced', node => $bare, server => $own), '', '... as a worker does');
+is(sql("SELECT count(*) FROM mixpeek.outbox", 'postgres', $bare), '0', 'sync() without a worker empties the outbox');
+is(differences('synced', 'synced', node => $bare, server => $own), '', 'sync() without a worker: the documents equal the rows');
 sql("UPDATE synced SET v = 'w' WHERE id <= 10; DELETE FROM synced WHERE id > 1000; INSERT INTO synced VALUES (9000, 'new'); CALL mixpeek.sync()", 'postgres', $bare);
-is(differences('synced', 'synced', node => $bare, server => $own), '', '... again and again');
-is($own->stats->{duplicates}, 0, '... and doubles nothing');
+is(differences('synced', 'synced', node => $bare, server => $own), '', 'a second sync() without a worker: the documents equal the rows');
+is($own->stats->{duplicates}, 0, 'sync() without a worker: no duplicates');
 $own->reset;
 sql('CALL mixpeek.sync()', 'postgres', $bare);
-is($own->stats->{requests}, 0, 'with nothing to do it sends nothing');
+is($own->stats->{requests}, 0, 'sync() with nothing to do sends nothing');
 ($rc, $out, $err) = $bare->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; CALL mixpeek.sync()");
-like($err, qr/2D000: mixpeek.sync\(\) cannot run inside a transaction block/, 'it is no part of a transaction');
+like($err, qr/2D000: mixpeek.sync\(\) cannot run inside a transaction block/, 'sync() fails in a transaction block');
 
 done_testing();

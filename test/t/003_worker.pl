@@ -122,15 +122,15 @@ sub set_and_reload
 
 # Extensions and databases that come and go
 
-is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs launcher'}), '1', 'there is a launcher');
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs launcher'}), '1', 'one launcher runs');
 wait_for_no_worker('postgres');
-pass('where there is no extension, no worker stays');
+pass('no worker stays in a database without the extension');
 set_up('postgres');
 my $first = wait_for_worker('postgres');
-ok($first, 'CREATE EXTENSION brings one');
+ok($first, 'CREATE EXTENSION brings a worker');
 sql("INSERT INTO t VALUES (1, 'x')");
 settle();
-is(there('postgres'), '1 x', '... that works');
+is(there('postgres'), '1 x', 'the first worker mirrors a row');
 sql('CREATE DATABASE other');
 wait_for_no_worker('other');
 sql('BEGIN; CREATE EXTENSION mixpeek_docs; ROLLBACK', 'other');
@@ -138,17 +138,17 @@ set_up('other');
 wait_for_worker('other');
 sql("INSERT INTO t VALUES (1, 'other')", 'other');
 settle('other');
-is(there('other'), '1 other', 'a database that was created at run time');
-is(worker('postgres'), $first, '... ends no other worker');
+is(there('other'), '1 other', 'a database created at run time is mirrored');
+is(worker('postgres'), $first, 'a database created at run time: the other worker is not replaced');
 sql("DROP EXTENSION mixpeek_docs CASCADE; INSERT INTO t VALUES (2, 'not mirrored')", 'other');
 wait_for_no_worker('other');
-pass('DROP EXTENSION ends it');
+pass('DROP EXTENSION ends the worker');
 sql('DROP TABLE t', 'other');
 set_up('other');
 wait_for_worker('other');
 sql("INSERT INTO t VALUES (7, 'again')", 'other');
 settle('other');
-like(there('other'), qr/7 again/, '... and CREATE EXTENSION brings it again');
+like(there('other'), qr/7 again/, 'CREATE EXTENSION after DROP EXTENSION brings a worker again');
 
 # While a request hangs, nobody waits for its answer: it would not come for a minute.
 
@@ -165,13 +165,13 @@ sub does_not_wait
 hang('other', 10);
 does_not_wait('CREATE DATABASE ... TEMPLATE', 'CREATE DATABASE copy TEMPLATE other');
 wait_for_worker('other');
-pass('... which is there again afterwards');
+pass('after CREATE DATABASE ... TEMPLATE a worker runs in the template');
 $api->faults();
 sql("SELECT mixpeek.unmirror('t'); TRUNCATE t; SELECT mixpeek.mirror('t', 'other')", 'other');
 hang('other', 11);
 does_not_wait('ALTER DATABASE ... RENAME', 'ALTER DATABASE other RENAME TO renamed');
 wait_for_worker('renamed');
-pass('... which works under the other name');
+pass('after ALTER DATABASE ... RENAME a worker runs under the new name');
 $api->faults();
 sql("SELECT mixpeek.unmirror('t'); TRUNCATE t; SELECT mixpeek.mirror('t', 'other')", 'renamed');
 hang('renamed', 12);
@@ -183,9 +183,9 @@ set_up('renamed');
 hang('renamed', 13);
 does_not_wait('DROP DATABASE', 'DROP DATABASE renamed');
 sql('DROP DATABASE copy');
-is(sql("SELECT string_agg(datname, ' ') FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"), 'postgres', 'one worker is left');
+is(sql("SELECT string_agg(datname, ' ') FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"), 'postgres', 'after DROP DATABASE one worker is left');
 $api->faults();
-is(worker('postgres'), $first, '... the first one');
+is(worker('postgres'), $first, 'after DROP DATABASE the first worker is left');
 
 # SIGTERM
 
@@ -207,10 +207,10 @@ foreach my $try (1 .. 2)
 	sql("DROP TABLE ended_$try");
 	isnt(wait_for_worker('postgres'), $pid, 'after SIGTERM a new worker comes');
 }
-cmp_ok((sort { $a <=> $b } @ends)[0], '<', 1, '... and the old one ends within a second, with a request under way');
+cmp_ok((sort { $a <=> $b } @ends)[0], '<', 1, 'SIGTERM ends a worker within a second, with a request under way');
 sql("INSERT INTO t VALUES (20, 'after it')");
 settle();
-like(there('postgres'), qr/20 after it/, '... and the new one works');
+like(there('postgres'), qr/20 after it/, 'the new worker after SIGTERM mirrors a row');
 
 # Fast shutdown. What had no answer is looked up when the server runs again.
 
@@ -225,8 +225,8 @@ $api->faults();
 $api->reset;
 $node->start;
 settle();
-is($api->stats->{creates}, 1, '... and after the start its row is mirrored');
-is($api->stats->{duplicates}, 0, '... once');
+is($api->stats->{creates}, 1, 'a row under way at a fast shutdown is created once');
+is($api->stats->{duplicates}, 0, 'a row under way at a fast shutdown: no duplicates');
 
 # kill -9
 
@@ -236,17 +236,17 @@ foreach my $when ('before', 'after')
 	my $pid = wait_for_worker('postgres');
 
 	hang_for_the_next($id, $when eq 'before' ? %before : %after);
-	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"), 'sending|t', 'the intent is on record');
+	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"), 'sending|t', "a worker killed $when its request's work: the intent is recorded before");
 	$offset = -s $node->logfile;
 	kill('KILL', $pid);
 	wait_for('the crash', sub { slurp_file($node->logfile, $offset) =~ /database system is ready to accept connections/ });
 	$api->faults();
 	wait_for('connections', sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
 	settle();
-	is($api->stats->{creates}, 1, "a worker killed $when its request's work was done: created once");
-	is($api->stats->{duplicates}, 0, '... and not doubled');
-	cmp_ok($api->stats->{lists}, '>=', 1, '... and looked up before');
-	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"), 'mirrored|f', '... and on record');
+	is($api->stats->{creates}, 1, "a worker killed $when its request's work: one create");
+	is($api->stats->{duplicates}, 0, "a worker killed $when its request's work: no duplicates");
+	cmp_ok($api->stats->{lists}, '>=', 1, "a worker killed $when its request's work: the document is looked up");
+	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"), 'mirrored|f', "a worker killed $when its request's work: the record is mirrored");
 }
 
 # Settings
@@ -264,9 +264,9 @@ set_and_reload('mixpeek.max_attempts', 10, 'postgres');
 set_and_reload('mixpeek.enabled', 'off', 'postgres');
 $api->reset;
 sql("CREATE TABLE locked (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('locked', 'locked'); INSERT INTO locked VALUES (1, 'x'); INSERT INTO t VALUES (41, 'paused')");
-is(sql("SELECT mixpeek.wait('500 ms')"), 'f', 'mixpeek.enabled = off pauses the worker');
-is($api->stats->{requests}, 0, '... which sends nothing');
-cmp_ok(sql('SELECT count(*) FROM mixpeek.outbox'), '>=', 2, '... and the keys wait');
+is(sql("SELECT mixpeek.wait('500 ms')"), 'f', 'mixpeek.enabled = off: wait() returns false');
+is($api->stats->{requests}, 0, 'mixpeek.enabled = off: nothing is sent');
+cmp_ok(sql('SELECT count(*) FROM mixpeek.outbox'), '>=', 2, 'mixpeek.enabled = off: entries stay in the outbox');
 
 # Somebody's lock on one table holds back no other.
 
@@ -274,18 +274,18 @@ my $session = $node->background_psql('postgres');
 $session->query('BEGIN; LOCK TABLE locked IN ACCESS EXCLUSIVE MODE');
 set_and_reload('mixpeek.enabled', 'on', 'postgres');
 wait_for('the other table', sub { there('postgres') =~ /41 paused/ });
-pass('mixpeek.enabled = on goes on, and a locked table is no obstacle to another one');
+pass('mixpeek.enabled = on again: a locked table does not hold up another one');
 sql("UPDATE t SET v = 'and again' WHERE id = 41");
 wait_for('the other table', sub { there('postgres') =~ /41 and again/ });
-is(there('locked'), '', '... but waits for the lock');
-is(sql(q{SELECT count(*) FROM pg_locks WHERE NOT granted}), '0', '... and not in the lock queue');
+is(there('locked'), '', 'a locked table: its rows are not sent');
+is(sql(q{SELECT count(*) FROM pg_locks WHERE NOT granted}), '0', 'a locked table: the worker is not in the lock queue');
 $session->query('COMMIT');
 wait_for('the locked table', sub { there('locked') eq '1 x' });
-pass('... until it is released');
+pass('a locked table: its rows are sent when the lock is released');
 $session->query('BEGIN; SELECT * FROM t FOR UPDATE; CREATE TABLE holds_a_transaction_open ()');
 sql("INSERT INTO t VALUES (42, 'beside it')");
 wait_for('the row', sub { there('postgres') =~ /42 beside it/ });
-pass('a transaction held open is no obstacle either');
+pass('a transaction held open does not hold up rows');
 $session->query('ROLLBACK');
 $session->quit;
 
@@ -306,7 +306,7 @@ sql("INSERT INTO t VALUES (1, 'x')", 'quiet');
 settle('quiet');
 sql('TRUNCATE t', 'quiet');
 settle('quiet');
-is(sql('SELECT count(*) FROM mixpeek.documents', 'quiet'), '0', 'a worker with nothing to do');
+is(sql('SELECT count(*) FROM mixpeek.documents', 'quiet'), '0', 'a worker with nothing to do: there is no record');
 my %idle = (worker => worker('quiet'), launcher => sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs launcher'}));
 my $commits = q{SELECT xact_commit FROM pg_stat_database WHERE datname = 'quiet'};
 my $activity = sub { return join(', ', map { "$_: " . activity($idle{$_}) } sort keys %idle) . ', ' . sql($commits) };
@@ -333,13 +333,13 @@ foreach my $try (1 .. 3)
 	($before, $after) = $meanwhile->();
 	last if $before eq $after;
 }
-is($after, $before, '... runs no query and uses no CPU while another works');
+is($after, $before, 'a worker with nothing to do runs no query and uses no CPU while another works');
 
 # What is prepared is no commit of its own; COMMIT PREPARED is what wakes such a worker.
 sql("BEGIN; INSERT INTO t VALUES (2, 'prepared'); PREPARE TRANSACTION 'one'", 'quiet');
 sql("COMMIT PREPARED 'one'", 'quiet');
 wait_for('the document', sub { there('quiet') eq '2 prepared' });
-isnt($activity->(), $after, '... until COMMIT PREPARED wakes it');
+isnt($activity->(), $after, 'COMMIT PREPARED wakes a worker with nothing to do');
 
 # A paused worker asks for no changes: the first commit may still wake it, the others do not.
 set_and_reload('mixpeek.enabled', 'off', 'quiet');
@@ -354,7 +354,7 @@ foreach my $try (1 .. 5)
 	$after = $worker_activity->();
 	last if $before eq $after;
 }
-is($after, $before, 'a paused worker is not woken by commits');
+is($after, $before, 'commits do not wake a paused worker');
 set_and_reload('mixpeek.enabled', 'on', 'quiet');
 wait_for('all rows', sub { (() = there('quiet') =~ /paused/g) == $row - 2 });
 sql('DROP DATABASE quiet');
@@ -368,10 +368,10 @@ foreach my $statement ("CREATE USER MAPPING FOR PUBLIC SERVER patient OPTIONS (a
 {
 	$session->query($statement);
 	my $shown = sql("SELECT query FROM pg_stat_activity WHERE pid = $pid");
-	like($shown, qr/USER MAPPING/, 'pg_stat_activity shows the statement');
-	unlike($shown, qr/$key/, '... without the key');
+	like($shown, qr/USER MAPPING/, 'pg_stat_activity shows the USER MAPPING statement');
+	unlike($shown, qr/$key/, 'pg_stat_activity shows the USER MAPPING statement without the key');
 }
-is(sql("SELECT count(*) FROM pg_stat_activity a WHERE pid <> pg_backend_pid() AND a::text ~ '$key'"), '0', 'no session shows it');
+is(sql("SELECT count(*) FROM pg_stat_activity a WHERE pid <> pg_backend_pid() AND a::text ~ '$key'"), '0', 'pg_stat_activity shows the key in no session');
 $session->quit;
 
 # A standby
@@ -382,12 +382,12 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->append_conf('postgresql.conf', "synchronous_commit = on\n");
 $standby->start;
-is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek_docs%'}), '0', 'on a standby nobody works');
+is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek_docs%'}), '0', 'a standby: neither launcher nor worker runs');
 sql("INSERT INTO t VALUES (60, 'before the failover'); UPDATE t SET v = 'updated' WHERE id = 20");
 settle();
 # What the worker stores is not flushed at once, and what is not flushed is not sent.
 ok($standby->poll_query_until('postgres', "SELECT count(*) = 1 FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '60' AND document_id IS NOT NULL"),
-	'... and it knows what the primary knows');
+	'a standby: it has the records of the primary');
 
 # The primary dies with a request under way whose work was done.
 hang_for_the_next(61, %after);
@@ -396,12 +396,12 @@ $node->stop('immediate');
 $api->faults();
 is($api->stats->{creates}, 1, 'the primary dies in a create');
 $standby->promote;
-is($standby->safe_psql('postgres', "SELECT mixpeek.wait('3 min')"), 't', 'after its promotion the standby works');
-is($api->stats->{creates}, 1, '... and creates nothing again');
-is($api->stats->{duplicates}, 0, '... nor doubles');
+is($standby->safe_psql('postgres', "SELECT mixpeek.wait('3 min')"), 't', 'after promotion: wait() returns true');
+is($api->stats->{creates}, 1, 'after promotion: the create is not repeated');
+is($api->stats->{duplicates}, 0, 'after promotion: no duplicates');
 $standby->safe_psql('postgres', "INSERT INTO t VALUES (62, 'after the failover'); DELETE FROM t WHERE id = 60");
-is($standby->safe_psql('postgres', "SELECT mixpeek.wait('3 min')"), 't', '... and goes on');
-is(there('postgres'), $standby->safe_psql('postgres', q{SELECT string_agg(id || ' ' || v, ', ' ORDER BY id) FROM t}), '... with the documents of the primary');
+is($standby->safe_psql('postgres', "SELECT mixpeek.wait('3 min')"), 't', 'after promotion: wait() for new changes returns true');
+is(there('postgres'), $standby->safe_psql('postgres', q{SELECT string_agg(id || ' ' || v, ', ' ORDER BY id) FROM t}), 'after promotion: the documents equal the rows');
 
 # A base backup that is started by itself is no failover. Nobody else works meanwhile.
 my $rows = there('postgres');
@@ -413,10 +413,10 @@ $api->reset;
 $restored->safe_psql('postgres', "UPDATE t SET v = 'in the backup'; DELETE FROM t WHERE id = 1");
 wait_for('the worker to say so', sub { slurp_file($restored->logfile) =~ /nothing is mirrored: this server runs at/ });
 my ($rc, $out, $err) = $restored->psql('postgres', "SELECT mixpeek.wait('1 s')");
-like($err, qr/nothing is mirrored: this server runs at .*, and its documents belong to/, 'a base backup that is started mirrors nothing, and says so');
-is($api->stats->{requests}, 0, '... and sends nothing');
+like($err, qr/nothing is mirrored: this server runs at .*, and its documents belong to/, 'a base backup that is started: wait() fails, and says why');
+is($api->stats->{requests}, 0, 'a base backup that is started sends nothing');
 $restored->stop;
-is(there('postgres'), $rows, '... so the documents stay as they were');
+is(there('postgres'), $rows, 'a base backup that is started leaves the documents as they were');
 
 foreach my $one ($node, $standby)
 {

@@ -110,12 +110,12 @@ $refusing->faults({ kind => 'status', status => 422, body => '"refused' }, { kin
 my $offset = -s $node->logfile;
 sql("INSERT INTO refusing SELECT 'refused ' || n FROM generate_series(1, 200) n UNION ALL SELECT 'twice ' || n FROM generate_series(1, 40) n");
 wait_for('the log to tell', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 418/, $offset) });
-is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422$/, $offset), 1, 'the log tells once how many documents failed');
-is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418$/, $offset), 1, '... and why');
-is(log_lines(qr/LOG: .*failed/, $offset), 2, '... and no more of it');
+is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422$/, $offset), 1, '200 rows refused with 422: one log line with their number');
+is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418$/, $offset), 1, '40 rows refused with 418: one log line with their number');
+is(log_lines(qr/LOG: .*failed/, $offset), 2, '240 rows refused: two log lines');
 sql("INSERT INTO refusing VALUES ('refused again')");
 wait_for_states('refusing', 'failed');
-is(log_lines(qr/LOG: .*failed/, $offset), 2, '... nor again soon after');
+is(log_lines(qr/LOG: .*failed/, $offset), 2, 'a row refused soon after: no further log line');
 sql('DROP TABLE refusing');
 $refusing->stop;
 
@@ -147,17 +147,17 @@ sub readme_statuses
 }
 
 my %again = readme_statuses();
-is_deeply([ grep { @{ $again{$_} // [] } != 1 } 200 .. 599 ], [], 'README says of each status what becomes of it');
+is_deeply([ grep { @{ $again{$_} // [] } != 1 } 200 .. 599 ], [], 'README says once of each status what becomes of it');
 
 my $api = api_server('statuses');
 mirrored_table('statuses', 'statuses');
 my @statuses = grep { $again{$_}[0] eq 'no' || $again{$_}[0] =~ /^yes, `mixpeek.max_attempts` times/ } 200 .. 599;
-cmp_ok(scalar(@statuses), '>', 190, 'those that are about one document');
+cmp_ok(scalar(@statuses), '>', 190, 'README: more than 190 statuses concern one document');
 $api->faults(map { { kind => 'status', status => $_, body => qq{"s$_"} } } @statuses);
 sql('INSERT INTO statuses VALUES ' . rows('good', map { "s$_" } @statuses));
 wait_for_states('statuses', 'failed,mirrored');
 my $documents = documents('statuses');
-is($documents->{good}{state}, 'mirrored', 'the row beside them is mirrored');
+is($documents->{good}{state}, 'mirrored', 'statuses: a row beside those that fail is mirrored');
 my %wrong;
 foreach my $status (@statuses)
 {
@@ -170,20 +170,20 @@ foreach my $status (@statuses)
 	  && $document->{last_error} =~ /^Mixpeek API (refused the request|failed): $status\b.*: Fault on demand$/
 	  && !defined $document->{next_attempt_at};
 }
-is_deeply(\%wrong, {}, 'each fails at once or after max_attempts, as README says, with the words of the API');
+is_deeply(\%wrong, {}, "statuses: each row fails at once or after max_attempts, as README says, in the API's words");
 my %creates;
 $creates{$_}++ for map { $_->{path} =~ /list/ ? () : $_->{body} =~ /"s(\d+)"/ } @{ $api->requests };
-is_deeply([ grep { $creates{$_} != ($again{$_}[0] eq 'no' ? 1 : 3) } @statuses ], [], '... and was asked so often');
+is_deeply([ grep { $creates{$_} != ($again{$_}[0] eq 'no' ? 1 : 3) } @statuses ], [], 'statuses: each row is sent as often as README says');
 
 $api->faults();
-is(sql("SELECT mixpeek.retry('statuses', error => '%: 404%')"), 1, 'retry() by error');
+is(sql("SELECT mixpeek.retry('statuses', error => '%: 404%')"), 1, 'retry() by error returns 1');
 wait_for('the document', sub { documents('statuses')->{s404}{state} eq 'mirrored' });
-is(sql("SELECT mixpeek.retry('statuses', 'another collection')"), 0, '... of another collection');
-is(sql("SELECT mixpeek.retry()"), @statuses - 1, '... of all');
+is(sql("SELECT mixpeek.retry('statuses', 'another collection')"), 0, 'retry() of another collection returns 0');
+is(sql("SELECT mixpeek.retry()"), @statuses - 1, 'retry() of all returns their number');
 wait_for_states('statuses', 'mirrored');
-is_deeply([ @{ $api->stats }{qw(documents duplicates)} ], [ @statuses + 1, 0 ], '... and each is there once');
+is_deeply([ @{ $api->stats }{qw(documents duplicates)} ], [ @statuses + 1, 0 ], 'retry() of all: each row has one document');
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'statuses'::regclass AND (attempts <> 0 OR last_error IS NOT NULL)"),
-	0, '... with nothing to complain about');
+	0, 'retry() of all: no record has attempts or an error');
 
 
 # 404 where there was a document
@@ -196,10 +196,10 @@ $api->reset;
 sql("UPDATE statuses SET v = 'changed' WHERE id = 'good'; DELETE FROM statuses WHERE id = 's400'");
 wait_for_states('statuses', 'mirrored');
 wait_for('both', sub { keys %{ documents('statuses') } == 1 });
-isnt(documents('statuses')->{good}{document_id}, $ids{good}, 'a document that is gone is created again by an update');
-is_deeply([ @{ $api->stats }{qw(creates documents)}, $api->stats->{status}{404} ], [ 1, 1, 2 ], '... and by a delete it is not');
-cmp_ok($api->stats->{lists}, '>=', 1, '... both after a look-up, for each or for both');
-is(documents('statuses')->{good}{attempts}, 0, '... at no attempt');
+isnt(documents('statuses')->{good}{document_id}, $ids{good}, '404 to an update: the document is created again');
+is_deeply([ @{ $api->stats }{qw(creates documents)}, $api->stats->{status}{404} ], [ 1, 1, 2 ], '404 to a delete: no document is created');
+cmp_ok($api->stats->{lists}, '>=', 1, '404: the document is looked up');
+is(documents('statuses')->{good}{attempts}, 0, '404: no attempt is counted');
 
 # Answers that are none: the last attempt is the first here, so that what is left of it stays to be seen
 
@@ -252,14 +252,14 @@ foreach my $name (sort keys %unanswered)
 
 	wait_for_states($name, 'failed');
 	my $document = documents($name)->{$name};
-	like($document->{last_error}, $error, "$name: is said");
+	like($document->{last_error}, $error, "$name: last_error says it");
 	is_deeply([ @$document{qw(attempts document_id content_hash)}, $document->{in_doubt} ? 1 : 0 ],
-		[ 1, undef, undef, 1 ], '... the only attempt, whose outcome is not known');
-	is($apis{$name}->stats->{documents}, $done, '... a document is ' . ($done ? '' : 'not ') . 'there');
+		[ 1, undef, undef, 1 ], "$name: one attempt, whose outcome is not known");
+	is($apis{$name}->stats->{documents}, $done, "$name: a document is " . ($done ? '' : 'not ') . 'there');
 }
 set_max_attempts(3);
 is(sql("SELECT count(*) FROM (SELECT mixpeek.retry(oid) AS n FROM pg_class WHERE relname IN (" .
-		join(', ', map { "'$_'" } keys %unanswered) . ')) r WHERE n = 1'), keys %unanswered, 'retry()');
+		join(', ', map { "'$_'" } keys %unanswered) . ')) r WHERE n = 1'), keys %unanswered, 'retry() of each row without an answer returns 1');
 foreach my $name (sort keys %unanswered)
 {
 	wait_for_states($name, 'mirrored');
@@ -268,7 +268,7 @@ foreach my $name (sort keys %unanswered)
 
 	is_deeply([ @$stats{qw(creates lists documents duplicates updates)} ], [ 1, 1, 1, 0, 0 ], "$name: looked up, and there once");
 	is_deeply([ @{ documents($name)->{$name} }{qw(document_id attempts last_error)} ], [ $document->{document_id}, 0, undef ],
-		'... as is known');
+		"$name: the record has the document's id and no error");
 	$apis{$name}->stop;
 }
 
@@ -311,9 +311,9 @@ foreach my $name (sort keys %waits)
 	wait_for_states("wait_$name", 'mirrored');
 	my $stats = $apis{$name}->stats;
 	my $waited = $stats->{last_request_at} - $stats->{first_request_at};
-	cmp_ok($waited, '>=', $seconds - 0.01, "$name: waits");
-	cmp_ok($waited, '<', $seconds + 10, '... and not for ever');
-	is_deeply([ $stats->{creates}, $stats->{lists} ], [ 1, $status == 429 ? 0 : 1 ], '... and looks up what may have been done');
+	cmp_ok($waited, '>=', $seconds - 0.01, "$name: the next request comes after at least $seconds s");
+	cmp_ok($waited, '<', $seconds + 10, "$name: the next request comes less than 10 s later than that");
+	is_deeply([ $stats->{creates}, $stats->{lists} ], [ 1, $status == 429 ? 0 : 1 ], "$name: the document is looked up unless the status was 429");
 	$apis{$name}->stop;
 }
 
@@ -332,9 +332,9 @@ $api->faults({ kind => 'status', status => 500, headers => { 'Retry-After' => 10
 sql("INSERT INTO waiting VALUES ('x')");
 wait_for_states('waiting', 'pending');
 my $waiting = documents('waiting')->{x};
-is("$waiting->{attempts} $waiting->{in_doubt}", '1 1', 'a document whose attempt failed is pending');
-like($waiting->{last_error}, qr/^Mixpeek API failed: 500 /, '... says why');
-cmp_ok($waiting->{wait}, '>', 900, '... and for how long');
+is("$waiting->{attempts} $waiting->{in_doubt}", '1 1', 'a failed attempt: the record is pending and in doubt');
+like($waiting->{last_error}, qr/^Mixpeek API failed: 500 /, 'a failed attempt: last_error says why');
+cmp_ok($waiting->{wait}, '>', 900, 'a failed attempt: next_attempt_at follows Retry-After');
 sql('DROP TABLE waiting');
 
 # A long wait is to be seen, and CALL mixpeek.sync() does not wait for it.
@@ -348,8 +348,8 @@ wait_for('those that were ready to be put off, too', sub {
 });
 my $limited = documents('limited');
 is_deeply([ grep { $_->{attempts} != 0 || $_->{wait} < 900 || $_->{last_error} !~ /^Mixpeek API refused the request: 429 / } values %$limited ],
-	[], 'a long Retry-After makes them pending, at no attempt');
-cmp_ok($api->stats->{requests}, '<=', 16, '... after no more requests than were under way');
+	[], '429 with a long Retry-After: all rows are pending, without an attempt');
+cmp_ok($api->stats->{requests}, '<=', 16, '429 with a long Retry-After: no more requests than were under way');
 
 # Outages
 
@@ -387,8 +387,8 @@ sub wait_for_end
 	wait_for("$name to end", sub {
 		sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass AND state = 'mirrored'") == $rows;
 	});
-	is(log_lines(qr/server "down_$name" is not usable/, $offset), 1, "$name: one line when it goes down");
-	is(log_lines(qr/server "down_$name" answers again/, $offset), 1, '... and one when it is back');
+	is(log_lines(qr/server "down_$name" is not usable/, $offset), 1, "outage $name: one log line when it begins");
+	is(log_lines(qr/server "down_$name" answers again/, $offset), 1, "outage $name: one log line when it ends");
 	return;
 }
 
@@ -401,9 +401,9 @@ foreach my $name (sort keys %outages)
 	wait_for("$name to be an outage", sub { log_lines(qr/server "down_$name" is not usable/, $offset) });
 	wait_for('the others to wait', sub { !grep { $_->{state} ne 'pending' } values %{ documents("down_$name") } });
 	my @known = values %{ documents("down_$name") };
-	is_deeply([ grep { $_->{attempts} > 1 || $_->{last_error} !~ $outages{$name}[0] } @known ], [], "$name: says what is wrong");
+	is_deeply([ grep { $_->{attempts} > 1 || $_->{last_error} !~ $outages{$name}[0] } @known ], [], "outage $name: last_error says what is wrong");
 	is(sql("SELECT (SELECT count(*) FROM mixpeek.outbox WHERE relation = 'down_$name'::regclass)
-		+ (SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass)"), $rows, '... and loses none');
+		+ (SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass)"), $rows, "outage $name: no row is lost");
 }
 # Each of these servers counts: one request tries from time to time, when all that were under way have ended.
 my %tried = (unauthorized => $locked, moved => $moved, failing => $failing);
@@ -415,7 +415,7 @@ wait_for_end('refused');
 foreach my $name (sort keys %tried)
 {
 	wait_for("$name: a try", sub { $requests->($name) > $before{$name} });
-	cmp_ok($requests->($name), '<=', 16 + 8, "$name: is tried by one request at a time");
+	cmp_ok($requests->($name), '<=', 16 + 8, "outage $name: one request at a time tries the server");
 }
 $outages{$_}[1]->() for sort keys %outages;
 wait_for_end($_) for sort keys %outages;
@@ -450,18 +450,18 @@ sql(qq{
 	COMMIT});
 wait_for_states('poisoned', 'failed,mirrored');
 my $known = documents('poisoned');
-is_deeply([ map { $known->{$_}{state} } grep { /^(before|after) / } keys %$known ], [ ('mirrored') x 40 ], 'the rows beside poisonous ones are mirrored');
+is_deeply([ map { $known->{$_}{state} } grep { /^(before|after) / } keys %$known ], [ ('mirrored') x 40 ], 'rows beside poisonous ones are mirrored');
 foreach my $row (sort keys %poison)
 {
-	is("$known->{$row}{state} $known->{$row}{attempts}", 'failed 1', "$row: failed at once");
-	like($known->{$row}{last_error}, $poison{$row}, '... with the reason');
+	is("$known->{$row}{state} $known->{$row}{attempts}", 'failed 1', "poisonous row $row: failed at the first attempt");
+	like($known->{$row}{last_error}, $poison{$row}, "poisonous row $row: last_error says why");
 }
 my ($long) = grep { /\(2600 bytes, / } keys %$known;
 is("$known->{$long}{state} $known->{$long}{last_error}", 'failed the key has 2600 bytes, more than can be stored (2000)',
-	'a key that no index has room for: is known, too');
+	'a key that no index has room for: failed, with the reason');
 sql('DELETE FROM poisoned');
 wait_for('nothing to be left of them', sub { !%{ documents('poisoned') } });
-is($poisoned->stats->{documents}, 0, '... and forgotten with the row');
+is($poisoned->stats->{documents}, 0, 'poisonous rows that are deleted leave no document');
 
 # In a database whose texts may be anything, texts that are not UTF-8.
 sql("CREATE DATABASE anything ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
@@ -471,9 +471,9 @@ sql(q{
 	CREATE TABLE poisoned (id text PRIMARY KEY, v text);
 	SELECT mixpeek.mirror('poisoned', 'anything', '{"metadata": {"v": "$v"}}', backfill => false);
 	INSERT INTO poisoned VALUES ('good', ''), ('bad value', E'\xff'), (E'bad key \xff', '')}, 'anything');
-is(sql('SELECT mixpeek.wait()', 'anything'), 't', 'texts that are not UTF-8');
-is(sql('SELECT string_agg(state, \',\' ORDER BY (key !~ \'good\')) FROM mixpeek.documents', 'anything'), 'mirrored,failed,failed', '... fail alone');
-is(sql('SELECT count(*) FROM mixpeek.documents WHERE last_error ~ \'^invalid byte sequence for encoding "UTF8": 0xff\'', 'anything'), 2, '... with the reason');
+is(sql('SELECT mixpeek.wait()', 'anything'), 't', 'texts that are not UTF-8: wait() returns true');
+is(sql('SELECT string_agg(state, \',\' ORDER BY (key !~ \'good\')) FROM mixpeek.documents', 'anything'), 'mirrored,failed,failed', 'texts that are not UTF-8: their rows fail, another is mirrored');
+is(sql('SELECT count(*) FROM mixpeek.documents WHERE last_error ~ \'^invalid byte sequence for encoding "UTF8": 0xff\'', 'anything'), 2, 'texts that are not UTF-8: last_error says so');
 
 # One marker that the API does not like, in a look-up for all.
 sql(q{INSERT INTO poisoned SELECT 'row ' || n FROM generate_series(1, 90) n});
@@ -486,11 +486,11 @@ wait_for('all to be looked up', sub {
 		FROM mixpeek.documents WHERE relation = 'poisoned'::regclass}) eq '89 1';
 });
 $known = documents('poisoned');
-like($known->{'row 33'}{last_error}, qr/^could not ask for the document by its marker, so it was not created: .* 400 /, 'a marker that is refused fails alone');
+like($known->{'row 33'}{last_error}, qr/^could not ask for the document by its marker, so it was not created: .* 400 /, 'a look-up for many rows of which the API refuses one marker: that row alone fails');
 $poisoned->faults();
 sql(q{SELECT mixpeek.retry('poisoned')});
 wait_for_states('poisoned', 'mirrored');
-is_deeply([ @{ $poisoned->stats }{qw(documents duplicates)} ], [ 91, 0 ], '... and all are found, and not made again');
+is_deeply([ @{ $poisoned->stats }{qw(documents duplicates)} ], [ 91, 0 ], 'retry() after a refused look-up: all documents are found, none is created');
 
 # A row that brings the server down each time, all by itself, until the server counts as down.
 my $fragile = api_server('fragile');
@@ -502,10 +502,10 @@ sql(q{INSERT INTO fragile VALUES ('poison')});
 wait_for('the server to count as down', sub { log_lines(qr/server "fragile" is not usable/, $offset) });
 sql(q{INSERT INTO fragile SELECT 'good ' || n FROM generate_series(1, 20) n});
 wait_for('the others', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'fragile'::regclass AND state = 'mirrored'") == 20 });
-pass('a row that is an outage by itself keeps no other from being mirrored');
+pass('a row that breaks each connection keeps no other from being mirrored');
 set_max_attempts(1);
 wait_for_states('fragile', 'failed,mirrored');
-is(documents('fragile')->{poison}{state}, 'failed', '... and comes to an end');
+is(documents('fragile')->{poison}{state}, 'failed', 'a row that breaks each connection fails in the end');
 set_max_attempts(3);
 
 # Requests wait in the client behind those that are under way, while their server is well
@@ -520,17 +520,17 @@ $queued->faults({ kind => 'status', status => 503 });
 $offset = -s $node->logfile;
 sql(q{INSERT INTO queued SELECT n::text, 'x' FROM generate_series(501, 1000) n});
 wait_for('the server to count as down', sub { log_lines(qr/server "queued" is not usable/, $offset) });
-cmp_ok($queued->stats->{status}{503}, '<=', 5 + 10, 'what waits is not sent when the server is found to be down');
+cmp_ok($queued->stats->{status}{503}, '<=', 5 + 10, 'requests that wait in the client are not sent when the server is found to be down');
 $queued->faults();
 wait_for_states('queued', 'mirrored');
-is_deeply([ @{ $queued->stats }{qw(documents duplicates)} ], [ 1000, 0 ], '... but when it is back');
+is_deeply([ @{ $queued->stats }{qw(documents duplicates)} ], [ 1000, 0 ], 'requests that wait in the client are sent when the server is back, without duplicates');
 $queued->faults({ kind => 'status', status => 401 });
 $offset = -s $node->logfile;
 sql(q{UPDATE queued SET v = 'y' WHERE id::int <= 100});
 wait_for('the server to count as down', sub { log_lines(qr/server "queued" is not usable/, $offset) });
 wait_for('all but a probe to wait', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'sending'") <= 1 });
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'pending' AND last_error IS NULL"), 0,
-	'what waits says why');
+	'rows that wait for a server that is down say why');
 $queued->faults();
 sql('ALTER SERVER queued OPTIONS (SET request_timeout \'3\')');
 wait_for_states('queued', 'mirrored');
@@ -544,9 +544,9 @@ $queued->reset;
 sql(q{BEGIN; UPDATE mixpeek.documents SET next_attempt_at = now() WHERE relation = 'queued'::regclass;
 	UPDATE queued SET v = 'changed' WHERE id = '4000'; COMMIT});
 wait_for('the change', sub { $queued->stats->{updates} == 1 });
-cmp_ok($queued->stats->{lists}, '<', 20, 'a change does not wait for documents that are to be looked at');
+cmp_ok($queued->stats->{lists}, '<', 20, 'a change does not wait for thousands of polls');
 wait_for('the looks', sub { $queued->stats->{lists} >= 40 });
-pass('... nor do they for it');
+pass('thousands of polls go on beside a change');
 $queued->stop;
 
 # One server stops no other
@@ -563,8 +563,8 @@ sql(q{
 wait_for('requests to hang', sub { $hanging->stats->{in_flight} >= 4 });
 sql(q{INSERT INTO lively SELECT n::text, 'x' FROM generate_series(1, 1000) n});
 wait_for_states('lively', 'mirrored');
-is($lively->stats->{documents}, 1000, 'one server stops no other');
-cmp_ok($hanging->stats->{in_flight}, '>=', 4, '... while its requests hang');
+is($lively->stats->{documents}, 1000, 'a server that hangs and one that is absent do not hold up another');
+cmp_ok($hanging->stats->{in_flight}, '>=', 4, 'requests of the server that hangs are still under way');
 sql('DROP TABLE hanging, absent');
 $hanging->stop;
 
@@ -577,15 +577,15 @@ sql(q{
 	SELECT mixpeek.mirror('blind', 'blind', server => 'blind')});
 wait_for_states('blind', 'failed');
 is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'blind'::regclass
-	AND last_error ~ '^could not ask for the document by its marker, so it was not created: .*: 400 .*Filters'}), 120, 'without look-ups nothing is created');
-cmp_ok($blind->stats->{lists}, '<', 20, '... as is found out with few requests');
-is($blind->stats->{creates}, 0, '... none of them a create');
+	AND last_error ~ '^could not ask for the document by its marker, so it was not created: .*: 400 .*Filters'}), 120, 'an API without filters: rows that need a look-up fail, with the reason');
+cmp_ok($blind->stats->{lists}, '<', 20, 'an API without filters: few requests find that out');
+is($blind->stats->{creates}, 0, 'an API without filters: nothing is created');
 sql(q{INSERT INTO blind VALUES ('fresh')});
 wait_for('a fresh row', sub { documents('blind')->{fresh}{state} eq 'mirrored' });
-pass('... but what is certain to be new');
+pass('an API without filters: a row that is certain to be new is mirrored');
 sql(q{ALTER SERVER blind OPTIONS (ADD if_unfindable 'create'); SELECT mixpeek.retry('blind', error => 'could not ask for%')});
 wait_for_states('blind', 'mirrored');
-is_deeply([ @{ $blind->stats }{qw(documents duplicates)} ], [ 121, 0 ], "if_unfindable 'create' creates them");
+is_deeply([ @{ $blind->stats }{qw(documents duplicates)} ], [ 121, 0 ], "if_unfindable 'create': rows that cannot be looked up are created");
 
 # Where a key might be seen
 
@@ -606,10 +606,10 @@ foreach my $name (sort keys %limits)
 	my $permitted = $burst + $rate / 60 * ($stats->{last_request_at} - $stats->{first_request_at});
 	my $option = 10 + 600 / 60 * ($stats->{last_request_at} - $stats->{first_request_at});
 	note(sprintf('%s: %d requests of %.0f that the server permits', $name, $stats->{requests}, $permitted));
-	cmp_ok($stats->{requests}, '>=', 0.98 * $permitted, "$name: the limit is used") if $name ne 'option';
-	cmp_ok($stats->{requests}, '<=', $option + 1, "$name: the user's own limit is kept") if $name eq 'option';
-	cmp_ok($stats->{status}{429} // 0, '<=', 0.01 * $rows, '... and not exceeded');
-	is_deeply([ @$stats{qw(documents duplicates)} ], [ $rows, 0 ], '... and no document is lost or doubled');
+	cmp_ok($stats->{requests}, '>=', 0.98 * $permitted, "limit $name: it is used") if $name ne 'option';
+	cmp_ok($stats->{requests}, '<=', $option + 1, "limit $name: requests_per_minute is kept") if $name eq 'option';
+	cmp_ok($stats->{status}{429} // 0, '<=', 0.01 * $rows, "limit $name: it is not exceeded");
+	is_deeply([ @$stats{qw(documents duplicates)} ], [ $rows, 0 ], "limit $name: no document is lost or doubled");
 }
 $limits_node->stop;
 
@@ -618,7 +618,7 @@ $limits_node->stop;
 $node->stop;
 my $log = slurp_file($node->logfile);
 like($log, qr/LOG: +statement: CREATE TABLE poisoned/, 'the log has all statements');
-like($log, qr/DEBUG: /, '... and debug messages');
-ok(index($log, $key) < 0, '... and not the key');
+like($log, qr/DEBUG: /, 'the log has debug messages');
+ok(index($log, $key) < 0, 'the log does not have the key');
 
 done_testing();

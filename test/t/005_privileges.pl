@@ -73,10 +73,10 @@ sql('INSERT INTO alice.t VALUES (1)', 'alice');
 sql('INSERT INTO alice.t VALUES (2)', 'writer');
 sql('INSERT INTO alice.t VALUES (3)');
 wait_for_state('alice.t', $_, 'mirrored') for 1 .. 3;
-is(keys_used(), 'alice', "the owner's key is used, whoever writes");
+is(keys_used(), 'alice', "the owner's key is used for inserts, whoever writes");
 sql("UPDATE alice.t SET v = 'new' WHERE id = 1; DELETE FROM alice.t WHERE id = 2");
 wait_for('the changes', sub { my $stats = $api->stats; $stats->{updates} == 1 && $stats->{deletes} == 1 });
-is(keys_used(), 'alice', '... for changes, too');
+is(keys_used(), 'alice', "the owner's key is used for updates and deletes");
 
 # What the worker waits for, and how it goes on
 
@@ -87,22 +87,22 @@ sub waits_for
 
 	sql($take);
 	sql("INSERT INTO alice.t VALUES ($id)", 'writer');
-	like(wait_for_state('alice.t', $id, 'pending'), qr/^pending 0 $error$/, "$name: a document waits, and says for what");
-	is(keys_used(), '', '... nothing is sent');
+	like(wait_for_state('alice.t', $id, 'pending'), qr/^pending 0 $error$/, "$name: the row is pending, with the reason");
+	is(keys_used(), '', "$name: nothing is sent");
 	sql($give);
-	like(wait_for_state('alice.t', $id, 'mirrored'), qr/^mirrored 0$/, '... and goes on at once when it is there');
+	like(wait_for_state('alice.t', $id, 'mirrored'), qr/^mirrored 0$/, "$name: the row is mirrored when the cause is removed");
 	return keys_used();
 }
 
-is(waits_for('no USAGE', 'REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice', 'permission denied for foreign server mixpeek',
-		'GRANT USAGE ON FOREIGN SERVER mixpeek TO alice'), 'alice', "... with the owner's key");
-is(waits_for('no mapping', 'DROP USER MAPPING FOR alice SERVER mixpeek', 'role "alice" has no API key for server "mixpeek"',
-		"CREATE USER MAPPING FOR PUBLIC SERVER mixpeek OPTIONS (api_key 'sk_public')"), 'public', "... with everybody's key");
+is(waits_for('owner without USAGE', 'REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice', 'permission denied for foreign server mixpeek',
+		'GRANT USAGE ON FOREIGN SERVER mixpeek TO alice'), 'alice', "USAGE granted again: the owner's key is used");
+is(waits_for('owner without a mapping', 'DROP USER MAPPING FOR alice SERVER mixpeek', 'role "alice" has no API key for server "mixpeek"',
+		"CREATE USER MAPPING FOR PUBLIC SERVER mixpeek OPTIONS (api_key 'sk_public')"), 'public', 'a mapping for PUBLIC: its key is used');
 sql("DROP USER MAPPING FOR PUBLIC SERVER mixpeek; CREATE USER MAPPING FOR alice SERVER mixpeek OPTIONS (api_key 'sk_alice')");
-is(waits_for('no server', 'ALTER SERVER mixpeek RENAME TO away', 'server "mixpeek" does not exist', 'ALTER SERVER away RENAME TO mixpeek'),
-	'alice', '... with the same server');
-is(waits_for('no role with USAGE', 'CREATE ROLE users; GRANT USAGE ON FOREIGN SERVER mixpeek TO users; REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice',
-		'permission denied for foreign server mixpeek', 'GRANT users TO alice'), 'alice', '... as a member');
+is(waits_for('mirror without its server', 'ALTER SERVER mixpeek RENAME TO away', 'server "mixpeek" does not exist', 'ALTER SERVER away RENAME TO mixpeek'),
+	'alice', "a server renamed and renamed back: the owner's key is used");
+is(waits_for('owner without USAGE, before a membership', 'CREATE ROLE users; GRANT USAGE ON FOREIGN SERVER mixpeek TO users; REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice',
+		'permission denied for foreign server mixpeek', 'GRANT users TO alice'), 'alice', "USAGE by membership: the owner's key is used");
 
 # Somebody else's server
 
@@ -117,17 +117,17 @@ sql(qq{
 	SELECT mixpeek.mirror('alice.at_bobs', 'at_bobs', server => 'bobs');
 	INSERT INTO alice.at_bobs VALUES (1)});
 wait_for_state('alice.at_bobs', 1, 'mirrored');
-is(keys_used(), 'alice', "somebody else's server is used with the owner's key");
+is(keys_used(), 'alice', "another role's server is used with the table owner's key");
 like(refusal('mallory', "CREATE TABLE mallory.x (id int PRIMARY KEY); SELECT mixpeek.mirror('mallory.x', 'x', server => 'bobs')"),
-	qr/^permission denied for foreign server bobs/, '... by those who may');
+	qr/^permission denied for foreign server bobs/, 'mirror() needs USAGE on the server');
 like(refusal('bob', "CREATE TABLE bob.x (id int PRIMARY KEY); SELECT mixpeek.mirror('bob.x', 'x', server => 'bobs')"),
-	qr/^role "bob" has no API key/, '... and have a key');
-is(refusal('alice', 'ALTER SERVER bobs OPTIONS (SET namespace \'x\')'), 'must be owner of foreign server bobs', '... and changed by its owner');
+	qr/^role "bob" has no API key/, 'mirror() needs an API key');
+is(refusal('alice', 'ALTER SERVER bobs OPTIONS (SET namespace \'x\')'), 'must be owner of foreign server bobs', "another role's server can be altered by its owner only");
 
 # A right to create triggers is none to have rows sent, or columns written
 like(refusal('mallory', "CREATE TRIGGER x AFTER INSERT ON alice.t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('x', 'document_id_column=v')"),
-	qr/^must be owner of table t/, 'a role with TRIGGER only makes no mirror');
-like(refusal('mallory', "SELECT mixpeek.mirror('alice.t', 'x')"), qr/^must be owner of table t/, '... nor by the function');
+	qr/^must be owner of table t/, "a role with TRIGGER only cannot create a mirror's trigger");
+like(refusal('mallory', "SELECT mixpeek.mirror('alice.t', 'x')"), qr/^must be owner of table t/, 'a role with TRIGGER only cannot call mirror()');
 
 # Row-level security
 
@@ -141,17 +141,17 @@ sql(q{
 	GRANT SELECT, INSERT, UPDATE ON alice.policed TO writer}, 'alice');
 sql('INSERT INTO alice.policed VALUES (1, false), (2, true)', 'writer');
 wait_for_state('alice.policed', $_, 'mirrored') for 1, 2;
-is(scalar(@{ $api->documents('policed') }), 2, 'policies that do not bind the owner hide nothing');
+is(scalar(@{ $api->documents('policed') }), 2, 'policies that do not bind the owner hide no row');
 sql('ALTER TABLE alice.policed FORCE ROW LEVEL SECURITY', 'alice');
 sql("INSERT INTO alice.policed VALUES (3, true), (4, false)", 'writer');
 wait_for_state('alice.policed', 4, 'mirrored');
 is(sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass"), '1,2,4',
-	'forced, they hide rows from the worker');
+	'forced row-level security hides rows');
 sql('UPDATE alice.policed SET hidden = NOT hidden', 'writer');
 wait_for('the hidden ones to go', sub {
 	sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass AND state = 'mirrored'") eq '2,3';
 });
-is(join(',', sort map { $_->{metadata}{id} } @{ $api->documents('policed') }), '2,3', '... as they change');
+is(join(',', sort map { $_->{metadata}{id} } @{ $api->documents('policed') }), '2,3', 'forced row-level security: documents follow what it hides');
 
 # A malicious owner: whatever the worker runs of hers tries all that she can think of
 
@@ -258,7 +258,7 @@ sql(q{
 # The test itself is not to step into the traps.
 local $ENV{PGOPTIONS} = '-c search_path=pg_catalog';
 sql('ALTER DATABASE postgres SET search_path = mallory, public, pg_catalog');
-like(wait_for_state('mallory.t', 1, 'mirrored'), qr/^mirrored 0$/, 'a row with functions that attack is mirrored');
+like(wait_for_state('mallory.t', 1, 'mirrored'), qr/^mirrored 0$/, "a row whose owner's functions attack is mirrored");
 sql('INSERT INTO mallory.t SELECT n, \'bad\', \'x\' FROM generate_series(2, 20) n', 'mallory');
 sql("INSERT INTO alice.t VALUES (1000, 'beside')");
 wait_for_state('alice.t', 1000, 'mirrored');
@@ -268,14 +268,14 @@ wait_for('the change', sub { sql("SELECT count(*) FROM mallory.t WHERE v = 'y'")
 	&& sql("SELECT count(*) FROM mixpeek.outbox") == 0 && sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") == 0 });
 
 is(sql("SELECT string_agg(DISTINCT place, ' ' ORDER BY place) FROM mallory.attacks"), 'after before cast check generated index policy',
-	"all of her functions were run but the check of the key's domain, which nothing needs");
-is(sql('SELECT string_agg(DISTINCT who, \' \') FROM mallory.attacks'), 'mallory', '... as herself');
+	"all functions of an owner who attacks are run, but the check of the key's domain, which nothing needs");
+is(sql('SELECT string_agg(DISTINCT who, \' \') FROM mallory.attacks'), 'mallory', 'all functions of an owner who attacks run as she');
 # A deferred trigger of hers is run at once, restricted as the rest.
-is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done' AND what !~ '^INSERT INTO mallory.deferred'"), '', '... and no attack succeeded');
-is(sql("SELECT count(*) FROM mallory.trapped"), 0, 'nobody stepped into what she put in the way of names');
-is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'she is who she was');
-is($worker->(), $pid, 'the worker still is the one it was');
-is(keys_used(), 'alice mallory', 'everybody used the own key');
+is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done' AND what !~ '^INSERT INTO mallory.deferred'"), '', "no attack by an owner's function succeeds");
+is(sql("SELECT count(*) FROM mallory.trapped"), 0, "no name is looked up in an attacker's schemas");
+is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'an owner who attacks has no new right');
+is($worker->(), $pid, 'functions that attack: the worker is not replaced');
+is(keys_used(), 'alice mallory', "functions that attack: each owner's own key is used");
 
 # What harms herself harms nobody else: errors that look like the end of the process, texts without end
 
@@ -303,10 +303,10 @@ sql(q{
 sql("INSERT INTO alice.t VALUES (1001, 'beside')");
 wait_for_state('alice.t', 1001, 'mirrored');
 wait_for_state('mallory.harmful', 'good', 'mirrored');
-like(wait_for_state('mallory.harmful', $_, 'failed'), qr/^failed 1 \S/, "$_ fails by itself") for qw(57014 57P01 57P02 57P03 XX000 53200 40001 55P03 endless stack);
+like(wait_for_state('mallory.harmful', $_, 'failed'), qr/^failed 1 \S/, "a function that raises $_: its row fails by itself") for qw(57014 57P01 57P02 57P03 XX000 53200 40001 55P03 endless stack);
 wait_for_state('mallory.harmful', $_, 'mirrored') for 'read only', 'policies';
-cmp_ok(length(wait_for_state('mallory.harmful', 'endless', 'failed')), '<', 2100, 'its error is not endless');
-is($worker->(), $pid, 'the worker still is the one it was');
+cmp_ok(length(wait_for_state('mallory.harmful', 'endless', 'failed')), '<', 2100, 'a function that raises an endless error: last_error is cut');
+is($worker->(), $pid, 'functions that raise errors: the worker is not replaced');
 
 # Functions that do not end
 
@@ -337,13 +337,13 @@ sql(q{
 	INSERT INTO mallory.sleeping SELECT n FROM generate_series(1, 20) n}, 'mallory');
 sql("INSERT INTO alice.t VALUES (1010, 'beside')");
 wait_for_state('alice.t', 1010, 'mirrored');
-pass('functions that do not end keep no other table waiting for ever');
-like(wait_for_state('mallory.looping', 1, 'failed'), qr/^failed 1 it took longer than mixpeek.read_timeout \(500 ms\)$/, '... and fail');
-like(wait_for_state('mallory.looping', 20, 'pending'), qr/^pending 0 other rows of the table took too long to read$/, '... or wait, where there are many');
+pass('functions that do not end keep no other table waiting');
+like(wait_for_state('mallory.looping', 1, 'failed'), qr/^failed 1 it took longer than mixpeek.read_timeout \(500 ms\)$/, 'functions that do not end: the row fails, with the reason');
+like(wait_for_state('mallory.looping', 20, 'pending'), qr/^pending 0 other rows of the table took too long to read$/, 'functions that do not end: further rows of the table are pending, with the reason');
 wait_for_state('mallory.sleeping', $_, 'mirrored') for 1 .. 20;
 like(sql("SELECT min(last_error) FROM mixpeek.documents WHERE relation = 'mallory.sleeping'::regclass"),
-	qr/^could not write to the table's columns: (it took longer|the owner's functions took too long) /, "... as do write-backs");
-is($worker->(), $pid, 'the worker still is the one it was');
+	qr/^could not write to the table's columns: (it took longer|the owner's functions took too long) /, 'functions that do not end: the write-back is given up, with the reason');
+is($worker->(), $pid, 'functions that do not end: the worker is not replaced');
 sql("DROP TABLE mallory.looping, mallory.sleeping");
 
 # Another owner
@@ -353,15 +353,15 @@ keys_used();
 sql('ALTER TABLE alice.t OWNER TO bob');
 sql("UPDATE alice.t SET v = 'bobs' WHERE id = 1000");
 wait_for('the change', sub { grep { $_->{metadata}{v} && $_->{metadata}{v} eq 'bobs' } @{ $api->documents('alice') } });
-is(keys_used(), 'bob', "another owner's key is used from then on");
-is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'alice.t'::regclass AND state <> 'mirrored'"), 0, '... and nothing else changes');
+is(keys_used(), 'bob', "ALTER TABLE ... OWNER TO: the new owner's key is used");
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'alice.t'::regclass AND state <> 'mirrored'"), 0, 'ALTER TABLE ... OWNER TO: all records stay mirrored');
 sql('REASSIGN OWNED BY bob TO mallory; DROP OWNED BY bob CASCADE');
 sql("INSERT INTO alice.t VALUES (1002)");
 wait_for_state('alice.t', 1002, 'mirrored');
-is(keys_used(), 'mallory', 'REASSIGN OWNED');
+is(keys_used(), 'mallory', "REASSIGN OWNED: the new owner's key is used");
 sql("INSERT INTO alice.t VALUES (1003); DROP OWNED BY mallory CASCADE; DROP OWNED BY alice CASCADE");
 wait_for('nothing to be left', sub { sql('SELECT count(*) FROM mixpeek.documents') + sql('SELECT count(*) FROM mixpeek.outbox') == 0 });
-pass('DROP OWNED leaves nothing');
-is($worker->(), $pid, 'the worker still is the one it was');
+pass('DROP OWNED leaves no record and no entry');
+is($worker->(), $pid, 'changes of owners: the worker is not replaced');
 
 done_testing();

@@ -42,9 +42,9 @@ sub indexes_are_right
 		SELECT count(bt_index_check(i.indexrelid, true)) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 		 WHERE i.indrelid = 'mixpeek.documents'::regclass AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree')}),
 		sql(q{SELECT count(*) FROM pg_indexes WHERE schemaname = 'mixpeek' AND tablename = 'documents' AND indexdef ~ 'btree'}),
-		"$name: every line is in every index");
+		"$name: every record is in every index");
 	my $found = q{SELECT count(*) FROM mixpeek.documents WHERE enrichments @> '{"taxonomies": [{"label": "libs"}]}'};
-	is(sql("SET enable_seqscan = off; $found"), sql("SET enable_bitmapscan = off; $found"), '... and found by what it contains');
+	is(sql("SET enable_seqscan = off; $found"), sql("SET enable_bitmapscan = off; $found"), "$name: the index on enrichments finds what a scan finds");
 	return;
 }
 
@@ -52,8 +52,8 @@ sub is_settled
 {
 	my ($name, $ids) = @_;
 
-	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: ends");
-	is(line($_), 'mirrored t t', "... with line $_") foreach @$ids;
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: wait() returns true");
+	is(line($_), 'mirrored t t', "$name: record $_ is mirrored, with id and enrichments") foreach @$ids;
 	indexes_are_right($name);
 	return;
 }
@@ -63,12 +63,12 @@ sub is_settled
 #
 
 sql("INSERT INTO items SELECT i, 'a' FROM generate_series(1, 2000) i");
-is_settled('new lines', [ 1, 2000 ]);
+is_settled('INSERT of 2,000 rows', [ 1, 2000 ]);
 sql("UPDATE items SET v = 'b'");
-is_settled('changed lines', [ 1, 2000 ]);
+is_settled('UPDATE of 2,000 rows', [ 1, 2000 ]);
 sql("UPDATE items SET section = 'net' WHERE id % 2 = 0; DELETE FROM items WHERE id > 1000");
-is_settled('other enrichments, and deleted lines', [ 1, 2 ]);
-is(sql('SELECT count(*) FROM mixpeek.documents'), 1000, '... as many as there are rows');
+is_settled('other enrichments, and deleted rows', [ 1, 2 ]);
+is(sql('SELECT count(*) FROM mixpeek.documents'), 1000, 'other enrichments, and deleted rows: as many records as rows');
 
 #
 # New rows whose keys are known after all: their deletion was not noticed
@@ -82,13 +82,13 @@ sub come_again
 	sql("SET session_replication_role = replica; DELETE FROM items WHERE id BETWEEN $first AND $last");
 	sql("INSERT INTO items SELECT i, 'again' FROM generate_series($first - 10, $last + 10) i ON CONFLICT DO NOTHING");
 	is_settled($name, [ $first, $last ]);
-	is($api->stats->{creates} - sql('SELECT count(*) FROM items'), $creates, '... and only what is new is created');
-	is($api->stats->{duplicates}, 0, '... and nothing twice');
-	is(scalar(grep { $_->{metadata}{v} eq 'again' } @{ $api->documents('items') }), sql("SELECT count(*) FROM items WHERE v = 'again'"), '... and is told as it is now');
+	is($api->stats->{creates} - sql('SELECT count(*) FROM items'), $creates, "$name: only what is new is created");
+	is($api->stats->{duplicates}, 0, "$name: no duplicates");
+	is(scalar(grep { $_->{metadata}{v} eq 'again' } @{ $api->documents('items') }), sql("SELECT count(*) FROM items WHERE v = 'again'"), "$name: the documents have the new values");
 	return;
 }
 
-come_again('rows come again', 991, 1000);
+come_again('rows inserted whose deletion was not noticed', 991, 1000);
 
 #
 # The table is another one when the answer comes, or the line is somebody else's
@@ -114,8 +114,8 @@ meanwhile(3002, sub { sql(q{
 	CREATE INDEX sums ON mixpeek.documents USING brin (mirrored_at);
 	CREATE INDEX failures ON mixpeek.documents (relation) WHERE state = 'failed';
 	}) });
-is_settled('more indexes', [3002]);
-is(sql("SET enable_seqscan = off; SELECT count(*) FROM mixpeek.documents WHERE upper(key) = '3002'"), 1, '... are filled');
+is_settled('indexes created while a request is under way', [3002]);
+is(sql("SET enable_seqscan = off; SELECT count(*) FROM mixpeek.documents WHERE upper(key) = '3002'"), 1, 'indexes created while a request is under way are filled');
 
 my $worker = worker();
 my $other = $node->background_psql('postgres', on_error_stop => 1);
@@ -125,8 +125,8 @@ meanwhile(3003, sub {
 		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
 	$other->query_safe('COMMIT');
 });
-is_settled('somebody changes the line', [3003]);
-is(sql("SELECT created_at::date FROM mixpeek.documents WHERE key = '3003'"), '2001-01-01', '... which is kept');
+is_settled('a record that another session changes meanwhile', [3003]);
+is(sql("SELECT created_at::date FROM mixpeek.documents WHERE key = '3003'"), '2001-01-01', 'a record that another session changes meanwhile keeps the change');
 
 meanwhile(3004, sub {
 	$other->query_safe("BEGIN; UPDATE mixpeek.documents SET created_at = '2001-01-01' WHERE key = '3004'");
@@ -134,22 +134,22 @@ meanwhile(3004, sub {
 		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
 	$other->query_safe('ROLLBACK');
 });
-is_settled('somebody does not change the line after all', [3004]);
+is_settled('a record that another session changes meanwhile, with a rollback', [3004]);
 
 meanwhile(3005, sub { sql("DELETE FROM mixpeek.documents WHERE key = '3005'") });
 wait_for('the answer', sub { $api->stats->{in_flight} == 0 });
-is(sql("SELECT mixpeek.wait('60 s')"), 't', 'somebody deletes the line');
+is(sql("SELECT mixpeek.wait('60 s')"), 't', 'a record that another session deletes meanwhile: wait() returns true');
 sql("INSERT INTO items VALUES (3006, 'a')");
-is(sql("SELECT mixpeek.wait('60 s')"), 't', '... and the worker goes on');
-is(line(3005), '', '... and it stays deleted');
+is(sql("SELECT mixpeek.wait('60 s')"), 't', 'a record that another session deleted: wait() for the next row returns true');
+is(line(3005), '', 'a record that another session deleted stays deleted');
 $other->quit;
 
 meanwhile(3007, sub { sql('TRUNCATE mixpeek.documents') });
 wait_for('the answer', sub { $api->stats->{in_flight} == 0 });
 sql("INSERT INTO items VALUES (3008, 'a')");
-is_settled('somebody truncates the table', [3008]);
-is(line(3007), '', '... and the line stays gone');
-is(worker(), $worker, 'the worker still is the one it was');
+is_settled('TRUNCATE of mixpeek.documents while a request is under way', [3008]);
+is(line(3007), '', 'TRUNCATE of mixpeek.documents while a request is under way: the record stays deleted');
+is(worker(), $worker, 'changes of mixpeek.documents by others: the worker is not replaced');
 
 #
 # Triggers on mixpeek.documents: there can be none, and one that is there all the same is not run
@@ -169,17 +169,17 @@ sql(q{
 	UPDATE pg_class SET relhastriggers = true WHERE oid = 'mixpeek.documents'::regclass;
 });
 sql("INSERT INTO items VALUES (4001, 'a')");
-is_settled('triggers and a new line', [4001]);
+is_settled('triggers on mixpeek.documents: INSERT of one row', [4001]);
 sql("UPDATE items SET v = 'b' WHERE id = 4001");
-is_settled('triggers and an update', [4001]);
+is_settled('triggers on mixpeek.documents: UPDATE', [4001]);
 sql("INSERT INTO items SELECT i, 'a' FROM generate_series(4101, 4110) i");
-is_settled('triggers and new lines', [ 4101, 4110 ]);
-come_again('triggers and rows that come again', 4101, 4110);
-is(sql("SELECT mixpeek.retry()"), 0, 'triggers and statements');
+is_settled('triggers on mixpeek.documents: INSERT of ten rows', [ 4101, 4110 ]);
+come_again('triggers on mixpeek.documents: rows inserted whose deletion was not noticed', 4101, 4110);
+is(sql("SELECT mixpeek.retry()"), 0, 'triggers on mixpeek.documents: retry() returns 0');
 sql("DELETE FROM items WHERE id = 4001");
-is(sql("SELECT mixpeek.wait('60 s')"), 't', 'triggers and a deleted line');
-is(line(4001), '', '... which is gone');
-is(sql('SELECT count(*) FROM told'), 0, 'no trigger of them was run');
+is(sql("SELECT mixpeek.wait('60 s')"), 't', 'triggers on mixpeek.documents: wait() after DELETE returns true');
+is(line(4001), '', 'triggers on mixpeek.documents: DELETE removes the record');
+is(sql('SELECT count(*) FROM told'), 0, 'triggers on mixpeek.documents: none was run');
 sql('DROP TRIGGER refuse ON mixpeek.documents; DROP TRIGGER tell ON mixpeek.documents');
 
 done_testing();

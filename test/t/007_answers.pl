@@ -60,7 +60,7 @@ $api->faults((map { answer($right_keys[$_], $right[$_][1]) } 0 .. $#right), (map
 
 sql(q{CREATE TABLE items (id text PRIMARY KEY); SELECT mixpeek.mirror('items', 'items', '{"metadata": {"key": "$id"}}')});
 sql('INSERT INTO items VALUES ' . join(', ', map { "('$_')" } @right_keys, @wrong_keys));
-is(sql("SELECT mixpeek.wait('60 s')"), 't', 'all are answered');
+is(sql("SELECT mixpeek.wait('60 s')"), 't', 'wait() for all answers returns true');
 my $documents = decode_json(sql('SELECT json_object_agg(key, to_json(d.*)) FROM mixpeek.documents d'));
 
 foreach my $i (0 .. $#right)
@@ -68,16 +68,16 @@ foreach my $i (0 .. $#right)
 	my $document = $documents->{ $right_keys[$i] };
 	my ($name, undef, $enrichments) = @{ $right[$i] };
 
-	is("$document->{state} $document->{document_id}", "mirrored doc_$right_keys[$i]", "$name is an answer") or diag($document->{last_error});
-	is_deeply($document->{enrichments}, $enrichments ? decode_json($enrichments) : undef, '... with its enrichments');
+	is("$document->{state} $document->{document_id}", "mirrored doc_$right_keys[$i]", "valid answer, $name: the document is mirrored") or diag($document->{last_error});
+	is_deeply($document->{enrichments}, $enrichments ? decode_json($enrichments) : undef, "valid answer, $name: its enrichments");
 }
 foreach my $i (0 .. $#wrong)
 {
 	my $document = $documents->{ $wrong_keys[$i] };
 
-	is($document->{state}, 'failed', "$wrong[$i][0] is no answer");
-	like($document->{last_error}, qr/^Mixpeek API sent an answer that is not valid JSON/, '... and is called so');
-	is($document->{document_id}, undef, '... and its id is not believed');
+	is($document->{state}, 'failed', "invalid answer $wrong[$i][0]: the row fails");
+	like($document->{last_error}, qr/^Mixpeek API sent an answer that is not valid JSON/, "invalid answer $wrong[$i][0]: last_error says that it is not valid JSON");
+	is($document->{document_id}, undef, "invalid answer $wrong[$i][0]: its id is not stored");
 }
 
 done_testing();

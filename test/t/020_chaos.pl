@@ -51,7 +51,7 @@ sub run_scenarios
 		$chaos->scenario($scenario);
 		is_deeply(numbers($chaos->compare), $clean, "$scenario: nothing is lost or doubled");
 	}
-	is($chaos->{counts}{overlaps}, 0, '... and no two changes of a document were under way at once');
+	is($chaos->{counts}{overlaps}, 0, "$name library: no two changes of a document were under way at once");
 	$chaos->end;
 	return;
 }
@@ -67,7 +67,7 @@ sub run_weakened
 		$chaos->set("mixpeek.weaken = $scenario");
 		$chaos->scenario($scenario);
 		push @doubled, "c_pairs ($scenario,1)";
-		is_deeply($chaos->compare->{doubled}, \@doubled, "without $scenario the proof fails");
+		is_deeply($chaos->compare->{doubled}, \@doubled, "without $scenario: a document is doubled, and the proof finds it");
 	}
 	$chaos->end;
 	return;
@@ -80,19 +80,19 @@ sub run_late_standby
 	my $chaos = Chaos->new(name => 'late', standby => 1);
 
 	$chaos->sql("INSERT INTO pairs VALUES ('changed', 1, 'v'), ('deleted', 1, 'v')");
-	is_deeply(numbers($chaos->compare), $clean, 'the standby has all');
+	is_deeply(numbers($chaos->compare), $clean, 'late standby: nothing is lost or doubled before it is cut off');
 	$chaos->cut_off_standby;
 	$chaos->sql(q{
 		INSERT INTO pairs VALUES ('inserted', 1, 'v');
 		UPDATE pairs SET v = 'w' WHERE a = 'changed';
 		DELETE FROM pairs WHERE a = 'deleted';
 	});
-	is_deeply(numbers($chaos->compare), $clean, '... and then lacks something');
+	is_deeply(numbers($chaos->compare), $clean, 'late standby: nothing is lost or doubled at the primary afterwards');
 	$chaos->fail_over;
 	$chaos->sql("INSERT INTO pairs VALUES ('inserted', 1, 'x')");
-	is_deeply($chaos->compare->{doubled}, [], 'a row that comes again is not doubled');
+	is_deeply($chaos->compare->{doubled}, [], 'late standby: a row inserted again after its promotion is not doubled');
 	$chaos->sql($_) foreach readme_statements();
-	is_deeply(numbers($chaos->compare), $clean, "README's statements tell all rows again");
+	is_deeply(numbers($chaos->compare), $clean, "late standby: README's statements send all rows again");
 	$chaos->end;
 	return;
 }

@@ -62,29 +62,29 @@ sub call_functions
 	my $id = sql($proxy, qq{
 		SELECT mixpeek.create_document('$collection', \$\$$source_details\$\$, '{"name": "Ünï", "deep": {"n": [1, null, true]}}',
 			\$\$$features\$\$, '{"lineage_path": "a/b"}', server => '$server') ->> 'document_id'});
-	like($id, qr/^\S+$/, 'create');
+	like($id, qr/^\S+$/, 'create_document() with all fields');
 	is(sql($proxy, qq{
 		SELECT mixpeek.create_document('$collection', '[]', server => '$server') ->> 'document_id' <> '$id'}),
-		't', 'create with nothing but what is required');
+		't', 'create_document() with nothing but what is required');
 	foreach my $flags ('false, false', 'true, true')
 	{
 		is(sql($proxy, qq{
 			SELECT mixpeek.get_document('$collection', '$id', $flags, server => '$server') #>> '{metadata,name}'}),
-			'Ünï', "get with $flags");
+			'Ünï', "get_document() with $flags");
 	}
 	is(sql($proxy, qq{
 		SELECT mixpeek.update_document('$collection', '$id', '{"metadata": {"name": "new"}, "tag": 7}', server => '$server')
 			#>> '{metadata,name}'}),
-		'new', 'update');
+		'new', 'update_document()');
 	is(sql($proxy, qq{
 		SELECT count(*) FROM mixpeek.list_documents('$collection',
 			'{"AND": [{"field": "metadata.name", "operator": "eq", "value": "new"}]}',
 			'{"field": "metadata.name", "direction": "desc"}', 'new', 10, true, true, server => '$server')}),
-		'1', 'list with all that it takes');
-	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('$collection', server => '$server')}), '2', 'list');
+		'1', 'list_documents() with all that it takes');
+	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('$collection', server => '$server')}), '2', 'list_documents() without filters');
 	sql($proxy, qq{SELECT mixpeek.delete_document('$collection', '$id', server => '$server')});
 	is($node->psql('postgres', qq{SELECT mixpeek.get_document('$collection', '$id', server => '$server')}),
-		3, 'get after delete: an error of the API, as the contract has it');
+		3, 'get_document() of a deleted document: an error as the contract has it');
 }
 
 # A mirror's life: create, PUT, replacement of vectors, look-up by marker, delete.
@@ -99,22 +99,22 @@ sub mirror_table
 		INSERT INTO things SELECT i, 'thing ' || i, i / 3.0, ARRAY[i, 0.5] FROM generate_series(1, 5) i});
 	sql($proxy, qq{SELECT mixpeek.mirror('things', 'col_things', '$template', '$server')});
 	sql($proxy, qq{SELECT mixpeek.mirror('things', 'col_plain', server => '$server')});
-	in_sync($proxy, 10, 'backfill');
+	in_sync($proxy, 10, 'mirror: backfill');
 	sql($proxy, q{INSERT INTO things VALUES (6, 'thing 6', 1, '{1}')});
-	in_sync($proxy, 12, 'insert');
+	in_sync($proxy, 12, 'mirror: INSERT');
 	sql($proxy, q{UPDATE things SET name = 'new' WHERE id = 1});
-	in_sync($proxy, 12, 'update');
+	in_sync($proxy, 12, 'mirror: UPDATE');
 	sql($proxy, q{UPDATE things SET embedding = '{0.25}' WHERE id = 2});
-	in_sync($proxy, 12, 'update of a vector');
+	in_sync($proxy, 12, 'mirror: UPDATE of a vector');
 	sql($proxy, q{DELETE FROM things WHERE id = 3});
-	in_sync($proxy, 10, 'delete');
+	in_sync($proxy, 10, 'mirror: DELETE');
 
 	# What is forgotten is found again by its marker.
 	sql($proxy, q{SELECT mixpeek.unmirror('things', 'col_plain')});
 	sql($proxy, qq{SELECT mixpeek.mirror('things', 'col_plain', server => '$server')});
-	in_sync($proxy, 10, 'look-up');
+	in_sync($proxy, 10, 'mirror: look-up by marker');
 	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('col_plain', server => '$server')}),
-		'5', 'mirroring again creates nothing');
+		'5', 'mirror() again creates nothing');
 	sql($proxy, q{DROP TABLE things});
 }
 
@@ -137,7 +137,7 @@ sub show_that_violations_are_noticed
 	HTTP::Tiny->new->post("$proxy->{url}/v1/collections/c/documents/list",
 		{ headers => { 'Content-Type' => 'application/json' }, content => '{"return_url": {}}' });
 	like(violations($proxy), qr/UNPROCESSABLE_ENTITY/, 'a wrong request is noticed');
-	is(@{ $api->requests }, $requests, '... and not sent on');
+	is(@{ $api->requests }, $requests, 'a wrong request is not sent on');
 
 	$proxy->{log} = '';
 	$api->faults({ kind => 'wrong_type', method => 'POST', count => 1 });

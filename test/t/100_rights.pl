@@ -12,8 +12,8 @@ sub noted_nothing
 	my ($what) = @_;
 
 	is(sql("SELECT string_agg(DISTINCT who, ' ') FROM attacker.noted WHERE session <> 'attacker' OR who <> 'attacker'") =~ s/\battacker\b//r, '',
-		"$what: nobody but attacker has run her code");
-	is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done'"), '', '... and nothing that it tried was done');
+		"$what: only attacker has run her code");
+	is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done'"), '', "$what: nothing that it tried was done");
 	return;
 }
 
@@ -35,7 +35,7 @@ attack 'a policy drops another table of the same claim' => sub {
 	like(join(',', wait_for_settled('attacker.first')), qr/^(mirrored|failed)$/, 'its row is mirrored or failed');
 };
 
-attack 'the same without a right on any server', gains => qr{servers: \(attacker}, sub {
+attack 'a policy drops another table of the same claim, without a right on any server', gains => qr{servers: \(attacker}, sub {
 	sql('REVOKE USAGE ON FOREIGN SERVER attacker FROM attacker');
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.dropper(int) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -51,7 +51,7 @@ attack 'the same without a right on any server', gains => qr{servers: \(attacker
 		CREATE TRIGGER m AFTER INSERT ON attacker.second FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('s', 'server=two');
 		BEGIN; INSERT INTO attacker.first VALUES (1); INSERT INTO attacker.second VALUES (1); COMMIT});
 	wait_for('the entry to be taken', sub { sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'attacker.first'::regclass") == 0 });
-	pass('the entry is taken');
+	pass('the entry is removed from the outbox');
 };
 
 # A table's rows are settled one way or the other: the states that there are.
@@ -120,7 +120,7 @@ foreach my $change (
 }
 
 # 7
-attack 'a schema is renamed, and attacker makes one of its old name', rights => { create_on_database => 1 } => sub {
+attack 'a schema is renamed, and attacker creates one of its old name', rights => { create_on_database => 1 } => sub {
 	loot();
 	sql('CREATE SCHEMA app AUTHORIZATION owner_a');
 	sql_as('owner_a', q{
@@ -142,9 +142,9 @@ attack 'a schema is renamed, and attacker makes one of its old name', rights => 
 		GRANT ALL ON app.t TO PUBLIC});
 	sql_as('owner_a', "UPDATE app_2026.t SET v = 'still hers'; INSERT INTO app_2026.t VALUES (2, 'and this')");
 	wait_for_lines('app_2026.t', 'mirrored');
-	noted_nothing('the view');
-	is(documents('owner_a', 'app')->{1}{v}, 'still hers', 'the document is that of the row');
-	is(documents('owner_a', 'app')->{2}{v}, 'and this', '... and the new one, too');
+	noted_nothing('the view of the old name');
+	is(documents('owner_a', 'app')->{1}{v}, 'still hers', 'the document of the old row is that of the row');
+	is(documents('owner_a', 'app')->{2}{v}, 'and this', 'the document of the new row is that of the row');
 	sql('DROP SCHEMA app_2026 CASCADE');
 };
 
@@ -161,10 +161,10 @@ attack 'two schemas exchange their names' => sub {
 	wait_for_lines("$_.t", 'mirrored') foreach qw(old blue);
 	my %v = map { my $collection = $_; map { $_ => 1 } map { $_->{v} } values %{ documents('attacker', $collection) } } qw(blue green);
 	is_deeply([ sort keys %v ], [ 'row of blue, changed', 'row of green, changed' ], 'each document is that of its row');
-	is(documents('attacker', 'blue')->{1}{v}, 'row of blue, changed', '... in its collection');
+	is(documents('attacker', 'blue')->{1}{v}, 'row of blue, changed', 'the document in collection blue is that of the row');
 };
 
-attack 'a table takes the name of a mirrored one by rename, with a view in its place', rights => { create_on_database => 1 } => sub {
+attack 'a mirrored table is renamed, and another one takes its name', rights => { create_on_database => 1 } => sub {
 	loot();
 	sql_as('attacker', q{
 		CREATE TABLE attacker.t (id int PRIMARY KEY, v text, doc_id text);
@@ -180,8 +180,8 @@ attack 'a table takes the name of a mirrored one by rename, with a view in its p
 		COMMIT});
 	wait_for_lines('attacker.away', 'mirrored');
 	is(documents('attacker', 'renamed')->{1}{v}, 'real still', 'the document is that of the table that was mirrored');
-	is(sql('SELECT doc_id FROM attacker.t'), '', '... and nothing is written to the other one');
-	is(sql('SELECT count(doc_id) FROM attacker.away'), '1', '... but to it');
+	is(sql('SELECT doc_id FROM attacker.t'), '', 'nothing is written back to the table that took the name');
+	is(sql('SELECT count(doc_id) FROM attacker.away'), '1', 'the id is written back to the table that was mirrored');
 };
 
 # 5
@@ -202,7 +202,7 @@ attack 'a table changes hands while its row is under way' => sub {
 	wait_for('the answer', sub { api('superuser')->stats->{in_flight} == 0 });
 	wait_for('the row to be settled', sub { my $line = lines('public.orders')->{1}; $line && $line->{state} ne 'sending' });
 	sql_as('attacker', "UPDATE public.orders SET v = 'of attacker'");
-	noted_nothing('the trigger');
+	noted_nothing('the trigger on the table');
 };
 
 attack 'a table changes hands and back while its row is under way' => sub {
@@ -219,12 +219,12 @@ attack 'a table changes hands and back while its row is under way' => sub {
 		BEGIN PERFORM attacker.loot('ALTER TABLE attacker.noted ADD COLUMN was_here text'); RETURN new; END $$});
 	sql('ALTER TABLE public.orders OWNER TO CURRENT_USER');
 	wait_for_lines('public.orders', 'mirrored');
-	like(sql('SELECT doc_id FROM public.orders'), qr/./, 'the write-back is done, with its owner\'s rights');
+	like(sql('SELECT doc_id FROM public.orders'), qr/./, "the id is written back with its owner's rights");
 	sql('DROP TABLE public.orders');
 };
 
 # 11
-attack "sync() in attacker's session runs others' functions among her temporary tables" => sub {
+attack "sync() in a session with temporary tables that others' functions might find" => sub {
 	loot();
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.audit (who text, what text);
@@ -250,12 +250,12 @@ attack "sync() in attacker's session runs others' functions among her temporary 
 		CREATE TRIGGER trap BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION attacker.trap();
 		CALL mixpeek.sync()});
 	wait_for_lines('owner_a.wb', 'mirrored');
-	noted_nothing('the trap');
+	noted_nothing('the trigger on the temporary table');
 	sql("DROP FUNCTION owner_a.note() CASCADE; DROP TABLE owner_a.audit; DELETE FROM owner_a.wb WHERE id = 1");
 };
 
 # 12
-attack "others' keys in what a session prints of its plans" => sub {
+attack "plans that a session prints do not show others' keys" => sub {
 	api('owner_a')->config(latency => 500);
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.people (ssn text PRIMARY KEY);
@@ -272,47 +272,47 @@ attack "others' keys in what a session prints of its plans" => sub {
 			my $printed = $session->errors . $session->wait;
 			# Constants are printed as the bytes of memory, in decimal.
 			my $bytes = join('', map { chr } grep { $_ >= 32 && $_ < 127 } map { $_ < 0 ? $_ + 256 : $_ } $printed =~ /(-?\b\d{1,3}\b)/g);
-			unlike($printed . $bytes, qr/SSN-|sk_secret/, "$role: $call");
+			unlike($printed . $bytes, qr/SSN-|sk_secret/, "no key is printed: $role: $call");
 		}
 	}
 	sql('DROP TABLE owner_a.people');
 };
 
 # 3
-attack 'a mirror on a table of another owner, made where no event trigger looks' => sub {
+attack "a mirror's trigger on another owner's table, created where no event trigger might fire" => sub {
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.pinned (id int PRIMARY KEY, v text, pin text);
 		INSERT INTO owner_a.pinned VALUES (1, 'private', 'my pin');
 		GRANT TRIGGER, INSERT ON owner_a.pinned TO attacker});
 	my $create = q{CREATE TRIGGER stolen AFTER INSERT OR UPDATE ON owner_a.pinned FOR EACH ROW
 		EXECUTE FUNCTION mixpeek.mirror_row('stolen', 'server=owner_a', 'document_id_column=pin')};
-	like(refusal('attacker', $create), qr/must be owner/, 'not in the ordinary way');
+	like(refusal('attacker', $create), qr/must be owner/, 'CREATE TRIGGER is refused');
 	sql_as('attacker', qq{
 		CREATE FUNCTION attacker.make() RETURNS int LANGUAGE plpgsql AS \$\$
 		BEGIN EXECUTE \$x\$$create\$x\$; RETURN 1; END \$\$;
 		CREATE MATERIALIZED VIEW attacker.v AS SELECT attacker.make() AS n WITH NO DATA;
 		CREATE FUNCTION attacker.make_in_index(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN attacker.make(); END \$\$;
 		CREATE TABLE attacker.i (id int); INSERT INTO attacker.i VALUES (1)});
-	isnt(refusal('attacker', 'REFRESH MATERIALIZED VIEW attacker.v'), '', 'nor within REFRESH MATERIALIZED VIEW');
-	isnt(refusal('attacker', 'CREATE INDEX ON attacker.i (attacker.make_in_index(id))'), '', 'nor within CREATE INDEX');
-	isnt(refusal('attacker', "CREATE TABLE attacker.c AS SELECT attacker.make()"), '', 'nor within CREATE TABLE AS');
-	isnt(refusal('attacker', "DO \$d\$ BEGIN PERFORM attacker.make(); END \$d\$"), '', 'nor within DO');
+	isnt(refusal('attacker', 'REFRESH MATERIALIZED VIEW attacker.v'), '', 'CREATE TRIGGER within REFRESH MATERIALIZED VIEW is refused');
+	isnt(refusal('attacker', 'CREATE INDEX ON attacker.i (attacker.make_in_index(id))'), '', 'CREATE TRIGGER within CREATE INDEX is refused');
+	isnt(refusal('attacker', "CREATE TABLE attacker.c AS SELECT attacker.make()"), '', 'CREATE TRIGGER within CREATE TABLE AS is refused');
+	isnt(refusal('attacker', "DO \$d\$ BEGIN PERFORM attacker.make(); END \$d\$"), '', 'CREATE TRIGGER within DO is refused');
 	refusal('attacker', "INSERT INTO owner_a.pinned VALUES (2, 'another', 'my pin')");
 	refusal('owner_a', "INSERT INTO owner_a.pinned VALUES (3, 'another', 'my pin')");
-	is_deeply(api('owner_a')->documents('stolen'), [], 'nothing is sent');
-	is(sql("SELECT string_agg(DISTINCT pin, ' ') FROM owner_a.pinned"), 'my pin', '... and nothing written');
+	is_deeply(api('owner_a')->documents('stolen'), [], "nothing is sent to the other owner's API");
+	is(sql("SELECT string_agg(DISTINCT pin, ' ') FROM owner_a.pinned"), 'my pin', "nothing is written to the other owner's column");
 	is(sql("SELECT count(*) FROM pg_trigger WHERE tgname = 'stolen'"), 0, 'no trigger has been made');
 	sql('DROP TABLE owner_a.pinned');
 };
 
-attack 'a mirror of a table of her own that writes to where she may not' => sub {
+attack 'mirrors of tables to which attacker has no right' => sub {
 	foreach my $relation ('owner_a.t', 'owner_a.secret', 'mixpeek.documents', 'mixpeek.outbox', 'mixpeek.origin', 'pg_catalog.pg_authid')
 	{
 		foreach my $statement ("SELECT mixpeek.mirror('$relation', 'c', server => 'attacker')", "SELECT mixpeek.unmirror('$relation')",
 			"SELECT mixpeek.preview('$relation', '1')", "SELECT mixpeek.refresh('$relation')", "SELECT mixpeek.retry('$relation')")
 		{
 			my $refusal = refusal('attacker', $statement);
-			isnt($refusal, '', "$statement");
+			isnt($refusal, '', "refused: $statement");
 		}
 	}
 	foreach my $table ('owner_a.t', 'owner_a.secret', 'mixpeek.documents')
@@ -321,7 +321,7 @@ attack 'a mirror of a table of her own that writes to where she may not' => sub 
 			CREATE TRIGGER x AFTER INSERT OR DELETE ON attacker.m FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('t', 'server=attacker', 'table=$table');
 			INSERT INTO attacker.m VALUES (1, 'forged'); DELETE FROM attacker.m; DROP TABLE attacker.m");
 	}
-	pass('all tried');
+	pass('triggers with the name of another table as an argument are tried');
 };
 
 # 8, 8b, 107: what was there before the extension
@@ -339,7 +339,7 @@ sub extension_is_clean
 	my ($database, $what) = @_;
 	my $refusal = refusal('superuser', 'CREATE EXTENSION mixpeek_docs', $database);
 
-	return pass("$what: refused") if $refusal ne '';
+	return pass("$what: CREATE EXTENSION is refused") if $refusal ne '';
 	is(sql_as('superuser', q{
 		SELECT string_agg(what, E'\n') FROM (
 			SELECT 'schema: ' || nspname AS what FROM pg_namespace WHERE nspname = 'mixpeek' AND nspowner <> 10
@@ -363,7 +363,7 @@ sub extension_is_clean
 attack 'a schema mixpeek that was there before the extension' => sub {
 	new_database('before');
 	sql_as('attacker', 'CREATE SCHEMA mixpeek; GRANT ALL ON SCHEMA mixpeek TO PUBLIC', 'before');
-	extension_is_clean('before', 'an empty schema');
+	extension_is_clean('before', 'CREATE EXTENSION with an empty schema mixpeek');
 	sql_as('superuser', 'DROP EXTENSION IF EXISTS mixpeek_docs', 'before');
 	refusal('attacker', q{
 		CREATE SCHEMA IF NOT EXISTS mixpeek;
@@ -371,7 +371,7 @@ attack 'a schema mixpeek that was there before the extension' => sub {
 		CREATE OPERATOR mixpeek.& (LEFTARG = int2, RIGHTARG = int4, FUNCTION = mixpeek.evil);
 		CREATE FUNCTION mixpeek.json_evil(jsonb, text) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 		CREATE OPERATOR mixpeek.-> (LEFTARG = jsonb, RIGHTARG = text, FUNCTION = mixpeek.json_evil)}, 'before');
-	extension_is_clean('before', 'one with operators');
+	extension_is_clean('before', 'CREATE EXTENSION with a schema mixpeek that has operators');
 	sql('DROP DATABASE before WITH (FORCE)');
 };
 
@@ -381,10 +381,10 @@ attack 'default privileges that were there before the extension' => sub {
 	sql_as('superuser', q{
 		ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO db_owner, PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO attacker;
 		ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO attacker, PUBLIC}, 'defaults');
-	extension_is_clean('defaults', 'privileges of others');
-	isnt(refusal('db_owner', $_, 'defaults'), '', $_) foreach 'TRUNCATE mixpeek.documents', 'TRUNCATE mixpeek.origin', 'TRUNCATE mixpeek.forgotten',
+	extension_is_clean('defaults', 'CREATE EXTENSION with default privileges');
+	isnt(refusal('db_owner', $_, 'defaults'), '', "refused: $_") foreach 'TRUNCATE mixpeek.documents', 'TRUNCATE mixpeek.origin', 'TRUNCATE mixpeek.forgotten',
 	  'UPDATE mixpeek.origin SET id = id', 'CREATE TRIGGER x BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()';
-	isnt(refusal('attacker', 'SELECT mixpeek.adopt()', 'defaults'), '', 'adopt()');
+	isnt(refusal('attacker', 'SELECT mixpeek.adopt()', 'defaults'), '', 'refused: SELECT mixpeek.adopt()');
 	sql('DROP DATABASE defaults WITH (FORCE)');
 };
 
@@ -408,12 +408,12 @@ attack 'a trigger of others on the tables of the extension', gains => qr/relatio
 		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker');
 		INSERT INTO attacker.t VALUES (1)});
 	wait_for_lines('attacker.t', 'mirrored');
-	is(sql("SELECT string_agg(who || ': ' || outcome, '; ') FROM attacker.noted WHERE outcome = 'done'"), '', 'it gains nothing');
+	is(sql("SELECT string_agg(who || ': ' || outcome, '; ') FROM attacker.noted WHERE outcome = 'done'"), '', "no statement of the trigger's function was done");
 	sql('DROP FUNCTION public.evil() CASCADE; REVOKE ALL ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten FROM db_owner CASCADE');
 };
 
 # 9
-attack "the reconciler's lock is released by an owner's function" => sub {
+attack "an owner's function releases all advisory locks" => sub {
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.unlock() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -432,10 +432,10 @@ attack "the reconciler's lock is released by an owner's function" => sub {
 	$_->wait foreach @beside;
 	wait_for_lines('attacker.t', 'mirrored');
 	my $stats = api('attacker')->stats;
-	is_deeply([ @$stats{qw(creates duplicates overlaps)} ], [ 200, 0, 0 ], 'each document is made once');
+	is_deeply([ @$stats{qw(creates duplicates overlaps)} ], [ 200, 0, 0 ], 'each document is created once');
 	wait_for('the locks to go', sub { sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (42, 44)") == 0 });
-	pass("nobody's advisory locks stay");
-	is(sql('SELECT pg_try_advisory_lock(42)'), 't', '... and anybody can take them');
+	pass('no advisory lock of the function stays');
+	is(sql('SELECT pg_try_advisory_lock(42)'), 't', 'another session can take the advisory lock');
 	sql('SELECT pg_advisory_unlock(42)');
 };
 
@@ -462,7 +462,7 @@ my @tries = (
 
 foreach my $place ('policy', 'cast', 'domain', 'generated', 'check', 'index', 'before trigger', 'after trigger', 'deferred trigger', 'rule', 'security definer')
 {
-	attack "whatever right a function tries to get, in a $place" => sub {
+	attack "a function tries to get every right there is, in a $place" => sub {
 		my $root = sql('SELECT current_user');
 		my $list = join(', ', map { my $try = s/ROOT/$root/r; "\$try\$$try\$try\$" } @tries);
 
@@ -505,14 +505,14 @@ foreach my $place ('policy', 'cast', 'domain', 'generated', 'check', 'index', 'b
 		# A deferred trigger may be refused; a rule is no part of a write-back.
 		wait_for('its function to be run', sub { sql('SELECT count(*) FROM attacker.noted') >= @tries })
 		  unless $place =~ /rule|deferred/;
-		is(sql("SELECT string_agg(DISTINCT who, ' ') FROM attacker.noted WHERE who <> 'attacker'"), '', 'it runs as attacker');
+		is(sql("SELECT string_agg(DISTINCT who, ' ') FROM attacker.noted WHERE who <> 'attacker'"), '', 'the function runs as attacker');
 		my @allowed = ('RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION DEFAULT',
 			"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> pg_backend_pid()",
 			"UPDATE mixpeek.documents SET document_id = 'x'", 'DELETE FROM mixpeek.outbox',
 			'SELECT pg_logical_emit_message(true, \'a\', \'b\') FROM pg_catalog.pg_stat_replication');
 		my $allowed = join(', ', map { "\$a\$$_\$a\$" } @allowed);
-		is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done' AND what NOT IN ($allowed)"), '', 'nothing that it must not do was done');
-		is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'evil'"), 0, 'no role is new');
+		is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done' AND what NOT IN ($allowed)"), '', 'no statement that must be refused was done');
+		is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'evil'"), 0, 'no role was created');
 	};
 }
 

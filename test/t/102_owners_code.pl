@@ -18,24 +18,24 @@ trap('a function that sleeps', $_, 'PERFORM pg_catalog.pg_sleep(1000000);') fore
 trap('a function that loops', $_, 'LOOP END LOOP;') foreach qw(policy before deferred);
 trap('a function that swallows its cancellation', $_, 'LOOP BEGIN PERFORM pg_catalog.pg_sleep(1000000); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;')
   foreach qw(policy before), "the key's domain";
-trap('a function that swallows whatever it can', $_, 'LOOP BEGIN LOOP BEGIN PERFORM pg_catalog.pg_sleep(0.1); EXCEPTION WHEN OTHERS OR query_canceled THEN NULL; END; END LOOP;
+trap('a function that swallows every error', $_, 'LOOP BEGIN LOOP BEGIN PERFORM pg_catalog.pg_sleep(0.1); EXCEPTION WHEN OTHERS OR query_canceled THEN NULL; END; END LOOP;
 	EXCEPTION WHEN OTHERS OR query_canceled OR assert_failure THEN NULL; END; END LOOP;') foreach qw(policy deferred);
 trap('a function that sets its own limit of time', 'policy', q{SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; PERFORM pg_catalog.pg_sleep(1000000);});
-trap('a function that sets limits of time for those after it', $_, q{
+trap('a function that leaves limits of time behind', $_, q{
 	PERFORM pg_catalog.set_config(s, '1', false) FROM pg_catalog.unnest('{statement_timeout,lock_timeout,idle_in_transaction_session_timeout,idle_session_timeout,deadlock_timeout,tcp_user_timeout,client_connection_check_interval}'::text[]) s
 	WHERE EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = s AND context = 'user');}, expect => 'mirrored|failed|failed,mirrored') foreach qw(policy before);
-trap('a limit of the transaction\'s time', $_, q{
+trap('a function that sets transaction_timeout', $_, q{
 	IF pg_catalog.current_setting('server_version_num')::int >= 170000 THEN PERFORM pg_catalog.set_config('transaction_timeout', '1', false); END IF; PERFORM pg_catalog.pg_sleep(0.1);}) foreach qw(policy before);
 trap('a function that waits for a lock that is never given', 'policy', 'LOCK TABLE attacker.aside IN ACCESS EXCLUSIVE MODE;',
 	then => sub { my $holder = session('attacker'); $holder->do('BEGIN; LOCK TABLE attacker.aside'); sql_as('attacker', "UPDATE attacker.t SET v = 'x'"); });
 trap('a function that waits for an advisory lock of its owner', 'policy', 'PERFORM pg_catalog.pg_advisory_lock(1);',
 	then => sub { my $holder = session('attacker'); $holder->do('SELECT pg_advisory_lock(1)'); sql_as('attacker', "UPDATE attacker.t SET v = 'x'"); });
-trap('a regular expression without end', 'policy', q{PERFORM pg_catalog.repeat('a', 40) || 'b' ~ '^(a+)+$' AND pg_catalog.regexp_match(pg_catalog.repeat('ab', 100), '((a*b*)*)*c') IS NULL;});
-trap('a query without end', 'policy', 'PERFORM pg_catalog.count(*) FROM pg_catalog.generate_series(1, 1000000000) a, pg_catalog.generate_series(1, 1000000000) b;');
-trap('a query of parallel workers', 'policy', q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 8;
+trap('a regular expression that does not end', 'policy', q{PERFORM pg_catalog.repeat('a', 40) || 'b' ~ '^(a+)+$' AND pg_catalog.regexp_match(pg_catalog.repeat('ab', 100), '((a*b*)*)*c') IS NULL;});
+trap('a query that does not end', 'policy', 'PERFORM pg_catalog.count(*) FROM pg_catalog.generate_series(1, 1000000000) a, pg_catalog.generate_series(1, 1000000000) b;');
+trap('a query with parallel workers', 'policy', q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 8;
 	PERFORM pg_catalog.count(*) FROM pg_catalog.pg_attribute a, pg_catalog.pg_attribute b, pg_catalog.pg_attribute c;});
-trap('a recursion without end', $_, q{PERFORM attacker.trap();}, expect => 'failed|mirrored|pending') foreach qw(policy before);
-trap('a recursive query without end', 'policy', 'PERFORM pg_catalog.count(*) FROM (WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT 1 FROM r) TABLE r) x;');
+trap('a recursion that does not end', $_, q{PERFORM attacker.trap();}, expect => 'failed|mirrored|pending') foreach qw(policy before);
+trap('a recursive query that does not end', 'policy', 'PERFORM pg_catalog.count(*) FROM (WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT 1 FROM r) TABLE r) x;');
 
 # Memory, files, locks
 
@@ -48,8 +48,8 @@ trap('a function that asks for all memory for its sorts', 'policy', q{SET work_m
 	PERFORM pg_catalog.count(*) FROM (SELECT pg_catalog.repeat('x', 1000) || g AS x FROM pg_catalog.generate_series(1, 100000000) g ORDER BY 1) x;}, then => \&watch_memory);
 trap('a function that fills temporary files', 'policy', q{SET work_mem = 64; PERFORM pg_catalog.count(*) FROM (SELECT g FROM pg_catalog.generate_series(1, 100000000) g ORDER BY pg_catalog.random()) x;});
 trap('a function that takes every lock there is', $_, q{PERFORM pg_catalog.pg_advisory_lock(g) FROM pg_catalog.generate_series(1, 10000000) g;}, attack => [ worker => 'any' ]) foreach qw(policy before);
-trap('a thousand subtransactions', $_, q{FOR i IN 1 .. 1000 LOOP BEGIN INSERT INTO attacker.aside VALUES (i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP;}, expect => 'mirrored|failed') foreach qw(policy before);
-trap('large objects', 'policy', q{PERFORM pg_catalog.lo_from_bytea(0, pg_catalog.decode(pg_catalog.repeat('00', 100000), 'hex')) FROM pg_catalog.generate_series(1, 100);}, expect => 'mirrored|failed');
+trap('a function with a thousand subtransactions', $_, q{FOR i IN 1 .. 1000 LOOP BEGIN INSERT INTO attacker.aside VALUES (i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP;}, expect => 'mirrored|failed') foreach qw(policy before);
+trap('a function that makes large objects', 'policy', q{PERFORM pg_catalog.lo_from_bytea(0, pg_catalog.decode(pg_catalog.repeat('00', 100000), 'hex')) FROM pg_catalog.generate_series(1, 100);}, expect => 'mirrored|failed');
 
 # Memory to the brim, in pieces that get smaller, with the errors caught: what comes after it has none. Settings outlive the function.
 my $brim = q{
@@ -81,11 +81,11 @@ foreach my $name (sort keys %brims)
 	foreach my $place (qw(policy before))
 	{
 		my $declare = q{DECLARE n int := 0; size int; kept text[] := '{}';};
-		trap("a function that fills settings to the brim $name", $place, $to_settings . $brims{$name}, declare => $declare, setup => $deep);
-		trap("a function that fills memory to the brim $name", $place, $to_values . $brims{$name}, declare => $declare, setup => $deep);
+		trap("a function that fills memory with settings $name", $place, $to_settings . $brims{$name}, declare => $declare, setup => $deep);
+		trap("a function that fills memory with values $name", $place, $to_values . $brims{$name}, declare => $declare, setup => $deep);
 	}
 }
-trap('memory to the brim when the transaction ends', 'deferred', $to_settings, declare => q{DECLARE n int := 0; size int;});
+trap('a function that fills memory with settings when the transaction ends', 'deferred', $to_settings, declare => q{DECLARE n int := 0; size int;});
 
 # The most that an agent may hold, in MB: its limit is 256 above what it begins with.
 sub watch_memory
@@ -111,21 +111,21 @@ sub watch_memory
 
 trap('a function that terminates its own process', $_, 'PERFORM pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()); PERFORM pg_catalog.pg_sleep(10);') foreach qw(policy before deferred);
 trap('a function that cancels its own process', $_, 'PERFORM pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid()); PERFORM pg_catalog.pg_sleep(10);', expect => 'mirrored|failed') foreach qw(policy before);
-trap('a function that terminates all of her processes', $_, 'PERFORM pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = current_user AND pid <> pg_catalog.pg_backend_pid();',
+trap('a function that terminates all processes of its owner', $_, 'PERFORM pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = current_user AND pid <> pg_catalog.pg_backend_pid();',
 	expect => 'mirrored') foreach qw(policy before);
-trap('exit_on_error', $_, q{PERFORM pg_catalog.set_config('exit_on_error', 'on', false); RAISE EXCEPTION 'x';}) foreach @places;
-trap('exit_on_error, left for those after it', $_, q{PERFORM pg_catalog.set_config('exit_on_error', 'on', false);}) foreach qw(policy before);
+trap('a function that sets exit_on_error and fails', $_, q{PERFORM pg_catalog.set_config('exit_on_error', 'on', false); RAISE EXCEPTION 'x';}) foreach @places;
+trap('a function that leaves exit_on_error behind', $_, q{PERFORM pg_catalog.set_config('exit_on_error', 'on', false);}) foreach qw(policy before);
 foreach my $code (qw(57014 57P01 57P02 57P03 57P04 XX000 XX001 XX002 53100 53200 53300 40001 40P01 55P03 25P02 25006 22P02 00000 P0004 58030 08006 0A000))
 {
 	next if $code eq '00000';
-	trap("an error of code $code", 'policy', "RAISE EXCEPTION USING ERRCODE = '$code', MESSAGE = 'terminating connection due to administrator command';", expect => 'failed|pending');
+	trap("a function that fails with SQLSTATE $code", 'policy', "RAISE EXCEPTION USING ERRCODE = '$code', MESSAGE = 'terminating connection due to administrator command';", expect => 'failed|pending');
 }
-trap('an error as the process\' end says it', 'before', "RAISE EXCEPTION USING ERRCODE = '57P01', MESSAGE = 'terminating connection due to administrator command';", expect => 'mirrored');
-trap('an error when the transaction ends', 'deferred', "RAISE EXCEPTION 'at commit';", expect => 'mirrored');
-trap('an error of 100 MB', $_, q{RAISE EXCEPTION '%', pg_catalog.repeat('x', 100000000) USING DETAIL = pg_catalog.repeat('y', 100000000), HINT = 'z';}, expect => 'failed|mirrored') foreach qw(policy before);
-trap('an error with a key\'s look, controls and broken lines', 'policy', q{RAISE EXCEPTION E'a\nb\u202e\u009b FATAL:  x' USING DETAIL = E'\nPANIC:  y';}, expect => 'failed', then => sub {
+trap('a function that fails as a terminated process does', 'before', "RAISE EXCEPTION USING ERRCODE = '57P01', MESSAGE = 'terminating connection due to administrator command';", expect => 'mirrored');
+trap('a function that fails when the transaction ends', 'deferred', "RAISE EXCEPTION 'at commit';", expect => 'mirrored');
+trap('a function that fails with a text of 100 MB', $_, q{RAISE EXCEPTION '%', pg_catalog.repeat('x', 100000000) USING DETAIL = pg_catalog.repeat('y', 100000000), HINT = 'z';}, expect => 'failed|mirrored') foreach qw(policy before);
+trap('a function that fails with controls and broken lines in its text', 'policy', q{RAISE EXCEPTION E'a\nb\u202e\u009b FATAL:  x' USING DETAIL = E'\nPANIC:  y';}, expect => 'failed', then => sub {
 	wait_for_lines('attacker.t', 'failed');
-	unlike(log_since(), qr/^PANIC:|^FATAL:|^b/m, 'it makes no line of the log its own') });
-trap('a hundred thousand notices', 'policy', q{FOR i IN 1 .. 100000 LOOP RAISE NOTICE 'x %', i; RAISE DEBUG 'y'; END LOOP;}, expect => 'mirrored|failed');
+	unlike(log_since(), qr/^PANIC:|^FATAL:|^b/m, "the error's text begins no line of the log") });
+trap('a function that raises a hundred thousand notices', 'policy', q{FOR i IN 1 .. 100000 LOOP RAISE NOTICE 'x %', i; RAISE DEBUG 'y'; END LOOP;}, expect => 'mirrored|failed');
 
 attacks_end();

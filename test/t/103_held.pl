@@ -19,7 +19,7 @@ sub none_of
 		my ($status, $out, $err) = MixpeekTest::Attack::run_as($role, "\\set ON_ERROR_STOP 1\n$statement");
 		push @done, "$role: $statement: $out" if $status == 0 && $out ne '' || $status == 0 && $statement !~ /^(SELECT|UPDATE|DELETE|SET|GRANT)/i;
 	}
-	is(join("\n", @done), '', "$role: " . @statements . ' statements, each refused or empty');
+	is(join("\n", @done), '', "$role: " . @statements . ' statements, each refused or without effect');
 	return;
 }
 
@@ -47,10 +47,10 @@ my @on_tables = (
 	q{SELECT option_value FROM information_schema.user_mapping_options WHERE option_value <> 'sk_secret_' || current_user}, "SELECT mixpeek.list_documents('secret', server => 'owner_a')", "SELECT mixpeek.get_document('secret', 'x', server => 'owner_a')",
 	"SELECT mixpeek.create_document('secret', server => 'owner_a')", "SELECT mixpeek.delete_document('secret', 'x', server => 'owner_a')", "SELECT mixpeek.update_document('secret', 'x', '{}', server => 'owner_a')");
 
-attack "nobody's and db_owner's statements about what is mixpeek's" => sub { none_of($_, @on_tables) foreach qw(nobody db_owner attacker) };
+attack "statements about the extension's objects and others' servers" => sub { none_of($_, @on_tables) foreach qw(nobody db_owner attacker) };
 
 # 3 (28)
-attack 'readings of lines of tables that one may not read' => sub {
+attack 'reads of records of tables that a role may not read' => sub {
 	sql_as('attacker', q{CREATE FUNCTION attacker.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE EXCEPTION 'leaked: %', $1; END $$;
 		GRANT EXECUTE ON FUNCTION attacker.leak(text) TO PUBLIC});
 	my @readings = (
@@ -66,11 +66,11 @@ attack 'readings of lines of tables that one may not read' => sub {
 		foreach my $reading (@readings)
 		{
 			my (undef, $out, $err) = MixpeekTest::Attack::run_as($role, $reading);
-			unlike($out . $err, qr/leaked|fresh|secret of|division by zero|invalid input syntax|sk_secret|\bwb\b|:owner_a\./, "$role: $reading") if "$out$err" =~ /leaked|division by zero|invalid input syntax|secret of|sk_secret|:owner_a\./;
-			is($out =~ s/^<table.*//rs, '', "$role: $reading") if $out ne '' && $reading !~ /mirrors|forgotten/;
+			unlike($out . $err, qr/leaked|fresh|secret of|division by zero|invalid input syntax|sk_secret|\bwb\b|:owner_a\./, "no data of others is read: $role: $reading") if "$out$err" =~ /leaked|division by zero|invalid input syntax|secret of|sk_secret|:owner_a\./;
+			is($out =~ s/^<table.*//rs, '', "no row is returned: $role: $reading") if $out ne '' && $reading !~ /mirrors|forgotten/;
 		}
 	}
-	pass(scalar(@readings) . ' readings');
+	pass(scalar(@readings) . ' reads, each by three roles');
 	# Of one column, under policies, through a view of somebody's.
 	sql_as('owner_a', q{CREATE TABLE owner_a.partly (id int PRIMARY KEY, hidden text); GRANT SELECT (id) ON owner_a.partly TO reader;
 		CREATE TABLE owner_a.policed (id int PRIMARY KEY); ALTER TABLE owner_a.policed ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON owner_a.policed USING (id < 2); GRANT SELECT ON owner_a.policed TO reader;
@@ -78,28 +78,28 @@ attack 'readings of lines of tables that one may not read' => sub {
 		SELECT mixpeek.mirror('owner_a.partly', 'partly', server => 'owner_a'), mixpeek.mirror('owner_a.policed', 'policed', server => 'owner_a');
 		CREATE VIEW owner_a.all_lines AS SELECT * FROM mixpeek.documents; GRANT SELECT ON owner_a.all_lines TO attacker});
 	wait_for_lines("owner_a.$_", 'mirrored') foreach qw(partly policed);
-	is(sql_as('reader', "SELECT string_agg(DISTINCT relation::text, ' ') FROM mixpeek.documents"), 'owner_a.t', 'reader sees the lines of what she may read all of');
-	is(sql_as('attacker', 'SELECT count(*) FROM owner_a.all_lines'), 0, "attacker sees none, through a view of owner_a's, either");
+	is(sql_as('reader', "SELECT string_agg(DISTINCT relation::text, ' ') FROM mixpeek.documents"), 'owner_a.t', 'reader sees the records of tables that she may read all of');
+	is(sql_as('attacker', 'SELECT count(*) FROM owner_a.all_lines'), 0, "attacker sees no record through a view of owner_a's");
 	sql('DROP TABLE owner_a.partly, owner_a.policed; DROP VIEW owner_a.all_lines');
 };
 
 # 4 (29)
-attack 'plain http to anywhere, by whatever setting', rights => { usage_on_wrapper => 1, create_on_database => 1 } => sub {
+attack 'http to any other host, with whatever mixpeek.allow_http', rights => { usage_on_wrapper => 1, create_on_database => 1 } => sub {
 	my $create = "CREATE SERVER h FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'http://192.0.2.1')";
 	foreach my $before ('', 'SET mixpeek.allow_http = on', "SELECT set_config('mixpeek.allow_http', 'on', false)", 'SET LOCAL mixpeek.allow_http = on', "LOAD 'mixpeek_docs'; SET mixpeek.allow_http = on",
 		'ALTER ROLE attacker SET mixpeek.allow_http = on', 'CREATE FUNCTION attacker.f() RETURNS int LANGUAGE sql SET mixpeek.allow_http = on AS \'SELECT 1\'; SELECT attacker.f()',
 		"DO \$\$ BEGIN EXECUTE 'SET mixpeek.allow_http = on'; EXCEPTION WHEN OTHERS THEN NULL; END \$\$")
 	{
-		isnt(refusal('attacker', "$before; $create"), '', $before || 'without');
-		isnt(refusal('attacker', $create), '', '... nor afterwards');
+		isnt(refusal('attacker', "$before; $create"), '', "refused: CREATE SERVER with http, " . ($before || 'with no setting'));
+		isnt(refusal('attacker', $create), '', "refused: CREATE SERVER with http in the session after " . ($before || 'no setting'));
 	}
 	local $ENV{PGOPTIONS} = '-c mixpeek.allow_http=on';
-	isnt(refusal('attacker', $create), '', 'PGOPTIONS');
+	isnt(refusal('attacker', $create), '', 'refused: CREATE SERVER with http and PGOPTIONS');
 	sql('ALTER ROLE attacker RESET ALL');
 };
 
 # 5 (30)
-attack 'addresses that are none', rights => { usage_on_wrapper => 1 } => sub {
+attack 'values of options that must be refused', rights => { usage_on_wrapper => 1 } => sub {
 	my @urls = ('http://localhost@evil.example', 'http://127.0.0.1@evil.example/', 'http://evil.example#@localhost', 'http://evil.example\\@127.0.0.1', 'http://127.0.0.1.evil.example', 'http://localhost.evil.example', 'http://evil.example?localhost',
 		'http://[::ffff:8.8.8.8]', 'http://169.254.169.254', 'http://0', 'http://0.0.0.0', 'http://localhost..', 'http://127.0.0.1.', 'file:///etc/passwd', 'gopher://127.0.0.1', 'ftp://127.0.0.1', 'dict://127.0.0.1', 'unix:///tmp/x', "http://\x{ff11}27.0.0.1", 'http://127.0.0.1%00.evil.example',
 		"http://127.0.0.1\r\nX: y", "http://127.0.0.1/\n", 'http://127.0.0.1:99999', 'http://127.0.0.1:port', 'http://', 'https://', '', 'localhost', '//localhost', 'javascript:alert(1)', 'http://user:password@127.0.0.1', 'https://user@api.mixpeek.com', 'http://127.0.0.1/?x=y',
@@ -108,18 +108,18 @@ attack 'addresses that are none', rights => { usage_on_wrapper => 1 } => sub {
 	{
 		(my $quoted = $url) =~ s/'/''/g;
 		utf8::encode($quoted);
-		isnt(refusal('attacker', "CREATE SERVER u FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '$quoted')"), '', JSON::PP->new->ascii->allow_nonref->encode(substr($url, 0, 60)));
+		isnt(refusal('attacker', "CREATE SERVER u FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '$quoted')"), '', 'refused: base_url ' . JSON::PP->new->ascii->allow_nonref->encode(substr($url, 0, 60)));
 	}
 	foreach my $option ("namespace E'x\\r\\nY: z'", "namespace ''", "connect_timeout '-1'", "connect_timeout 'NaN'", "request_timeout '0'", "request_timeout 'forever'", "request_timeout '1e400'", "max_connections '0'", "max_connections '1e9'", "max_connections 'NaN'",
 		"requests_per_minute '-1'", "requests_per_minute 'NaN'", "requests_per_minute 'Infinity'", "ca_file '/etc/passwd'", "ca_file '../x'", "if_unfindable 'x'", "nonsense '1'")
 	{
-		isnt(refusal('attacker', "CREATE SERVER u FOREIGN DATA WRAPPER mixpeek_docs OPTIONS ($option)"), '', $option);
+		isnt(refusal('attacker', "CREATE SERVER u FOREIGN DATA WRAPPER mixpeek_docs OPTIONS ($option)"), '', "refused: $option");
 	}
-	isnt(refusal('attacker', "ALTER USER MAPPING FOR attacker SERVER attacker OPTIONS (SET api_key E'$_')"), '', "a key like $_") foreach '', 'a\\r\\nX: y', 'a\\nb', 'a b\\u0007';
+	isnt(refusal('attacker', "ALTER USER MAPPING FOR attacker SERVER attacker OPTIONS (SET api_key E'$_')"), '', "refused: the key $_") foreach '', 'a\\r\\nX: y', 'a\\nb', 'a b\\u0007';
 };
 
 # 6 (31t)
-attack 'certificates that are not to be believed' => sub {
+attack 'certificates that must not be trusted' => sub {
 	my $files = MixpeekTest::make_certificates(good => 'IP:127.0.0.1', wrong => 'DNS:elsewhere.example');
 	my %apis = map { $_ => MixpeekTest::Server->new(api_key => 'sk_secret_superuser', tls_cert => $files->{$_}{cert}, tls_key => $files->{$_}{key}) } qw(good wrong);
 	my %servers = (selfsigned => [ $apis{good}->url, '' ], wronghost => [ $apis{wrong}->url, ", ca_file '$files->{ca}'" ], plain => [ api('superuser')->url =~ s/^http:/https:/r, '' ],
@@ -130,17 +130,17 @@ attack 'certificates that are not to be believed' => sub {
 		sql("CREATE SERVER tls_$name FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '$url', namespace 'test', request_timeout '3'$more);
 			CREATE USER MAPPING FOR CURRENT_USER SERVER tls_$name OPTIONS (api_key 'sk_secret_superuser')");
 		my $refusal = refusal('superuser', "SELECT mixpeek.create_document('c', metadata => '{}', server => 'tls_$name')");
-		$name eq 'good' ? is($refusal, '', $name) : isnt($refusal, '', "$name: $refusal");
+		$name eq 'good' ? is($refusal, '', "$name is trusted") : isnt($refusal, '', "$name is refused: $refusal");
 	}
 	sql("GRANT USAGE ON FOREIGN DATA WRAPPER mixpeek_docs TO attacker; ALTER SERVER tls_good OWNER TO attacker");
-	isnt(refusal('attacker', "ALTER SERVER tls_good OPTIONS (SET ca_file '/etc/passwd')"), '', 'ca_file is a superuser\'s');
-	isnt(refusal('attacker', "ALTER SERVER tls_good OPTIONS (SET base_url 'https://127.0.0.1:1')"), '', '... as is the server that has one');
+	isnt(refusal('attacker', "ALTER SERVER tls_good OPTIONS (SET ca_file '/etc/passwd')"), '', 'refused: ca_file by an owner who is no superuser');
+	isnt(refusal('attacker', "ALTER SERVER tls_good OPTIONS (SET base_url 'https://127.0.0.1:1')"), '', 'refused: base_url of a server with ca_file by an owner who is no superuser');
 	sql("DROP SERVER tls_$_ CASCADE") foreach keys %servers;
 	sql('REVOKE USAGE ON FOREIGN DATA WRAPPER mixpeek_docs FROM attacker');
 };
 
 # 7 (85)
-attack 'ids that are paths' => sub {
+attack 'ids and collections that are paths' => sub {
 	foreach my $id ('..', '.', '', '../../x', 'a/../b', '%2e%2e', "a\r\nX: y", 'a?b=c', 'a#b', 'a/b', "a\x01b", 'a%00', '....', '/')
 	{
 		(my $quoted = $id) =~ s/'/''/g;
@@ -149,13 +149,13 @@ attack 'ids that are paths' => sub {
 		refusal('attacker', "CREATE TABLE attacker.p (id int PRIMARY KEY); SELECT mixpeek.mirror('attacker.p', '$quoted', server => 'attacker'); INSERT INTO attacker.p VALUES (1); SELECT mixpeek.wait('2s'); DROP TABLE attacker.p");
 	}
 	my @odd = grep { $_ !~ m{^/v1/collections/(?!\.{1,2}/)[^/?#]+/documents(/(?!\.{1,2}$)[^/?#]+)?$} } map { $_->{path} } @{ api('attacker')->requests };
-	is(join(' ', @odd), '', 'no request goes anywhere else');
+	is(join(' ', @odd), '', "no request has another path than a collection's documents");
 };
 
 # 8 (56)
 foreach my $setting ('', 'ALTER DATABASE postgres SET standard_conforming_strings = off', 'ALTER DATABASE postgres SET quote_all_identifiers = on', "ALTER DATABASE postgres SET search_path = attacker, pg_catalog")
 {
-	attack 'names with all that a name can have' . ($setting && ", under $setting"), gains => qr/settings of roles and databases: \(/, sub {
+	attack 'names with unusual characters' . ($setting && ", under $setting"), gains => qr/settings of roles and databases: \(/, sub {
 		sql($setting) if $setting;
 		foreach my $name (q{a'b"c\\d$$e;--f}, "tab\tnewline\nreturn\r\x01\x7f", q{${x}%s%d{}[]}, 'select', "\xc3\xbc\xe2\x82\xac" x 12, "'; DROP TABLE owner_a.t; --", '\\\\', '$1', '*')
 		{
@@ -175,7 +175,7 @@ foreach my $setting ('', 'ALTER DATABASE postgres SET standard_conforming_string
 				SELECT mixpeek.unmirror((SELECT oid::regclass FROM pg_class WHERE relname = ($e)::name), delete_documents => true); DROP TABLE "$i"."$i"});
 			sql(qq{DROP SCHEMA "$i"});
 		}
-		pass('mirrored, written back, unmirrored');
+		pass('tables of all names are mirrored, written back and unmirrored');
 	};
 }
 
@@ -190,7 +190,7 @@ my %hostile = (
 	'controls in an error' => [ 422, "{\"detail\": \"a\\u0007\\u001b[31m\\u202e\\u009b\\nb\"}" ], 'an error of 1 MB' => [ 422, '{"detail": "' . 'x' x 1_000_000 . '"}' ]);
 foreach my $name (sort keys %hostile)
 {
-	attack "answers: $name" => sub {
+	attack "hostile answer: $name" => sub {
 		my ($status, $answer) = @{ $hostile{$name} };
 		my $text = $answer;
 		utf8::decode($text) or $text = '{"document_id": 7}';
@@ -201,14 +201,14 @@ foreach my $name (sort keys %hostile)
 		wait_for('an answer', sub { (api('attacker')->stats->{faults} // 0) > 0 });
 		refusal('attacker', "SELECT mixpeek.get_document('t', 'x', server => 'attacker')");
 		my (undef, undef, $err) = MixpeekTest::Attack::run_as('attacker', "SELECT mixpeek.list_documents('t', server => 'attacker')");
-		unlike($err, qr/sk_secret|[\x00-\x08\x0b-\x1f]/, 'an error has neither key nor controls');
-		cmp_ok(length($err), '<', 20000, '... nor an end that does not come');
-		unlike(sql("SELECT string_agg(coalesce(last_error, ''), ' ') FROM mixpeek.documents WHERE relation = 'attacker.t'::regclass"), qr/sk_secret|[\x00-\x09\x0b-\x1f]/, 'nor has a line');
+		unlike($err, qr/sk_secret|[\x00-\x08\x0b-\x1f]/, "a session's error has neither the key nor control characters");
+		cmp_ok(length($err), '<', 20000, "a session's error has less than 20,000 bytes");
+		unlike(sql("SELECT string_agg(coalesce(last_error, ''), ' ') FROM mixpeek.documents WHERE relation = 'attacker.t'::regclass"), qr/sk_secret|[\x00-\x09\x0b-\x1f]/, 'last_error has neither the key nor control characters');
 	};
 }
 
 # 11
-attack 'sync() under every odd setting of a session' => sub {
+attack 'sync() in sessions with odd settings' => sub {
 	sql_as('attacker', q{CREATE TABLE attacker.t (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker')});
 	my $id = 0;
 	foreach my $setting ("SET default_transaction_isolation = 'serializable'", "SET default_transaction_isolation = 'repeatable read'", 'SET default_transaction_read_only = on', 'SET exit_on_error = on', 'SET work_mem = 64', 'SET search_path = pg_temp',
@@ -222,14 +222,14 @@ attack 'sync() under every odd setting of a session' => sub {
 		$session->wait;
 	}
 	wait_for_lines('attacker.t', 'mirrored');
-	pass('all is mirrored');
-	isnt(refusal('attacker', $_), '', $_) foreach 'BEGIN; CALL mixpeek.sync()', 'DO $$ BEGIN BEGIN CALL mixpeek.sync(); EXCEPTION WHEN no_data_found THEN NULL; END; END $$';
+	pass('all rows are mirrored');
+	isnt(refusal('attacker', $_), '', "refused: $_") foreach 'BEGIN; CALL mixpeek.sync()', 'DO $$ BEGIN BEGIN CALL mixpeek.sync(); EXCEPTION WHEN no_data_found THEN NULL; END; END $$';
 	refusal('attacker', 'DO $$ BEGIN CALL mixpeek.sync(); END $$');
 	refusal('attacker', 'CREATE PROCEDURE attacker.p() LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN CALL mixpeek.sync(); END $$; CALL attacker.p()');
 };
 
 # 12 (105)
-attack 'objects of the names that our statements use', rights => { create_on_database => 1 } => sub {
+attack "objects with the names that the extension's statements use", rights => { create_on_database => 1 } => sub {
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.jsonb_build_object() RETURNS jsonb LANGUAGE sql AS 'SELECT ''{"forged": 1}''::jsonb';
 		CREATE FUNCTION attacker.format(text) RETURNS text LANGUAGE sql AS 'SELECT ''forged''';
@@ -249,7 +249,7 @@ attack 'objects of the names that our statements use', rights => { create_on_dat
 		INSERT INTO attacker.t VALUES (1, 'one'), (2, 'two')});
 	wait_for_lines('attacker.t', 'mirrored');
 	is(join(' ', map { documents('attacker', 't')->{$_}{v} } 1, 2), 'one two', 'the documents are those of the rows');
-	is(sql('SELECT count(DISTINCT doc_id) FROM attacker.t'), 2, '... and so are their ids');
+	is(sql('SELECT count(DISTINCT doc_id) FROM attacker.t'), 2, 'the ids that are written back are those of the rows');
 	sql('ALTER DATABASE postgres RESET ALL; ALTER ROLE attacker RESET ALL');
 };
 
@@ -262,24 +262,24 @@ my %settings = (
 		'max_parallel_workers = 0', "default_tablespace = ''", "temp_tablespaces = ''", "default_table_access_method = 'heap'", "plan_cache_mode = force_custom_plan", 'debug_print_plan = on' ]);
 foreach my $name (sort keys %settings)
 {
-	attack "settings $name of the database, by its owner, and another worker", worker => 'any', gains => qr/settings of roles and databases: \(/, sub {
+	attack "settings $name of the database, made by its owner, and a new worker", worker => 'any', gains => qr/settings of roles and databases: \(/, sub {
 		my $owner = session('db_owner');
 		my @refused = grep { $owner->refusal("ALTER DATABASE postgres SET $_") } @{ $settings{$name} };
 		my $pid = worker_pid();
 		sql("SELECT pg_terminate_backend($pid)");
 		wait_for('another worker', sub { my $new = worker_pid(); $new && $new ne $pid });
-		pass('there is another worker; refused: ' . join(', ', @refused));
+		pass('a new worker comes; refused: ' . join(', ', @refused));
 	};
 }
 
 # 14
-attack 'signals, locks and calls that nobody should make' => sub {
+attack 'signals, locks and calls of functions by roles without a right to them' => sub {
 	sql('GRANT pg_signal_backend TO attacker') ;
 	foreach my $pid (mixpeek_processes())
 	{
 		my $role = sql("SELECT coalesce(max(usename), '') FROM pg_stat_activity WHERE pid = $pid");
 		next if $role eq 'attacker' || $role eq 'owner_a';
-		isnt(refusal('attacker', "SELECT $_($pid)"), '', "$_ of " . ($role || 'the launcher')) foreach qw(pg_terminate_backend pg_cancel_backend);
+		isnt(refusal('attacker', "SELECT $_($pid)"), '', "refused: $_ of " . ($role || 'the launcher')) foreach qw(pg_terminate_backend pg_cancel_backend);
 	}
 	sql('REVOKE pg_signal_backend FROM attacker');
 	my $session = session('nobody');
@@ -301,7 +301,7 @@ attack 'signals, locks and calls that nobody should make' => sub {
 			$attacker->refusal("CREATE TRIGGER x AFTER INSERT ON attacker.none FOR EACH ROW EXECUTE FUNCTION $name()") if $try == 0;
 		}
 	}
-	pass(scalar(@functions) . ' functions');
+	pass(scalar(@functions) . ' functions are called with odd arguments');
 	my $trigger = 'CREATE TABLE attacker.x (id int PRIMARY KEY); CREATE TRIGGER x %s ON attacker.x FOR EACH %s EXECUTE FUNCTION mixpeek.mirror_row(%s); INSERT INTO attacker.x VALUES (1); UPDATE attacker.x SET id = 2; DELETE FROM attacker.x; TRUNCATE attacker.x; DROP TABLE attacker.x';
 	foreach my $when ('BEFORE INSERT', 'AFTER INSERT OR UPDATE OR DELETE', 'BEFORE TRUNCATE', 'AFTER TRUNCATE', 'INSTEAD OF INSERT', 'AFTER UPDATE OF id')
 	{
@@ -311,7 +311,7 @@ attack 'signals, locks and calls that nobody should make' => sub {
 			  foreach '', "''", "'c'", "'c', 'server=nobody'", "'c', 'server=attacker', 'server=owner_a'", "'..'", "'c', 'document={'", "'c', 'table='", "'c', 'bogus=1'", "'c', 'document_id_column=id'", "'c', NULL";
 		}
 	}
-	pass('and triggers of every kind');
+	pass('triggers of every kind are tried');
 };
 
 # 15
@@ -321,11 +321,11 @@ attack 'rows and keys that are too large' => sub {
 		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker');
 		INSERT INTO attacker.t VALUES ('large', repeat('x', 100000000)), ('small', 'x')});
 	wait_for_lines('attacker.t', 'failed,mirrored');
-	like(join(' ', map { $_->{last_error} // () } values %{ lines('attacker.t', 'failed') }), qr/too large|larger|more than|longer than mixpeek.read_timeout/, 'the large one fails, with a reason');
+	like(join(' ', map { $_->{last_error} // () } values %{ lines('attacker.t', 'failed') }), qr/too large|larger|more than|longer than mixpeek.read_timeout/, 'a row of 100 MB fails, with the reason');
 	sql_as('attacker', q{CREATE TABLE attacker.keys (k text COLLATE "C" PRIMARY KEY); SELECT mixpeek.mirror('attacker.keys', 'keys', server => 'attacker');
 		INSERT INTO attacker.keys VALUES (repeat('k', 200000)), (repeat('l', 5000)), ('m')});
 	wait_for_lines('attacker.keys', 'failed,mirrored');
-	pass('keys, too');
+	pass('keys of 200,000 and 5,000 bytes fail, a short one is mirrored');
 };
 
 attacks_end();

@@ -29,26 +29,26 @@ sub table_with_code
 
 sub agents { return sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent'"); }
 
-attack 'an owner without LOGIN and without CONNECT is served, by herself', gains => qr/^(gone|new): databases: \(postgres,/ => sub {
+attack 'an owner without LOGIN and without CONNECT is served, in her own name', gains => qr/^(gone|new): databases: \(postgres,/ => sub {
 	table_with_code('attacker', 'who', "INSERT INTO attacker.seen VALUES (current_user, session_user, pg_catalog.current_setting('is_superuser'));");
 	sql_as('attacker', 'CREATE TABLE attacker.seen (who name, session name, super text)');
 	sql('ALTER ROLE attacker NOLOGIN; REVOKE CONNECT ON DATABASE postgres FROM PUBLIC');
 	sql('INSERT INTO attacker.who VALUES (1)');
 	eval { wait_for_lines('attacker.who', 'mirrored') };
-	is($@, '', 'her row is mirrored');
-	is(sql('SELECT DISTINCT who, session, super FROM attacker.seen'), 'attacker|attacker|off', 'current and session user are she');
+	is($@, '', 'the row is mirrored');
+	is(sql('SELECT DISTINCT who, session, super FROM attacker.seen'), 'attacker|attacker|off', 'current_user and session_user are the owner');
 	sql('ALTER ROLE attacker LOGIN; GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 };
 
-attack 'pg_stat_activity says whose code it is' => sub {
+attack "pg_stat_activity shows an agent under its owner's name" => sub {
 	table_with_code('attacker', 'slow', 'PERFORM pg_catalog.pg_sleep(0.3);');
 	sql_as('attacker', 'INSERT INTO attacker.slow VALUES (1)');
 	wait_for('the agent', sub { sql("SELECT usename FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent' AND state = 'active' AND usename = 'attacker'") });
 	wait_for_lines('attacker.slow', 'mirrored');
-	pass('it is shown as hers');
+	pass("the agent is shown as attacker's");
 };
 
-attack 'many owners: one agent each, four in all, and everybody is served' => sub {
+attack 'six owners: one agent each, four in all, and each owner is served' => sub {
 	my @owners = map { "crowd_$_" } 1 .. 6;
 
 	sql("CREATE ROLE $_ LOGIN; CREATE SCHEMA $_ AUTHORIZATION $_; GRANT USAGE ON FOREIGN SERVER attacker TO $_;
@@ -73,12 +73,12 @@ attack 'many owners: one agent each, four in all, and everybody is served' => su
 		$most_of_one = $one if $one > $most_of_one;
 		return sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored' AND collection LIKE 'crowd%'") == 60;
 	});
-	cmp_ok($most, '<=', 4, 'there were never more than four');
-	cmp_ok($most_of_one, '<=', 1, '... and never two of one owner');
+	cmp_ok($most, '<=', 4, 'there were never more than four agents');
+	cmp_ok($most_of_one, '<=', 1, 'there were never two agents of one owner');
 	sql("DROP OWNED BY $_ CASCADE; DROP ROLE $_") foreach @owners;
 };
 
-attack 'owners whose requests take long, but not too long, leave room for another one' => sub {
+attack 'owners whose requests take long, but not too long, leave agents to others' => sub {
 	my @owners = map { "crowd_$_" } 1 .. 6;
 
 	sql($_) foreach ("ALTER SYSTEM SET mixpeek.read_timeout = '3s'", 'SELECT pg_reload_conf()');
@@ -111,7 +111,7 @@ attack 'an agent that has nothing to do ends' => sub {
 	wait_for('the agents to end', sub { agents() == 0 });
 	sql_as('attacker', 'INSERT INTO attacker.idle VALUES (2)');
 	wait_for_lines('attacker.idle', 'mirrored');
-	pass('and comes again when it is needed');
+	pass('an agent comes again when it is needed');
 };
 
 my %endless = (
@@ -123,7 +123,7 @@ my %endless = (
 
 foreach my $name (sort keys %endless)
 {
-	attack "a function that $name harms nobody else" => sub {
+	attack "a function that $name harms no other row" => sub {
 		table_with_code('attacker', 'bad', "IF id <= 2 THEN $endless{$name} END IF;");
 		sql_as('attacker', 'INSERT INTO attacker.bad SELECT generate_series(1, 5)');
 		wait_for('the good rows', sub {
@@ -132,15 +132,15 @@ foreach my $name (sort keys %endless)
 		wait_for('a bad one to fail', sub {
 			return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.bad'::regclass AND state = 'failed' AND last_error <> ''") > 0;
 		});
-		pass('the bad row fails, and says so');
+		pass('the bad row fails, with an error');
 	};
 }
 
-attack 'many rows that take long, each of them within its time, are all read' => sub {
+attack '300 rows that take long, each within its time, are all read' => sub {
 	table_with_code('attacker', 'honest', 'PERFORM pg_catalog.pg_sleep(0.02);');
 	sql_as('attacker', 'INSERT INTO attacker.honest SELECT generate_series(1, 300)');
 	my $lines = wait_for_lines('attacker.honest', 'mirrored');
-	is(scalar(keys %$lines), 300, 'none of them waits for long, or fails');
+	is(scalar(keys %$lines), 300, 'all 300 rows are mirrored');
 };
 
 attack 'an owner whose functions do not end is tried less and less often' => sub {
@@ -154,10 +154,10 @@ attack 'an owner whose functions do not end is tried less and less often' => sub
 		wait_for("try $n", sub { sql('SELECT last_value FROM attacker.tries') >= $n });
 		push @at, time;
 	}
-	cmp_ok($at[2] - $at[1], '>', $at[1] - $at[0], 'each pause is longer than the one before it');
+	cmp_ok($at[2] - $at[1], '>', $at[1] - $at[0], 'the second pause is longer than the first one');
 };
 
-attack 'memory without end' => sub {
+attack 'a function that takes memory without end' => sub {
 	table_with_code('attacker', 'fat', "PERFORM pg_catalog.array_agg(pg_catalog.repeat('x', 100000) || g) FROM pg_catalog.generate_series(1, 100000) g;");
 	sql_as('attacker', 'INSERT INTO attacker.fat VALUES (1)');
 	my $most = 0;
@@ -169,8 +169,8 @@ attack 'memory without end' => sub {
 		}
 		return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.fat'::regclass AND state = 'failed'");
 	});
-	cmp_ok($most, '<', 320, 'its process never has more than it may');
-	like(lines('attacker.fat')->{1}{last_error}, qr/out of memory|longer than/, 'and the row says why');
+	cmp_ok($most, '<', 320, 'the agent stays within its limit of memory');
+	like(lines('attacker.fat')->{1}{last_error}, qr/out of memory|longer than/, 'last_error says why');
 };
 
 my %back = (
@@ -185,7 +185,7 @@ my %back = (
 
 foreach my $name (sort keys %back)
 {
-	attack "no way back to who the process was started as: $name" => sub {
+	attack "an agent cannot become the role it was started as: $name" => sub {
 		my $root = sql('SELECT quote_ident(current_user)');
 		my $statement = $back{$name} =~ s/superuser/$root/r;
 
@@ -196,12 +196,12 @@ foreach my $name (sort keys %back)
 			INSERT INTO attacker.said VALUES ('then', current_user, session_user);});
 		sql_as('attacker', 'INSERT INTO attacker.back VALUES (1)');
 		wait_for_lines('attacker.back', 'mirrored');
-		is(sql("SELECT DISTINCT who, session FROM attacker.said WHERE what = 'then'"), 'attacker|attacker', 'it still is who it was');
-		is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'attacker' AND rolsuper"), 0, '... and no superuser');
+		is(sql("SELECT DISTINCT who, session FROM attacker.said WHERE what = 'then'"), 'attacker|attacker', 'current_user and session_user still are attacker');
+		is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'attacker' AND rolsuper"), 0, 'attacker is no superuser');
 	};
 }
 
-attack 'what is done at the end of a write-back is done as the owner, too' => sub {
+attack 'what is deferred to the end of a write-back runs as the owner' => sub {
 	sql_as('attacker', q{
 		CREATE TABLE attacker.said (what text, who name, session name);
 		CREATE TABLE attacker.wb (id int PRIMARY KEY, doc_id text);
@@ -226,10 +226,10 @@ attack 'what is done at the end of a write-back is done as the owner, too' => su
 	is(sql('SELECT DISTINCT what, who, session FROM attacker.said'), 'at_end|attacker|attacker', 'a deferred trigger runs as the owner');
 	sql_as('attacker', 'CREATE TRIGGER defer BEFORE UPDATE ON attacker.wb FOR EACH ROW EXECUTE FUNCTION attacker.defer(); INSERT INTO attacker.wb VALUES (2)');
 	wait_for_lines('attacker.wb', 'mirrored');
-	is(sql('SELECT DISTINCT what, who, session FROM attacker.said'), 'at_end|attacker|attacker', '... also one that was deferred once more');
+	is(sql('SELECT DISTINCT what, who, session FROM attacker.said'), 'at_end|attacker|attacker', 'a trigger deferred by SET CONSTRAINTS runs as the owner');
 };
 
-attack 'an agent that is terminated while it reads loses nothing' => sub {
+attack 'an agent that is terminated while it reads loses no row' => sub {
 	table_with_code('attacker', 'killed', 'PERFORM pg_catalog.pg_sleep(0.4);');
 	sql_as('attacker', 'INSERT INTO attacker.killed VALUES (1)');
 	wait_for('it to read', sub { sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent' AND usename = 'attacker' AND state = 'active'") });
@@ -239,7 +239,7 @@ attack 'an agent that is terminated while it reads loses nothing' => sub {
 	is(scalar(keys %{ documents('attacker', 'killed') }), 1, 'there is one document');
 };
 
-attack 'write-backs while their owner rests are made afterwards' => sub {
+attack "write-backs that wait for their owner's pause are made afterwards" => sub {
 	table_with_code('attacker', 'resting', "$endless{'catches the cancel and goes on'}");
 	sql_as('attacker', q{CREATE TABLE attacker.good (id int PRIMARY KEY, doc_id text, enrichments jsonb);
 		SELECT mixpeek.mirror('attacker.good', 'good', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
@@ -249,7 +249,7 @@ attack 'write-backs while their owner rests are made afterwards' => sub {
 	wait_for_lines('attacker.good', 'mirrored');
 	wait_for('the write-backs', sub { sql('SELECT count(*) FROM attacker.good WHERE doc_id IS NULL OR enrichments IS NULL') == 0 });
 	wait_for('nothing to be said of them any more', sub { sql("SELECT count(last_error) FROM mixpeek.documents WHERE relation = 'attacker.good'::regclass") == 0 });
-	pass('all rows are written to');
+	pass('all rows are written back');
 };
 
 attack 'write-backs that a trigger fails at first are made later' => sub {
@@ -259,30 +259,30 @@ attack 'write-backs that a trigger fails at first are made later' => sub {
 		SELECT mixpeek.mirror('attacker.fails', 'fails', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
 		INSERT INTO attacker.fails VALUES (1)});
 	wait_for_lines('attacker.fails', 'mirrored');
-	like(lines('attacker.fails')->{1}{last_error}, qr/not yet/, 'the line says what the trigger said');
+	like(lines('attacker.fails')->{1}{last_error}, qr/not yet/, "last_error has the trigger's message");
 	sql_as('attacker', 'INSERT INTO attacker.switch VALUES (true)');
 	wait_for('the write-back', sub { sql('SELECT count(*) FROM attacker.fails WHERE doc_id IS NOT NULL AND enrichments IS NOT NULL') == 1 });
-	pass('the row is written to');
+	pass('the row is written back');
 };
 
-attack 'a trigger that suppresses write-backs is not asked for ever' => sub {
+attack 'a trigger that suppresses write-backs is run less and less often' => sub {
 	sql_as('attacker', q{CREATE SEQUENCE attacker.asked; CREATE TABLE attacker.kept (id int PRIMARY KEY, doc_id text);
 		CREATE FUNCTION attacker.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.nextval('attacker.asked'); RETURN NULL; END $$;
 		CREATE TRIGGER k BEFORE UPDATE ON attacker.kept FOR EACH ROW EXECUTE FUNCTION attacker.keep();
 		SELECT mixpeek.mirror('attacker.kept', 'kept', server => 'attacker', document_id_column => 'doc_id');
 		INSERT INTO attacker.kept VALUES (1)});
 	wait_for_lines('attacker.kept', 'mirrored');
-	like(lines('attacker.kept')->{1}{last_error}, qr/a trigger of the table has left the row as it was/, 'the line says why there is no id in the row');
+	like(lines('attacker.kept')->{1}{last_error}, qr/a trigger of the table has left the row as it was/, 'last_error says that a trigger left the row as it was');
 	my @at;
 	foreach my $n (2, 3, 4)
 	{
 		wait_for("it to be asked for time $n", sub { sql('SELECT last_value FROM attacker.asked') >= $n });
 		push @at, time;
 	}
-	cmp_ok($at[2] - $at[1], '>', $at[1] - $at[0], '... less and less often');
+	cmp_ok($at[2] - $at[1], '>', $at[1] - $at[0], 'the second pause is longer than the first one');
 };
 
-attack 'a table that changes while it is read is read again' => sub {
+attack 'a table that is altered while it is read is read again' => sub {
 	table_with_code('attacker', 'changing', 'PERFORM pg_catalog.pg_sleep(0.2);');
 	sql_as('attacker', 'INSERT INTO attacker.changing VALUES (1)');
 	wait_for('it to be read', sub { sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent' AND usename = 'attacker' AND state = 'active'") });
@@ -290,17 +290,17 @@ attack 'a table that changes while it is read is read again' => sub {
 	wait_for_lines('attacker.changing', 'mirrored');
 	sql_as('attacker', "UPDATE attacker.changing SET v = 'w'");
 	wait_for_lines('attacker.changing', 'mirrored');
-	is((values %{ documents('attacker', 'changing') })[0]{later}, 7, 'with the column that it has now');
+	is((values %{ documents('attacker', 'changing') })[0]{later}, 7, 'the document has the new column');
 };
 
-attack 'rows that are changed while they are read are not lost' => sub {
+attack 'rows changed while they are read are not lost' => sub {
 	table_with_code('attacker', 'racing', 'PERFORM pg_catalog.pg_sleep(0.01);');
 	sql_as('attacker', 'INSERT INTO attacker.racing SELECT generate_series(1, 20)');
 	sql_as('attacker', "UPDATE attacker.racing SET v = 'v$_'") foreach 1 .. 10;
 	sql_as('attacker', 'DELETE FROM attacker.racing WHERE id > 10');
 	wait_for_lines('attacker.racing', 'mirrored');
 	my $documents = documents('attacker', 'racing');
-	is(join(' ', map { $_->{v} } values %$documents), join(' ', ('v10') x 10), 'the documents say what the rows say');
+	is(join(' ', map { $_->{v} } values %$documents), join(' ', ('v10') x 10), 'the documents equal the rows');
 };
 
 attacks_end();

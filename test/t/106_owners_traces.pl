@@ -41,7 +41,7 @@ my %behind = (
 foreach my $name (sort grep { $_ !~ /wal_comp/ } keys %behind)
 {
 	my $body = $behind{$name} =~ s/ SET commit_delay = 0; SET wal_compression = off;//r;
-	trap("$name, left for those after it", $_, $body, declare => 'DECLARE kept refcursor; number int;', expect => 'mirrored', then => sub {
+	trap("a function that leaves behind: $name", $_, $body, declare => 'DECLARE kept refcursor; number int;', expect => 'mirrored', then => sub {
 		# What is mirrored afterwards, by the same process, is what it always was.
 		sql_as('attacker', q{CREATE TABLE attacker.later (id int PRIMARY KEY, at timestamptz, f float8, b bytea, i interval);
 			ALTER TABLE attacker.later ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.later USING (attacker.inside() IS NOT NULL);
@@ -49,8 +49,8 @@ foreach my $name (sort grep { $_ !~ /wal_comp/ } keys %behind)
 			SELECT mixpeek.mirror('attacker.later', 'later', server => 'attacker')});
 		wait_for_lines('attacker.later', 'mirrored');
 		my $metadata = documents('attacker', 'later')->{1};
-		is_deeply([ @$metadata{qw(f b i)} ], [ 1.1, '\x00ff', '1 day 02:00:00' ], 'texts are what they always were');
-		like($metadata->{at}, qr/^2026-01-02T03:04:05/, '... times, too') }) foreach qw(policy before);
+		is_deeply([ @$metadata{qw(f b i)} ], [ 1.1, '\x00ff', '1 day 02:00:00' ], 'numbers, bytes and intervals are rendered as always');
+		like($metadata->{at}, qr/^2026-01-02T03:04:05/, 'times are rendered as always') }) foreach qw(policy before);
 }
 
 # What it does to its own table meanwhile
@@ -79,10 +79,10 @@ foreach my $name (sort keys %own)
 	trap("a function that $name", $_, $body, $expect ? (expect => $expect) : ()) foreach qw(policy before);
 }
 trap('a function that returns nothing', 'policy', 'RETURN NULL;', expect => '|failed|mirrored', mirror => '');
-trap('a trigger that drops the change', 'before', 'RETURN NULL;', expect => 'mirrored');
+trap('a trigger that suppresses the change', 'before', 'RETURN NULL;', expect => 'mirrored');
 trap('a trigger that changes the key', 'before', 'new.id := old.id + 1000;');
 trap('a trigger that changes the row each time', 'before', 'new.v := pg_catalog.random()::text;', expect => 'mirrored');
-trap('a trigger that takes the id away', 'before', 'new.doc_id := NULL; new.enrichments := NULL;', expect => 'mirrored');
+trap('a trigger that sets the id to null', 'before', 'new.doc_id := NULL; new.enrichments := NULL;', expect => 'mirrored');
 trap('a trigger that makes a row of 50 MB', 'before', q{new.v := pg_catalog.repeat('x', 50000000);});
 
 # Functions with settings and rights of their own
@@ -90,16 +90,16 @@ trap('a trigger that makes a row of 50 MB', 'before', q{new.v := pg_catalog.repe
 foreach my $setting ('role = owner_a', "session_authorization = owner_a", "statement_timeout = 0", "row_security = off", "search_path = attacker, pg_catalog", "default_transaction_read_only = on",
 	"exit_on_error = on", "mixpeek.read_timeout = '1d'", "work_mem = '2000GB'")
 {
-	attack "a policy's function that is SET $setting" => sub {
+	attack "a policy's function with SET $setting" => sub {
 		my $refusal = refusal('attacker', qq{CREATE FUNCTION attacker.configured() RETURNS boolean LANGUAGE plpgsql SET $setting AS \$\$ BEGIN RETURN true; END \$\$});
-		return pass("refused: $refusal") if $refusal;
+		return pass("CREATE FUNCTION is refused: $refusal") if $refusal;
 		sql_as('attacker', q{
 			CREATE TABLE attacker.t (id int PRIMARY KEY);
 			ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.t USING (attacker.configured());
 			SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker')});
 		refusal('superuser', 'INSERT INTO attacker.t VALUES (1)');
 		wait_for('its row to be settled', sub { keys %{ lines('attacker.t', 'mirrored') } || keys %{ lines('attacker.t', 'failed') } });
-		pass('its row is settled');
+		pass('the row is settled');
 	};
 }
 
@@ -130,12 +130,12 @@ foreach my $name (sort keys %owners)
 		sql("BEGIN; $owners{$name}; INSERT INTO attacker.t VALUES (1, 'x'); COMMIT");
 		wait_for_lines('attacker.t', 'mirrored');
 		wait_for('the write-back', sub { sql('SELECT doc_id IS NOT NULL FROM attacker.t') eq 't' });
-		pass('is served');
+		pass('the row is mirrored and written back');
 		sql('GRANT CONNECT ON DATABASE postgres TO PUBLIC; REVOKE reader FROM attacker; ALTER ROLE attacker RESET ALL; ALTER ROLE attacker LOGIN INHERIT CONNECTION LIMIT -1 PASSWORD NULL');
 	};
 }
 
-attack 'a role that is not a superuser\'s, with a superuser\'s name about it' => sub {
+attack 'an owner whose name has quotes, dollars and backslashes' => sub {
 	sql(q{CREATE ROLE "a ""role"" with 'quotes'; and ünïcode $$ \\\\ x" NOLOGIN});
 	my $role = q{"a ""role"" with 'quotes'; and ünïcode $$ \\\\ x"};
 	sql(qq{CREATE SCHEMA odd AUTHORIZATION $role; GRANT USAGE ON FOREIGN SERVER attacker TO $role; CREATE USER MAPPING FOR $role SERVER attacker OPTIONS (api_key 'sk_secret_attacker');
@@ -145,13 +145,13 @@ attack 'a role that is not a superuser\'s, with a superuser\'s name about it' =>
 		INSERT INTO odd.t VALUES (1); RESET ROLE});
 	wait_for_lines('odd.t', 'mirrored');
 	wait_for('the write-back', sub { sql('SELECT doc_id IS NOT NULL FROM odd.t') eq 't' });
-	pass('is served');
+	pass('the row is mirrored and written back');
 	sql("DROP SCHEMA odd CASCADE; DROP OWNED BY $role; DROP ROLE $role");
 };
 
 # Many, and from outside
 
-attack 'forty owners whose functions sleep, and one whose do not' => sub {
+attack 'forty owners whose functions sleep, and one whose functions do not' => sub {
 	sql(join('', map { qq{
 		CREATE ROLE crowd$_; GRANT USAGE ON FOREIGN SERVER attacker TO crowd$_; CREATE USER MAPPING FOR crowd$_ SERVER attacker OPTIONS (api_key 'sk_secret_attacker');
 		CREATE SCHEMA crowd$_ AUTHORIZATION crowd$_; SET ROLE crowd$_;
@@ -165,7 +165,7 @@ attack 'forty owners whose functions sleep, and one whose do not' => sub {
 	my $id = 500;
 	sql_as('owner_a', "INSERT INTO owner_a.wb VALUES ($id, 'between')");
 	wait_for('owner_a to have her turn', sub { sql("SELECT doc_id IS NOT NULL FROM owner_a.wb WHERE id = $id") eq 't' });
-	pass('owner_a has her turn');
+	pass('a row of owner_a is written back');
 	sql(join('', map { "DROP SCHEMA crowd$_ CASCADE; DROP OWNED BY crowd$_; DROP ROLE crowd$_;" } 1 .. 40));
 };
 
@@ -180,11 +180,11 @@ attack 'six tables whose eight rows each sleep' => sub {
 		sql_as('owner_a', "INSERT INTO owner_a.t VALUES ($id, 'beside')");
 		wait_for("row $id of owner_a", sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'owner_a.t'::regclass AND key = '$id' AND state = 'mirrored'") == 1 });
 	}
-	pass('owner_a\'s rows are mirrored beside them');
+	pass("owner_a's rows are mirrored meanwhile");
 };
 
 # 15
-attack 'commits while an owner\'s function sleeps are seen' => sub {
+attack "commits while an owner's function sleeps are seen" => sub {
 	sql_as('attacker', trap_statements('policy', 'PERFORM pg_catalog.pg_sleep(0.3);', '', '', ''));
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(1, 30) g');
 	wait_for('the function to be run', sub { sql('SELECT is_called FROM attacker.ran') eq 't' });
@@ -194,10 +194,10 @@ attack 'commits while an owner\'s function sleeps are seen' => sub {
 		sql_as('owner_a', "INSERT INTO owner_a.t VALUES ($id, 'beside')");
 		wait_for("row $id of owner_a", sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'owner_a.t'::regclass AND key = '$id' AND state = 'mirrored'") == 1 });
 	}
-	is(sql(q{SELECT count(*) FROM mixpeek.outbox WHERE relation = 'owner_a.t'::regclass}), 0, 'nothing of owner_a waits');
+	is(sql(q{SELECT count(*) FROM mixpeek.outbox WHERE relation = 'owner_a.t'::regclass}), 0, 'no entry of owner_a is left');
 };
 
-attack "attacker ends all of mixpeek's processes that she may" => sub {
+attack "attacker terminates each process of mixpeek's that she may" => sub {
 	sql_as('attacker', trap_statements('policy', 'NULL;', '', '', ''));
 	my $killer = session('attacker');
 	$killer->send(q{DO $$ BEGIN FOR i IN 1 .. 300 LOOP
@@ -209,47 +209,47 @@ attack "attacker ends all of mixpeek's processes that she may" => sub {
 	{
 		my $whose = sql("SELECT coalesce(max(usename), '') FROM pg_stat_activity WHERE pid = $pid");
 		next if $whose eq 'attacker' || $whose eq '';
-		isnt(refusal('attacker', "SELECT pg_terminate_backend($pid)"), '', 'one that is not hers, she may not');
-		isnt(refusal('db_owner', "SELECT pg_cancel_backend($pid)"), '', '... nor db_owner');
+		isnt(refusal('attacker', "SELECT pg_terminate_backend($pid)"), '', "attacker may not terminate another owner's process");
+		isnt(refusal('db_owner', "SELECT pg_cancel_backend($pid)"), '', "db_owner may not cancel another owner's process");
 	}
 	$killer->wait;
 	wait_for_lines('attacker.t', 'mirrored');
-	pass('her own rows are mirrored when she stops');
+	pass("attacker's rows are mirrored when she stops");
 };
 
-attack 'every connection is taken' => sub {
+attack 'attacker takes every connection' => sub {
 	my @sessions = map { session('attacker') } 1 .. 20;
 	my $full = 0;
 	for (1 .. 60)
 	{
 		eval { push @sessions, session('attacker'); 1 } or do { $full = 1; last };
 	}
-	ok($full, 'there is none left');
+	ok($full, 'no connection is left');
 	sql("INSERT INTO owner_a.t VALUES (801, 'full'); INSERT INTO owner_a.wb VALUES (801, 'full')");
 	wait_for('owner_a to be served', sub { sql('SELECT doc_id IS NOT NULL FROM owner_a.wb WHERE id = 801') eq 't' });
-	pass('owner_a is served');
+	pass('a row of owner_a is written back');
 };
 
-attack 'every lock is taken by a session', worker => 'any', sub {
+attack 'attacker takes every lock', worker => 'any', sub {
 	my $session = session('attacker');
-	isnt($session->refusal('BEGIN; SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 10000000) g'), '', 'until there is none');
+	isnt($session->refusal('BEGIN; SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 10000000) g'), '', 'there is no lock left');
 	$session->do('ROLLBACK');
 	$session->refusal('SELECT count(pg_advisory_lock(g)) FROM generate_series(1, 10000000) g');
 	refusal('owner_a', "INSERT INTO owner_a.t VALUES (901, 'no locks')");
-	pass('tried');
+	pass('an INSERT without locks has been tried');
 };
 
-attack 'her own table is locked again and again' => sub {
+attack 'attacker locks a mirrored table again and again' => sub {
 	sql_as('attacker', trap_statements('before', 'NULL;', '', '', ''));
 	my $locker = session('attacker');
 	$locker->send(q{DO $$ BEGIN FOR i IN 1 .. 100 LOOP LOCK TABLE attacker.t IN ACCESS EXCLUSIVE MODE; PERFORM pg_sleep(0.02); COMMIT; END LOOP; END $$});
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(1, 50) g');
 	$locker->wait;
 	wait_for_lines('attacker.t', 'mirrored');
-	pass('her rows are mirrored in the end');
+	pass("the table's rows are mirrored in the end");
 };
 
-attack 'her rows are locked while they are to be written back' => sub {
+attack 'rows are locked while they are to be written back' => sub {
 	sql_as('attacker', trap_statements('before', 'NULL;', '', '', ''));
 	api('attacker')->config(latency => 200);
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(1, 5) g');
@@ -258,10 +258,10 @@ attack 'her rows are locked while they are to be written back' => sub {
 	wait_for_lines('attacker.t', 'mirrored');
 	$locker->do('COMMIT');
 	wait_for('the write-back', sub { sql('SELECT count(*) FROM attacker.t WHERE doc_id IS NULL') == 0 });
-	pass('they are written back when the locks are gone');
+	pass('the rows are written back when the locks are released');
 };
 
-attack 'columns and keys whose types are of her own making' => sub {
+attack 'columns and keys of user-defined types' => sub {
 	sql_as('attacker', q{
 		CREATE DOMAIN attacker.key AS text COLLATE "C" CHECK (value <> 'never' AND attacker.inside() IS NOT NULL);
 		CREATE TYPE attacker.pair AS (a attacker.key, b int);
@@ -273,11 +273,11 @@ attack 'columns and keys whose types are of her own making' => sub {
 	wait_for_lines('attacker.t', 'mirrored');
 	sql_as('attacker', q{UPDATE attacker.t SET p = ROW('y'::text, 0)::attacker.pair; DELETE FROM attacker.t WHERE k = 'k1'});
 	wait_for_lines('attacker.t', 'mirrored');
-	is(scalar(keys %{ documents('attacker', 't') }), 19, 'they are mirrored');
+	is(scalar(keys %{ documents('attacker', 't') }), 19, 'rows with user-defined types are mirrored');
 	sql_as('attacker', q{ALTER DOMAIN attacker.key DROP CONSTRAINT key_check; ALTER DOMAIN attacker.key ADD CHECK (value <> 'k2') NOT VALID; UPDATE attacker.t SET s = '[3,4)'; DROP TYPE attacker.span CASCADE});
 	wait_for('the rows to be settled', sub { sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'attacker.t'::regclass") == 0
 		&& sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.t'::regclass AND state IN ('sending', 'pending')") == 0 });
-	pass('and settled when their types have changed');
+	pass('the rows are settled after their types have changed');
 };
 
 attacks_end();

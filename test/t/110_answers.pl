@@ -79,8 +79,8 @@ sub is_kept
 {
 	my ($document, $name) = @_;
 	is($document->{state}, 'mirrored', "$name: the document is mirrored");
-	is($document->{last_error}, undef, '... with nothing to complain about');
-	cmp_ok($document->{size} // 0, '>', 0, '... and has its enrichments');
+	is($document->{last_error}, undef, "$name: last_error is empty");
+	cmp_ok($document->{size} // 0, '>', 0, "$name: its enrichments are kept");
 	return;
 }
 
@@ -88,8 +88,8 @@ sub is_unkept
 {
 	my ($document, $why, $name) = @_;
 	is($document->{state}, 'mirrored', "$name: the document is mirrored");
-	like($document->{last_error}, $why, '... and says why its enrichments were not kept');
-	is($document->{size}, undef, '... which they were not');
+	like($document->{last_error}, $why, "$name: last_error says why its enrichments were not kept");
+	is($document->{size}, undef, "$name: no enrichments are kept");
 	return;
 }
 
@@ -138,80 +138,80 @@ my $offset = -s $node->logfile;
 foreach my $how (sort keys %echoes)
 {
 	my $document = answered('answers', "18 $how", status => 400, answer => qq({"error":{"type":"$echoes{$how}","message":"you sent $echoes{$how}"}}));
-	unlike($document->{last_error}, qr/SECRET|%53ECRET|live.*KEY/, "18: the key that an error brings back $how is not in last_error");
-	like($document->{last_error}, qr/^Mixpeek API refused the request: 400 .*\*\*\*.*: you sent .*\*\*\*/s, '... but asterisks are');
+	unlike($document->{last_error}, qr/SECRET|%53ECRET|live.*KEY/, "the key in an error, $how: last_error does not have it");
+	like($document->{last_error}, qr/^Mixpeek API refused the request: 400 .*\*\*\*.*: you sent .*\*\*\*/s, "the key in an error, $how: last_error has asterisks instead");
 	my $kept = answered('answers', "18e $how", answer => qq({"document_id":"e","enrichments":{"echo":"$echoes{$how}"}}));
 	is(sql("SELECT count(*) FROM mixpeek.documents WHERE key = " . quoted("18e $how") . " AND enrichments->>'echo' LIKE '%***%' AND enrichments::text !~ 'SECRET'"),
-		1, '... nor in enrichments');
+		1, "the key in enrichments, $how: they have asterisks instead");
 	$apis{answers}->faults({ kind => 'status', status => 403, answer => qq({"error":{"type":"$echoes{$how}","message":"$echoes{$how}"}}) });
 	my $error = error_of("SELECT mixpeek.get_document('c', 'd', server => 'answers')");
-	like($error, qr/42501.*\*\*\*/s, '... nor in what a session is told') or diag($error);
-	unlike($error, qr/SECRET/, '... at all');
+	like($error, qr/42501.*\*\*\*/s, "the key in an error of a session, $how: it has asterisks instead") or diag($error);
+	unlike($error, qr/SECRET/, "the key in an error of a session, $how: it does not have the key");
 	$apis{answers}->faults();
 }
-is(answered('answers', '18 raw', status => 500, answer => "not JSON: $key")->{last_error}, 'Mixpeek API failed: 500: not JSON: ' . '*' x length($key), '18: nor in an excerpt');
+is(answered('answers', '18 raw', status => 500, answer => "not JSON: $key")->{last_error}, 'Mixpeek API failed: 500: not JSON: ' . '*' x length($key), 'the key in an excerpt of an answer that is not JSON: asterisks instead');
 wait_for('the log to tell', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 400$/, $offset) });
-is(log_lines(qr/LOG: .*(\*\*\*|you sent)/, $offset), 0, '18: the log says nothing in the words of the other side');
-is(log_lines(qr/SECRET/, $offset), 0, '... and nowhere has the key') or diag(join("\n", map { substr($_, 0, 300) } grep { /SECRET/ } split(/\n/, slurp_file($node->logfile, $offset))));
+is(log_lines(qr/LOG: .*(\*\*\*|you sent)/, $offset), 0, 'the log has no words of the API');
+is(log_lines(qr/SECRET/, $offset), 0, 'the log does not have the key') or diag(join("\n", map { substr($_, 0, 300) } grep { /SECRET/ } split(/\n/, slurp_file($node->logfile, $offset))));
 
 # 30: what a terminal would take for more than text
 
 my $controls = '"\u009b31m \u202eevil\u2066\u2069\u200e\u200f\u061c\u0085\u2028\ufeff\u0007end"';
 $offset = -s $node->logfile;
 my $said = answered('answers', '30', status => 401 + 1, answer => qq({"error":{"type":$controls,"message":$controls}}));
-unlike($said->{last_error}, qr/[\x00-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}\x{200e}\x{200f}\x{61c}\x{2028}\x{feff}]/, '30: controls are taken out of an error');
-like($said->{last_error}, qr/31m evil.*end: 31m evil.*end$/, '... and the text is left');
+unlike($said->{last_error}, qr/[\x00-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}\x{200e}\x{200f}\x{61c}\x{2028}\x{feff}]/, 'control characters are removed from an error');
+like($said->{last_error}, qr/31m evil.*end: 31m evil.*end$/, 'control characters are removed from an error, and its text is left');
 $said = answered('answers', '30 excerpt', status => 402, answer => "\x{9b}31m \x{202e}no JSON \x{e9}");
-is($said->{last_error}, "Mixpeek API refused the request: 402: 31m no JSON \x{e9}", '30: ... and out of what is no JSON');
-is(log_lines(qr/\xc2\x9b|\xe2\x80\xae/, $offset), 0, '... and none is in the log');
+is($said->{last_error}, "Mixpeek API refused the request: 402: 31m no JSON \x{e9}", 'control characters are removed from an excerpt of an answer that is not JSON');
+is(log_lines(qr/\xc2\x9b|\xe2\x80\xae/, $offset), 0, 'control characters of answers are not in the log');
 
 # D11: an error as long as the other side likes
 
 my $numbers = join(',', ('1e131071') x 200);
 $said = answered('answers', 'D11', status => 422, answer => qq({"detail":[{"loc":["body",$numbers],"msg":"no"}]}));
-cmp_ok(length($said->{last_error}), '<=', 2000, 'D11: numbers in the path of an error do not make it long');
+cmp_ok(length($said->{last_error}), '<=', 2000, '200 long numbers in the path of an error: last_error has at most 2,000 characters');
 $said = answered('answers', 'D11 one', status => 422, answer => '{"detail":[{"loc":["body",1e131071],"msg":"no"}]}');
-cmp_ok(length($said->{last_error}), '<=', 500, '... nor does one');
-like($said->{last_error}, qr/422 ValidationError: body\.10{50,100}\.\.\.: no$/, '... of which the beginning is shown');
+cmp_ok(length($said->{last_error}), '<=', 500, 'a long number in the path of an error: last_error has at most 500 characters');
+like($said->{last_error}, qr/422 ValidationError: body\.10{50,100}\.\.\.: no$/, 'a long number in the path of an error: its beginning is shown');
 my $texts = join(',', (qq({"loc":[@{[ join(',', ('"' . 'x' x 200 . '"') x 30) ]}],"msg":"@{[ 'y' x 5000 ]}"})) x 10);
 $said = answered('answers', 'D11 many', status => 422, answer => qq({"detail":[$texts]}));
-cmp_ok(length($said->{last_error}), '<=', 2000, 'D11: nor do many parts that are long');
+cmp_ok(length($said->{last_error}), '<=', 2000, 'many errors with long parts: last_error has at most 2,000 characters');
 $said = answered('answers', 'D11 huge', kind => 'huge', bytes => 20 * $mb, start => '{"error":{"message":"', end => '"}}');
-cmp_ok(length($said->{last_error}), '<=', 2000, '... nor one that is huge');
+cmp_ok(length($said->{last_error}), '<=', 2000, 'an error of 20 MB: last_error has at most 2,000 characters');
 
 # 19, 66b, D4, m12: enrichments that are too much
 
 sub enrichments { return qq({"document_id":"x","enrichments":{"a":$_[0]}}); }
 sub nested { my ($n) = @_; return '[' x $n . '1' . ']' x $n; }
 
-is_unkept(answered('answers', '19', answer => enrichments('[' . join(',', ('1e131071') x 20000) . ']')), qr/^its enrichments were not kept: they have \d+ bytes with its numbers written out, more than 1048576$/, '19: numbers that are long when they are written out');
-is_unkept(answered('answers', '19 small', answer => enrichments('[' . join(',', ('1e-131071') x 20000) . ']')), qr/^its enrichments were not kept: they have/, '19: numbers that are long behind the point');
-is_unkept(answered('answers', '19 beyond', answer => enrichments('1e99999999999999999999')), qr/^its enrichments were not kept: they have/, '19: a number that none can be');
-is_unkept(answered('answers', '19 just beyond', answer => enrichments('1e200000')), qr/^its enrichments were not kept: value overflows numeric format/, '19: a number that jsonb has no room for');
-is_kept(answered('answers', '19 double', answer => enrichments('[1.7976931348623157e308,-4.9e-324]')), '19: the largest and the smallest double');
-is_unkept(answered('answers', '19 root', answer => '{"document_id":"x","a":1,"b":[' . join(',', ('1e131071') x 20) . ']}'), qr/^its enrichments were not kept: they have \d+ bytes/, '19: ... in fields at the root');
-is_unkept(answered('answers', '66b', answer => enrichments(nested(14551))), qr/^its enrichments were not kept: they have 14552 levels of arrays and objects, more than 64$/, '66b: nesting that could not be restored');
-is_unkept(answered('answers', '66b 65', answer => enrichments(nested(64))), qr/: they have 65 levels/, '66b: one level too many');
-is_kept(answered('answers', '66b 64', answer => enrichments(nested(63))), '66b: as many levels as may be');
-is_unkept(answered('answers', '66b root', answer => '{"document_id":"x","a":' . nested(64) . '}'), qr/: they have 65 levels/, '66b: ... at the root');
-is(answered('answers', '66b metadata', answer => '{"document_id":"x","metadata":' . nested(14000) . '}')->{state}, 'mirrored', '66b: what is not kept may be nested');
-like(answered('answers', '66b deep', answer => '{"document_id":"x","metadata":' . nested(100000) . '}')->{last_error}, qr/not valid JSON: The answer cannot be read: it is no JSON from byte/, '... up to a point');
-is_unkept(answered('answers', 'null', answer => enrichments('"\u0000"')), qr/^its enrichments were not kept: unsupported Unicode escape sequence/, 'enrichments that jsonb cannot hold');
-is_unkept(answered('answers', 'surrogate', answer => enrichments('"\ud800"')), qr/^its enrichments were not kept: invalid input syntax/, '... nor half a character');
-is_unkept(answered('answers', 'm12', answer => '{"document_id":"x",' . join(',', map { qq("f$_":$_) } 1 .. 200_000) . '}'), qr/: they have \d+ (values|bytes)/, 'm12: 200,000 fields');
-is_unkept(answered('answers', 'large', kind => 'huge', bytes => 2 * $mb, start => '{"document_id":"x","enrichments":{"a":"', end => '"}}'), qr/: they have 2097\d+ bytes .*more than 1048576$/, 'more than a megabyte');
-is_kept(answered('answers', 'less large', kind => 'huge', bytes => $mb, start => '{"document_id":"x","enrichments":{"a":"', end => '"}}'), 'a megabyte');
-is_unkept(answered('answers', 'D4', kind => 'huge', bytes => 31 * $mb, start => '{"document_id":"x","enrichments":{"a":[', unit => '1,', end => '1]}}'), qr/: they have 16\d+ values, more than 100000$/, 'D4: sixteen million elements');
-is_unkept(answered('answers', 'D4 pairs', kind => 'huge', bytes => 31 * $mb, start => '{"document_id":"x","enrichments":{"a":{', unit => '"":1,', end => '"":1}}}'), qr/: they have \d+ values/, 'D4: six million pairs');
+is_unkept(answered('answers', '19', answer => enrichments('[' . join(',', ('1e131071') x 20000) . ']')), qr/^its enrichments were not kept: they have \d+ bytes with its numbers written out, more than 1048576$/, 'numbers that are long when they are written out');
+is_unkept(answered('answers', '19 small', answer => enrichments('[' . join(',', ('1e-131071') x 20000) . ']')), qr/^its enrichments were not kept: they have/, 'numbers with many digits behind the point');
+is_unkept(answered('answers', '19 beyond', answer => enrichments('1e99999999999999999999')), qr/^its enrichments were not kept: they have/, 'a number that no type can hold');
+is_unkept(answered('answers', '19 just beyond', answer => enrichments('1e200000')), qr/^its enrichments were not kept: value overflows numeric format/, 'a number that jsonb cannot hold');
+is_kept(answered('answers', '19 double', answer => enrichments('[1.7976931348623157e308,-4.9e-324]')), 'the largest and the smallest double');
+is_unkept(answered('answers', '19 root', answer => '{"document_id":"x","a":1,"b":[' . join(',', ('1e131071') x 20) . ']}'), qr/^its enrichments were not kept: they have \d+ bytes/, 'numbers that are long when they are written out, in a field at the root');
+is_unkept(answered('answers', '66b', answer => enrichments(nested(14551))), qr/^its enrichments were not kept: they have 14552 levels of arrays and objects, more than 64$/, '14,552 levels of nesting');
+is_unkept(answered('answers', '66b 65', answer => enrichments(nested(64))), qr/: they have 65 levels/, '65 levels of nesting');
+is_kept(answered('answers', '66b 64', answer => enrichments(nested(63))), '64 levels of nesting');
+is_unkept(answered('answers', '66b root', answer => '{"document_id":"x","a":' . nested(64) . '}'), qr/: they have 65 levels/, '65 levels of nesting in a field at the root');
+is(answered('answers', '66b metadata', answer => '{"document_id":"x","metadata":' . nested(14000) . '}')->{state}, 'mirrored', '14,000 levels of nesting in metadata: the document is mirrored');
+like(answered('answers', '66b deep', answer => '{"document_id":"x","metadata":' . nested(100000) . '}')->{last_error}, qr/not valid JSON: The answer cannot be read: it is no JSON from byte/, '100,000 levels of nesting in metadata: the answer is no JSON');
+is_unkept(answered('answers', 'null', answer => enrichments('"\u0000"')), qr/^its enrichments were not kept: unsupported Unicode escape sequence/, 'enrichments with a NUL character');
+is_unkept(answered('answers', 'surrogate', answer => enrichments('"\ud800"')), qr/^its enrichments were not kept: invalid input syntax/, 'enrichments with half a surrogate pair');
+is_unkept(answered('answers', 'm12', answer => '{"document_id":"x",' . join(',', map { qq("f$_":$_) } 1 .. 200_000) . '}'), qr/: they have \d+ (values|bytes)/, '200,000 fields at the root');
+is_unkept(answered('answers', 'large', kind => 'huge', bytes => 2 * $mb, start => '{"document_id":"x","enrichments":{"a":"', end => '"}}'), qr/: they have 2097\d+ bytes .*more than 1048576$/, 'enrichments of 2 MB');
+is_kept(answered('answers', 'less large', kind => 'huge', bytes => $mb, start => '{"document_id":"x","enrichments":{"a":"', end => '"}}'), 'enrichments of a megabyte');
+is_unkept(answered('answers', 'D4', kind => 'huge', bytes => 31 * $mb, start => '{"document_id":"x","enrichments":{"a":[', unit => '1,', end => '1]}}'), qr/: they have 16\d+ values, more than 100000$/, 'enrichments of sixteen million elements');
+is_unkept(answered('answers', 'D4 pairs', kind => 'huge', bytes => 31 * $mb, start => '{"document_id":"x","enrichments":{"a":{', unit => '"":1,', end => '"":1}}}'), qr/: they have \d+ values/, 'enrichments of millions of pairs');
 like(answered('answers', 'D4 over', kind => 'huge', bytes => 34 * $mb, start => '{"document_id":"x","enrichments":{"a":[', unit => '1,', end => '1]}}')->{last_error},
-	qr/^answer of the Mixpeek API is too large: answer has more than 32 MB$/, 'D4: an answer that is too large is not read');
+	qr/^answer of the Mixpeek API is too large: answer has more than 32 MB$/, 'an answer of 34 MB is not read');
 like(answered('answers', 'D4 chunked', kind => 'huge', chunked => JSON::PP::true, bytes => 34 * $mb)->{last_error},
-	qr/answer has more than 32 MB$/, '... if it does not say so before, either');
+	qr/answer has more than 32 MB$/, 'a chunked answer of 34 MB is not read');
 
 # What is stored can be dumped, and restored.
-command_ok([ 'pg_dump', '--data-only', '-f', "$node->{_basedir}/dump.sql", $node->connstr('postgres') ], '19: what is stored can be dumped');
+command_ok([ 'pg_dump', '--data-only', '-f', "$node->{_basedir}/dump.sql", $node->connstr('postgres') ], 'pg_dump of what is stored');
 my $copy = "$node->{_basedir}/copy";
-is(sql(qq{COPY (SELECT enrichments FROM mixpeek.documents) TO '$copy'; CREATE TABLE copies (e jsonb); COPY copies FROM '$copy'; SELECT count(*) > 0 FROM copies}), 't', '66b: ... and restored');
+is(sql(qq{COPY (SELECT enrichments FROM mixpeek.documents) TO '$copy'; CREATE TABLE copies (e jsonb); COPY copies FROM '$copy'; SELECT count(*) > 0 FROM copies}), 't', 'COPY of stored enrichments can be read again');
 
 # The same as answers to a look-up
 
@@ -242,14 +242,14 @@ sub looked_up
 my $origin = sql('SELECT id FROM mixpeek.origin');
 sub listed { my ($id, $rest) = @_; return qq({"document_id":"found $id","metadata":{"id":"$id","mixpeek_docs":"$origin:public.answers:$id"}$rest}); }
 my $listed = looked_up('plain', status => 200, answer => '{"results":[' . listed('plain', ',"enrichments":{"a":1}') . ']}');
-is("$listed->{state} $listed->{document_id} " . ($listed->{size} // 0), 'mirrored found plain 8', 'a document that is found');
+is("$listed->{state} $listed->{document_id} " . ($listed->{size} // 0), 'mirrored found plain 8', 'look-up: a document is found');
 $listed = looked_up('D4', kind => 'huge', bytes => 31 * $mb, start => '{"results":[' . listed('D4', ',"enrichments":{"a":[') =~ s/\}$//r, unit => '1,', end => '1]}}]}');
-is_unkept($listed, qr/: they have 16\d+ values, more than 100000$/, 'D4: ... with millions of elements');
+is_unkept($listed, qr/: they have 16\d+ values, more than 100000$/, 'look-up: sixteen million elements');
 $listed = looked_up('thousands', kind => 'huge', bytes => 31 * $mb, start => '{"results":[', unit => listed('thousands', '') . ',', end => listed('thousands', '') . ']}');
-like($listed->{last_error}, qr/the API lists documents that were not asked for/, '31: a list of far more documents than were asked for');
+like($listed->{last_error}, qr/the API lists documents that were not asked for/, 'look-up: a list of far more documents than were asked for fails');
 $listed = looked_up('dots', status => 200, answer => '{"results":[' . listed('dots', '') =~ s/found dots/../r . ']}');
-isnt($listed->{document_id} // '', '..', '20: ".." in a list is no document_id');
-is(worker_pid(), $worker, 'D4: the worker is still the same');
+isnt($listed->{document_id} // '', '..', 'look-up: ".." is no document_id');
+is(worker_pid(), $worker, 'look-ups with huge answers: the worker is not replaced');
 
 # 20: an id that is a step within a path, or none
 
@@ -257,11 +257,11 @@ foreach my $id ('.', '..', '', 'x' x 1001, 7, undef)
 {
 	my $text = JSON::PP->new->allow_nonref->encode($id);
 	my $document = answered('answers', '20 ' . substr($text, 0, 10), answer => qq({"document_id":$text}));
-	is($document->{document_id}, undef, '20: ' . substr($text, 0, 10) . ' is no document_id');
-	like($document->{last_error}, qr/^the API's answer holds no document_id$/, '... as is said');
+	is($document->{document_id}, undef, 'document_id ' . substr($text, 0, 10) . ' is not stored');
+	like($document->{last_error}, qr/^the API's answer holds no document_id$/, 'document_id ' . substr($text, 0, 10) . ': last_error says so');
 }
 sql(q{DELETE FROM answers; SELECT mixpeek.wait('60 s')});
-is_deeply([ grep { $_->{path} =~ m{/documents/\.{0,2}$} } @{ $apis{answers}->requests } ], [], '20: and no request has one in its path');
+is_deeply([ grep { $_->{path} =~ m{/documents/\.{0,2}$} } @{ $apis{answers}->requests } ], [], "no request has \".\" or \"..\" as a document's id in its path");
 
 # D12, and what sessions read
 
@@ -275,15 +275,15 @@ sub session_error
 }
 my $list = q{mixpeek.list_documents('answers', server => 'answers')};
 my $get = q{mixpeek.get_document('answers', 'd', server => 'answers')};
-like(session_error($list, answer => '{"results":[{"document_id":"a"}],"pagination":{"page_size":-1e100}}'), qr/08P01/, 'D12: a page_size that none can be');
-like(session_error($list, answer => '{"results":[{"document_id":"a"}],"pagination":{"page_size":1e100}}', count => 1), qr/no error/, '... and a large one');
-like(session_error($list, answer => '{"results":[{"document_id":"a"}],"pagination":{"next_cursor":"' . 'x' x 10000 . '"}}'), qr/08P01.*cursor of more than 4096 bytes/s, 'a cursor that no URL has room for');
-like(session_error($get, answer => '{"document_id":"a","metadata":' . nested(1000) . '}'), qr/54000.*1001 levels of arrays and objects, more than 1000/s, 'a session: nesting');
-like(session_error($get, answer => '{"document_id":"a","metadata":' . nested(999) . '}'), qr/no error/, '... up to that');
-like(session_error($get, answer => '{"document_id":"a","metadata":[' . join(',', ('1e131000') x 600) . ']}'), qr/54000.*bytes with its numbers written out/s, '... numbers that are long when they are written out');
-like(session_error($get, kind => 'huge', bytes => 20 * $mb, start => '{"document_id":"x","metadata":[', unit => '1,', end => '1]}'), qr/54000.*values, more than 4000000/s, '... ten million values');
-like(session_error($get, kind => 'huge', bytes => 40 * $mb), qr/54000.*more than 32 MB/s, '... an answer of 40 MB');
-like(session_error($get, answer => '{"document_id":"a","metadata":"\u0000"}'), qr/08P01.*unsupported Unicode escape/s, '... and what jsonb cannot hold');
+like(session_error($list, answer => '{"results":[{"document_id":"a"}],"pagination":{"page_size":-1e100}}'), qr/08P01/, 'list_documents(): a negative page_size fails');
+like(session_error($list, answer => '{"results":[{"document_id":"a"}],"pagination":{"page_size":1e100}}', count => 1), qr/no error/, 'list_documents(): a huge page_size is no error');
+like(session_error($list, answer => '{"results":[{"document_id":"a"}],"pagination":{"next_cursor":"' . 'x' x 10000 . '"}}'), qr/08P01.*cursor of more than 4096 bytes/s, 'list_documents(): a cursor of 10,000 bytes fails');
+like(session_error($get, answer => '{"document_id":"a","metadata":' . nested(1000) . '}'), qr/54000.*1001 levels of arrays and objects, more than 1000/s, 'get_document(): 1,001 levels of nesting fail');
+like(session_error($get, answer => '{"document_id":"a","metadata":' . nested(999) . '}'), qr/no error/, 'get_document(): 1,000 levels of nesting are no error');
+like(session_error($get, answer => '{"document_id":"a","metadata":[' . join(',', ('1e131000') x 600) . ']}'), qr/54000.*bytes with its numbers written out/s, 'get_document(): numbers that are long when they are written out fail');
+like(session_error($get, kind => 'huge', bytes => 20 * $mb, start => '{"document_id":"x","metadata":[', unit => '1,', end => '1]}'), qr/54000.*values, more than 4000000/s, 'get_document(): ten million values fail');
+like(session_error($get, kind => 'huge', bytes => 40 * $mb), qr/54000.*more than 32 MB/s, 'get_document(): an answer of 40 MB fails');
+like(session_error($get, answer => '{"document_id":"a","metadata":"\u0000"}'), qr/08P01.*unsupported Unicode escape/s, 'get_document(): a NUL character fails');
 
 # D6, 13: counters that are full
 
@@ -298,12 +298,12 @@ foreach my $time (1, 2)
 	wait_for('the look', sub { $apis{answers}->stats->{lists} == 1 && sql("SELECT count(*) FROM mixpeek.outbox") eq '0' });
 	wait_for('its end', sub { sql("SELECT enrichment_polls || ' ' || (next_attempt_at IS NULL) FROM mixpeek.documents WHERE key = 'looks'") eq '32767 true' });
 }
-pass('D6, 13: looks that are full stay full, and no more are planned');
+pass('a poll counter at its maximum stays there, and no poll is planned');
 # Due in a moment: the worker has passed what was due when a slow UPDATE began.
 sql("UPDATE mixpeek.documents SET enrichment_polls = -32768, attempts = 2147483647, state = 'pending', content_hash = NULL, next_attempt_at = clock_timestamp() + '3 s' WHERE key = 'looks'");
 sql("SELECT mixpeek.refresh('answers')");
 wait_for_states('answers', 'mirrored');
-cmp_ok(sql("SELECT enrichment_polls FROM mixpeek.documents WHERE key = 'looks'"), '<', 10, '... and those that are below nothing, or attempts that are full, do no harm');
+cmp_ok(sql("SELECT enrichment_polls FROM mixpeek.documents WHERE key = 'looks'"), '<', 10, 'a poll counter below zero and an attempt counter at its maximum do no harm');
 finish('answers');
 
 # D5, D14: headers that say odd things of the rate
@@ -323,7 +323,7 @@ foreach my $name (sort keys %odd)
 	my $start = time();
 	sql("INSERT INTO $table SELECT n FROM generate_series(1, 200) n");
 	wait_for_states($table, 'mirrored');
-	cmp_ok(time() - $start, '<', 20, "$name: odd headers of one answer do not hold up the others");
+	cmp_ok(time() - $start, '<', 20, "rate headers, $name: the other rows are not held up");
 	finish($table);
 }
 
@@ -331,12 +331,12 @@ foreach my $name (sort keys %odd)
 
 foreach my $value ('1e-300', '0.009', '1e300', 'NaN', '-1')
 {
-	like(error_of("CREATE SERVER tiny FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (requests_per_minute '$value')"), qr/must be a number from 0.01 to 1000000000/, "D13: requests_per_minute $value is refused");
+	like(error_of("CREATE SERVER tiny FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (requests_per_minute '$value')"), qr/must be a number from 0.01 to 1000000000/, "requests_per_minute $value is refused");
 }
 table_on('slow', requests_per_minute => '0.01');
 sql("INSERT INTO slow VALUES ('one'), ('two')");
 wait_for('the first', sub { $apis{slow}->stats->{creates} == 1 });
-is(worker_pid(), $worker, '... and the least that may be is waited for');
+is(worker_pid(), $worker, 'requests_per_minute 0.01: the worker is not replaced');
 finish('slow');
 
 # D3: the rest after a request whose answer is not known is counted from its end
@@ -365,7 +365,7 @@ create_server($node, 'breaking', "http://127.0.0.1:$port", request_timeout => '3
 sql(q{CREATE TABLE breaking (id text PRIMARY KEY); SELECT mixpeek.mirror('breaking', 'c', server => 'breaking', backfill => false); INSERT INTO breaking VALUES ('x')});
 wait_for('the second request', sub { -e $times && (() = slurp_file($times) =~ m{ POST }g) >= 2 });
 my (undef, $ended, $asked) = slurp_file($times) =~ /^([\d.]+)/mg;
-cmp_ok($asked - $ended, '>=', 2.9, 'D3: a broken request rests request_timeout from its end, not from its beginning');
+cmp_ok($asked - $ended, '>=', 2.9, 'after a request without an answer the next one comes request_timeout after its end');
 sql('DROP TABLE breaking');
 kill('KILL', $breaking);
 waitpid($breaking, 0);
@@ -380,9 +380,9 @@ my $tls = IPC::Run::start([ 'openssl', 's_server', '-accept', "127.0.0.1:$tls_po
 	'-alpn', 'h2,http/1.1' ], '<', \$tls_in, '>&', \$tls_out);
 wait_for('openssl', sub { $tls->pump_nb; $tls_out =~ /ACCEPT/ });
 create_server($node, 'tls', "https://127.0.0.1:$tls_port", ca_file => $certificates->{ca}, api_key => $key, request_timeout => '2');
-like(error_of(q{SELECT mixpeek.get_document('c', 'd', server => 'tls')}), qr/08006/, 'D7: what gives no answer');
+like(error_of(q{SELECT mixpeek.get_document('c', 'd', server => 'tls')}), qr/08006/, 'TLS server without an answer: SQLSTATE 08006');
 wait_for('its output', sub { $tls->pump_nb; $tls_out =~ /ALPN protocols advertised/ });
-like($tls_out, qr{ALPN protocols advertised by the client: http/1\.1\s}, '... is asked in HTTP/1.1');
+like($tls_out, qr{ALPN protocols advertised by the client: http/1\.1\s}, 'TLS server: the client offers HTTP/1.1 only');
 $tls->kill_kill;
 undef $tls;
 
@@ -395,22 +395,22 @@ sub as { my ($role, $statements) = @_; return "SET SESSION AUTHORIZATION $role; 
 sql(as('thief', "CREATE SERVER trap FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '$api_url'); GRANT USAGE ON FOREIGN SERVER trap TO victim"));
 sql(as('victim', "CREATE USER MAPPING FOR victim SERVER trap OPTIONS (api_key 'sk_of_the_victim', base_url '$api_url/')"));
 my $victim_get = as('victim', q{SELECT mixpeek.get_document('c', 'd', server => 'trap')});
-like(error_of($victim_get), qr/P0002/, '32: a mapping may say where its key is for');
+like(error_of($victim_get), qr/P0002/, 'a mapping with base_url: its key is sent there');
 sql(as('thief', "ALTER SERVER trap OPTIONS (SET base_url 'http://127.0.0.1:1')"));
-like(error_of($victim_get), qr/42501: the API key for server "trap" may not be sent to "http:..127.0.0.1:1".*base_url is "$api_url".*HINT/s, '... and then goes nowhere else');
+like(error_of($victim_get), qr/42501: the API key for server "trap" may not be sent to "http:..127.0.0.1:1".*base_url is "$api_url".*HINT/s, 'a mapping with base_url: its key is sent nowhere else');
 foreach my $change ("DROP base_url", "SET base_url 'http://127.0.0.1:1'")
 {
-	like(error_of(as('thief', "ALTER USER MAPPING FOR victim SERVER trap OPTIONS ($change)")), qr/42501: permission denied to change the option "base_url" of another user's mapping/, "32: nor by the server's owner's $change");
+	like(error_of(as('thief', "ALTER USER MAPPING FOR victim SERVER trap OPTIONS ($change)")), qr/42501: permission denied to change the option "base_url" of another user's mapping/, "a mapping with base_url: the server's owner may not $change");
 }
-like(error_of($victim_get), qr/42501/, '... which changes nothing');
-is(error_of(as('victim', "ALTER USER MAPPING FOR victim SERVER trap OPTIONS (SET base_url 'http://127.0.0.1:1')")), 'no error', '... but the user may change it');
-like(error_of($victim_get), qr/08001/, '... at once');
-is(error_of(as('victim', "ALTER USER MAPPING FOR victim SERVER trap OPTIONS (DROP base_url)")), 'no error', '... or take it away');
+like(error_of($victim_get), qr/42501/, 'a mapping with base_url: nothing is changed by what was refused');
+is(error_of(as('victim', "ALTER USER MAPPING FOR victim SERVER trap OPTIONS (SET base_url 'http://127.0.0.1:1')")), 'no error', 'a mapping with base_url: its user may change it');
+like(error_of($victim_get), qr/08001/, 'a mapping with base_url: a change takes effect at once');
+is(error_of(as('victim', "ALTER USER MAPPING FOR victim SERVER trap OPTIONS (DROP base_url)")), 'no error', 'a mapping with base_url: its user may drop it');
 sql('GRANT CREATE ON SCHEMA public TO victim');
 sql(as('victim', "CREATE TABLE pinned (id int PRIMARY KEY); SELECT mixpeek.mirror('pinned', 'c', server => 'trap', backfill => false);
 	ALTER USER MAPPING FOR victim SERVER trap OPTIONS (ADD base_url 'https://api.mixpeek.com'); INSERT INTO pinned VALUES (1)"));
 wait_for_states('pinned', 'pending');
-like(document('pinned', '1')->{last_error}, qr/the API key for server "trap" may not be sent to/, '32: rows wait, and say why');
+like(document('pinned', '1')->{last_error}, qr/the API key for server "trap" may not be sent to/, 'a mapping with base_url: rows for another address are pending, with the reason');
 sql('DROP TABLE pinned');
 $thief_api->stop;
 
@@ -445,9 +445,9 @@ foreach my $name (sort keys %large)
 	wait_for_states($table, $name =~ /just/ ? 'mirrored' : 'failed');
 	my $grown = memory($worker, 'VmHWM') - $before;
 	note(sprintf('%s: +%.0f MB, another waited %.2f s', $name, $grown, $waited));
-	cmp_ok($grown, '<', $some, "31: answers $name take some memory");
-	cmp_ok($waited, '<', 10, '... and not too much of others\' time');
-	is(worker_pid(), $worker, '... and the worker is the same');
+	cmp_ok($grown, '<', $some, "large answers $name: the worker grows by less than $some MB");
+	cmp_ok($waited, '<', 10, "large answers $name: a row of another server waits less than 10 s");
+	is(worker_pid(), $worker, "large answers $name: the worker is not replaced");
 	finish($table);
 }
 
@@ -465,8 +465,8 @@ my $before = memory($worker, 'RssAnon');
 forget_peak($worker);
 sql(q{SELECT mixpeek.retry('list')});
 wait_for('all to be found', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE document_id = 'd' || key AND octet_length(enrichments::text) > 120000}) eq '100' });
-cmp_ok(memory($worker, 'VmHWM') - $before, '<', $some, '31: a list of a hundred large documents takes some memory');
-is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'list'::regclass AND state = 'mirrored' AND last_error IS NULL}), '100', '... and in the end all is kept');
+cmp_ok(memory($worker, 'VmHWM') - $before, '<', $some, "a list of a hundred large documents: the worker grows by less than $some MB");
+is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'list'::regclass AND state = 'mirrored' AND last_error IS NULL}), '100', 'a list of a hundred large documents: all are mirrored');
 finish('list');
 
 # In another encoding: what is shown, what is kept, and what is ours
@@ -480,10 +480,10 @@ $node->safe_psql('latin', qq{SET client_encoding = 'UTF8'; CREATE TABLE latin (i
 $latin->faults({ kind => 'status', status => 200, method => 'POST', body => '"kept"', answer => qq({"document_id":"k\\u00e9y","caf\\u00e9":"sent","caf\x{e9}":"sent","th\x{e9}":"\\u00e9\x{e9}"}) },
 	{ kind => 'status', status => 400, method => 'POST', body => '"refused"', answer => qq({"error":{"message":"\x{e9}\x{9b}31m\\u0085\\u009b end $json_key"}}) });
 $node->safe_psql('latin', q{INSERT INTO latin VALUES ('kept'), ('refused')});
-is($node->safe_psql('latin', q{SELECT mixpeek.wait('60 s')}), 't', 'in LATIN1: all is answered');
+is($node->safe_psql('latin', q{SELECT mixpeek.wait('60 s')}), 't', 'LATIN1 database: wait() returns true');
 sub latin { return $node->safe_psql('latin', "SET client_encoding = 'UTF8'; SELECT $_[0] FROM mixpeek.documents WHERE key = '$_[1]'"); }
-is(latin('document_id || enrichments::text', 'kept'), qq(k\xc3\xa9y{"th\xc3\xa9": "\xc3\xa9\xc3\xa9"}), '... fields that we have sent are no enrichments, others are');
-is(latin('last_error', 'refused'), "Mixpeek API refused the request: 400: \xc3\xa931m end " . '*' x length($json_key), '... and errors are cleaned');
+is(latin('document_id || enrichments::text', 'kept'), qq(k\xc3\xa9y{"th\xc3\xa9": "\xc3\xa9\xc3\xa9"}), 'LATIN1 database: fields that were sent are no enrichments, others are');
+is(latin('last_error', 'refused'), "Mixpeek API refused the request: 400: \xc3\xa931m end " . '*' x length($json_key), 'LATIN1 database: errors are cleaned');
 $latin->stop;
 
 # 31: ... that take the room and do not come to an end
@@ -498,8 +498,8 @@ $offset = -s $node->logfile;
 sql("INSERT INTO bystander VALUES ('behind')");
 wait_for('another large answer', sub { (document('bystander', 'behind')->{state} // '') eq 'mirrored' });
 note(sprintf('an answer of 6 MB waited %.2f s', time() - $start));
-cmp_ok(time() - $start, '<', 30, '31: who takes the room for answers and does not come to an end is given up');
-is(log_lines(qr/is not usable/, $offset), 0, '... which is nobody\'s outage');
+cmp_ok(time() - $start, '<', 30, 'large answers that do not end: another large answer is read within 30 s');
+is(log_lines(qr/is not usable/, $offset), 0, 'large answers that do not end: no server counts as down');
 sql('DROP TABLE hog');
 $apis{hog}->stop;
 wait_for('its requests to end', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE key = 'behind' AND document_id = 'x'}) eq '1' });
@@ -521,14 +521,14 @@ wait_for('all to wait', sub {
 	sql(q{SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'
 		AND last_error = 'there was no file descriptor for a connection to the Mixpeek API: Too many open files'}) eq '20';
 });
-pass('D17: that there is no descriptor for a connection is said');
+pass('no file descriptor for a connection: last_error says so');
 limit_descriptors($old_limit);
 wait_for_states('descriptors', 'mirrored');
-is(log_lines(qr/is not usable/, $offset), 0, '... is no outage of the server');
-is(sql('SELECT max(attempts) FROM mixpeek.documents'), '0', '... costs no attempt');
-is_deeply([ @{ $apis{descriptors}->stats }{qw(creates duplicates)} ], [ 20, 0 ], '... and all are mirrored in the end');
+is(log_lines(qr/is not usable/, $offset), 0, 'no file descriptor for a connection: no server counts as down');
+is(sql('SELECT max(attempts) FROM mixpeek.documents'), '0', 'no file descriptor for a connection: no attempt is counted');
+is_deeply([ @{ $apis{descriptors}->stats }{qw(creates duplicates)} ], [ 20, 0 ], 'no file descriptor for a connection: all rows are mirrored in the end, once');
 finish('descriptors');
-is(worker_pid(), $first_worker, 'all the time it was one worker');
+is(worker_pid(), $first_worker, 'no file descriptor for a connection: the worker is not replaced');
 
 # 25: a server that hangs, and has as many connections as it likes
 
@@ -545,12 +545,12 @@ sql('INSERT INTO hanging SELECT n FROM generate_series(1, 300) n');
 wait_for('them to hang', sub { $apis{hanging}->stats->{in_flight} >= 20 });
 sql('INSERT INTO lively SELECT n FROM generate_series(1, 100) n');
 wait_for_states('lively', 'mirrored');
-cmp_ok($apis{hanging}->stats->{in_flight}, '<=', 50, '25: a server that hangs takes a part of the descriptors only');
-is($apis{lively}->stats->{documents}, 100, '... and others are asked meanwhile');
-is(log_lines(qr/out of file descriptors|Too many open files|lively" is not usable/, $offset), 0, '... without a word');
-is(worker_pid(), $worker, '... by the same worker');
+cmp_ok($apis{hanging}->stats->{in_flight}, '<=', 50, '1,000 connections to a server that hangs: it gets some of the file descriptors only');
+is($apis{lively}->stats->{documents}, 100, '1,000 connections to a server that hangs: another server is served');
+is(log_lines(qr/out of file descriptors|Too many open files|lively" is not usable/, $offset), 0, '1,000 connections to a server that hangs: the log does not complain');
+is(worker_pid(), $worker, '1,000 connections to a server that hangs: the worker is not replaced');
 sql('DROP TABLE hanging, lively');
-is($node->safe_psql('postgres', 'SELECT 1'), '1', 'and the cluster is alive');
+is($node->safe_psql('postgres', 'SELECT 1'), '1', '1,000 connections to a server that hangs: the cluster is alive');
 $node->stop;
 $_->stop foreach values %apis;
 done_testing();

@@ -55,9 +55,9 @@ $ENV{PGOPTIONS} = '-c search_path=pg_catalog';
 sub among_traps { local $ENV{PGOPTIONS} = '-c search_path=traps,public,pg_catalog'; return sql(@_); }
 
 sql('CREATE SCHEMA traps; CREATE SCHEMA mixpeek', 'attacker');
-is(refusal('CREATE EXTENSION mixpeek_docs'), 'schema "mixpeek" already exists', 'a schema of that name is not taken over (8)');
+is(refusal('CREATE EXTENSION mixpeek_docs'), 'schema "mixpeek" already exists', 'CREATE EXTENSION does not take over a schema named mixpeek');
 sql('DROP SCHEMA mixpeek', 'attacker');
-like(refusal('CREATE EXTENSION mixpeek_docs SCHEMA traps'), qr/must be installed in schema "pg_catalog"/, '... nor is another one used');
+like(refusal('CREATE EXTENSION mixpeek_docs SCHEMA traps'), qr/must be installed in schema "pg_catalog"/, 'CREATE EXTENSION in another schema is refused');
 
 # Each operator, function and type that the script could find by search path, with arguments that suit better than pg_catalog's.
 my @operators = map { my ($name, $left, $right) = split; [ $name, $left, $right ] } (
@@ -95,7 +95,7 @@ foreach my $schema ('traps', 'public')
 	sql(join(';', @sql), 'attacker');
 }
 among_traps('CREATE EXTENSION mixpeek_docs');
-pass('the extension is made among traps');
+pass('CREATE EXTENSION among traps');
 
 # All that the members' definitions use: what is built in has no line in pg_depend.
 is(sql(q{
@@ -107,7 +107,7 @@ is(sql(q{
 	SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, 0) || ' uses ' || pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid), ', ')
 	  FROM pg_depend d JOIN members m USING (classid, objid)
 	 WHERE (d.refclassid, d.refobjid) NOT IN (SELECT classid, objid FROM members) AND d.refclassid <> 'pg_extension'::regclass
-		AND d.refobjid >= 16384}), '', '... and uses none of them (107)');
+		AND d.refobjid >= 16384}), '', "the extension's objects depend on no trap");
 is(sql(q{
 	SET search_path = pg_catalog;
 	SELECT string_agg(d, ' ') FROM (
@@ -116,7 +116,7 @@ is(sql(q{
 		UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'mixpeek'::regnamespace
 		UNION ALL SELECT pg_get_expr(polqual, polrelid) FROM pg_policy
 		UNION ALL SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef) x
-	 WHERE d ~ 'OPERATOR\(|traps\.|public\.'}), '', '... by no name');
+	 WHERE d ~ 'OPERATOR\(|traps\.|public\.'}), '', "the extension's definitions name no trap");
 
 # Privileges
 is(sql(q{
@@ -126,22 +126,22 @@ is(sql(q{
 		UNION ALL SELECT t.oid::regtype::text, (aclexplode(t.typacl)).* FROM pg_type t WHERE typnamespace = 'mixpeek'::regnamespace
 		UNION ALL SELECT nspname, (aclexplode(nspacl)).* FROM pg_namespace WHERE nspname = 'mixpeek'
 		UNION ALL SELECT fdwname, (aclexplode(fdwacl)).* FROM pg_foreign_data_wrapper) acl
-	 WHERE grantee NOT IN (0, grantor)} ), '', 'default privileges give nobody anything (26)');
+	 WHERE grantee NOT IN (0, grantor)} ), '', "default privileges give no role a right to the extension's objects");
 is(sql(q{
 	SELECT string_agg(object || ' ' || privilege_type, ', ' ORDER BY object COLLATE "C") FROM (
 		SELECT relname::text AS object, (aclexplode(c.relacl)).* FROM pg_class c WHERE relnamespace = 'mixpeek'::regnamespace
 		UNION ALL SELECT nspname, (aclexplode(nspacl)).* FROM pg_namespace WHERE nspname = 'mixpeek') acl
-	 WHERE grantee = 0}), 'clusters SELECT, documents SELECT, mirrors SELECT, mixpeek USAGE, origin SELECT, outbox SELECT, taxonomies SELECT', '... and everybody what is promised');
+	 WHERE grantee = 0}), 'clusters SELECT, documents SELECT, mirrors SELECT, mixpeek USAGE, origin SELECT, outbox SELECT, taxonomies SELECT', 'PUBLIC has the rights that are documented');
 is(sql(q{
 	SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc
-	 WHERE pronamespace = 'mixpeek'::regnamespace AND NOT has_function_privilege('attacker', oid, 'EXECUTE'::text)}), 'adopt on_create_trigger on_ddl_start on_drop', '... all functions but these');
+	 WHERE pronamespace = 'mixpeek'::regnamespace AND NOT has_function_privilege('attacker', oid, 'EXECUTE'::text)}), 'adopt on_create_trigger on_ddl_start on_drop', 'roles may call all functions but these');
 is(sql(q{SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'mixpeek'::regnamespace AND relkind = 'r' AND NOT relrowsecurity}), '', 'all tables have row-level security');
 foreach my $statement ('CREATE TRIGGER e BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()', 'TRUNCATE mixpeek.outbox', 'INSERT INTO mixpeek.forgotten VALUES (\'\', \'\')',
 	'CREATE TABLE mixpeek.x ()', 'CREATE TABLE public.x (d mixpeek.documents)', 'SELECT mixpeek.adopt()')
 {
-	like(refusal($statement, 'attacker'), qr/permission denied/, "not allowed: $statement");
+	like(refusal($statement, 'attacker'), qr/permission denied/, "refused: $statement");
 }
-like(sql('SELECT count(*) FROM mixpeek.origin', 'reader'), qr/^\d+$/, 'the origin may be read');
+like(sql('SELECT count(*) FROM mixpeek.origin', 'reader'), qr/^\d+$/, 'mixpeek.origin may be read');
 
 #
 # Mirroring, among the traps
@@ -167,7 +167,7 @@ sub others_go_on
 	$last++;
 	sql("INSERT INTO a.t VALUES ($last, 'x')", 'owner_a');
 	wait_for("owner_a's row $last", sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'a.t'::regclass AND key = '$last' AND state = 'mirrored'") });
-	pass("$name: others' rows are mirrored");
+	pass("$name: owner_a's rows are mirrored");
 	return;
 }
 others_go_on('among traps');
@@ -175,13 +175,13 @@ my $pid = $worker->();
 among_traps("TABLE mixpeek.mirrors; TABLE mixpeek.taxonomies; TABLE mixpeek.clusters; TABLE mixpeek.documents; TABLE mixpeek.outbox; SELECT mixpeek.wait('1 min'), mixpeek.preview('a.t', '1'), mixpeek.retry()");
 among_traps(q{SELECT * FROM mixpeek.enrichment_taxonomies('{"taxonomies": [{"taxonomy_id": "t", "score": 1, "path": ["x"]}], "taxonomy_a_label": "l", "taxonomy_a_score": 0.5}'::pg_catalog.jsonb),
 	mixpeek.enrichment_clusters('{"clusters": [{"cluster_id": "c", "coordinates": [1, 2]}], "cluster_id": "d"}'::pg_catalog.jsonb), mixpeek.may_read('a.t')});
-is(sql('SELECT count(*) FROM traps.sprung'), 0, 'no trap was sprung by anybody, whatever the search path (8)');
+is(sql('SELECT count(*) FROM traps.sprung'), 0, 'no trap was sprung, whatever the search path');
 
 #
 # The schema's name is somebody else's (8b)
 #
 
-like(refusal('ALTER SCHEMA mixpeek RENAME TO mixpeek_old'), qr/^schema "mixpeek" of extension "mixpeek_docs" cannot be renamed$/, 'the schema cannot be renamed');
+like(refusal('ALTER SCHEMA mixpeek RENAME TO mixpeek_old'), qr/^schema "mixpeek" of extension "mixpeek_docs" cannot be renamed$/, 'ALTER SCHEMA mixpeek RENAME is refused');
 sql("UPDATE pg_namespace SET nspname = 'mixpeek_old' WHERE nspname = 'mixpeek'");	# as if it had been all the same
 sql(q{
 	CREATE SCHEMA mixpeek;
@@ -198,29 +198,29 @@ my $log = -s $node->logfile;
 sql("INSERT INTO a.t VALUES (1000, 'renamed')", 'owner_a');
 wait_for('the worker to say so', sub {
 	slurp_file($node->logfile, $log) =~ /the schema of extension "mixpeek_docs" has another name than "mixpeek".*\n.*HINT:  ALTER SCHEMA mixpeek_old RENAME TO mixpeek\./ });
-pass('the worker does not read by a name that is another schema\'s');
+pass('schema renamed: the worker does not use another schema of the name');
 foreach my $call ('adopt()', 'retry()', "preview('a.t', '1')", "refresh('a.t')", "wait('1 s')")
 {
-	like(refusal("SELECT mixpeek_old.$call"), qr/^(the schema of extension|)/, "... nor does $call");
+	like(refusal("SELECT mixpeek_old.$call"), qr/^(the schema of extension|)/, "schema renamed: $call does not use another schema of the name");
 }
 sql("CREATE TABLE a.late (id int PRIMARY KEY); SELECT mixpeek_old.mirror('a.late', 'late')", 'owner_a');
-is(sql("SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgrelid = 'a.late'::regclass"), 'mixpeek_old.mirror_row()', '... and mirror() makes a trigger that calls the own function');
-is(sql('SELECT count(*) FROM mixpeek.outbox'), 0, "... and nothing was put into another's outbox");
-cmp_ok(sql('SELECT count(*) FROM mixpeek_old.outbox'), '>', 0, '... but into the own one');
-is(sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'attacker'") . sql('SELECT count(*) FROM traps.sprung'), 'f0', "... and no function of another's was run");
+is(sql("SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgrelid = 'a.late'::regclass"), 'mixpeek_old.mirror_row()', "schema renamed: mirror() makes a trigger that calls the extension's function");
+is(sql('SELECT count(*) FROM mixpeek.outbox'), 0, "schema renamed: no entry goes to another schema's outbox");
+cmp_ok(sql('SELECT count(*) FROM mixpeek_old.outbox'), '>', 0, "schema renamed: entries go to the extension's outbox");
+is(sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'attacker'") . sql('SELECT count(*) FROM traps.sprung'), 'f0', 'schema renamed: no function of another schema is run');
 sql('DROP SCHEMA mixpeek CASCADE', 'attacker');
 sql("UPDATE pg_namespace SET nspname = 'mixpeek' WHERE nspname = 'mixpeek_old'");
-others_go_on('after it has its name again');
-is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'a.t'::regclass AND key = '1000'"), 'mirrored', '... with what came meanwhile');
+others_go_on('schema renamed back');
+is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'a.t'::regclass AND key = '1000'"), 'mirrored', 'schema renamed back: rows inserted meanwhile are mirrored');
 
 # A table's name is another table's: only a superuser can do that, and even so it is not taken for the extension's
 sql('ALTER TABLE mixpeek.forgotten RENAME TO renamed; CREATE TABLE mixpeek.forgotten (LIKE mixpeek.renamed)');
-is(refusal('SELECT mixpeek.adopt()'), 'relation "forgotten" is no member of extension "mixpeek_docs"', 'a table of the name is not the extension\'s');
+is(refusal('SELECT mixpeek.adopt()'), 'relation "forgotten" is no member of extension "mixpeek_docs"', "a table with the name of an extension's table is refused");
 sql('DROP TABLE mixpeek.forgotten; ALTER TABLE mixpeek.renamed RENAME TO forgotten; UPDATE pg_class SET relhasrules = true WHERE oid = \'mixpeek.forgotten\'::regclass');
-is(refusal('SELECT mixpeek.adopt()'), 'there is a rule on table "forgotten" of extension "mixpeek_docs"', 'no rule is followed');
+is(refusal('SELECT mixpeek.adopt()'), 'there is a rule on table "forgotten" of extension "mixpeek_docs"', 'a rule on a table of the extension is refused');
 sql('UPDATE pg_class SET relhasrules = false WHERE oid = \'mixpeek.forgotten\'::regclass');
-is(refusal('SELECT mixpeek.adopt()'), '', 'and all is as it was');
-others_go_on('after that');
+is(refusal('SELECT mixpeek.adopt()'), '', 'adopt() works when the tables are as they were');
+others_go_on('tables as they were');
 wait_for('the worker', $worker);
 $pid = $worker->();
 
@@ -271,27 +271,27 @@ foreach my $table (sort keys %wrong, 'both')
 	local $ENV{PGOPTIONS} = '-c search_path=pg_catalog -c statement_timeout=20s';
 	sql("INSERT INTO m.$table VALUES (1, 'x'); UPDATE m.$table SET v = 'y'; DELETE FROM m.$table WHERE id = 2", 'attacker');
 }
-pass('writers are not disturbed by definitions that are wrong');
-others_go_on('definitions that are wrong');
-is(sql(qq{SELECT count(*) FROM mixpeek.mirrors WHERE relation IN (@{[ join(', ', map { "'m.$_'::regclass" } keys %wrong) ]}) AND problem IS NULL}), 0, '... each is shown with its problem');
-is(sql("SELECT problem FROM mixpeek.mirrors WHERE relation = 'm.bogus'::regclass"), 'unknown mirror argument "bogus"', '... which says what it is');
+pass('wrong definitions do not disturb writers');
+others_go_on('wrong definitions');
+is(sql(qq{SELECT count(*) FROM mixpeek.mirrors WHERE relation IN (@{[ join(', ', map { "'m.$_'::regclass" } keys %wrong) ]}) AND problem IS NULL}), 0, 'wrong definitions: mixpeek.mirrors shows a problem for each');
+is(sql("SELECT problem FROM mixpeek.mirrors WHERE relation = 'm.bogus'::regclass"), 'unknown mirror argument "bogus"', 'wrong definitions: mixpeek.mirrors says what it is');
 wait_for('the good mirror', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'm.both'::regclass AND collection = 'good' AND state = 'mirrored'") });
-pass('... and a good mirror of a table that has a wrong one works');
+pass('wrong definitions: a good mirror of the same table works');
 wait_for('the outbox to be empty', sub { sql('SELECT count(*) FROM mixpeek.outbox') == 0 });
-like(sql("SELECT min(state || ' ' || last_error) FROM mixpeek.documents WHERE relation = 'm.bogus'::regclass"), qr/^failed unknown mirror argument "bogus"$/, "... rows say so, too");
-is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation IN ('m.dots'::regclass, 'm.long_collection'::regclass, 'm.empty_collection'::regclass)"), 0, '... where there is a collection');
-is($worker->(), $pid, 'the worker is the one it was');
-cmp_ok(sql("SELECT sum(length(collection)) FROM mixpeek.documents WHERE length(collection) > 500") || 0, '==', 0, 'no long collection is stored');
+like(sql("SELECT min(state || ' ' || last_error) FROM mixpeek.documents WHERE relation = 'm.bogus'::regclass"), qr/^failed unknown mirror argument "bogus"$/, 'wrong definitions: last_error says what it is');
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation IN ('m.dots'::regclass, 'm.long_collection'::regclass, 'm.empty_collection'::regclass)"), 0, 'wrong definitions: no record where there is no collection');
+is($worker->(), $pid, 'wrong definitions: the worker is not replaced');
+cmp_ok(sql("SELECT sum(length(collection)) FROM mixpeek.documents WHERE length(collection) > 500") || 0, '==', 0, 'wrong definitions: no long collection is stored');
 sql('DROP SCHEMA m CASCADE', 'attacker');
-is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE problem IS NOT NULL"), 0, '... and can be dropped');
-others_go_on('after they were dropped');
+is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE problem IS NOT NULL"), 0, 'wrong definitions: none is left after DROP SCHEMA');
+others_go_on('wrong definitions dropped');
 
 # A lock that somebody holds keeps nobody from looking at the mirrors
 {
 	my $holder = $node->background_psql('postgres', on_error_stop => 1);
 	$holder->query_safe('BEGIN; LOCK TABLE a.t');
 	local $ENV{PGOPTIONS} = '-c search_path=pg_catalog -c lock_timeout=5s';
-	is(sql("SELECT collection || ': ' || problem FROM mixpeek.mirrors WHERE relation = 'a.t'::regclass"), 'a: the table is locked', 'mirrors does not wait for a lock');
+	is(sql("SELECT collection || ': ' || problem FROM mixpeek.mirrors WHERE relation = 'a.t'::regclass"), 'a: the table is locked', 'mixpeek.mirrors does not wait for a locked table');
 	$holder->query_safe('ROLLBACK');
 	$holder->quit;
 }
@@ -304,12 +304,12 @@ sql("CREATE TABLE big.t (id int PRIMARY KEY, v text); " . join(';', map {
 {
 	local $ENV{PGOPTIONS} = '-c search_path=pg_catalog -c statement_timeout=20s';
 	is(sql("INSERT INTO big.t VALUES (1, 'x'); SELECT count(*) FROM mixpeek.mirrors WHERE relation = 'big.t'::regclass AND problem IS NULL", 'attacker'), 100,
-		'a hundred mirrors with a thousand features each are quick (17)');
+		'a hundred mirrors with a thousand features each are compiled in time');
 }
-others_go_on('... and');
-is(refusal("CREATE TRIGGER m101 AFTER INSERT ON big.t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('big101')", 'attacker'), 'table "t" has more than 100 mirrors', '... and no more');
+others_go_on('a hundred mirrors with a thousand features each');
+is(refusal("CREATE TRIGGER m101 AFTER INSERT ON big.t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('big101')", 'attacker'), 'table "t" has more than 100 mirrors', "a table's 101st mirror is refused");
 sql('DROP TABLE big.t', 'attacker');
-is($worker->(), $pid, 'the worker is the one it was');
+is($worker->(), $pid, 'a hundred mirrors with a thousand features each: the worker is not replaced');
 
 #
 # What waits to be deleted is not forgotten with something else (57)
@@ -327,8 +327,8 @@ foreach my $how ('after it', 'in the same transaction')
 		DROP TRIGGER harmless ON a.two;
 		CREATE TRIGGER harmless BEFORE UPDATE ON a.two FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 		INSERT INTO a.two SELECT i FROM generate_series(1, 50) i}, 'owner_a');
-	is(sql("SELECT mixpeek.wait('60 s')"), 't', "documents to delete ($how)");
-	is(documents($c), 50, '... are there');
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', "unmirror() with deletes, another trigger dropped $how: the rows are mirrored");
+	is(documents($c), 50, "unmirror() with deletes, another trigger dropped $how: the documents are there");
 	$api->faults({ kind => 'delay', when => 'before', ms => 300, method => 'DELETE', count => 50 });
 	if ($how eq 'after it')
 	{
@@ -340,15 +340,15 @@ foreach my $how ('after it', 'in the same transaction')
 	{
 		sql("BEGIN; SELECT mixpeek.unmirror('a.two', '$c', delete_documents => true); DROP TRIGGER harmless ON a.two; COMMIT", 'owner_a');
 	}
-	is(sql("SELECT mixpeek.wait('60 s')"), 't', '... are waited for');
-	is(documents($c), 0, "... and all are deleted, though another trigger was dropped $how");
-	is(documents("other_$c"), 50, "... and another mirror's are not");
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', "unmirror() with deletes, another trigger dropped $how: wait() returns true");
+	is(documents($c), 0, "unmirror() with deletes, another trigger dropped $how: all documents are deleted");
+	is(documents("other_$c"), 50, "unmirror() with deletes, another trigger dropped $how: the other mirror's are not");
 	sql("SELECT mixpeek.unmirror('a.two', 'other_$c')", 'owner_a');
-	is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'a.two'::regclass"), 0, 'unmirror() without it forgets all');
-	is(documents("other_$c"), 50, '... and deletes none');
+	is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'a.two'::regclass"), 0, "unmirror() without deletes, another trigger dropped $how: no record is left");
+	is(documents("other_$c"), 50, "unmirror() without deletes, another trigger dropped $how: the documents are left");
 	sql('DROP TABLE a.two', 'owner_a');
 }
-is($worker->(), $pid, 'the worker is the one it was');
+is($worker->(), $pid, 'triggers dropped beside mirrors: the worker is not replaced');
 
 #
 # Dumps: what is stored comes back, and all who may dump know how (71)
@@ -357,20 +357,20 @@ is($worker->(), $pid, 'the worker is the one it was');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $count = sql('SELECT count(*) FROM mixpeek.documents');
 sql('CREATE ROLE dumper LOGIN; GRANT pg_read_all_data TO dumper');
-command_fails_like([ 'pg_dump', '-d', $node->connstr('postgres'), '-U', 'dumper', '-f', "$dir/dumper.sql" ], qr/row-level security/, 'pg_read_all_data alone does not dump tables with policies (71)');
-command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-U', 'dumper', '--enable-row-security', '-f', "$dir/dumper.sql" ], '... but with --enable-row-security');
-command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-U', 'dumper', '--exclude-table-data=mixpeek.*', '-f', "$dir/without.sql" ], '... or without the extension\'s tables');
+command_fails_like([ 'pg_dump', '-d', $node->connstr('postgres'), '-U', 'dumper', '-f', "$dir/dumper.sql" ], qr/row-level security/, 'pg_dump with pg_read_all_data alone fails');
+command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-U', 'dumper', '--enable-row-security', '-f', "$dir/dumper.sql" ], 'pg_dump with pg_read_all_data and --enable-row-security');
+command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-U', 'dumper', '--exclude-table-data=mixpeek.*', '-f', "$dir/without.sql" ], "pg_dump with pg_read_all_data, without the extension's tables");
 my $lines = () = slurp_file("$dir/dumper.sql") =~ /\tmirrored\t/g;
-is($lines, $count, '... with all lines');
-command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-Fc', '-f', "$dir/all.dump" ], 'a dump');
+is($lines, $count, 'pg_dump with pg_read_all_data and --enable-row-security has all records');
+command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-Fc', '-f', "$dir/all.dump" ], 'pg_dump by a superuser');
 sql('CREATE DATABASE restored');
-command_ok([ 'pg_restore', '-d', $node->connstr('restored'), '-j', 3, '--exit-on-error', "$dir/all.dump" ], '... is restored, by several at once');
-is(sql('SELECT count(*) FROM mixpeek.documents', undef, 'restored'), $count, '... with all lines');
-is(sql("SELECT string_agg(relation::text || ' ' || coalesce(problem, 'fine'), ', ' ORDER BY relation::text) FROM mixpeek.mirrors", undef, 'restored'), 'a.late fine, a.t fine', '... and all mirrors');
-is(sql("SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'mixpeek_docs'", undef, 'restored'), 'pg_catalog', '... and the extension is what it was');
+command_ok([ 'pg_restore', '-d', $node->connstr('restored'), '-j', 3, '--exit-on-error', "$dir/all.dump" ], 'pg_restore with three jobs');
+is(sql('SELECT count(*) FROM mixpeek.documents', undef, 'restored'), $count, 'restored: all records');
+is(sql("SELECT string_agg(relation::text || ' ' || coalesce(problem, 'fine'), ', ' ORDER BY relation::text) FROM mixpeek.mirrors", undef, 'restored'), 'a.late fine, a.t fine', 'restored: all mirrors');
+is(sql("SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'mixpeek_docs'", undef, 'restored'), 'pg_catalog', 'restored: the extension is in pg_catalog');
 sql('DROP EXTENSION mixpeek_docs CASCADE', undef, 'restored');
-is(sql("SELECT to_regnamespace('mixpeek') IS NULL", undef, 'restored'), 't', 'DROP EXTENSION takes its schema along');
-is($worker->(), $pid, 'the worker is the one it was');
+is(sql("SELECT to_regnamespace('mixpeek') IS NULL", undef, 'restored'), 't', 'DROP EXTENSION drops the schema');
+is($worker->(), $pid, 'dumps: the worker is not replaced');
 $node->stop;
 
 #
@@ -391,15 +391,15 @@ my $stolen = "CREATE TRIGGER stolen AFTER INSERT ON a.secret FOR EACH ROW EXECUT
 foreach my $how ($stolen, 'REFRESH MATERIALIZED VIEW a.refreshed', 'SELECT a.steal()', "DO 'BEGIN PERFORM a.steal(); END'",
 	'CREATE TABLE a.stolen AS SELECT a.steal()', 'CREATE VIEW a.v AS SELECT a.steal(); COPY (TABLE a.v) TO STDOUT')
 {
-	is(refusal($how, 'attacker'), 'must be owner of table secret', 'not preloaded: ' . substr($how, 0, 40));
+	is(refusal($how, 'attacker'), 'must be owner of table secret', 'not preloaded, refused: ' . substr($how, 0, 40));
 }
-is(refusal('REFRESH MATERIALIZED VIEW a.refreshed'), 'must be owner of table secret', '... nor by a superuser who refreshes the view');
+is(refusal('REFRESH MATERIALIZED VIEW a.refreshed'), 'must be owner of table secret', 'not preloaded, refused: REFRESH MATERIALIZED VIEW by a superuser');
 is(refusal(q{CREATE SCHEMA made CREATE TABLE t (id int PRIMARY KEY) CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('c', 'foo=bar')}, 'attacker'),
-	'unknown mirror argument "foo=bar"', '... and CREATE SCHEMA checks (D1)');
-is(refusal('ALTER SCHEMA mixpeek RENAME TO other'), 'schema "mixpeek" of extension "mixpeek_docs" cannot be renamed', '... and the schema keeps its name');
-like(refusal('CREATE RULE r AS ON INSERT TO mixpeek.outbox DO NOTHING'), qr/cannot have rules/, '... and the tables have no rules');
-like(refusal('CREATE TRIGGER t AFTER INSERT ON mixpeek.outbox EXECUTE FUNCTION suppress_redundant_updates_trigger()'), qr/cannot have triggers/, '... and no triggers');
-is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE collection = 'stolen'"), 0, '... and no mirror was made');
+	'unknown mirror argument "foo=bar"', 'not preloaded, refused: CREATE SCHEMA with a wrong mirror');
+is(refusal('ALTER SCHEMA mixpeek RENAME TO other'), 'schema "mixpeek" of extension "mixpeek_docs" cannot be renamed', 'not preloaded, refused: ALTER SCHEMA mixpeek RENAME');
+like(refusal('CREATE RULE r AS ON INSERT TO mixpeek.outbox DO NOTHING'), qr/cannot have rules/, 'not preloaded, refused: CREATE RULE on a table of the extension');
+like(refusal('CREATE TRIGGER t AFTER INSERT ON mixpeek.outbox EXECUTE FUNCTION suppress_redundant_updates_trigger()'), qr/cannot have triggers/, 'not preloaded, refused: CREATE TRIGGER on a table of the extension');
+is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE collection = 'stolen'"), 0, 'not preloaded: no mirror was made');
 
 #
 # pg_upgrade
@@ -417,11 +417,11 @@ command_ok([ 'pg_upgrade', '-b', $bindir, '-B', $bindir, '-d', $node->data_dir, 
 	'-s', $node->host ], 'pg_upgrade');
 $new->start;
 $node = $new;
-is(sql('SELECT count(*) FROM mixpeek.documents'), $count, '... keeps all lines');
-is(sql("SELECT string_agg(relation::text || ' ' || coalesce(problem, 'fine'), ', ' ORDER BY relation::text) FROM mixpeek.mirrors"), 'a.late fine, a.t fine', '... and all mirrors');
+is(sql('SELECT count(*) FROM mixpeek.documents'), $count, 'pg_upgrade keeps all records');
+is(sql("SELECT string_agg(relation::text || ' ' || coalesce(problem, 'fine'), ', ' ORDER BY relation::text) FROM mixpeek.mirrors"), 'a.late fine, a.t fine', 'pg_upgrade keeps all mirrors');
 is(sql(q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_namespace'::regclass
-	AND objid = 'mixpeek'::regnamespace}), 1, '... and the schema is a member');
-is(refusal('SELECT mixpeek.adopt()'), '', '... and it can be adopted');
+	AND objid = 'mixpeek'::regnamespace}), 1, 'pg_upgrade: the schema is a member of the extension');
+is(refusal('SELECT mixpeek.adopt()'), '', 'pg_upgrade: adopt() works');
 $node->stop;
 
 done_testing();

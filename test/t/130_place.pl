@@ -93,7 +93,7 @@ SKIP:
 		CREATE TABLE fine (id int PRIMARY KEY);
 		SELECT mixpeek.mirror('doomed', 'doomed'), mixpeek.mirror('fine', 'fine');
 	});
-	is(sql("SELECT mixpeek.wait('1 min')"), 't', 'a worker works');
+	is(sql("SELECT mixpeek.wait('1 min')"), 't', 'before the first crash: wait() returns true');
 
 	# The crash
 	set('mixpeek.weaken = by_fault');
@@ -102,37 +102,37 @@ SKIP:
 	ask('INSERT INTO doomed VALUES (1); INSERT INTO fine VALUES (1)');
 	wait_for('the crash', sub { log_since($offset) =~ /terminated by signal 11/ });
 	wait_for('the other table', sub { mirrored('fine') });
-	pass('a table at which the worker crashes stops no other');
-	like(log_since($offset), qr/table "doomed" is set aside for 5 seconds: the worker crashed \(signal 11\) while it worked on the table/, '... the log says which');
-	like(problem(), qr/^set aside until .*crashed \(signal 11\).*\(1 times lately\).*mixpeek\.retry\('public\.doomed'\)/, '... and so does its mirror');
-	is(ask("SET ROLE other; SELECT problem IS NULL FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass"), 't', '... but to others');
-	isnt(($node->psql('postgres', 'SET ROLE owner; TABLE mixpeek.set_aside'))[0], 0, '... who may not read what is set aside');
+	pass('crash at a table: other tables go on');
+	like(log_since($offset), qr/table "doomed" is set aside for 5 seconds: the worker crashed \(signal 11\) while it worked on the table/, 'crash at a table: the log says which');
+	like(problem(), qr/^set aside until .*crashed \(signal 11\).*\(1 times lately\).*mixpeek\.retry\('public\.doomed'\)/, "crash at a table: its mirror's problem says so");
+	is(ask("SET ROLE other; SELECT problem IS NULL FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass"), 't', 'crash at a table: other roles do not see the problem');
+	isnt(($node->psql('postgres', 'SET ROLE owner; TABLE mixpeek.set_aside'))[0], 0, 'crash at a table: other roles may not read mixpeek.set_aside');
 	wait_for('the second crash', sub { (() = log_since($offset) =~ /terminated by signal 11/g) == 2 });
-	cmp_ok(time() - $start, '>', 4.5, 'it is tried again after 5 s');
+	cmp_ok(time() - $start, '>', 4.5, 'crash at a table: it is tried again after 5 s');
 	wait_for('its being set aside', sub { log_since($offset) =~ /set aside for 20 seconds/ });
 	sql('INSERT INTO fine VALUES (2)');
 	wait_for('the other table', sub { mirrored('fine') });
-	pass('... which crashes, and others go on, it waits for longer');
+	pass('second crash at a table: it waits for longer, and other tables go on');
 	$node->restart;
-	like(problem(), qr/\(2 times lately\)/, 'that outlives a restart of the server');
+	like(problem(), qr/\(2 times lately\)/, 'second crash at a table: the pause outlives a restart of the server');
 	ask("SET ROLE owner; SELECT mixpeek.retry('doomed')");
 	wait_for('the third crash', sub { (() = log_since($offset) =~ /terminated by signal 11/g) == 3 });
 	wait_for('its being set aside', sub { log_since($offset) =~ /set aside for (5|80) seconds/ });
-	pass('its owner can have it tried at once');
+	pass("second crash at a table: its owner's retry() has it tried at once");
 	set('mixpeek.weaken = nothing');
 	wait_for('the worker', sub { worker() });
 	sql("SET ROLE owner; SELECT mixpeek.retry()");
 	wait_for('the table', sub { mirrored('doomed') });
-	is(problem(), '', 'once it is well that brings it back, and nothing is left to say');
+	is(problem(), '', 'a table that is well again has no problem');
 
 	# An error
 	set('mixpeek.weaken = by_error');
 	$offset = -s $node->logfile;
 	ask('INSERT INTO doomed VALUES (2); INSERT INTO fine VALUES (3)');
 	wait_for('the other table', sub { mirrored('fine') });
-	pass('a table at which the worker meets an error stops no other');
+	pass('error at a table: other tables go on');
 	wait_for('its being set aside', sub { problem() =~ /^set aside until .* met an error/ });
-	pass('... and is set aside');
+	pass('error at a table: it is set aside');
 	set('mixpeek.weaken = nothing');
 	sql("SELECT mixpeek.retry('doomed')");
 	wait_for('the table', sub { mirrored('doomed') });
@@ -154,8 +154,8 @@ SKIP:
 	ask('INSERT INTO forsaken VALUES (2); INSERT INTO fine VALUES (1000)');
 	wait_for('its being set aside', sub { log_since($offset) =~ /table "forsaken" is set aside for 5 seconds: the worker crashed \(signal 11\)/ });
 	wait_for('the other table', sub { mirrored('fine') });
-	pass('a table at which an owner\'s functions crash the server is set aside, too');
-	like(ask("SELECT problem FROM mixpeek.mirrors WHERE relation = 'forsaken'::regclass"), qr/^set aside until/, '... and its owner sees it');
+	pass('crash of an agent at a table: it is set aside, and other tables go on');
+	like(ask("SELECT problem FROM mixpeek.mirrors WHERE relation = 'forsaken'::regclass"), qr/^set aside until/, 'crash of an agent at a table: its owner sees the problem');
 	set('mixpeek.weaken = nothing');
 	ask('SET ROLE owner; SELECT mixpeek.retry()');	# of the other one, too, if the worker looked at it meanwhile
 	wait_for('the table', sub { mirrored('forsaken') && set_aside() eq '0' });
@@ -179,31 +179,31 @@ SKIP:
 	wait_for('the other table', sub { mirrored('fine') });
 	wait_for('the table', sub { mirrored('doomed') });
 	wait_for('its being forgotten', sub { sql('INSERT INTO fine SELECT max(id) + 1 FROM fine'); set_aside() eq '0' });
-	pass('a table at which the worker was killed waits for a moment, which is forgotten when it went well');
+	pass('worker killed at a table: it waits for a moment, and nothing is left of that when it went well');
 
 	# ended for other reasons
 	$worker = $stall->(100);
 	signal('TERM', $worker);
 	wait_for_worker($worker);
 	wait_for('the table', sub { mirrored('doomed') });
-	is(set_aside(), '0', 'SIGTERM sets nothing aside');
+	is(set_aside(), '0', 'SIGTERM sets no table aside');
 	$worker = $stall->(101);
 	my $session = $node->background_psql('postgres');
 	signal('KILL', $session->query('SELECT pg_backend_pid()'));
 	wait_for('the worker to end', sub { !kill(0, $worker) });
 	wait_for_worker($worker);
 	wait_for('the table', sub { mirrored('doomed') });
-	is(set_aside(), '0', '... nor does the crash of another process');
+	is(set_aside(), '0', 'the crash of another process sets no table aside');
 	eval { $session->quit };
 	$worker = $stall->(102);
 	$node->stop('immediate');
 	$node->start;
 	wait_for('the table', sub { mirrored('doomed') });
-	is(set_aside(), '0', '... nor an immediate shutdown');
+	is(set_aside(), '0', 'an immediate shutdown sets no table aside');
 	$worker = wait_for_worker();
 	signal('KILL', $worker);
 	wait_for_worker($worker);
-	is(set_aside(), '0', '... nor the death of a worker that had nothing to do');
+	is(set_aside(), '0', 'the death of a worker that had nothing to do sets no table aside');
 
 	# Several in a row
 	$node->restart;
@@ -216,7 +216,7 @@ SKIP:
 		push @starts, time();
 	}
 	cmp_ok($starts[1] - $starts[0], '<', 2, 'a worker that died is there again at once');
-	cmp_ok($starts[4] - $starts[3], '>', 1.5, '... but not when it dies again and again');
+	cmp_ok($starts[4] - $starts[3], '>', 1.5, 'a worker that dies again and again comes later');
 	$worker = wait_for_worker();
 
 	# Errors that have nothing to do with a table end soon when what caused them is over.
@@ -226,13 +226,13 @@ SKIP:
 	sql('ALTER TABLE mixpeek.gone RENAME TO documents');
 	$start = time();
 	wait_for('the table', sub { mirrored('fine') });
-	cmp_ok(time() - $start, '<', 12, 'what the worker met four times delays nothing for more than some seconds afterwards');
+	cmp_ok(time() - $start, '<', 12, 'an error met four times delays nothing for more than 12 s after it is over');
 
 	# The file
 	my $file = $node->data_dir . '/pg_stat_tmp/mixpeek_docs.' . sql("SELECT oid FROM pg_database WHERE datname = 'postgres'");
-	ok(-e $file, 'there is a file');
+	ok(-e $file, 'the file about the worker is there');
 	$node->backup('backup');
-	ok(!glob($node->backup_dir . '/backup/pg_stat_tmp/mixpeek_docs*'), '... that base backups leave out');
+	ok(!glob($node->backup_dir . '/backup/pg_stat_tmp/mixpeek_docs*'), 'the file about the worker is left out of base backups');
 	$node->stop;
 	open(my $handle, '>', $file) or die;
 	print $handle 'garbage' x 1000;
@@ -240,14 +240,14 @@ SKIP:
 	$node->start;
 	sql('INSERT INTO doomed VALUES (200)');
 	wait_for('the table', sub { mirrored('doomed') });
-	pass('... which may hold anything');
+	pass('the file about the worker may hold garbage');
 	$node->stop;
 	unlink($file);
 	mkdir($file);
 	$node->start;
 	sql('INSERT INTO doomed VALUES (201)');
 	wait_for('the table', sub { mirrored('doomed') });
-	like(slurp_file($node->logfile), qr/could not open file "pg_stat_tmp\/mixpeek_docs/, '... or not be there');
+	like(slurp_file($node->logfile), qr/could not open file "pg_stat_tmp\/mixpeek_docs/, 'the file about the worker may be unreadable');
 	sql('CREATE DATABASE short_lived');
 	sql('DROP DATABASE short_lived');
 	$node->stop;
@@ -334,21 +334,21 @@ SKIP:
 	make_pending(20);
 	set_clock(-3600);
 	cmp_ok(abs(time() - 3600 - sql('SELECT extract(epoch FROM clock_timestamp())')), '<', 60, 'the clock can be set');
-	takes_at_most(15, 'D8: the clock steps back by an hour: pending keys do not wait for it');
+	takes_at_most(15, 'clock set back by an hour: pending rows do not wait for it');
 	wait_for('the log', sub { log_since($offset) =~ /the clock was set back by 3\d\d\d seconds/ });
-	pass('... and the log says so');
+	pass('clock set back by an hour: the log says so');
 	make_pending(5);
 	my $worker = wait_for_worker();
 	signal('TERM', $worker);
 	wait_for_worker($worker);
-	takes_at_most(15, '... nor does the next worker');
+	takes_at_most(15, 'clock set back by an hour: pending rows of a new worker do not wait for it');
 	make_pending(5);
 	with_clock(sub { $node->restart });
-	takes_at_most(15, '... nor one of a server that was started again');
+	takes_at_most(15, 'clock set back by an hour: pending rows do not wait after a restart of the server');
 	make_pending(5);
 	signal('KILL', wait_for_worker());
 	set_clock(-7200);
-	takes_at_most(20, '... nor one after a crash, with the clock set back once more meanwhile');
+	takes_at_most(20, 'clock set back again before a crash: pending rows do not wait for it');
 
 	set_clock(31536000);
 	make_pending(5);
@@ -356,33 +356,33 @@ SKIP:
 	forget_clock();
 	set_clock(0);
 	with_clock(sub { $node->start });
-	takes_at_most(15, 'a machine whose clock was a year ahead is booted with the right one: what is pending does not wait for a year');
+	takes_at_most(15, 'clock that was a year ahead before a reboot: pending rows do not wait for it');
 	sql("UPDATE mixpeek.documents SET next_attempt_at = now() + interval '1 year'");
 	$node->stop;
 	forget_clock();
 	with_clock(sub { $node->start });
 	wait_for('looks that are due again', sub { sql("SELECT coalesce(max(next_attempt_at) < now() + interval '4 hours', true) FROM mixpeek.documents") eq 't' });
-	pass('... and no look for enrichments');
+	pass('clock that was a year ahead before a reboot: polls do not wait for it');
 
 	give_up_create();
 	set_clock(3600);
 	sql('INSERT INTO clocked SELECT max(id) + 1 FROM clocked');	# it wakes the worker
-	is_not_doubled('D9: the clock steps forward by an hour while a key rests: nothing is doubled');
+	is_not_doubled('clock set forward while a key waits: nothing is doubled');
 	give_up_create();
 	signal('TERM', wait_for_worker());
 	set_clock(7200);
-	is_not_doubled('... nor with no worker alive just then');
+	is_not_doubled('clock set forward while no worker runs: nothing is doubled');
 	give_up_create();
 	$node->stop;
 	set_clock(10800);
 	with_clock(sub { $node->start });
-	is_not_doubled('... nor with the server down');
+	is_not_doubled('clock set forward while the server is down: nothing is doubled');
 	give_up_create();
 	$node->stop;
 	forget_clock();
 	set_clock(14400);
 	with_clock(sub { $node->start });
-	is_not_doubled('... nor where nobody knows by which clock the key rests');
+	is_not_doubled('clock set forward, and nothing known of the clock before: nothing is doubled');
 
 	# What is not in doubt is not kept waiting by that
 	sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
@@ -392,9 +392,9 @@ SKIP:
 	$node->stop;
 	forget_clock();
 	with_clock(sub { $node->start });
-	takes_at_most(15, 'what cannot be at work rests for nobody');
+	takes_at_most(15, 'nothing known of the clock before: a key that is not in doubt does not wait');
 	my ($created) = sql("SELECT abs(extract(epoch FROM max(mirrored_at) - clock_timestamp())) < 60 FROM mixpeek.documents");
-	is($created, 't', 'what people read as the time of something is the wall clock');
+	is($created, 't', 'mirrored_at is a time of the wall clock');
 	$node->stop;
 }
 
@@ -468,63 +468,63 @@ SKIP:
 
 	# go on without being asked
 	sql("UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
-	is(asks(%vm), '', "what 1.0 has noted goes on");
-	like(sql('SELECT instance FROM mixpeek.origin'), qr/^\S+:\d+ volume=\S+ disk=\S+ boot=\S+ dev=\S+ machine=\S+ net=\S+$/, '... and the place is noted as it is known now');
-	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/52:54|aaaa|vol-1|LVM/, '... without saying what everybody may not see');
-	is(asks(%vm, 'proc/sys/kernel/random/boot_id' => 'boot 2'), '', 'a reboot goes on');
-	is(asks(%vm, 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', 'a further interface');
-	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', '... of which one is replaced then');
-	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/docker0/address' => '02:42:00:00:00:01'), '', '... and which are not of hardware');
-	is(asks(map { $_ => $vm{$_} } grep { !/net|machine-id/ } keys %vm), '', 'what cannot be seen any more');
+	is(asks(%vm), '', 'a place as 1.0 has noted it goes on');
+	like(sql('SELECT instance FROM mixpeek.origin'), qr/^\S+:\d+ volume=\S+ disk=\S+ boot=\S+ dev=\S+ machine=\S+ net=\S+$/, 'the place is noted as it is known now');
+	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/52:54|aaaa|vol-1|LVM/, 'the place that is noted has no address, id or serial number in plain');
+	is(asks(%vm, 'proc/sys/kernel/random/boot_id' => 'boot 2'), '', 'goes on: a reboot');
+	is(asks(%vm, 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', 'goes on: one more network interface');
+	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/eth1/device/vendor' => 'x', 'sys/class/net/eth1/address' => '52:54:00:00:00:02'), '', 'goes on: one of two network interfaces is replaced');
+	is(asks(%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09', 'sys/class/net/docker0/address' => '02:42:00:00:00:01'), '', 'goes on: one more network interface that is not hardware');
+	is(asks(map { $_ => $vm{$_} } grep { !/net|machine-id/ } keys %vm), '', 'goes on: interfaces and machine-id that cannot be seen any more');
 	my %now = (%vm, 'sys/class/net/eth0/address' => '52:54:00:00:00:09');
-	is(asks(%now), '', '... and then again');
-	is(asks(%now, "$disk/slaves/sda/serial" => 'vol-1', "$disk/slaves/sdb/serial" => 'vol-2'), '', 'a volume that is extended to another disk');
-	is(asks(%now, "$disk/slaves/sdb/serial" => 'vol-2'), '', '... and has left the first one');
-	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2'), '', '... and stands on a further layer');
-	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2', 'sys/class/dmi/id/board_asset_tag' => 'i-1'), '', 'an instance that says its id');
+	is(asks(%now), '', 'goes on: interfaces and machine-id that can be seen again');
+	is(asks(%now, "$disk/slaves/sda/serial" => 'vol-1', "$disk/slaves/sdb/serial" => 'vol-2'), '', 'goes on: a volume that is extended to another disk');
+	is(asks(%now, "$disk/slaves/sdb/serial" => 'vol-2'), '', 'goes on: a volume that has left its first disk');
+	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2'), '', 'goes on: a volume on one more layer');
+	is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2', 'sys/class/dmi/id/board_asset_tag' => 'i-1'), '', 'goes on: a machine that now has an instance id');
 
 	# ask
 	my %last = (%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2', 'sys/class/dmi/id/board_asset_tag' => 'i-1');
 	my $creates = $api->stats->{creates};
-	is(asks(%last, "$disk/dm/uuid" => 'LVM-snapshot'), 'the volume', 'D2: a snapshot of the volume does not');
-	is(asks(%last, "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-3'), 'the disk', '... nor a clone of the disk');
-	is(asks(%last, "$disk/slaves/crypt/dm/uuid" => 'CRYPT-2'), 'the volume', '... nor one of a layer below');
-	is(asks(%last, 'sys/class/net/eth0/address' => '52:54:00:00:00:77'), 'the network interfaces', '... nor of the machine, with other addresses');
-	is(asks(%last, 'etc/machine-id' => 'b' x 32), "the machine's id", '... another id');
-	is(asks(%last, 'sys/class/dmi/id/board_asset_tag' => 'i-2'), 'the machine', '... another instance');
-	is($api->stats->{creates}, $creates, '... and nothing is sent');
-	is(asks(%last), '', 'the original goes on');
+	is(asks(%last, "$disk/dm/uuid" => 'LVM-snapshot'), 'the volume', 'stops: a snapshot of the volume');
+	is(asks(%last, "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-3'), 'the disk', 'stops: a clone of the disk');
+	is(asks(%last, "$disk/slaves/crypt/dm/uuid" => 'CRYPT-2'), 'the volume', 'stops: a clone of a layer below the volume');
+	is(asks(%last, 'sys/class/net/eth0/address' => '52:54:00:00:00:77'), 'the network interfaces', 'stops: other addresses of the network interfaces');
+	is(asks(%last, 'etc/machine-id' => 'b' x 32), "the machine's id", 'stops: another machine-id');
+	is(asks(%last, 'sys/class/dmi/id/board_asset_tag' => 'i-2'), 'the machine', 'stops: another instance id');
+	is($api->stats->{creates}, $creates, 'nothing is sent from a place that is not the same');
+	is(asks(%last), '', 'goes on: the original after its clones');
 
 	# containers
 	moves_to(%pod);
-	is(asks(%pod), '', 'a pod');
-	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/machine=/, '... is not its host');
+	is(asks(%pod), '', 'goes on: a pod');
+	unlike(sql('SELECT instance FROM mixpeek.origin'), qr/machine=/, "the place of a pod does not have its host's machine-id");
 	is(asks(%pod, 'etc/machine-id' => 'c' x 32, 'proc/sys/kernel/random/boot_id' => 'boot 7', 'sys/class/net/eth0/device/vendor' => 'x',
-		'sys/class/net/eth0/address' => '52:54:00:00:00:31', 'sys/class/dmi/id/board_asset_tag' => 'i-9'), '', '... and goes on where it is moved with its volume');
-	is(asks(%pod, 'var/run/secrets/kubernetes.io/serviceaccount/namespace' => 'staging'), 'the Kubernetes namespace', 'D2: a stateful set in another namespace does not');
+		'sys/class/net/eth0/address' => '52:54:00:00:00:31', 'sys/class/dmi/id/board_asset_tag' => 'i-9'), '', 'goes on: a pod that is moved to another host with its volume');
+	is(asks(%pod, 'var/run/secrets/kubernetes.io/serviceaccount/namespace' => 'staging'), 'the Kubernetes namespace', 'stops: a pod in another namespace');
 	my %resolver = map { $_ => $pod{$_} } grep { !/namespace/ } keys %pod;
-	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch staging.svc.cluster.local svc.cluster.local"), 'the Kubernetes namespace', '... also without its service account');
-	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch production.svc.cluster.local svc.cluster.local"), '', '... whose original goes on');
-	is(asks(%pod, "$disk/serial" => 'vol-5'), 'the disk', '... nor one on a clone of its volume');
+	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch staging.svc.cluster.local svc.cluster.local"), 'the Kubernetes namespace', 'stops: a pod in another namespace, known from resolv.conf only');
+	is(asks(%resolver, 'etc/resolv.conf' => "nameserver 10.0.0.1\nsearch production.svc.cluster.local svc.cluster.local"), '', 'goes on: a pod in its namespace, known from resolv.conf only');
+	is(asks(%pod, "$disk/serial" => 'vol-5'), 'the disk', 'stops: a pod on a clone of its volume');
 	my %rbd = (%pod, "$disk/device/pool" => 'p', "$disk/device/name" => 'csi-vol-1');
-	is(asks(%rbd), 'the disk', '... of RBD');
+	is(asks(%rbd), 'the disk', 'stops: a pod on an RBD image');
 	sql('SELECT mixpeek.adopt()');
-	is(asks(%rbd, "$disk/device/name" => 'csi-vol-2'), 'the disk', '... which has other images');
+	is(asks(%rbd, "$disk/device/name" => 'csi-vol-2'), 'the disk', 'stops: a pod on another RBD image');
 
 	# Nothing is known but the device
 	my %bare = ('proc/sys/kernel/random/boot_id' => 'boot 1');
 	moves_to(%bare);
-	is(asks(%bare), '', 'a machine of which nothing is known');
+	is(asks(%bare), '', 'goes on: a machine of which nothing is known');
 	sql("UPDATE mixpeek.origin SET instance = regexp_replace(instance, 'dev=\\S+', 'dev=999:1')");
-	is(asks(%bare), 'the device', '... does not go on with another device during one boot');
-	is(asks('proc/sys/kernel/random/boot_id' => 'boot 2'), '', '... but after another one');
+	is(asks(%bare), 'the device', 'stops: a machine of which nothing is known, with another device in the same boot');
+	is(asks('proc/sys/kernel/random/boot_id' => 'boot 2'), '', 'goes on: a machine of which nothing is known, with another device after a reboot');
 
 	# mixpeek.instance is stronger
 	$node->append_conf('postgresql.conf', "mixpeek.instance = 'the one'\n");
-	is(asks(%vm), 'its name', 'mixpeek.instance');
+	is(asks(%vm), 'its name', 'stops: mixpeek.instance is set');
 	sql('SELECT mixpeek.adopt()');
-	is(asks(%pod), '', '... is all that counts');
-	is(sql('SELECT instance FROM mixpeek.origin'), 'the one', '... and is kept as it is');
+	is(asks(%pod), '', 'goes on: the same mixpeek.instance anywhere else');
+	is(sql('SELECT instance FROM mixpeek.origin'), 'the one', 'mixpeek.instance is noted as it is');
 	$node->stop;
 }
 

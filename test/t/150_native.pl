@@ -77,7 +77,7 @@ sub read_the_same
 	mirror($table, $document);
 	settle();
 	is(reader($table), 'owner', "$name: read as the owner");
-	is(changes(), $before, "$name: and that gives the same documents");
+	is(changes(), $before, "$name: both give the same documents");
 	return;
 }
 
@@ -168,7 +168,7 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	}
 	mirror('odd');
 	settle();
-	is(lines('odd'), '9|', 'rows of all types are mirrored');
+	is(lines('odd'), '9|', 'all types: rows are mirrored');
 	read_the_same('odd', 'all types');
 }
 
@@ -197,7 +197,7 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	sql(q{UPDATE texts SET d = 'z', ds = '{}' WHERE id = 'c'});
 	mirror('texts', $document);
 	settle();
-	is(lines('texts'), '3|', 'domains, enums, generated and added columns');
+	is(lines('texts'), '3|', 'domains, enums, generated and added columns: rows are mirrored');
 	read_the_same('texts', 'domains and enums', $document);
 }
 
@@ -243,12 +243,12 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	  foreach @tables;
 	mirror($_) foreach @tables;
 	settle();
-	is(join(' ', grep { reader($_) ne 'owner' } @tables), '', 'all read as the owner');
-	is(changes(), $before, 'keys that are found and listed by statements are the same');
-	is(join(' ', grep { lines($_) ne sql("SELECT count(*) FROM $_") . '|' } @tables), '', 'and none is missing');
+	is(join(' ', grep { reader($_) ne 'owner' } @tables), '', 'keys of all types: all tables are read as the owner under a policy');
+	is(changes(), $before, 'keys of all types: statements find and list the same');
+	is(join(' ', grep { lines($_) ne sql("SELECT count(*) FROM $_") . '|' } @tables), '', 'keys of all types: no row is missing');
 	sql("$odd_session DELETE FROM $_") foreach @tables;
 	settle();
-	is(join(' ', grep { lines($_) ne '0|' } @tables), '', 'deleted rows are gone, too');
+	is(join(' ', grep { lines($_) ne '0|' } @tables), '', 'keys of all types: deleted rows have no record');
 }
 
 # Keys are listed in their order, some at a time, and none is left out.
@@ -260,9 +260,9 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 		INSERT INTO falling SELECT i % 2, i FROM generate_series(0, 2999) i});
 	mirror('many'); mirror('falling');
 	settle();
-	is(lines('many'), '4500|', 'a key of three columns, and more rows than are listed at once');
-	is(lines('falling'), '3000|', 'a replica identity that falls and rises');
-	is(reader('falling'), 'owner', 'which is left to the owner');
+	is(lines('many'), '4500|', 'key of three columns: 4,500 rows are mirrored');
+	is(lines('falling'), '3000|', 'replica identity with a descending column: 3,000 rows are mirrored');
+	is(reader('falling'), 'owner', 'replica identity with a descending column: read as the owner');
 	read_the_same('many', 'many rows');
 }
 
@@ -284,15 +284,15 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 		INSERT INTO lists VALUES ('a', 1), ('b', 2), ('c', 3)});
 	mirror($_) foreach qw(parts lists empty);
 	settle();
-	is(lines('parts'), '3500|', 'partitions by range and hash');
-	is(lines('lists'), '3|', '... and by list');
+	is(lines('parts'), '3500|', 'partitions by range and hash: rows are mirrored');
+	is(lines('lists'), '3|', 'partitions by list: rows are mirrored');
 	sql(q{CREATE TABLE parts_4 (LIKE parts); INSERT INTO parts_4 VALUES ('2025-01-01', -1, 'late'); ALTER TABLE parts ATTACH PARTITION parts_4 FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 		UPDATE parts SET v = v || '!'; UPDATE parts SET d = '2025-02-01' WHERE n = 5; DELETE FROM parts WHERE n = 7; ALTER TABLE parts DETACH PARTITION parts_1;
 		INSERT INTO empty SELECT 1 WHERE false; UPDATE lists SET k = 'd' WHERE k = 'a'});
 	settle();
 	is(sql(q{SELECT count(*) FROM parts p JOIN mixpeek.documents d ON d.key = format('(%s,%s)', n, p.d) AND d.collection = 'parts' AND state = 'mirrored'}),
-		sql('SELECT count(*) FROM parts'), 'a partition comes, another goes, rows move between them');
-	is(sql(q{SELECT string_agg(key, ' ' ORDER BY key) FROM mixpeek.documents WHERE collection = 'lists'}), 'b c d', 'a key moves to another partition');
+		sql('SELECT count(*) FROM parts'), 'partitions attached and detached, and rows that move: rows are mirrored');
+	is(sql(q{SELECT string_agg(key, ' ' ORDER BY key) FROM mixpeek.documents WHERE collection = 'lists'}), 'b c d', 'partitions by list: a key that moves its row');
 	sql(q{DELETE FROM mixpeek.documents WHERE collection = 'parts' AND NOT EXISTS (SELECT FROM parts p WHERE key = format('(%s,%s)', n, p.d))});
 	read_the_same('parts', 'partitions');
 	read_the_same('lists', 'partitions of a single column');
@@ -302,7 +302,7 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	mirror('foreigners');
 	sql(q{INSERT INTO foreigners VALUES (1)});
 	settle();
-	is(reader('foreigners'), 'native', 'a replica identity of partitions');
+	is(reader('foreigners'), 'native', 'replica identity of partitions: read by the worker itself');
 }
 
 # A partition that somebody has locked holds up its table, and nothing else.
@@ -318,11 +318,11 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 		GRANT SELECT ON moved TO PUBLIC; INSERT INTO locked VALUES (2); INSERT INTO beside VALUES (1)});
 	wait_for('the table beside', sub { lines('beside') eq '1|' });
 	is(lines('locked'), '0|', 'a table with a locked partition waits');
-	is(sql(q{SELECT count(*) FROM mixpeek.outbox WHERE collection = 'moved'}), 1, 'and so does one whose index is moved');
+	is(sql(q{SELECT count(*) FROM mixpeek.outbox WHERE collection = 'moved'}), 1, 'a table whose index is moved waits');
 	$session->query_safe('COMMIT');
 	$session->quit;
 	settle();
-	is(lines('locked'), '1|', 'until it is free');
+	is(lines('locked'), '1|', 'a table with a locked partition is mirrored when the lock is released');
 }
 
 # What somebody's function could be called for is not the worker's to read.
@@ -365,9 +365,9 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	is(reader($_), 'owner', "$_: not read by the worker itself") foreach sort keys %table;
 	foreach my $table (grep { $_ ne 'no_privilege' } sort keys %table)
 	{
-		is(lines($table), '1|', "$table: mirrored nevertheless");
+		is(lines($table), '1|', "$table: mirrored");
 	}
-	like(lines('no_privilege'), qr/permission denied/, 'an owner who may not read does not');
+	like(lines('no_privilege'), qr/permission denied/, 'an owner without SELECT: the row fails');
 }
 
 # What decides changes under a mirror that is in use.
@@ -376,17 +376,17 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	mirror('moods');
 	sql(q{INSERT INTO moods VALUES (1, 'good')});
 	settle();
-	is(reader('moods'), 'native', 'an enum without a cast');
+	is(reader('moods'), 'native', 'enum without a cast: read by the worker itself');
 	sql(q{CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE sql AS $$ SELECT '"cast"'::json $$;
 		CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood); UPDATE moods SET v = 'bad'});
 	settle();
-	is(reader('moods'), 'owner', 'a cast was made');
-	is($api->documents('moods')->[0]{metadata}{v}, 'cast', 'and is used');
+	is(reader('moods'), 'owner', 'enum with a new cast: read as the owner');
+	is($api->documents('moods')->[0]{metadata}{v}, 'cast', 'enum with a new cast: the cast is used');
 	sql(q{DROP CAST (mood AS json); ALTER TYPE mood ADD VALUE 'new'});
 	sql(q{UPDATE moods SET v = 'new'});
 	settle();
-	is(reader('moods'), 'native', 'it was dropped');
-	is($api->documents('moods')->[0]{metadata}{v}, 'new', 'and a label that came later is sent');
+	is(reader('moods'), 'native', 'enum whose cast was dropped: read by the worker itself');
+	is($api->documents('moods')->[0]{metadata}{v}, 'new', 'enum with a new label: the label is sent');
 }
 
 $node->stop;

@@ -55,10 +55,10 @@ sub memory
 	{
 		sql(qq{DO \$\$ BEGIN FOR i IN 1 .. 2000 LOOP EXECUTE format('INSERT INTO t%s VALUES ($round)', i); END LOOP; END \$\$});
 		settle();
-		is(sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'"), 1 + 2000 * $round, "rows of 2,000 tables, round $round");
-		cmp_ok(memory($pid) - $start, '<', 128, 'and the worker has grown by less than 128 MB');
+		is(sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'"), 1 + 2000 * $round, "2,000 tables, round $round: all rows are mirrored");
+		cmp_ok(memory($pid) - $start, '<', 128, "2,000 tables, round $round: the worker has grown by less than 128 MB");
 	}
-	is(worker(), $pid, 'it still is the one it was');
+	is(worker(), $pid, '2,000 tables: the worker is not replaced');
 }
 
 # Which rows of a table the documents do not say, or say otherwise: '' where they are what they should be.
@@ -134,7 +134,7 @@ sub change
 	if (!$now) { pass("$case: settled"); return; }
 	my $wrong = wrong($now, 'd');
 	$wrong =~ s/ ?not \{[^}]*\}//g if $option{loose};
-	is($wrong, '', "$case: the documents are its rows");
+	is($wrong, '', "$case: the documents equal the rows");
 	return;
 }
 
@@ -145,7 +145,7 @@ sub change
 	foreach my $owner (0, 1)
 	{
 		foreach my $when (qw(before meanwhile after)) { change($when, $owner, @$_) foreach @changes; }
-		is(worker(), $pid, 'the worker still is the one it was');
+		is(worker(), $pid, 'changes of tables: the worker is not replaced');
 	}
 }
 
@@ -153,9 +153,9 @@ sub change
 {
 	my $plan = q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;};
 
-	cmp_ok(sql("$plan SELECT count(problem IS NULL) FROM mixpeek.mirrors"), '>=', 2000, 'the view of mirrors can be read where parallel plans are cheap');
+	cmp_ok(sql("$plan SELECT count(problem IS NULL) FROM mixpeek.mirrors"), '>=', 2000, 'mixpeek.mirrors can be read where parallel plans are cheap');
 	is(sql("$plan SELECT count(*) FROM pg_class UNION ALL SELECT count(*) FROM (SELECT m::text FROM mixpeek.mirrors m, pg_class c WHERE c.oid = m.relation AND m.collection = 'first') x") =~ /\n1$/ ? 1 : 0, 1,
-		'... and joined');
+		'mixpeek.mirrors can be joined where parallel plans are cheap');
 }
 
 $node->stop;

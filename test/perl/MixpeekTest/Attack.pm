@@ -528,13 +528,13 @@ sub worker_problem
 sub look_after
 {
 	my ($before, $pid, %option) = @_;
-	my $well = look('... and the cluster lives', \&crash);
+	my $well = look('the cluster lives', \&crash);
 
-	$well = look('... owner_a is served', \&unserved) && $well if $option{served} // 1;
-	$well = look('... by the same worker', sub { worker_problem($pid, ($option{worker} // '') eq 'any') }) && $well;
-	$well = look('... nobody has got a right', sub { differences($before, standing(), $option{gains}) }) && $well;
-	$well = look('... no key has got out', \&leaks) && $well;
-	$well = look('... and attacker can drop what she has', sub { clean_up(); return '' }) && $well;
+	$well = look('owner_a is served', \&unserved) && $well if $option{served} // 1;
+	$well = look('the worker is not replaced', sub { worker_problem($pid, ($option{worker} // '') eq 'any') }) && $well;
+	$well = look('no role has got a right', sub { differences($before, standing(), $option{gains}) }) && $well;
+	$well = look('no key has got out', \&leaks) && $well;
+	$well = look('attacker can drop what she has', sub { clean_up(); return '' }) && $well;
 	return $well;
 }
 

@@ -52,7 +52,7 @@ my @deeds = (
 	{ name => 'RENAME, and a view of another owner takes its name', by => 'superuser',
 		sql => q{ALTER TABLE attacker.f RENAME TO g; CREATE VIEW attacker.f AS SELECT id, v, 1 AS extra, v AS doc_id, NULL::jsonb AS enrichments FROM owner_a.secret;
 			GRANT ALL ON attacker.f TO PUBLIC}, expect => 'mirrored', table => 'attacker.g', undo => 'DROP VIEW attacker.f',
-		after => sub { unlike(join(' ', map { $_->{v} // '' } values %{ documents('attacker', 'f') }), qr/secret/, 'nothing is read from it') } },
+		after => sub { unlike(join(' ', map { $_->{v} // '' } values %{ documents('attacker', 'f') }), qr/secret/, 'nothing is read from the view') } },
 	{ name => 'RENAME of a column', sql => 'ALTER TABLE attacker.f RENAME v TO w' },
 	{ name => 'two columns exchange their names', sql => 'ALTER TABLE attacker.f RENAME v TO w; ALTER TABLE attacker.f RENAME doc_id TO v; ALTER TABLE attacker.f RENAME w TO doc_id' },
 	{ name => 'RENAME of the write-back column', sql => 'ALTER TABLE attacker.f RENAME doc_id TO other_id', write_back => 1 },
@@ -104,7 +104,7 @@ my @deeds = (
 		EXECUTE format(\'DROP TRIGGER %I ON attacker.f\', n); END LOOP; END $$', expect => 'gone' },
 	{ name => 'another template', sql => q{SELECT mixpeek.mirror('attacker.f', 'f', '{"metadata": {"v": "$v", "constant": 1}}', server => 'attacker')}, expect => 'mirrored', no_back => 1 },
 	{ name => 'another collection', sql => q{SELECT mixpeek.unmirror('attacker.f', 'f', delete_documents => true); SELECT mixpeek.mirror('attacker.f', 'f2', server => 'attacker')},
-		after => sub { wait_for_lines('attacker.f', 'mirrored'); wait_for('the old ones to go', sub { !keys %{ documents('attacker', 'f') } }); pass('the old documents go') } },
+		after => sub { wait_for_lines('attacker.f', 'mirrored'); wait_for('the old ones to go', sub { !keys %{ documents('attacker', 'f') } }); pass('the documents of the old collection are deleted') } },
 	{ name => 'unmirror()', sql => q{SELECT mixpeek.unmirror('attacker.f')}, expect => 'gone' },
 	{ name => 'ENABLE and FORCE ROW LEVEL SECURITY without a policy', sql => 'ALTER TABLE attacker.f ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY' },
 	{ name => 'row-level security with a policy of her own', sql => q{CREATE POLICY p ON attacker.f USING (v <> 'hidden' AND attacker.inside() IS NOT NULL);
@@ -237,12 +237,12 @@ sub check
 	{
 		wait_for('nothing to be known of it', sub {
 			sql("SELECT (SELECT count(*) FROM mixpeek.documents WHERE relation = $relation) + (SELECT count(*) FROM mixpeek.outbox WHERE relation = $relation)") eq '0'; });
-		pass('nothing is known of it any more');
+		pass('neither a record nor an entry of the table is left');
 	}
 	elsif ($expect eq 'empty')
 	{
 		wait_for_lines($relation, '');
-		is(scalar(keys %{ documents('attacker', 'f') }), 0, 'the documents are gone');
+		is(scalar(keys %{ documents('attacker', 'f') }), 0, 'the documents are deleted');
 	}
 	elsif ($expect eq 'mirrored')
 	{
@@ -250,11 +250,11 @@ sub check
 		wait_for_lines($relation, 'mirrored');
 		my $there = documents('attacker', 'f');
 		is(join(' ', map { "$_=$there->{$_}{v}" } sort keys %$there),
-			sql("SELECT string_agg(id || '=' || v, ' ' ORDER BY id::text) FROM $table"), 'the documents are those of the rows');
+			sql("SELECT string_agg(id || '=' || v, ' ' ORDER BY id::text) FROM $table"), 'the documents equal the rows');
 		return unless $write_back && !$deed->{no_back};
 		wait_for('the write-back', sub { sql("SELECT count(*) FROM $table t WHERE NOT EXISTS (
 			SELECT FROM mixpeek.documents d WHERE relation = $relation AND d.key = t.id::text AND d.document_id = t.doc_id)") eq '0' });
-		pass('their ids are written back');
+		pass("the documents' ids are written back");
 	}
 	else
 	{
