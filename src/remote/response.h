@@ -16,7 +16,7 @@
  * The one answer to "what now?" for each way a request can end; the tables in
  * response.c say which HTTP status or transport failure is which.  What the worker
  * makes of it, as README's "Failure and recovery" tells it and
- * test/t/004_failures.pl tries it:
+ * test/t/040_statuses.pl tries it:
  *
  *		verdict		again?		when						state meanwhile, at the end
  *		DONE		-			-							mirrored

@@ -74,7 +74,7 @@ sub run_weakened
 }
 
 # A standby that lacks what its primary did last goes on: what comes again is found, not doubled, and what
-# README says to do then makes all of it right.
+# the documentation says to do then makes all of it right.
 sub run_late_standby
 {
 	my $chaos = Chaos->new(name => 'late', standby => 1);
@@ -91,15 +91,15 @@ sub run_late_standby
 	$chaos->fail_over;
 	$chaos->sql("INSERT INTO pairs VALUES ('inserted', 1, 'x')");
 	is_deeply($chaos->compare->{doubled}, [], 'late standby: a row inserted again after its promotion is not doubled');
-	$chaos->sql($_) foreach readme_statements();
-	is_deeply(numbers($chaos->compare), $clean, "late standby: README's statements send all rows again");
+	$chaos->sql($_) foreach documented_statements();
+	is_deeply(numbers($chaos->compare), $clean, "late standby: the documented statements send all rows again");
 	$chaos->end;
 	return;
 }
 
-sub readme_statements
+sub documented_statements
 {
-	my ($statements) = slurp_file('README.md') =~ /^A standby that lacks .*?^```sql\n(.*?)^```/ms;
+	my ($statements) = documentation() =~ /^A standby that lacks .*?^```sql\n(.*?)^```/ms;
 	return $statements =~ s/products/pairs/gr;
 }
 

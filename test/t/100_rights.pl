@@ -17,7 +17,6 @@ sub noted_nothing
 	return;
 }
 
-# 63 and 90 of the list
 attack 'a policy drops another table of the same claim' => sub {
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.dropper(int) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -70,7 +69,7 @@ sub wait_for_settled
 	return split(/,/, $states);
 }
 
-# 81 and 81b. Pairs of types, of which the first one is what the mirror was compiled with, and values after the change.
+# Pairs of types, of which the first one is what the mirror was compiled with, and values after the change.
 foreach my $change (
 	[ 'bigint', 'text', '1', "'a text'", 'attackers_function' ],
 	[ 'text', 'bigint', "'a text'", '4096', 'attackers_function' ],
@@ -99,7 +98,7 @@ foreach my $change (
 			SELECT mixpeek.mirror('attacker.a', 'a', server => 'attacker', backfill => false),
 				mixpeek.mirror('attacker.b', 'b', server => 'attacker', backfill => false);
 			INSERT INTO attacker.b VALUES (1, $value)});
-		wait_for_lines('attacker.b', 'mirrored');
+		wait_for_states('attacker.b', 'mirrored');
 		# Five times, so that it hits another moment each time.
 		sql_as('attacker', 'BEGIN; INSERT INTO attacker.a VALUES (1); INSERT INTO attacker.b SELECT g, ' . $value . ' FROM generate_series(2, 100) g; COMMIT');
 		sql_as('attacker', "ALTER TABLE attacker.b ALTER v TYPE $to USING $using") if $by eq 'session';
@@ -115,11 +114,10 @@ foreach my $change (
 			$odd{$v} = 1 if $from eq 'uuid' && $v !~ /^"[0-9a-f-]{36}"$|^1$/;
 		}
 		is(join(' ', sort keys %odd), '', 'no document has what never was in the column');
-		is(join(' ', sort grep { !/^a text|^1$/ } map { $_->{last_error} // () } values %{ lines('attacker.b', 'failed') }), '', 'no row failed');
+		is(join(' ', sort grep { !/^a text|^1$/ } map { $_->{last_error} // () } values %{ records('attacker.b', 'failed') }), '', 'no row failed');
 	};
 }
 
-# 7
 attack 'a schema is renamed, and attacker creates one of its old name', rights => { create_on_database => 1 } => sub {
 	loot();
 	sql('CREATE SCHEMA app AUTHORIZATION owner_a');
@@ -127,7 +125,7 @@ attack 'a schema is renamed, and attacker creates one of its old name', rights =
 		CREATE TABLE app.t (id int PRIMARY KEY, v text);
 		SELECT mixpeek.mirror('app.t', 'app', server => 'owner_a');
 		INSERT INTO app.t VALUES (1, 'hers')});
-	wait_for_lines('app.t', 'mirrored');
+	wait_for_states('app.t', 'mirrored');
 	sql('ALTER SCHEMA app RENAME TO app_2026');
 	sql_as('attacker', q{
 		CREATE SCHEMA app;
@@ -141,24 +139,23 @@ attack 'a schema is renamed, and attacker creates one of its old name', rights =
 		CREATE VIEW app.t AS SELECT i AS id, app.evil() AS v FROM generate_series(1, 10) i;
 		GRANT ALL ON app.t TO PUBLIC});
 	sql_as('owner_a', "UPDATE app_2026.t SET v = 'still hers'; INSERT INTO app_2026.t VALUES (2, 'and this')");
-	wait_for_lines('app_2026.t', 'mirrored');
+	wait_for_states('app_2026.t', 'mirrored');
 	noted_nothing('the view of the old name');
 	is(documents('owner_a', 'app')->{1}{v}, 'still hers', 'the document of the old row is that of the row');
 	is(documents('owner_a', 'app')->{2}{v}, 'and this', 'the document of the new row is that of the row');
 	sql('DROP SCHEMA app_2026 CASCADE');
 };
 
-# 7b
 attack 'two schemas exchange their names' => sub {
 	sql('CREATE SCHEMA blue AUTHORIZATION attacker; CREATE SCHEMA green AUTHORIZATION attacker');
 	sql_as('attacker', join('', map { qq{
 		CREATE TABLE $_.t (id int PRIMARY KEY, v text);
 		SELECT mixpeek.mirror('$_.t', '$_', server => 'attacker');
 		INSERT INTO $_.t VALUES (1, 'row of $_')} . ';' } qw(blue green)));
-	wait_for_lines("$_.t", 'mirrored') foreach qw(blue green);
+	wait_for_states("$_.t", 'mirrored') foreach qw(blue green);
 	sql('ALTER SCHEMA blue RENAME TO old; ALTER SCHEMA green RENAME TO blue');
 	sql_as('attacker', "UPDATE old.t SET v = 'row of blue, changed'; UPDATE blue.t SET v = 'row of green, changed'");
-	wait_for_lines("$_.t", 'mirrored') foreach qw(old blue);
+	wait_for_states("$_.t", 'mirrored') foreach qw(old blue);
 	my %v = map { my $collection = $_; map { $_ => 1 } map { $_->{v} } values %{ documents('attacker', $collection) } } qw(blue green);
 	is_deeply([ sort keys %v ], [ 'row of blue, changed', 'row of green, changed' ], 'each document is that of its row');
 	is(documents('attacker', 'blue')->{1}{v}, 'row of blue, changed', 'the document in collection blue is that of the row');
@@ -170,7 +167,7 @@ attack 'a mirrored table is renamed, and another one takes its name', rights => 
 		CREATE TABLE attacker.t (id int PRIMARY KEY, v text, doc_id text);
 		SELECT mixpeek.mirror('attacker.t', 'renamed', server => 'attacker', document_id_column => 'doc_id');
 		INSERT INTO attacker.t VALUES (1, 'real')});
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	sql_as('attacker', q{
 		BEGIN;
 		ALTER TABLE attacker.t RENAME TO away;
@@ -178,13 +175,12 @@ attack 'a mirrored table is renamed, and another one takes its name', rights => 
 		INSERT INTO attacker.t VALUES (1, 'the other one');
 		UPDATE attacker.away SET v = 'real still';
 		COMMIT});
-	wait_for_lines('attacker.away', 'mirrored');
+	wait_for_states('attacker.away', 'mirrored');
 	is(documents('attacker', 'renamed')->{1}{v}, 'real still', 'the document is that of the table that was mirrored');
 	is(sql('SELECT doc_id FROM attacker.t'), '', 'nothing is written back to the table that took the name');
 	is(sql('SELECT count(doc_id) FROM attacker.away'), '1', 'the id is written back to the table that was mirrored');
 };
 
-# 5
 attack 'a table changes hands while its row is under way' => sub {
 	loot();
 	sql(q{
@@ -200,7 +196,7 @@ attack 'a table changes hands while its row is under way' => sub {
 		CREATE TRIGGER trap BEFORE UPDATE ON public.orders FOR EACH ROW EXECUTE FUNCTION attacker.trap();
 		BEGIN; LOCK TABLE public.orders});
 	wait_for('the answer', sub { api('superuser')->stats->{in_flight} == 0 });
-	wait_for('the row to be settled', sub { my $line = lines('public.orders')->{1}; $line && $line->{state} ne 'sending' });
+	wait_for('the row to be settled', sub { my $line = records('public.orders')->{1}; $line && $line->{state} ne 'sending' });
 	sql_as('attacker', "UPDATE public.orders SET v = 'of attacker'");
 	noted_nothing('the trigger on the table');
 };
@@ -218,12 +214,11 @@ attack 'a table changes hands and back while its row is under way' => sub {
 		CREATE FUNCTION attacker.trap() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN PERFORM attacker.loot('ALTER TABLE attacker.noted ADD COLUMN was_here text'); RETURN new; END $$});
 	sql('ALTER TABLE public.orders OWNER TO CURRENT_USER');
-	wait_for_lines('public.orders', 'mirrored');
+	wait_for_states('public.orders', 'mirrored');
 	like(sql('SELECT doc_id FROM public.orders'), qr/./, "the id is written back with its owner's rights");
 	sql('DROP TABLE public.orders');
 };
 
-# 11
 attack "sync() in a session with temporary tables that others' functions might find" => sub {
 	loot();
 	sql_as('owner_a', q{
@@ -249,12 +244,11 @@ attack "sync() in a session with temporary tables that others' functions might f
 		CREATE TEMP TABLE audit (who text, what text); GRANT ALL ON audit TO PUBLIC;
 		CREATE TRIGGER trap BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION attacker.trap();
 		CALL mixpeek.sync()});
-	wait_for_lines('owner_a.wb', 'mirrored');
+	wait_for_states('owner_a.wb', 'mirrored');
 	noted_nothing('the trigger on the temporary table');
 	sql("DROP FUNCTION owner_a.note() CASCADE; DROP TABLE owner_a.audit; DELETE FROM owner_a.wb WHERE id = 1");
 };
 
-# 12
 attack "plans that a session prints do not show others' keys" => sub {
 	api('owner_a')->config(latency => 500);
 	sql_as('owner_a', q{
@@ -278,7 +272,6 @@ attack "plans that a session prints do not show others' keys" => sub {
 	sql('DROP TABLE owner_a.people');
 };
 
-# 3
 attack "a mirror's trigger on another owner's table, created where no event trigger might fire" => sub {
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.pinned (id int PRIMARY KEY, v text, pin text);
@@ -324,95 +317,6 @@ attack 'mirrors of tables to which attacker has no right' => sub {
 	pass('triggers with the name of another table as an argument are tried');
 };
 
-# 8, 8b, 107: what was there before the extension
-sub new_database
-{
-	my ($name) = @_;
-
-	sql("CREATE DATABASE $name");
-	sql("GRANT CREATE ON DATABASE $name TO attacker");
-	return;
-}
-
-sub extension_is_clean
-{
-	my ($database, $what) = @_;
-	my $refusal = refusal('superuser', 'CREATE EXTENSION mixpeek_docs', $database);
-
-	return pass("$what: CREATE EXTENSION is refused") if $refusal ne '';
-	is(sql_as('superuser', q{
-		SELECT string_agg(what, E'\n') FROM (
-			SELECT 'schema: ' || nspname AS what FROM pg_namespace WHERE nspname = 'mixpeek' AND nspowner <> 10
-			UNION ALL SELECT 'privileges of ' || c.oid::regclass::text FROM pg_class c, aclexplode(relacl) a WHERE relnamespace = 'mixpeek'::regnamespace
-				AND grantee NOT IN (0, 10)
-			UNION ALL SELECT 'privileges of everybody on ' || c.oid::regclass::text FROM pg_class c, aclexplode(relacl) a WHERE relnamespace = 'mixpeek'::regnamespace
-				AND grantee = 0 AND privilege_type <> 'SELECT'
-			UNION ALL SELECT 'privileges of ' || p.oid::regprocedure::text FROM pg_proc p, aclexplode(proacl) a WHERE pronamespace = 'mixpeek'::regnamespace
-				AND grantee NOT IN (0, 10)
-			UNION ALL SELECT 'privileges on the schema of ' || grantee FROM pg_namespace n, aclexplode(nspacl) a WHERE nspname = 'mixpeek'
-				AND (grantee NOT IN (0, 10) OR (grantee = 0 AND privilege_type <> 'USAGE'))
-			UNION ALL SELECT 'not the superuser''s: ' || c.oid::regclass::text FROM pg_class c WHERE relnamespace = 'mixpeek'::regnamespace AND relowner <> 10
-			UNION ALL SELECT 'not the superuser''s: ' || p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'mixpeek'::regnamespace AND proowner <> 10
-			UNION ALL SELECT 'not pg_catalog''s: ' || o.oid::regoperator::text || ' in ' || (SELECT ev_class::regclass FROM pg_rewrite WHERE oid = objid)
-				FROM pg_depend d JOIN pg_operator o ON o.oid = refobjid WHERE d.refclassid = 'pg_operator'::regclass AND oprowner <> 10
-			UNION ALL SELECT 'no row-level security: ' || c.oid::regclass::text FROM pg_class c WHERE relnamespace = 'mixpeek'::regnamespace AND relkind = 'r' AND NOT relrowsecurity
-		) x}, $database), '', $what);
-	return;
-}
-
-attack 'a schema mixpeek that was there before the extension' => sub {
-	new_database('before');
-	sql_as('attacker', 'CREATE SCHEMA mixpeek; GRANT ALL ON SCHEMA mixpeek TO PUBLIC', 'before');
-	extension_is_clean('before', 'CREATE EXTENSION with an empty schema mixpeek');
-	sql_as('superuser', 'DROP EXTENSION IF EXISTS mixpeek_docs', 'before');
-	refusal('attacker', q{
-		CREATE SCHEMA IF NOT EXISTS mixpeek;
-		CREATE FUNCTION mixpeek.evil(int2, int4) RETURNS int LANGUAGE sql AS 'SELECT 1';
-		CREATE OPERATOR mixpeek.& (LEFTARG = int2, RIGHTARG = int4, FUNCTION = mixpeek.evil);
-		CREATE FUNCTION mixpeek.json_evil(jsonb, text) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
-		CREATE OPERATOR mixpeek.-> (LEFTARG = jsonb, RIGHTARG = text, FUNCTION = mixpeek.json_evil)}, 'before');
-	extension_is_clean('before', 'CREATE EXTENSION with a schema mixpeek that has operators');
-	sql('DROP DATABASE before WITH (FORCE)');
-};
-
-# 26
-attack 'default privileges that were there before the extension' => sub {
-	new_database('defaults');
-	sql_as('superuser', q{
-		ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO db_owner, PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO attacker;
-		ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO attacker, PUBLIC}, 'defaults');
-	extension_is_clean('defaults', 'CREATE EXTENSION with default privileges');
-	isnt(refusal('db_owner', $_, 'defaults'), '', "refused: $_") foreach 'TRUNCATE mixpeek.documents', 'TRUNCATE mixpeek.origin', 'TRUNCATE mixpeek.forgotten',
-	  'UPDATE mixpeek.origin SET id = id', 'CREATE TRIGGER x BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()';
-	isnt(refusal('attacker', 'SELECT mixpeek.adopt()', 'defaults'), '', 'refused: SELECT mixpeek.adopt()');
-	sql('DROP DATABASE defaults WITH (FORCE)');
-};
-
-# Triggers of others on our tables
-attack 'a trigger of others on the tables of the extension', gains => qr/relations: \(mixpeek\./, sub {
-	loot();
-	sql('GRANT TRIGGER ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten TO db_owner; GRANT INSERT ON attacker.noted TO PUBLIC');
-	sql('GRANT USAGE ON SEQUENCE attacker.noted_number_seq TO PUBLIC; GRANT EXECUTE ON FUNCTION attacker.loot(text) TO PUBLIC; GRANT USAGE ON SCHEMA attacker TO db_owner');
-	sql_as('db_owner', q{
-		CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN PERFORM attacker.loot('ALTER ROLE db_owner SUPERUSER'); RETURN new; END $$});
-	foreach my $table (qw(documents outbox origin forgotten))
-	{
-		foreach my $trigger ('BEFORE INSERT OR UPDATE', 'AFTER INSERT OR UPDATE')
-		{
-			refusal('db_owner', "CREATE TRIGGER \"evil $trigger\" $trigger ON mixpeek.$table FOR EACH ROW EXECUTE FUNCTION public.evil()");
-		}
-	}
-	sql_as('attacker', q{
-		CREATE TABLE attacker.t (id int PRIMARY KEY);
-		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker');
-		INSERT INTO attacker.t VALUES (1)});
-	wait_for_lines('attacker.t', 'mirrored');
-	is(sql("SELECT string_agg(who || ': ' || outcome, '; ') FROM attacker.noted WHERE outcome = 'done'"), '', "no statement of the trigger's function was done");
-	sql('DROP FUNCTION public.evil() CASCADE; REVOKE ALL ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten FROM db_owner CASCADE');
-};
-
-# 9
 attack "an owner's function releases all advisory locks" => sub {
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.unlock() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -425,12 +329,12 @@ attack "an owner's function releases all advisory locks" => sub {
 		CREATE TRIGGER unlock BEFORE UPDATE ON attacker.t FOR EACH ROW EXECUTE FUNCTION attacker.unlock();
 		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker', document_id_column => 'doc_id');
 		INSERT INTO attacker.t SELECT g FROM generate_series(1, 20) g});
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	api('attacker')->config(latency => 50);
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(21, 200) g');
 	my @beside = map { my $session = session('superuser'); $session->send('CALL mixpeek.sync()'); $session } 1 .. 3;
 	$_->wait foreach @beside;
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	my $stats = api('attacker')->stats;
 	is_deeply([ @$stats{qw(creates duplicates overlaps)} ], [ 200, 0, 0 ], 'each document is created once');
 	wait_for('the locks to go', sub { sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (42, 44)") == 0 });
@@ -439,7 +343,7 @@ attack "an owner's function releases all advisory locks" => sub {
 	sql('SELECT pg_advisory_unlock(42)');
 };
 
-# What an owner's code may try from within, wherever it runs. Held 1, and more.
+# What an owner's code may try from within, wherever it runs.
 my @tries = (
 	'SET ROLE ROOT', 'RESET ROLE', 'SET SESSION AUTHORIZATION ROOT', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION DEFAULT',
 	"SELECT set_config('role', 'ROOT', false)", "SELECT set_config('session_authorization', 'ROOT', false)", 'SET ROLE owner_a', 'SET SESSION AUTHORIZATION owner_a',

@@ -34,7 +34,7 @@ attack 'an owner without LOGIN and without CONNECT is served, in her own name', 
 	sql_as('attacker', 'CREATE TABLE attacker.seen (who name, session name, super text)');
 	sql('ALTER ROLE attacker NOLOGIN; REVOKE CONNECT ON DATABASE postgres FROM PUBLIC');
 	sql('INSERT INTO attacker.who VALUES (1)');
-	eval { wait_for_lines('attacker.who', 'mirrored') };
+	eval { wait_for_states('attacker.who', 'mirrored') };
 	is($@, '', 'the row is mirrored');
 	is(sql('SELECT DISTINCT who, session, super FROM attacker.seen'), 'attacker|attacker|off', 'current_user and session_user are the owner');
 	sql('ALTER ROLE attacker LOGIN; GRANT CONNECT ON DATABASE postgres TO PUBLIC');
@@ -44,7 +44,7 @@ attack "pg_stat_activity shows an agent under its owner's name" => sub {
 	table_with_code('attacker', 'slow', 'PERFORM pg_catalog.pg_sleep(0.3);');
 	sql_as('attacker', 'INSERT INTO attacker.slow VALUES (1)');
 	wait_for('the agent', sub { sql("SELECT usename FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent' AND state = 'active' AND usename = 'attacker'") });
-	wait_for_lines('attacker.slow', 'mirrored');
+	wait_for_states('attacker.slow', 'mirrored');
 	pass("the agent is shown as attacker's");
 };
 
@@ -107,10 +107,10 @@ attack 'owners whose requests take long, but not too long, leave agents to other
 attack 'an agent that has nothing to do ends' => sub {
 	table_with_code('attacker', 'idle', 'NULL;');
 	sql_as('attacker', 'INSERT INTO attacker.idle VALUES (1)');
-	wait_for_lines('attacker.idle', 'mirrored');
+	wait_for_states('attacker.idle', 'mirrored');
 	wait_for('the agents to end', sub { agents() == 0 });
 	sql_as('attacker', 'INSERT INTO attacker.idle VALUES (2)');
-	wait_for_lines('attacker.idle', 'mirrored');
+	wait_for_states('attacker.idle', 'mirrored');
 	pass('an agent comes again when it is needed');
 };
 
@@ -139,8 +139,8 @@ foreach my $name (sort keys %endless)
 attack '300 rows that take long, each within its time, are all read' => sub {
 	table_with_code('attacker', 'honest', 'PERFORM pg_catalog.pg_sleep(0.02);');
 	sql_as('attacker', 'INSERT INTO attacker.honest SELECT generate_series(1, 300)');
-	my $lines = wait_for_lines('attacker.honest', 'mirrored');
-	is(scalar(keys %$lines), 300, 'all 300 rows are mirrored');
+	my $records = wait_for_states('attacker.honest', 'mirrored');
+	is(scalar(keys %$records), 300, 'all 300 rows are mirrored');
 };
 
 attack 'an owner whose functions do not end is tried less and less often' => sub {
@@ -170,7 +170,7 @@ attack 'a function that takes memory without end' => sub {
 		return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.fat'::regclass AND state = 'failed'");
 	});
 	cmp_ok($most, '<', 320, 'the agent stays within its limit of memory');
-	like(lines('attacker.fat')->{1}{last_error}, qr/out of memory|longer than/, 'last_error says why');
+	like(records('attacker.fat')->{1}{last_error}, qr/out of memory|longer than/, 'last_error says why');
 };
 
 my %back = (
@@ -195,7 +195,7 @@ foreach my $name (sort keys %back)
 			EXCEPTION WHEN OTHERS THEN INSERT INTO attacker.said VALUES (sqlerrm); END;
 			INSERT INTO attacker.said VALUES ('then', current_user, session_user);});
 		sql_as('attacker', 'INSERT INTO attacker.back VALUES (1)');
-		wait_for_lines('attacker.back', 'mirrored');
+		wait_for_states('attacker.back', 'mirrored');
 		is(sql("SELECT DISTINCT who, session FROM attacker.said WHERE what = 'then'"), 'attacker|attacker', 'current_user and session_user still are attacker');
 		is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'attacker' AND rolsuper"), 0, 'attacker is no superuser');
 	};
@@ -225,7 +225,7 @@ attack 'what is deferred to the end of a write-back runs as the owner' => sub {
 	wait_for('the write-back', sub { sql('SELECT count(*) FROM attacker.wb WHERE doc_id IS NOT NULL') == 1 });
 	is(sql('SELECT DISTINCT what, who, session FROM attacker.said'), 'at_end|attacker|attacker', 'a deferred trigger runs as the owner');
 	sql_as('attacker', 'CREATE TRIGGER defer BEFORE UPDATE ON attacker.wb FOR EACH ROW EXECUTE FUNCTION attacker.defer(); INSERT INTO attacker.wb VALUES (2)');
-	wait_for_lines('attacker.wb', 'mirrored');
+	wait_for_states('attacker.wb', 'mirrored');
 	is(sql('SELECT DISTINCT what, who, session FROM attacker.said'), 'at_end|attacker|attacker', 'a trigger deferred by SET CONSTRAINTS runs as the owner');
 };
 
@@ -235,7 +235,7 @@ attack 'an agent that is terminated while it reads loses no row' => sub {
 	wait_for('it to read', sub { sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent' AND usename = 'attacker' AND state = 'active'") });
 	sql_as('attacker', 'UPDATE attacker.killed SET v = \'w\'; SELECT mixpeek.retry(\'attacker.killed\')');
 	wait_for('the row', sub { sql_as('attacker', 'SELECT mixpeek.retry(\'attacker.killed\')'); my $documents = documents('attacker', 'killed'); %$documents && (values %$documents)[0]{v} eq 'w' });
-	wait_for_lines('attacker.killed', 'mirrored');
+	wait_for_states('attacker.killed', 'mirrored');
 	is(scalar(keys %{ documents('attacker', 'killed') }), 1, 'there is one document');
 };
 
@@ -246,7 +246,7 @@ attack "write-backs that wait for their owner's pause are made afterwards" => su
 		INSERT INTO attacker.resting VALUES (1)});
 	wait_for('her to rest', sub { sql("SELECT attempts > 0 OR state = 'failed' FROM mixpeek.documents WHERE relation = 'attacker.resting'::regclass") eq 't' });
 	sql_as('attacker', 'DROP TABLE attacker.resting; INSERT INTO attacker.good SELECT generate_series(1, 20)');
-	wait_for_lines('attacker.good', 'mirrored');
+	wait_for_states('attacker.good', 'mirrored');
 	wait_for('the write-backs', sub { sql('SELECT count(*) FROM attacker.good WHERE doc_id IS NULL OR enrichments IS NULL') == 0 });
 	wait_for('nothing to be said of them any more', sub { sql("SELECT count(last_error) FROM mixpeek.documents WHERE relation = 'attacker.good'::regclass") == 0 });
 	pass('all rows are written back');
@@ -258,8 +258,8 @@ attack 'write-backs that a trigger fails at first are made later' => sub {
 		CREATE TRIGGER f BEFORE UPDATE ON attacker.fails FOR EACH ROW EXECUTE FUNCTION attacker.fail();
 		SELECT mixpeek.mirror('attacker.fails', 'fails', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
 		INSERT INTO attacker.fails VALUES (1)});
-	wait_for_lines('attacker.fails', 'mirrored');
-	like(lines('attacker.fails')->{1}{last_error}, qr/not yet/, "last_error has the trigger's message");
+	wait_for_states('attacker.fails', 'mirrored');
+	like(records('attacker.fails')->{1}{last_error}, qr/not yet/, "last_error has the trigger's message");
 	sql_as('attacker', 'INSERT INTO attacker.switch VALUES (true)');
 	wait_for('the write-back', sub { sql('SELECT count(*) FROM attacker.fails WHERE doc_id IS NOT NULL AND enrichments IS NOT NULL') == 1 });
 	pass('the row is written back');
@@ -271,8 +271,8 @@ attack 'a trigger that suppresses write-backs is run less and less often' => sub
 		CREATE TRIGGER k BEFORE UPDATE ON attacker.kept FOR EACH ROW EXECUTE FUNCTION attacker.keep();
 		SELECT mixpeek.mirror('attacker.kept', 'kept', server => 'attacker', document_id_column => 'doc_id');
 		INSERT INTO attacker.kept VALUES (1)});
-	wait_for_lines('attacker.kept', 'mirrored');
-	like(lines('attacker.kept')->{1}{last_error}, qr/a trigger of the table has left the row as it was/, 'last_error says that a trigger left the row as it was');
+	wait_for_states('attacker.kept', 'mirrored');
+	like(records('attacker.kept')->{1}{last_error}, qr/a trigger of the table has left the row as it was/, 'last_error says that a trigger left the row as it was');
 	my @at;
 	foreach my $n (2, 3, 4)
 	{
@@ -287,9 +287,9 @@ attack 'a table that is altered while it is read is read again' => sub {
 	sql_as('attacker', 'INSERT INTO attacker.changing VALUES (1)');
 	wait_for('it to be read', sub { sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent' AND usename = 'attacker' AND state = 'active'") });
 	sql_as('attacker', 'ALTER TABLE attacker.changing ADD COLUMN later int DEFAULT 7');
-	wait_for_lines('attacker.changing', 'mirrored');
+	wait_for_states('attacker.changing', 'mirrored');
 	sql_as('attacker', "UPDATE attacker.changing SET v = 'w'");
-	wait_for_lines('attacker.changing', 'mirrored');
+	wait_for_states('attacker.changing', 'mirrored');
 	is((values %{ documents('attacker', 'changing') })[0]{later}, 7, 'the document has the new column');
 };
 
@@ -298,7 +298,7 @@ attack 'rows changed while they are read are not lost' => sub {
 	sql_as('attacker', 'INSERT INTO attacker.racing SELECT generate_series(1, 20)');
 	sql_as('attacker', "UPDATE attacker.racing SET v = 'v$_'") foreach 1 .. 10;
 	sql_as('attacker', 'DELETE FROM attacker.racing WHERE id > 10');
-	wait_for_lines('attacker.racing', 'mirrored');
+	wait_for_states('attacker.racing', 'mirrored');
 	my $documents = documents('attacker', 'racing');
 	is(join(' ', map { $_->{v} } values %$documents), join(' ', ('v10') x 10), 'the documents equal the rows');
 };

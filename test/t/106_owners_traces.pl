@@ -47,7 +47,7 @@ foreach my $name (sort grep { $_ !~ /wal_comp/ } keys %behind)
 			ALTER TABLE attacker.later ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.later USING (attacker.inside() IS NOT NULL);
 			INSERT INTO attacker.later VALUES (1, '2026-01-02 03:04:05+00', 1.1, '\x00ff', '1 day 2 hours');
 			SELECT mixpeek.mirror('attacker.later', 'later', server => 'attacker')});
-		wait_for_lines('attacker.later', 'mirrored');
+		wait_for_states('attacker.later', 'mirrored');
 		my $metadata = documents('attacker', 'later')->{1};
 		is_deeply([ @$metadata{qw(f b i)} ], [ 1.1, '\x00ff', '1 day 02:00:00' ], 'numbers, bytes and intervals are rendered as always');
 		like($metadata->{at}, qr/^2026-01-02T03:04:05/, 'times are rendered as always') }) foreach qw(policy before);
@@ -98,7 +98,7 @@ foreach my $setting ('role = owner_a', "session_authorization = owner_a", "state
 			ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.t USING (attacker.configured());
 			SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker')});
 		refusal('superuser', 'INSERT INTO attacker.t VALUES (1)');
-		wait_for('its row to be settled', sub { keys %{ lines('attacker.t', 'mirrored') } || keys %{ lines('attacker.t', 'failed') } });
+		wait_for('its row to be settled', sub { keys %{ records('attacker.t', 'mirrored') } || keys %{ records('attacker.t', 'failed') } });
 		pass('the row is settled');
 	};
 }
@@ -128,7 +128,7 @@ foreach my $name (sort keys %owners)
 			CREATE POLICY p ON attacker.t USING (attacker.inside() IS NOT NULL);
 			SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker', document_id_column => 'doc_id')});
 		sql("BEGIN; $owners{$name}; INSERT INTO attacker.t VALUES (1, 'x'); COMMIT");
-		wait_for_lines('attacker.t', 'mirrored');
+		wait_for_states('attacker.t', 'mirrored');
 		wait_for('the write-back', sub { sql('SELECT doc_id IS NOT NULL FROM attacker.t') eq 't' });
 		pass('the row is mirrored and written back');
 		sql('GRANT CONNECT ON DATABASE postgres TO PUBLIC; REVOKE reader FROM attacker; ALTER ROLE attacker RESET ALL; ALTER ROLE attacker LOGIN INHERIT CONNECTION LIMIT -1 PASSWORD NULL');
@@ -143,7 +143,7 @@ attack 'an owner whose name has quotes, dollars and backslashes' => sub {
 		CREATE TABLE odd.t (id int PRIMARY KEY, doc_id text);
 		SELECT mixpeek.mirror('odd.t', 'odd', server => 'attacker', document_id_column => 'doc_id');
 		INSERT INTO odd.t VALUES (1); RESET ROLE});
-	wait_for_lines('odd.t', 'mirrored');
+	wait_for_states('odd.t', 'mirrored');
 	wait_for('the write-back', sub { sql('SELECT doc_id IS NOT NULL FROM odd.t') eq 't' });
 	pass('the row is mirrored and written back');
 	sql("DROP SCHEMA odd CASCADE; DROP OWNED BY $role; DROP ROLE $role");
@@ -169,7 +169,6 @@ attack 'forty owners whose functions sleep, and one whose functions do not' => s
 	sql(join('', map { "DROP SCHEMA crowd$_ CASCADE; DROP OWNED BY crowd$_; DROP ROLE crowd$_;" } 1 .. 40));
 };
 
-# 24
 attack 'six tables whose eight rows each sleep' => sub {
 	sql_as('attacker', join(';', q{CREATE FUNCTION attacker.slow() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF attacker.inside() THEN PERFORM pg_catalog.pg_sleep(1000000); END IF; RETURN true; END $$},
 		map { "CREATE TABLE attacker.s$_ (id int PRIMARY KEY); ALTER TABLE attacker.s$_ ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.s$_ USING (attacker.slow());
@@ -183,7 +182,6 @@ attack 'six tables whose eight rows each sleep' => sub {
 	pass("owner_a's rows are mirrored meanwhile");
 };
 
-# 15
 attack "commits while an owner's function sleeps are seen" => sub {
 	sql_as('attacker', trap_statements('policy', 'PERFORM pg_catalog.pg_sleep(0.3);', '', '', ''));
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(1, 30) g');
@@ -213,7 +211,7 @@ attack "attacker terminates each process of mixpeek's that she may" => sub {
 		isnt(refusal('db_owner', "SELECT pg_cancel_backend($pid)"), '', "db_owner may not cancel another owner's process");
 	}
 	$killer->wait;
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	pass("attacker's rows are mirrored when she stops");
 };
 
@@ -245,7 +243,7 @@ attack 'attacker locks a mirrored table again and again' => sub {
 	$locker->send(q{DO $$ BEGIN FOR i IN 1 .. 100 LOOP LOCK TABLE attacker.t IN ACCESS EXCLUSIVE MODE; PERFORM pg_sleep(0.02); COMMIT; END LOOP; END $$});
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(1, 50) g');
 	$locker->wait;
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	pass("the table's rows are mirrored in the end");
 };
 
@@ -255,7 +253,7 @@ attack 'rows are locked while they are to be written back' => sub {
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(1, 5) g');
 	my $locker = session('attacker');
 	$locker->do('BEGIN; SELECT FROM attacker.t FOR UPDATE');
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	$locker->do('COMMIT');
 	wait_for('the write-back', sub { sql('SELECT count(*) FROM attacker.t WHERE doc_id IS NULL') == 0 });
 	pass('the rows are written back when the locks are released');
@@ -270,9 +268,9 @@ attack 'columns and keys of user-defined types' => sub {
 		CREATE TABLE attacker.t (k attacker.key, m attacker.mood, p attacker.pair, s attacker.span, a attacker.key[], PRIMARY KEY (k, m));
 		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker');
 		INSERT INTO attacker.t SELECT 'k' || g, 'bad', ROW('x'::text, g)::attacker.pair, '[1,2)', '{x,y}' FROM generate_series(1, 20) g});
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	sql_as('attacker', q{UPDATE attacker.t SET p = ROW('y'::text, 0)::attacker.pair; DELETE FROM attacker.t WHERE k = 'k1'});
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	is(scalar(keys %{ documents('attacker', 't') }), 19, 'rows with user-defined types are mirrored');
 	sql_as('attacker', q{ALTER DOMAIN attacker.key DROP CONSTRAINT key_check; ALTER DOMAIN attacker.key ADD CHECK (value <> 'k2') NOT VALID; UPDATE attacker.t SET s = '[3,4)'; DROP TYPE attacker.span CASCADE});
 	wait_for('the rows to be settled', sub { sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'attacker.t'::regclass") == 0

@@ -1,4 +1,4 @@
-# What rows of 15 MB cost the worker in memory (22 of the list): no more than its bound, whoever reads them.
+# What rows of 15 MB cost the worker in memory: no more than its bound, whoever reads them.
 use strict;
 use warnings;
 use MixpeekTest::Attack;
@@ -28,7 +28,7 @@ sub rows_of_15_mb
 		$policy
 		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker');
 		INSERT INTO attacker.t SELECT g, 'small' FROM generate_series(1, 3000) g});
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	# Rows are taken to be small now.
 	sql_as('attacker', q{INSERT INTO attacker.t SELECT g, repeat('x', 15000000) FROM generate_series(10001, 10250) g});
 	local $MixpeekTest::Attack::patience = 300;

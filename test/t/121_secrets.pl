@@ -216,4 +216,22 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 	unlike(slurp_file($node->logfile), qr/SECRET/, "$libraries: the log does not have the key") if $node->logfile;
 }
 
+# pg_stat_activity, without pg_stat_statements, after the statement and beside another session
+
+my $node = mixpeek_node('alone', "shared_preload_libraries = 'mixpeek_docs'\nlog_statement = none");
+create_server($node, 'patient', 'http://127.0.0.1:1', api_key => $key);
+my $session = $node->background_psql('postgres');
+my $pid = $session->query('SELECT pg_backend_pid()');
+foreach my $statement ("CREATE USER MAPPING FOR PUBLIC SERVER patient OPTIONS (api_key '$key')",
+	"ALTER USER MAPPING FOR PUBLIC SERVER patient OPTIONS (SET api_key '$key!')")
+{
+	$session->query($statement);
+	my $shown = $node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE pid = $pid");
+	like($shown, qr/USER MAPPING/, 'pg_stat_activity shows the USER MAPPING statement');
+	unlike($shown, qr/$key/, 'pg_stat_activity shows the USER MAPPING statement without the key');
+}
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity a WHERE pid <> pg_backend_pid() AND a::text ~ '$key'"), '0', 'pg_stat_activity shows the key in no session');
+$session->quit;
+$node->stop;
+
 done_testing();

@@ -6,6 +6,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use MixpeekTest;
+use MixpeekTest::Mirror;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
@@ -19,25 +20,7 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION mixpeek_docs');
 my $api = MixpeekTest::Server->new(enrich => 'never');
 create_server($node, 'healthy', $api);
-
-sub sql
-{
-	my ($statement) = @_;
-	return $node->safe_psql('postgres', $statement);
-}
-
-sub worker
-{
-	return sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'});
-}
-
-# A mirrored table, which is the collection's name, too.
-sub mirrored_table
-{
-	my ($table, $server) = @_;
-	sql("CREATE TABLE $table (id text PRIMARY KEY, v text); SELECT mixpeek.mirror('$table', '$table', server => '$server', backfill => false)");
-	return;
-}
+use_node($node, $api);
 
 # Is the condition true within 20 seconds (a slow machine's: MIXPEEK_SLOW times), which nothing but the worker's own care can bring about?
 sub soon

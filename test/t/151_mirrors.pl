@@ -6,6 +6,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use MixpeekTest;
+use MixpeekTest::Mirror;
 
 my $node = mixpeek_node('mirrors', q{
 shared_preload_libraries = 'mixpeek_docs'
@@ -16,20 +17,7 @@ jit = off
 });
 my $api = MixpeekTest::Server->new(enrich => 'now');
 create_server($node, 'mixpeek', $api);
-
-sub sql
-{
-	my ($statement) = @_;
-	return $node->safe_psql('postgres', $statement);
-}
-
-sub settle
-{
-	sql("SELECT mixpeek.wait('3 min')") eq 't' or die 'the mirror did not settle';
-	return;
-}
-
-sub worker { return sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"); }
+use_node($node, $api);
 
 # A process' own memory, in MB.
 sub memory
@@ -43,7 +31,7 @@ sub memory
 {
 	sql('CREATE TABLE first (id int PRIMARY KEY); SELECT mixpeek.mirror(\'first\', \'first\'); INSERT INTO first VALUES (1)');
 	settle();
-	my $pid = worker();
+	my $pid = worker_pid();
 	my $start = memory($pid);
 
 	sql(q{DO $$ BEGIN FOR i IN 1 .. 2000 LOOP
@@ -58,7 +46,7 @@ sub memory
 		is(sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'"), 1 + 2000 * $round, "2,000 tables, round $round: all rows are mirrored");
 		cmp_ok(memory($pid) - $start, '<', 128, "2,000 tables, round $round: the worker has grown by less than 128 MB");
 	}
-	is(worker(), $pid, '2,000 tables: the worker is not replaced');
+	is(worker_pid(), $pid, '2,000 tables: the worker is not replaced');
 }
 
 # Which rows of a table the documents do not say, or say otherwise: '' where they are what they should be.
@@ -139,13 +127,13 @@ sub change
 }
 
 {
-	my $pid = worker();
+	my $pid = worker_pid();
 
 	sql('CREATE ROLE another SUPERUSER; CREATE USER MAPPING FOR another SERVER mixpeek OPTIONS (api_key \'sk_test\')');
 	foreach my $owner (0, 1)
 	{
 		foreach my $when (qw(before meanwhile after)) { change($when, $owner, @$_) foreach @changes; }
-		is(worker(), $pid, 'changes of tables: the worker is not replaced');
+		is(worker_pid(), $pid, 'changes of tables: the worker is not replaced');
 	}
 }
 

@@ -60,9 +60,9 @@
 #   refusal(ROLE, SQL)       the first error's text, '' if there was none
 #   session(ROLE, ...)       a MixpeekTest::Session of it; ended after the attack
 #   api(ROLE)                the MixpeekTest::Server of the role's server; documents(ROLE, COLLECTION): by key, their metadata
-#   lines(TABLE)             mixpeek.documents by key: a hash of hashes
+#   records(TABLE)             mixpeek.documents by key: a hash of hashes
 #   wait_for(WHAT, CODE)     as MixpeekTest's, for $Attack::patience seconds
-#   wait_for_lines(TABLE, STATES)   until nothing of the table is in the outbox, and its lines' states are those ('mirrored', 'failed,mirrored', '',
+#   wait_for_states(TABLE, STATES)   until nothing of the table is in the outbox, and its records' states are those ('mirrored', 'failed,mirrored', '',
 #                            or a pattern)
 #   in_flight(ROLE, N)       until N requests are under way at the role's API, or have been
 #   worker_pid(), agent_pids(ROLE), mixpeek_processes(), worker_rss() in MB, log_since(), node()
@@ -80,7 +80,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(attack_cluster attack attacks_end sql sql_as refusal session api documents lines wait_for wait_for_lines in_flight
+our @EXPORT = qw(attack_cluster attack attacks_end sql sql_as refusal session api documents records wait_for wait_for_states in_flight
   worker_pid agent_pids mixpeek_processes worker_rss log_since node loot);
 
 # Seconds: until owner_a's rows must be there, without and with write-back; how long an attack waits for what it expects.
@@ -151,7 +151,7 @@ log_line_prefix = '%m [%p] %b %q%u '
 			mixpeek.mirror('owner_a.secret', 'secret', server => 'owner_a');
 		GRANT USAGE ON SCHEMA owner_a TO reader, attacker; GRANT SELECT ON owner_a.t TO reader});
 	($postmaster, $started) = postmaster();
-	MixpeekTest::wait_for('owner_a to be mirrored', sub { keys %{ lines('owner_a.secret', 'mirrored') } == 3 });
+	MixpeekTest::wait_for('owner_a to be mirrored', sub { keys %{ records('owner_a.secret', 'mirrored') } == 3 });
 	return;
 }
 
@@ -246,8 +246,8 @@ sub documents
 	return { map { ($_->{metadata}{mixpeek_docs} =~ s/^[^:]*:[^:]*://r) => $_->{metadata} } @{ api($role)->documents($collection) } };
 }
 
-# The table's lines in mixpeek.documents, by key; with STATE only those.
-sub lines
+# The table's records in mixpeek.documents, by key; with STATE only those.
+sub records
 {
 	my ($table, $state) = @_;
 	my $relation = $table =~ /^\d+$/ ? $table : "coalesce(pg_catalog.to_regclass('$table')::oid, 0)";
@@ -257,7 +257,7 @@ sub lines
 }
 
 # STATES is a pattern of the distinct states in their order, with dirty for what is in the outbox.
-sub wait_for_lines
+sub wait_for_states
 {
 	my ($table, $states) = @_;
 	my $relation = $table =~ /^\d+$/ ? $table : "'$table'::pg_catalog.regclass";
@@ -270,12 +270,12 @@ sub wait_for_lines
 					UNION ALL SELECT 'dirty' FROM mixpeek.outbox WHERE relation = $relation) s}) =~ /^(?:$states)$/;
 		});
 		1;
-	} or die "$@" . standing_lines($relation);
-	return lines($table);
+	} or die "$@" . what_stands($relation);
+	return records($table);
 }
 
 # For whoever looks why something did not happen: what is known of a table, and what the processes do, in a few lines.
-sub standing_lines
+sub what_stands
 {
 	my ($relation) = @_;
 	return sql(qq{
@@ -454,7 +454,7 @@ sub unserved
 			last if time() > $end;
 			sleep(0.01) unless $there;
 		}
-		$missing .= "owner_a.$table: row $id is not mirrored in time\n" . standing_lines("'owner_a.$table'::regclass") . "\n" unless $there;
+		$missing .= "owner_a.$table: row $id is not mirrored in time\n" . what_stands("'owner_a.$table'::regclass") . "\n" unless $there;
 		my $document = documents('owner_a', $table)->{$id};
 		$missing .= "owner_a.$table: the document of row $id is missing or wrong\n" unless $document && $document->{v} eq "fresh $id";
 	}

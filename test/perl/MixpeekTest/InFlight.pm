@@ -40,7 +40,7 @@ my @deeds = (
 	{ name => 'DROP TABLE and a mirrored one of its name',
 		sql => q{DROP TABLE attacker.f; CREATE TABLE attacker.f (id int PRIMARY KEY, v text, extra int, doc_id text, enrichments jsonb);
 			SELECT mixpeek.mirror('attacker.f', 'f', server => 'attacker'); INSERT INTO attacker.f VALUES (1, 'a new one')},
-		after => sub { wait_for_lines('attacker.f', 'mirrored'); is(join(', ', map { $_->{metadata}{v} } grep { $_->{metadata}{mixpeek_docs} =~ /:1$/ } @{ api('attacker')->documents('f') }),
+		after => sub { wait_for_states('attacker.f', 'mirrored'); is(join(', ', map { $_->{metadata}{v} } grep { $_->{metadata}{mixpeek_docs} =~ /:1$/ } @{ api('attacker')->documents('f') }),
 			'a new one', 'the new row has the document') } },
 	{ name => 'DROP TABLE and a view of its name', sql => q{DROP TABLE attacker.f; CREATE VIEW attacker.f AS SELECT 1 AS id, 'a view' AS v}, expect => 'gone' },
 	{ name => 'DROP TABLE and a rollback', sql => 'SAVEPOINT s; DROP TABLE attacker.f; ROLLBACK TO s', expect => 'mirrored' },
@@ -104,7 +104,7 @@ my @deeds = (
 		EXECUTE format(\'DROP TRIGGER %I ON attacker.f\', n); END LOOP; END $$', expect => 'gone' },
 	{ name => 'another template', sql => q{SELECT mixpeek.mirror('attacker.f', 'f', '{"metadata": {"v": "$v", "constant": 1}}', server => 'attacker')}, expect => 'mirrored', no_back => 1 },
 	{ name => 'another collection', sql => q{SELECT mixpeek.unmirror('attacker.f', 'f', delete_documents => true); SELECT mixpeek.mirror('attacker.f', 'f2', server => 'attacker')},
-		after => sub { wait_for_lines('attacker.f', 'mirrored'); wait_for('the old ones to go', sub { !keys %{ documents('attacker', 'f') } }); pass('the documents of the old collection are deleted') } },
+		after => sub { wait_for_states('attacker.f', 'mirrored'); wait_for('the old ones to go', sub { !keys %{ documents('attacker', 'f') } }); pass('the documents of the old collection are deleted') } },
 	{ name => 'unmirror()', sql => q{SELECT mixpeek.unmirror('attacker.f')}, expect => 'gone' },
 	{ name => 'ENABLE and FORCE ROW LEVEL SECURITY without a policy', sql => 'ALTER TABLE attacker.f ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY' },
 	{ name => 'row-level security with a policy of her own', sql => q{CREATE POLICY p ON attacker.f USING (v <> 'hidden' AND attacker.inside() IS NOT NULL);
@@ -241,13 +241,13 @@ sub check
 	}
 	elsif ($expect eq 'empty')
 	{
-		wait_for_lines($relation, '');
+		wait_for_states($relation, '');
 		is(scalar(keys %{ documents('attacker', 'f') }), 0, 'the documents are deleted');
 	}
 	elsif ($expect eq 'mirrored')
 	{
 		my $table = $deed->{table} // 'attacker.f';
-		wait_for_lines($relation, 'mirrored');
+		wait_for_states($relation, 'mirrored');
 		my $there = documents('attacker', 'f');
 		is(join(' ', map { "$_=$there->{$_}{v}" } sort keys %$there),
 			sql("SELECT string_agg(id || '=' || v, ' ' ORDER BY id::text) FROM $table"), 'the documents equal the rows');

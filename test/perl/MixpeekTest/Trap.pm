@@ -20,12 +20,12 @@ sub trap
 		sql_as('attacker', trap_statements($place, $body, $option{declare} // '', $option{setup} // '', $option{mirror} // ''));
 		sql_as('attacker', 'INSERT INTO attacker.t (id, v) SELECT g, g::text FROM generate_series(1, 3) g');
 		# A key is found by its base type, so a domain's checks are not even run.
-		return is(join(' ', sort keys %{ wait_for_lines('attacker.t', 'mirrored') }), '1 2 3', 'the rows are mirrored') if $place eq "the key's domain";
+		return is(join(' ', sort keys %{ wait_for_states('attacker.t', 'mirrored') }), '1 2 3', 'the rows are mirrored') if $place eq "the key's domain";
 		wait_for('the function to be run', sub { sql('SELECT is_called FROM attacker.ran') eq 't' });
 		pass('the function is run');
 		$option{then}->() if $option{then};
 		return unless $option{expect};
-		wait_for_lines('attacker.t', $option{expect});
+		wait_for_states('attacker.t', $option{expect});
 		pass("the rows are $option{expect}");
 	};
 	return;

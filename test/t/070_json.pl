@@ -1,5 +1,5 @@
-# What the worker makes of an answer's text: it runs over most of it and parses the rest (src/base/json.c), and must
-# be as strict about the one as about the other.
+# What the worker takes for JSON: it skips most of an answer's text and parses the rest (src/base/json.c), and must be as
+# strict about the one as about the other.
 use strict;
 use warnings;
 use JSON::PP;
@@ -7,6 +7,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use MixpeekTest;
+use MixpeekTest::Mirror;
 
 my $node = mixpeek_node('main', q{
 shared_preload_libraries = 'mixpeek_docs'
@@ -15,28 +16,28 @@ mixpeek.max_attempts = 1
 my $api = MixpeekTest::Server->new(enrich => 'now');
 create_server($node, 'mixpeek', $api);
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
+use_node($node, $api);
 
 my $deep = sub { my ($n) = @_; return ('[' x $n) . (']' x $n) };
 
-# What is an answer: name, text, and what its enrichments are then.
+# Valid answers: name, text, and the enrichments that they have.
 my @right = (
-	[ 'the least', '{"document_id":"ID"}' ],
-	[ 'space everywhere', " \n{\t\"document_id\" :\r\"ID\" ,\n \"metadata\" : { } , \"vector\" : [ ] } \n" ],
+	[ 'nothing but an id', '{"document_id":"ID"}' ],
+	[ 'white space everywhere', " \n{\t\"document_id\" :\r\"ID\" ,\n \"metadata\" : { } , \"vector\" : [ ] } \n" ],
 	[ 'values of all kinds', '{"metadata":{"a":[1,-0,0.5,-1.25e+10,2E-3,true,false,null,"",{},[]]},"vector":null,"document_id":"ID"}' ],
 	[ 'escapes', '{"metadata":{"a\"b\\\\":"\\\\","c":"\u00e9\ud83d\ude00\/\b\f\n\r\t"},"document_id":"ID"}' ],
 	[ 'brackets and commas in texts', '{"metadata":{"a":"}]{[,\":","b":"\\\\\""},"document_id":"ID"}' ],
 	[ 'names that are escaped', '{"m\u0065tadata":{"a":1},"document\u005fid":"ID"}' ],
-	[ 'the last of two', '{"document_id":"other","document_id":"ID"}' ],
+	[ 'two ids, of which the last one counts', '{"document_id":"other","document_id":"ID"}' ],
 	[ 'bytes above 127', qq({"metadata":{"\x{e9}":"\x{1F600}"},"document_id":"ID"}) ],
 	[ 'much nesting', '{"metadata":' . $deep->(60) . ',"document_id":"ID"}' ],
-	[ 'nesting that is left to the parser', '{"metadata":' . $deep->(500) . ',"document_id":"ID"}' ],
+	[ 'much more nesting, which is left to the parser', '{"metadata":' . $deep->(500) . ',"document_id":"ID"}' ],
 	[ 'enrichments', '{"metadata":{"a":1},"enrichments":{"taxonomies":[{"label":"x, }"}]},"document_id":"ID"}', '{"taxonomies": [{"label": "x, }"}]}' ],
-	[ 'fields at the root', '{"document_id":"ID","metadata":{"a":1},"taxonomy_x_label":"\"l\"","cluster_id":7}',
+	[ 'enrichments as fields at the root', '{"document_id":"ID","metadata":{"a":1},"taxonomy_x_label":"\"l\"","cluster_id":7}',
 		'{"cluster_id": 7, "taxonomy_x_label": "\"l\""}' ],
 );
 
-# What is none.
+# Invalid answers.
 my @wrong = map { [ $_, '{"document_id":"ID","metadata":' . $_ . '}' ] } (
 	'', '{', '}', '[', ']', '{"a"}', '{"a" 1}', '{"a":}', '{"a":1,}', '{"a":1 "b":2}', '{a:1}', "{'a':1}", '{"a":1]', '[1,]', '[1 2]', '[,1]', '[1}',
 	'01', '1.', '.5', '-', '+1', '1e', '1e+', '0x1', 'NaN', 'tru', 'nul', 'truefalse', 'undefined',

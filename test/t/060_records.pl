@@ -1,11 +1,12 @@
-# Lines of mixpeek.documents are put in and changed without statements (src/state/document_table.c). What a statement would
-# give besides must be there all the same: indexes that are right, others' changes waited for.
+# Records of mixpeek.documents are inserted and changed without statements (src/state/document_table.c). What a statement
+# would give besides must be there all the same: correct indexes, and changes of other sessions that are waited for.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use MixpeekTest;
+use MixpeekTest::Mirror;
 
 my $node = mixpeek_node('main', q{
 shared_preload_libraries = 'mixpeek_docs'
@@ -14,7 +15,7 @@ mixpeek.retry_max_delay = 1
 my $api = MixpeekTest::Server->new(enrich => 'now');
 create_server($node, 'mixpeek', $api, request_timeout => 20);
 
-sub sql { return $node->safe_psql('postgres', $_[0]); }
+use_node($node, $api);
 
 sql(q{
 	CREATE EXTENSION amcheck;
@@ -22,17 +23,15 @@ sql(q{
 	SELECT mixpeek.mirror('items', 'items');
 });
 
-# state, whether there is an id, whether there are enrichments
-sub line { return sql("SELECT concat_ws(' ', state, document_id IS NOT NULL, enrichments IS NOT NULL) FROM mixpeek.documents WHERE key = '$_[0]'"); }
+# A record's state, whether it has an id, whether it has enrichments.
+sub record { return sql("SELECT concat_ws(' ', state, document_id IS NOT NULL, enrichments IS NOT NULL) FROM mixpeek.documents WHERE key = '$_[0]'"); }
 
 sub wait_until_mirrored
 {
 	my ($id) = @_;
-	wait_for("$id to be mirrored", sub { line($id) eq 'mirrored t t' });
+	wait_for("$id to be mirrored", sub { record($id) eq 'mirrored t t' });
 	return;
 }
-
-sub worker { return sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"); }
 
 sub indexes_are_right
 {
@@ -53,13 +52,13 @@ sub is_settled
 	my ($name, $ids) = @_;
 
 	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: wait() returns true");
-	is(line($_), 'mirrored t t', "$name: record $_ is mirrored, with id and enrichments") foreach @$ids;
+	is(record($_), 'mirrored t t', "$name: record $_ is mirrored, with id and enrichments") foreach @$ids;
 	indexes_are_right($name);
 	return;
 }
 
 #
-# Batches: new lines, changed lines, lines that are looked at again
+# Batches: new records, changed records, records that are polled again
 #
 
 sql("INSERT INTO items SELECT i, 'a' FROM generate_series(1, 2000) i");
@@ -91,7 +90,7 @@ sub come_again
 come_again('rows inserted whose deletion was not noticed', 991, 1000);
 
 #
-# The table is another one when the answer comes, or the line is somebody else's
+# Another session changes the table, or the record, before the answer comes
 #
 
 # Creates a document, and does something while the server works on it.
@@ -101,7 +100,7 @@ sub meanwhile
 
 	$api->faults({ kind => 'delay', when => 'after', ms => 1500, method => 'POST', body => '"collection_id"', count => 1 });
 	sql("INSERT INTO items VALUES ($id, 'a')");
-	wait_for('the request to be under way', sub { line($id) =~ /^sending/ });
+	wait_for('the request to be under way', sub { record($id) =~ /^sending/ });
 	$between->();
 	return;
 }
@@ -117,11 +116,11 @@ meanwhile(3002, sub { sql(q{
 is_settled('indexes created while a request is under way', [3002]);
 is(sql("SET enable_seqscan = off; SELECT count(*) FROM mixpeek.documents WHERE upper(key) = '3002'"), 1, 'indexes created while a request is under way are filled');
 
-my $worker = worker();
+my $worker = worker_pid();
 my $other = $node->background_psql('postgres', on_error_stop => 1);
 meanwhile(3003, sub {
 	$other->query_safe("BEGIN; UPDATE mixpeek.documents SET created_at = '2001-01-01' WHERE key = '3003'");
-	wait_for('the worker to wait for the line', sub {
+	wait_for('the worker to wait for the record', sub {
 		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
 	$other->query_safe('COMMIT');
 });
@@ -130,7 +129,7 @@ is(sql("SELECT created_at::date FROM mixpeek.documents WHERE key = '3003'"), '20
 
 meanwhile(3004, sub {
 	$other->query_safe("BEGIN; UPDATE mixpeek.documents SET created_at = '2001-01-01' WHERE key = '3004'");
-	wait_for('the worker to wait for the line', sub {
+	wait_for('the worker to wait for the record', sub {
 		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
 	$other->query_safe('ROLLBACK');
 });
@@ -141,18 +140,18 @@ wait_for('the answer', sub { $api->stats->{in_flight} == 0 });
 is(sql("SELECT mixpeek.wait('60 s')"), 't', 'a record that another session deletes meanwhile: wait() returns true');
 sql("INSERT INTO items VALUES (3006, 'a')");
 is(sql("SELECT mixpeek.wait('60 s')"), 't', 'a record that another session deleted: wait() for the next row returns true');
-is(line(3005), '', 'a record that another session deleted stays deleted');
+is(record(3005), '', 'a record that another session deleted stays deleted');
 $other->quit;
 
 meanwhile(3007, sub { sql('TRUNCATE mixpeek.documents') });
 wait_for('the answer', sub { $api->stats->{in_flight} == 0 });
 sql("INSERT INTO items VALUES (3008, 'a')");
 is_settled('TRUNCATE of mixpeek.documents while a request is under way', [3008]);
-is(line(3007), '', 'TRUNCATE of mixpeek.documents while a request is under way: the record stays deleted');
-is(worker(), $worker, 'changes of mixpeek.documents by others: the worker is not replaced');
+is(record(3007), '', 'TRUNCATE of mixpeek.documents while a request is under way: the record stays deleted');
+is(worker_pid(), $worker, 'changes of mixpeek.documents by others: the worker is not replaced');
 
 #
-# Triggers on mixpeek.documents: there can be none, and one that is there all the same is not run
+# Triggers on mixpeek.documents: none can be created, and one that is there all the same is not run
 #
 
 sql(q{
@@ -178,7 +177,7 @@ come_again('triggers on mixpeek.documents: rows inserted whose deletion was not 
 is(sql("SELECT mixpeek.retry()"), 0, 'triggers on mixpeek.documents: retry() returns 0');
 sql("DELETE FROM items WHERE id = 4001");
 is(sql("SELECT mixpeek.wait('60 s')"), 't', 'triggers on mixpeek.documents: wait() after DELETE returns true');
-is(line(4001), '', 'triggers on mixpeek.documents: DELETE removes the record');
+is(record(4001), '', 'triggers on mixpeek.documents: DELETE removes the record');
 is(sql('SELECT count(*) FROM told'), 0, 'triggers on mixpeek.documents: none was run');
 sql('DROP TRIGGER refuse ON mixpeek.documents; DROP TRIGGER tell ON mixpeek.documents');
 
