@@ -22,7 +22,8 @@ use Time::HiRes qw(sleep);
 # Seconds; what a request may take, and what the faults below are measured by.
 my $request_timeout = 1;
 
-my $template = '{"metadata": {"v": "$v"}, "features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
+my $template = '{"metadata": {"v": "$v"},
+	"features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
 my $schema = qq{
 	CREATE TABLE items (id int PRIMARY KEY, v text, n int);
 	CREATE TABLE pairs (a text, b int, v text, PRIMARY KEY (a, b));
@@ -36,10 +37,13 @@ my $schema = qq{
 # By collection: the table, and what its documents must say: key, metadata, features.
 my %expected = (
 	c_items => [ 'items', 'SELECT id::text AS key, to_jsonb(t) AS metadata, NULL::jsonb AS features FROM items t' ],
-	c_numbers => [ 'items', q{SELECT id::text AS key, jsonb_build_object('n', n) AS metadata, NULL::jsonb AS features FROM items} ],
-	c_pairs => [ 'pairs', 'SELECT ROW(a, b)::text AS key, to_jsonb(t) AS metadata, NULL::jsonb AS features FROM pairs t' ],
+	c_numbers => [ 'items', q{SELECT id::text AS key, jsonb_build_object('n', n) AS metadata, NULL::jsonb AS features
+		FROM items} ],
+	c_pairs => [ 'pairs', 'SELECT ROW(a, b)::text AS key, to_jsonb(t) AS metadata, NULL::jsonb AS features
+		FROM pairs t' ],
 	c_vectors => [ 'vectors', q{SELECT id::text AS key, jsonb_build_object('v', v) AS metadata,
-		CASE WHEN e IS NULL THEN '[]' ELSE jsonb_build_array(jsonb_build_object('feature_extractor_id', 'text', 'payload', '{}'::jsonb,
+		CASE WHEN e IS NULL THEN '[]' ELSE jsonb_build_array(jsonb_build_object('feature_extractor_id', 'text',
+		'payload', '{}'::jsonb,
 			'vectors', jsonb_build_object('embedding', e))) END AS features FROM vectors} ]);
 
 # psql answers in UTF-8, and so is all that is said.
@@ -62,7 +66,8 @@ sub new
 		counts => {},
 	}, $class;
 
-	$self->{api} = MixpeekTest::Server->new(enrich => 'now', journal => "$self->{dir}/journal", seed => 1 + int(rand(1_000_000)), latency => $options{latency} // 0, record => 1);
+	$self->{api} = MixpeekTest::Server->new(enrich => 'now', journal => "$self->{dir}/journal",
+		seed => 1 + int(rand(1_000_000)), latency => $options{latency} // 0, record => 1);
 	$self->{node} = $self->new_node;
 	$self->{node}->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 	$self->{node}->append_conf('postgresql.conf', qq{
@@ -79,7 +84,8 @@ sub new
 	});
 	$self->{node}->start;
 	$self->{node}->safe_psql('postgres', 'CREATE EXTENSION mixpeek_docs');
-	create_server($self->{node}, 'mixpeek', $self->{api}, request_timeout => $request_timeout, connect_timeout => 1, max_connections => 8);
+	create_server($self->{node}, 'mixpeek', $self->{api}, request_timeout => $request_timeout, connect_timeout => 1,
+		max_connections => 8);
 	$self->{node}->safe_psql('postgres', $schema);
 	$self->add_standby if $options{standby};
 	return $self;
@@ -116,7 +122,8 @@ sub ask
 	my $node = $self->{node};
 	my ($out, $err) = ('', '');
 
-	IPC::Run::run([ $node->installed_command('psql'), qw(-X -q -A -t -d), $node->connstr('postgres'), '-c', $statement ],
+	IPC::Run::run([ $node->installed_command('psql'), qw(-X -q -A -t -d), $node->connstr('postgres'), '-c',
+		$statement ],
 		'<', \undef, '>', \$out, '2>', \$err) or return;
 	chomp($out);
 	return $out;
@@ -170,7 +177,8 @@ sub cut_off_standby
 sub kill_process
 {
 	my ($self, $kind, $condition) = @_;
-	my $pid = $self->ask("SELECT pid FROM pg_stat_activity WHERE $condition AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1");
+	my $pid = $self->ask("SELECT pid FROM pg_stat_activity WHERE $condition AND pid <> pg_backend_pid()
+		ORDER BY random() LIMIT 1");
 
 	return if !$pid;
 	$self->note_kill($kind);
@@ -239,7 +247,9 @@ sub fail_over
 	$self->{node} = delete $self->{standby};
 	$self->{node}->promote;
 	$self->{failovers}++;
-	wait_for('the worker of the new primary', sub { ($self->ask('SELECT instance FROM mixpeek.origin') // '') =~ /:$place(?: |$)/ });
+	wait_for('the worker of the new primary', sub {
+		($self->ask('SELECT instance FROM mixpeek.origin') // '') =~ /:$place(?: |$)/;
+	});
 	return;
 }
 
@@ -294,12 +304,19 @@ sub set_faults
 my @events = (
 	[ 3 => sub { $_[0]->kill_process('worker', "backend_type = 'mixpeek_docs worker'") } ],
 	[ 2 => sub { $_[0]->kill_process('backend', "backend_type = 'client backend'") } ],
-	[ 1 => sub { $_[0]->kill_process('other process', "backend_type NOT IN ('client backend', 'mixpeek_docs worker')") } ],
+	[ 1 => sub {
+		$_[0]->kill_process('other process', "backend_type NOT IN ('client backend', 'mixpeek_docs worker')");
+	} ],
 	[ 2 => sub { $_[0]->kill_postmaster } ],
 	[ 3 => sub { $_[0]->kill_api(rand(0.5)) } ],
-	[ 1 => sub { $_[0]->ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'") } ],
+	[ 1 => sub {
+		$_[0]->ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
+	} ],
 	[ 1 => sub { $_[0]->ask('CHECKPOINT') } ],
-	[ 1 => sub { $_[0]->ask((rand() < 0.3 ? 'VACUUM FULL' : 'VACUUM') . (rand() < 0.5 ? ' mixpeek.outbox' : ' mixpeek.documents')) } ],
+	[ 1 => sub {
+		$_[0]->ask((rand() < 0.3 ? 'VACUUM FULL' : 'VACUUM')
+			. (rand() < 0.5 ? ' mixpeek.outbox' : ' mixpeek.documents'));
+	} ],
 	[ 3 => sub { $_[0]->set_faults(random_faults()) } ]);
 my $weights = 0;
 $weights += $_->[0] foreach @events;
@@ -394,7 +411,8 @@ our %scenarios = (
 	in_flight_guard => sub {
 		my ($self) = @_;
 
-		$self->{api}->faults({ kind => 'delay', when => 'before', ms => 700 * $request_timeout, body => '"collection_id"', count => 1 });
+		$self->{api}->faults({ kind => 'delay', when => 'before', ms => 700 * $request_timeout,
+			body => '"collection_id"', count => 1 });
 		$self->sql("INSERT INTO pairs VALUES ('in_flight_guard', 1, 'v')");
 		wait_for('the create to be under way', sub { $self->{api}->stats->{in_flight} });
 		$self->sql("UPDATE pairs SET v = 'w' WHERE a = 'in_flight_guard'");
@@ -413,7 +431,8 @@ sub scenario
 {
 	my ($self, $name) = @_;
 
-	$self->sql("INSERT INTO pairs VALUES ('there', 1, 'v') ON CONFLICT DO NOTHING; SELECT mixpeek.wait('90 s'); CHECKPOINT");
+	$self->sql("INSERT INTO pairs VALUES ('there', 1, 'v') ON CONFLICT DO NOTHING; SELECT mixpeek.wait('90 s');
+		CHECKPOINT");
 	$self->add_counts;
 	$scenarios{$name}->($self);
 	$self->{api}->faults();
@@ -504,7 +523,8 @@ sub report
 		WHERE collection = '$collection' AND key = @{[ MixpeekTest::quote($key) ]}});
 	my ($document) = $line =~ /"document_id": "(\w+)"/;
 	my @requests = grep {
-		$_->{path} =~ m{/$collection/} && (($document && $_->{path} =~ /$document/) || ($_->{body} // '') =~ /:\Q$key\E"/)
+		$_->{path} =~ m{/$collection/} && (($document && $_->{path} =~ /$document/)
+			|| ($_->{body} // '') =~ /:\Q$key\E"/)
 	} @{ $self->{api}->requests };
 
 	note("$where: $line");
@@ -520,7 +540,8 @@ sub compare
 	push @{ $wrong{stuck} }, 'mixpeek.wait() gave up' unless $self->settled;
 	push @{ $wrong{stuck} }, split(/\n/, $self->sql(q{
 		SELECT 'outbox: ' || o::text FROM mixpeek.outbox o
-		UNION ALL SELECT concat_ws(' ', relation, collection, key, state, last_error) FROM mixpeek.documents WHERE state <> 'mirrored'}));
+		UNION ALL SELECT concat_ws(' ', relation, collection, key, state, last_error) FROM mixpeek.documents
+			WHERE state <> 'mirrored'}));
 	$self->compare_collection($_, \%wrong) foreach sort keys %expected;
 	$self->report($_) foreach map { @{ $wrong{$_} } } qw(lost doubled stray);
 	$self->add_counts;

@@ -55,13 +55,15 @@ foreach my $version ('2025-09', '2026-02')
 sub use_contract
 {
 	my ($version) = @_;
-	my $api = MixpeekTest::Server->new(contract => $version, api_key => $key, namespace => 'test', record => 1, enrich => 'now');
+	my $api = MixpeekTest::Server->new(contract => $version, api_key => $key, namespace => 'test', record => 1,
+		enrich => 'now');
 	my $server = "api_$version";
 	my $collection = 'a collection/ü?#%2F';
 
 	create_server($node, $server, $api);
 	my $id = sql(qq{
-		SELECT mixpeek.create_document('$collection', metadata => '{"name": "Ünï \\"x\\""}', extra => '{"lineage_path": "a/b"}',
+		SELECT mixpeek.create_document('$collection', metadata => '{"name": "Ünï \\"x\\""}',
+			extra => '{"lineage_path": "a/b"}',
 			server => '$server') ->> 'document_id'});
 	like($id, qr/^\S+$/, 'create_document() returns the document');
 	my ($request) = @{ $api->requests };
@@ -84,11 +86,13 @@ sub use_contract
 	sql("SELECT mixpeek.get_document('$collection', '$id', true, true, '$server')");
 	is($api->requests->[-1]{query}, 'return_url=true&return_presigned_urls=true&return_vectors=true',
 		'get_document() sends the parameters that were asked for');
-	is(sql(qq{SELECT mixpeek.update_document('$collection', '$id', '{"metadata": {"name": "new"}, "title": "t"}', server => '$server') ->> 'title'}),
+	is(sql(qq{SELECT mixpeek.update_document('$collection', '$id', '{"metadata": {"name": "new"}, "title": "t"}',
+		server => '$server') ->> 'title'}),
 		't', 'update_document() returns the document');
 	is(sql("SELECT mixpeek.get_document($where)::text ~ '\"new\"'"), 't', 'update_document() has changed the document');
 	is(sql("SELECT mixpeek.delete_document($where) ->> 'success'"), 'true', 'delete_document() reports success');
-	is(try("SELECT mixpeek.get_document($where)")->{sqlstate}, 'P0002', 'get_document() of a deleted document fails with P0002');
+	is(try("SELECT mixpeek.get_document($where)")->{sqlstate}, 'P0002',
+		'get_document() of a deleted document fails with P0002');
 
 	list_pages($api, $server, $version);
 	is($api->stats->{documents}, 250, 'the listed documents are the only ones left');
@@ -100,20 +104,34 @@ sub list_pages
 	my ($api, $server, $version) = @_;
 	my $list = "mixpeek.list_documents('c', server => '$server'";
 
-	sql(qq{SELECT count(mixpeek.create_document('c', metadata => jsonb_build_object('n', n, 'even', n % 2 = 0), server => '$server'))
+	sql(qq{SELECT count(mixpeek.create_document('c', metadata => jsonb_build_object('n', n, 'even', n % 2 = 0),
+		server => '$server'))
 		FROM generate_series(1, 250) n});
-	my $lists = sub { my $before = $api->stats->{lists}; my $result = sql($_[0]); return $result . ' in ' . ($api->stats->{lists} - $before) };
+	my $lists = sub {
+		my $before = $api->stats->{lists};
+		my $result = sql($_[0]);
+		return $result . ' in ' . ($api->stats->{lists} - $before);
+	};
 
-	is(sql("SELECT count(*), count(DISTINCT d ->> 'document_id') FROM $list) d"), '250|250', 'list_documents() returns each document once');
-	like($lists->("SELECT count(*) FROM $list, max_documents => 120) d"), qr/^120 in 2$/, 'max_documents => 120 returns 120 documents in 2 requests');
-	is($api->requests->[-1]{query} =~ /limit=20\b/, 1, 'max_documents: the last page is requested with the remaining limit');
-	like($lists->("SELECT count(*) FROM (SELECT $list) LIMIT 5) x"), qr/^5 in 1$/, 'LIMIT 5 ends the paging after 1 request');
-	like($lists->("SELECT count(*) FROM $list, max_documents => 100) d"), qr/^100 in 1$/, 'a full last page is not followed by another request');
-	is(sql(qq{SELECT count(*) FROM $list, filters => '{"AND": [{"field": "metadata.even", "value": true}]}') d}), 125, 'list_documents() with filters');
-	is(sql(qq{SELECT string_agg(d #>> '{metadata,n}', ',') FROM $list, sort => '{"field": "metadata.n", "direction": "desc"}', max_documents => 3) d})
-		|| sql(qq{SELECT string_agg(d ->> 'n', ',') FROM $list, sort => '{"field": "metadata.n", "direction": "desc"}', max_documents => 3) d}),
+	is(sql("SELECT count(*), count(DISTINCT d ->> 'document_id') FROM $list) d"), '250|250',
+		'list_documents() returns each document once');
+	like($lists->("SELECT count(*) FROM $list, max_documents => 120) d"), qr/^120 in 2$/,
+		'max_documents => 120 returns 120 documents in 2 requests');
+	is($api->requests->[-1]{query} =~ /limit=20\b/, 1,
+		'max_documents: the last page is requested with the remaining limit');
+	like($lists->("SELECT count(*) FROM (SELECT $list) LIMIT 5) x"), qr/^5 in 1$/,
+		'LIMIT 5 ends the paging after 1 request');
+	like($lists->("SELECT count(*) FROM $list, max_documents => 100) d"), qr/^100 in 1$/,
+		'a full last page is not followed by another request');
+	is(sql(qq{SELECT count(*) FROM $list, filters => '{"AND": [{"field": "metadata.even", "value": true}]}') d}), 125,
+		'list_documents() with filters');
+	is(sql(qq{SELECT string_agg(d #>> '{metadata,n}', ',')
+		FROM $list, sort => '{"field": "metadata.n", "direction": "desc"}', max_documents => 3) d})
+		|| sql(qq{SELECT string_agg(d ->> 'n', ',')
+			FROM $list, sort => '{"field": "metadata.n", "direction": "desc"}', max_documents => 3) d}),
 		'250,249,248', 'list_documents() with sort');
-	is(sql("SELECT count(*) FROM mixpeek.list_documents('empty', server => '$server') d"), 0, 'list_documents() of a collection without documents is empty');
+	is(sql("SELECT count(*) FROM mixpeek.list_documents('empty', server => '$server') d"), 0,
+		'list_documents() of a collection without documents is empty');
 	return;
 }
 
@@ -146,7 +164,8 @@ foreach my $status (sort keys %sqlstates)
 	like($error->{message}, qr/^Mixpeek API .*: $status/, "status $status: the message has it");
 }
 my $error = try($get);
-is_deeply([ @$error{qw(sqlstate message)} ], [ 'P0002', 'Mixpeek API refused the request: 404 NotFoundError' ], '404 of the API: SQLSTATE and message');
+is_deeply([ @$error{qw(sqlstate message)} ], [ 'P0002', 'Mixpeek API refused the request: 404 NotFoundError' ],
+	'404 of the API: SQLSTATE and message');
 isnt($error->{detail}, '', '404 of the API: its message is the detail');
 
 sub answer
@@ -158,23 +177,31 @@ sub answer
 is(try_fault($get, answer(422, { detail => [
 		{ loc => [ 'body', 'source_details', 0, 'type' ], msg => 'no such type', type => 'enum' },
 		{ loc => [ 'body', 'x' ], msg => 'field required', type => 'missing' } ] }))->{detail},
-	"body.source_details.0.type: no such type\nbody.x: field required", 'a 422 with a detail array: the detail has each field');
-is(try_fault($get, answer(422, { success => JSON::PP::false, status => 422, error => { type => 'ValidationError', message => 'wrong',
-		details => { validation_errors => [ { type => 'enum', location => [ 'body', 'type' ], message => 'no such type' } ] } } }))->{detail},
+	"body.source_details.0.type: no such type\nbody.x: field required",
+		'a 422 with a detail array: the detail has each field');
+is(try_fault($get, answer(422, { success => JSON::PP::false, status => 422,
+	error => { type => 'ValidationError', message => 'wrong',
+		details => { validation_errors => [ { type => 'enum', location => [ 'body', 'type' ],
+			message => 'no such type' } ] } } }))->{detail},
 	"wrong\nbody.type: no such type", 'a 422 with validation_errors: the detail has each field');
 is(try_fault($get, answer(422, { detail => [ map { { loc => [$_], msg => 'x' } } 1 .. 50 ] }))->{detail} =~ tr/\n//, 10,
 	'a 422 with 50 fields: the detail is cut');
 is(try_fault($get, answer(502, "<html>\r\n<h1>502 Bad\tGateway</h1>" . 'x' x 1000))->{detail},
-	substr('<html>  <h1>502 Bad Gateway</h1>' . 'x' x 1000, 0, 200) . '...', 'an answer of HTML is shown cut and on one line');
+	substr('<html>  <h1>502 Bad Gateway</h1>' . 'x' x 1000, 0, 200) . '...',
+	'an answer of HTML is shown cut and on one line');
 like(try_fault($get, answer(500, { error => { type => "T\n" . 'y' x 1000, message => 'z' x 5000 } }))->{message},
 	qr/^Mixpeek API failed: 500 T y{62}\.\.\.$/, 'the type of an error is shown cut and on one line');
-is(try_fault($get, answer(429, {}, { 'Retry-After' => '7' }))->{hint}, 'Wait 7 s before the next request.', 'hint of a 429: Retry-After in seconds');
+is(try_fault($get, answer(429, {}, { 'Retry-After' => '7' }))->{hint}, 'Wait 7 s before the next request.',
+	'hint of a 429: Retry-After in seconds');
 my @date = gmtime(time() + 100);
 my $date = sprintf('%s, %02d %s %d %02d:%02d:%02d GMT', (qw(Sun Mon Tue Wed Thu Fri Sat))[ $date[6] ], $date[3],
 	(qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[ $date[4] ], $date[5] + 1900, @date[ 2, 1, 0 ]);
-like(try_fault($get, answer(429, {}, { 'Retry-After' => $date }))->{hint}, qr/^Wait (9\d|100) s /, 'hint of a 429: Retry-After as a date');
-like(try_fault($get, answer(429, {}, { 'X-RateLimit-Reset' => int(time() + 100) }))->{hint}, qr/^Wait (9\d|100) s /, 'hint of a 429: X-RateLimit-Reset');
-like(try_fault($get, answer(429, {}, { 'Retry-After' => 'soon' }))->{hint}, qr/requests_per_minute/, 'hint of a 429: Retry-After that cannot be read');
+like(try_fault($get, answer(429, {}, { 'Retry-After' => $date }))->{hint}, qr/^Wait (9\d|100) s /,
+	'hint of a 429: Retry-After as a date');
+like(try_fault($get, answer(429, {}, { 'X-RateLimit-Reset' => int(time() + 100) }))->{hint}, qr/^Wait (9\d|100) s /,
+	'hint of a 429: X-RateLimit-Reset');
+like(try_fault($get, answer(429, {}, { 'Retry-After' => 'soon' }))->{hint}, qr/requests_per_minute/,
+	'hint of a 429: Retry-After that cannot be read');
 
 # Answers that are none
 
@@ -185,27 +212,34 @@ my $broken = sub { my ($name, $statement, $fault, $sqlstate, $message) = @_;
 };
 $broken->('an answer that is not JSON', $create, { kind => 'malformed' }, '08P01', qr/not valid JSON/);
 $broken->('an answer that is an array', $create, { kind => 'wrong_type' }, '08P01', qr/unexpected answer/);
-$broken->('an answer whose document_id is a number', $get, answer(200, { document_id => 7 }), '08P01', qr/unexpected answer/);
+$broken->('an answer whose document_id is a number', $get, answer(200, { document_id => 7 }), '08P01',
+	qr/unexpected answer/);
 $broken->('an empty answer', $get, answer(200, ''), '08P01', qr/not valid JSON/);
-$broken->('an answer with a NUL character', $get, answer(200, '{"document_id": "\u0000"}'), '08P01', qr/not valid JSON/);
+$broken->('an answer with a NUL character', $get, answer(200, '{"document_id": "\u0000"}'), '08P01',
+	qr/not valid JSON/);
 $broken->('an answer nested 100,000 levels deep', $get, answer(200, '[' x 100000), '08P01', qr/not valid JSON/);
 $broken->('a list answer without results', $list, answer(200, { pagination => {} }), '08P01', qr/unexpected answer/);
-$broken->('a list answer with strings as results', $list, answer(200, { results => ['x'], pagination => {} }), '08P01', qr/unexpected answer/);
+$broken->('a list answer with strings as results', $list, answer(200, { results => ['x'], pagination => {} }),
+	'08P01', qr/unexpected answer/);
 $broken->('a list answer whose cursor repeats', $list,
-	answer(200, { results => [ { document_id => 'x' } ], pagination => { next_cursor => 'again' } }), '08P01', qr/cursor twice/);
+	answer(200, { results => [ { document_id => 'x' } ], pagination => { next_cursor => 'again' } }), '08P01',
+	qr/cursor twice/);
 $broken->('a redirect', $create, { kind => 'redirect' }, '08P01', qr/redirect/);
 $broken->('an answer that is cut off', $create, { kind => 'cut' }, '08006', qr/lost the connection/);
 $broken->('a connection reset before the work', $create, { kind => 'reset_before' }, '08006', qr/lost the connection/);
 $broken->('a connection reset after the work', $create, { kind => 'reset_after' }, '08006', qr/lost the connection/);
 $broken->('no answer in time', $create, { kind => 'hang' }, '08006', qr/did not answer in time/);
-$broken->('an answer that comes byte by byte', $create, { kind => 'drip', ms => 200 }, '08006', qr/did not answer in time/);
+$broken->('an answer that comes byte by byte', $create, { kind => 'drip', ms => 200 }, '08006',
+	qr/did not answer in time/);
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
 $broken->('an answer of 65 MB', $get, { kind => 'huge', bytes => 65 * 1024 * 1024 }, '54000', qr/too large/);
-is(try_fault($list, answer(200, { results => undef, pagination => {} }))->{answer}, '0', 'a list answer whose results are null is empty');
+is(try_fault($list, answer(200, { results => undef, pagination => {} }))->{answer}, '0',
+	'a list answer whose results are null is empty');
 
 # A server that makes smaller pages than it was asked for
 is(try_fault($list,
-		{ %{ answer(200, { results => [ map { { document_id => "d$_" } } 1 .. 10 ], pagination => { page_size => 10 } }) }, count => 2 },
+		{ %{ answer(200, { results => [ map { { document_id => "d$_" } } 1 .. 10 ],
+			pagination => { page_size => 10 } }) }, count => 2 },
 		answer(200, { results => [ { document_id => 'last' } ], pagination => { page_size => 10 } }))->{answer},
 	'21', 'pages smaller than asked for are followed by others');
 
@@ -219,12 +253,14 @@ foreach my $kind ('reset_before', 'reset_after')
 	is(sql("$try; $try"), "00000\n08006", "$kind on a kept-alive connection: the second create fails");
 	my @posts = grep { $_->{method} eq 'POST' } @{ $api->requests };
 	is(scalar(@posts), 2, "$kind on a kept-alive connection: a create is one request on the wire");
-	is($api->stats->{duplicates} + $api->stats->{documents}, $kind eq 'reset_after' ? 2 : 1, "$kind on a kept-alive connection: no further document is created");
+	is($api->stats->{duplicates} + $api->stats->{documents}, $kind eq 'reset_after' ? 2 : 1,
+		"$kind on a kept-alive connection: no further document is created");
 
 	$api->reset(faults => JSON::PP::true);
 	my $id = sql("$create ->> 'document_id'");
 	$api->faults({ kind => $kind, method => 'GET', after => 1, count => 1 });
-	is(sql("SELECT mixpeek.get_document('c', '$id') ->> 'document_id'; SELECT mixpeek.get_document('c', '$id') ->> 'document_id'"),
+	is(sql("SELECT mixpeek.get_document('c', '$id') ->> 'document_id'; SELECT mixpeek.get_document('c',
+		'$id') ->> 'document_id'"),
 		"$id\n$id", "$kind on a kept-alive connection: a GET is sent again");
 	$api->faults();
 }
@@ -239,7 +275,8 @@ $session->query("$create \\g /dev/null");
 $api->stop;
 like(try($create)->{detail}, qr/refused/, 'a server that is down: the detail says refused');
 $api->start;
-like($session->query("$create ->> 'document_id'"), qr/^\S+$/, 'a kept connection that the server has closed is not used');
+like($session->query("$create ->> 'document_id'"), qr/^\S+$/,
+	'a kept connection that the server has closed is not used');
 
 # Cancelling
 
@@ -258,7 +295,9 @@ sub send_create
 
 sub wait_until_idle
 {
-	wait_for('the session to be free', sub { sql("SELECT 1 FROM pg_stat_activity WHERE pid = $pid AND state = 'idle'") });
+	wait_for('the session to be free', sub {
+		sql("SELECT 1 FROM pg_stat_activity WHERE pid = $pid AND state = 'idle'");
+	});
 	return;
 }
 
@@ -272,9 +311,12 @@ my $cancel = sub {
 	return $elapsed;
 };
 send_create();
-ok(wait_for('the session to wait', sub { sql("SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid") eq 'Extension' }),
+ok(wait_for('the session to wait', sub {
+	sql("SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid") eq 'Extension';
+}),
 	'a session that waits for the API shows the wait event type Extension');
-is(sql("SELECT count(*) FROM pg_stat_activity a WHERE pid = $pid AND a::text ~ '$key'"), '0', 'pg_stat_activity of a session that waits for the API does not have the key');
+is(sql("SELECT count(*) FROM pg_stat_activity a WHERE pid = $pid AND a::text ~ '$key'"), '0',
+	'pg_stat_activity of a session that waits for the API does not have the key');
 sql("SELECT pg_cancel_backend($pid)");
 wait_until_idle();
 wait_for('the server to notice', sub { $api->stats->{in_flight} == 0 });
@@ -305,7 +347,8 @@ foreach my $name ('good', 'other')
 	$result = try("SELECT mixpeek.create_document('c', server => 'unknown_$name')");
 	is($result->{sqlstate}, '08004', "certificate for the $name host, of an unknown authority: SQLSTATE");
 	isnt($result->{detail}, '', "certificate for the $name host, of an unknown authority: the error has a detail");
-	is($tls->stats->{requests}, $name eq 'good' ? 1 : 0, "certificate for the $name host: nothing is sent without a valid certificate");
+	is($tls->stats->{requests}, $name eq 'good' ? 1 : 0,
+		"certificate for the $name host: nothing is sent without a valid certificate");
 	$tls->stop;
 }
 
@@ -315,12 +358,16 @@ sql("CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
 sql('CREATE EXTENSION mixpeek_docs', 'latin1');
 create_server($node, 'mixpeek', $api, database => 'latin1');
 $api->reset(documents => JSON::PP::true);
-my $id = sql(q{SELECT mixpeek.create_document(U&'c\00fc', metadata => jsonb_build_object('name', U&'\00dc')) ->> 'document_id'}, 'latin1');
+my $id = sql(q{SELECT mixpeek.create_document(U&'c\00fc', metadata => jsonb_build_object('name',
+	U&'\00dc')) ->> 'document_id'}, 'latin1');
 is($api->documents('c%C3%BC')->[0]{metadata}{name}, "\x{dc}", 'a LATIN1 database sends UTF-8');
-is(sql(qq{SELECT ascii(mixpeek.get_document(U&'c\\00fc', '$id') #>> '{metadata,name}')}, 'latin1'), 0xdc, 'a LATIN1 database reads UTF-8');
+is(sql(qq{SELECT ascii(mixpeek.get_document(U&'c\\00fc', '$id') #>> '{metadata,name}')}, 'latin1'), 0xdc,
+	'a LATIN1 database reads UTF-8');
 sql(qq{SELECT mixpeek.update_document(U&'c\\00fc', '$id', '{"metadata": {"name": "\\ud83d\\ude00"}}')});
-is(sql(qq{SELECT ascii(mixpeek.get_document(U&'c\\00fc', '$id') #>> '{metadata,name}')}), 0x1f600, 'a UTF8 database reads a character that LATIN1 lacks');
-my ($rc, $out, $err) = $node->psql('latin1', "\\set VERBOSITY sqlstate\nSELECT mixpeek.get_document(U&'c\\00fc', '$id')");
+is(sql(qq{SELECT ascii(mixpeek.get_document(U&'c\\00fc', '$id') #>> '{metadata,name}')}), 0x1f600,
+	'a UTF8 database reads a character that LATIN1 lacks');
+my ($rc, $out, $err) = $node->psql('latin1',
+	"\\set VERBOSITY sqlstate\nSELECT mixpeek.get_document(U&'c\\00fc', '$id')");
 like($err, qr/ERROR:\s+08P01/, 'a LATIN1 database fails to read a character that LATIN1 lacks');
 
 # The key

@@ -40,7 +40,8 @@ follows('two rows that exchange their keys', 'plain', q{
 	UPDATE plain SET id = 1102 WHERE id = -1;
 	COMMIT});
 follows('DELETE of one row', 'plain', 'DELETE FROM plain WHERE id = 1001');
-follows('a row deleted and inserted again in one transaction', 'plain', "BEGIN; DELETE FROM plain WHERE id = 1002; INSERT INTO plain VALUES (1002, 'again'); COMMIT");
+follows('a row deleted and inserted again in one transaction', 'plain',
+	"BEGIN; DELETE FROM plain WHERE id = 1002; INSERT INTO plain VALUES (1002, 'again'); COMMIT");
 follows('COPY', 'plain', "COPY plain FROM STDIN;\n1\tcopied\n2\t\\N\n3\ttab\\tand \"quotes\"\n\\.\n");
 follows('ON CONFLICT', 'plain', q{
 	INSERT INTO plain VALUES (1, 'upsert'), (7, 'inserted') ON CONFLICT (id) DO UPDATE SET v = EXCLUDED.v;
@@ -79,17 +80,21 @@ follows('errors that are caught', 'plain', q{
 			END;
 		END LOOP;
 	END $$});
-is(sql('SELECT count(*) FROM plain WHERE id BETWEEN 401 AND 410'), '5', 'errors that are caught: half of the rows stay');
-is(costs("BEGIN; INSERT INTO plain VALUES (501, 'x'); UPDATE plain SET v = 'x'; DELETE FROM plain WHERE id = 1; ROLLBACK"), '',
+is(sql('SELECT count(*) FROM plain WHERE id BETWEEN 401 AND 410'), '5',
+	'errors that are caught: half of the rows stay');
+is(costs("BEGIN; INSERT INTO plain VALUES (501, 'x'); UPDATE plain SET v = 'x'; DELETE FROM plain WHERE id = 1;
+	ROLLBACK"), '',
 	'a rolled back transaction sends nothing');
 is(sql('SELECT count(*) FROM mixpeek.outbox'), '0', 'a rolled back transaction leaves no entry in the outbox');
 follows('a rolled back transaction', 'plain', '');
-is(costs("BEGIN; INSERT INTO plain VALUES (501, 'x'); UPDATE plain SET v = 'y' WHERE id = 501; DELETE FROM plain WHERE id = 501; COMMIT"), '',
+is(costs("BEGIN; INSERT INTO plain VALUES (501, 'x'); UPDATE plain SET v = 'y' WHERE id = 501; DELETE FROM plain
+	WHERE id = 501; COMMIT"), '',
 	'a row inserted and deleted in one transaction sends nothing');
 
 # Prepared transactions
 
-sql("BEGIN; INSERT INTO plain VALUES (601, 'prepared'); UPDATE plain SET v = 'prepared' WHERE id = 3; PREPARE TRANSACTION 'one'");
+sql("BEGIN; INSERT INTO plain VALUES (601, 'prepared'); UPDATE plain SET v = 'prepared' WHERE id = 3;
+	PREPARE TRANSACTION 'one'");
 sql("BEGIN; INSERT INTO plain VALUES (602, 'prepared'); DELETE FROM plain WHERE id = 8; PREPARE TRANSACTION 'two'");
 follows('a prepared transaction before COMMIT PREPARED', 'plain', '');
 $node->restart;
@@ -103,7 +108,8 @@ follows('ROLLBACK PREPARED', 'plain', '');
 
 follows('TRUNCATE that is rolled back', 'plain', 'BEGIN; TRUNCATE plain; ROLLBACK');
 follows('TRUNCATE and INSERT in one transaction', 'plain', q{
-	BEGIN; INSERT INTO plain VALUES (701, 'goes'); TRUNCATE plain; INSERT INTO plain VALUES (1002, 'comes back'), (702, 'new'); COMMIT});
+	BEGIN; INSERT INTO plain VALUES (701, 'goes'); TRUNCATE plain; INSERT INTO plain VALUES (1002, 'comes back'),
+		(702, 'new'); COMMIT});
 is(@{ $api->documents('plain') }, 2, 'TRUNCATE and INSERT in one transaction: two documents are left');
 follows('TRUNCATE', 'plain', 'TRUNCATE plain');
 is(@{ $api->documents('plain') }, 0, 'TRUNCATE leaves no document');

@@ -27,13 +27,22 @@ sql(q{
 	ALTER TABLE parted ATTACH PARTITION parted_us FOR VALUES IN ('us');
 });
 my %parted = (key => 'ROW(t.region, t.id)::text');
-follows('INSERT into a partitioned table', 'parted', "INSERT INTO parted VALUES ('eu', 2, 'b'), ('eu', 150, 'c'), ('us', 1, 'd'), ('us', 5, 'e')", %parted);
-follows('INSERT into and UPDATE of partitions directly', 'parted', "INSERT INTO parted_us VALUES ('f', 3, 'us'); UPDATE parted_eu_1 SET v = 'g' WHERE id = 2", %parted);
-follows('rows that move to other partitions', 'parted', "UPDATE parted SET region = 'us' WHERE id = 2; UPDATE parted SET id = 120 WHERE id = 1 AND region = 'eu'; UPDATE parted SET region = 'eu' WHERE id = 3", %parted);
-follows('a row that moves to another partition and back in one transaction', 'parted', "BEGIN; UPDATE parted SET region = 'us' WHERE id = 3; UPDATE parted SET region = 'eu' WHERE id = 3; COMMIT", %parted);
-follows('INSERT into a new partition', 'parted', "CREATE TABLE parted_as PARTITION OF parted FOR VALUES IN ('as'); INSERT INTO parted VALUES ('as', 1, 'h')", %parted);
-follows('DELETE from a partitioned table and from a partition', 'parted', "DELETE FROM parted WHERE id = 5; DELETE FROM parted_eu WHERE id = 150", %parted);
-is(sql("SELECT DISTINCT relation FROM mixpeek.documents WHERE collection = 'parted'"), 'parted', 'records of partitions belong to the topmost table');
+follows('INSERT into a partitioned table', 'parted',
+	"INSERT INTO parted VALUES ('eu', 2, 'b'), ('eu', 150, 'c'), ('us', 1, 'd'), ('us', 5, 'e')", %parted);
+follows('INSERT into and UPDATE of partitions directly', 'parted',
+	"INSERT INTO parted_us VALUES ('f', 3, 'us'); UPDATE parted_eu_1 SET v = 'g' WHERE id = 2", %parted);
+follows('rows that move to other partitions', 'parted',
+	"UPDATE parted SET region = 'us' WHERE id = 2; UPDATE parted SET id = 120 WHERE id = 1 AND region = 'eu';
+		UPDATE parted SET region = 'eu' WHERE id = 3", %parted);
+follows('a row that moves to another partition and back in one transaction', 'parted',
+	"BEGIN; UPDATE parted SET region = 'us' WHERE id = 3; UPDATE parted SET region = 'eu' WHERE id = 3; COMMIT",
+	%parted);
+follows('INSERT into a new partition', 'parted', "CREATE TABLE parted_as PARTITION OF parted FOR VALUES IN ('as');
+	INSERT INTO parted VALUES ('as', 1, 'h')", %parted);
+follows('DELETE from a partitioned table and from a partition', 'parted',
+	"DELETE FROM parted WHERE id = 5; DELETE FROM parted_eu WHERE id = 150", %parted);
+is(sql("SELECT DISTINCT relation FROM mixpeek.documents WHERE collection = 'parted'"), 'parted',
+	'records of partitions belong to the topmost table');
 sql(q{
 	CREATE TABLE moving (id int, region text, v text, UNIQUE (id, region)) PARTITION BY LIST (region);
 	CREATE TABLE moving_a PARTITION OF moving (id PRIMARY KEY) FOR VALUES IN ('a');
@@ -44,7 +53,8 @@ sql(q{
 	SELECT mixpeek.mirror('hashed', 'hashed');
 	INSERT INTO hashed SELECT g, g FROM generate_series(1, 20) g;
 });
-follows('UPDATE of a key that moves its row to another partition', 'hashed', 'UPDATE hashed SET id = id + 1000 WHERE id % 3 = 0', key => 't.id::text');
+follows('UPDATE of a key that moves its row to another partition', 'hashed',
+	'UPDATE hashed SET id = id + 1000 WHERE id % 3 = 0', key => 't.id::text');
 follows('TRUNCATE of a partitioned table', 'parted', 'TRUNCATE parted', %parted);
 is(@{ $api->documents('parted') }, 0, 'TRUNCATE of a partitioned table leaves no document');
 

@@ -19,21 +19,26 @@ use_node($node, $api);
 sql(q{
 	CREATE TABLE told (id int PRIMARY KEY, section text, doc_id text, came_back jsonb);
 	CREATE TABLE audit (what text);
-	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.audit VALUES (tg_op); RETURN NULL; END';
+	CREATE FUNCTION note() RETURNS trigger
+		LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.audit VALUES (tg_op); RETURN NULL; END';
 	CREATE TRIGGER note AFTER UPDATE ON told FOR EACH ROW EXECUTE FUNCTION note();
 	INSERT INTO told VALUES (1, 'libs'), (2, 'web');
 	SELECT mixpeek.mirror('told', 'told', document_id_column => 'doc_id', enrichments_column => 'came_back');
 });
 my $wanted = q{jsonb_build_object('id', t.id, 'section', t.section)};
 is(differences('told', 'told', row => $wanted), '', 'write-back columns are not mirrored');
-my $back = q{SELECT count(*) FROM told t JOIN mixpeek.documents d ON d.relation = 'told'::regclass AND d.key = t.id::text
-	WHERE t.doc_id = d.document_id AND t.came_back = d.enrichments AND d.enrichments #>> '{taxonomies,0,label}' = t.section};
+my $back = q{SELECT count(*) FROM told t JOIN mixpeek.documents d ON d.relation = 'told'::regclass
+	AND d.key = t.id::text
+	WHERE t.doc_id = d.document_id AND t.came_back = d.enrichments
+	AND d.enrichments #>> '{taxonomies,0,label}' = t.section};
 is(sql($back), '2', "write-back columns have the documents' ids and enrichments");
 is(sql('SELECT count(*) FROM audit'), '2', 'a write-back is one UPDATE a row');
 is(costs("INSERT INTO told VALUES (3, 'misc')"), 'creates=1', 'an INSERT that is written back is not sent again');
-is(costs("UPDATE told SET section = 'games' WHERE id = 1"), 'updates=1', 'an UPDATE that is written back is not sent again');
+is(costs("UPDATE told SET section = 'games' WHERE id = 1"), 'updates=1',
+	'an UPDATE that is written back is not sent again');
 is(sql($back), '3', 'write-back columns are up to date in all rows');
-is(costs("UPDATE told SET doc_id = 'mine', came_back = NULL WHERE id = 2"), '', "a user's UPDATE of write-back columns is not sent");
+is(costs("UPDATE told SET doc_id = 'mine', came_back = NULL WHERE id = 2"), '',
+	"a user's UPDATE of write-back columns is not sent");
 
 # What came back, in both contracts
 
@@ -41,7 +46,9 @@ foreach my $contract ('2025-09', '2026-02')
 {
 	foreach my $enrich ('now', 'later:1')
 	{
-		subtest "enrichments in the contract of $contract, which come $enrich" => sub { comes_back($contract, $enrich) };
+		subtest "enrichments in the contract of $contract, which come $enrich" => sub {
+			comes_back($contract, $enrich);
+		};
 	}
 }
 
@@ -56,44 +63,57 @@ sub comes_back
 	sql(qq{
 		CREATE TABLE $table (id int PRIMARY KEY, section text, doc_id text, came_back jsonb);
 		INSERT INTO $table VALUES (1, 'libs'), (2, 'web');
-		SELECT mixpeek.mirror('$table', '$table', server => 'server_$table', document_id_column => 'doc_id', enrichments_column => 'came_back');
+		SELECT mixpeek.mirror('$table', '$table', server => 'server_$table', document_id_column => 'doc_id',
+			enrichments_column => 'came_back');
 	});
 	my %option = (server => $other, row => q{jsonb_build_object('id', t.id, 'section', t.section)});
 	is(differences($table, $table, %option), '', 'INSERT: the documents equal the rows');
-	my $labels = qq{SELECT string_agg(key || ' ' || taxonomy_id || ' ' || label || ' ' || (score BETWEEN 0.5 AND 1), ',' ORDER BY key) FROM mixpeek.taxonomies WHERE relation = '$table'::regclass};
+	my $labels = qq{SELECT string_agg(key || ' ' || taxonomy_id || ' ' || label || ' ' || (score BETWEEN 0.5
+		AND 1), ',' ORDER BY key) FROM mixpeek.taxonomies WHERE relation = '$table'::regclass};
 	my $taxonomy = $flat ? 'debian' : 'tax_debian';
 	wait_for('the enrichments', sub { sql($labels) eq "1 $taxonomy libs true,2 $taxonomy web true" });
 	pass('INSERT: labels are in mixpeek.taxonomies');
 
 	# Each field as the document has it.
 	is(sql(qq{
-		SELECT count(*) FROM mixpeek.taxonomies t JOIN mixpeek.documents d USING (relation, collection, key, document_id),
+		SELECT count(*) FROM mixpeek.taxonomies t JOIN mixpeek.documents d USING (relation, collection, key,
+			document_id),
 		       LATERAL mixpeek.get_document(d.collection, d.document_id, server => 'server_$table') a
 		 WHERE relation = '$table'::regclass AND (} . ($flat ?
-			q{a ->> 'taxonomy_debian_label' = t.label AND (a -> 'taxonomy_debian_score')::float8 = t.score AND node_id IS NULL AND path IS NULL} :
-			q{a #> '{enrichments,taxonomies,0}' = to_jsonb(t) - '{relation,collection,key,document_id}'::text[]}) . ')'),
+			q{a ->> 'taxonomy_debian_label' = t.label AND (a -> 'taxonomy_debian_score')::float8 = t.score
+				AND node_id IS NULL AND path IS NULL} :
+			q{a #> '{enrichments,taxonomies,0}' = to_jsonb(t) - '{relation,collection,key,document_id}'::text[]})
+				. ')'),
 		'2', 'mixpeek.taxonomies has every field');
 	is(sql(qq{
 		SELECT count(*) FROM mixpeek.clusters c JOIN mixpeek.documents d USING (relation, collection, key, document_id),
 		       LATERAL mixpeek.get_document(d.collection, d.document_id, server => 'server_$table') a
 		 WHERE relation = '$table'::regclass AND (} . ($flat ?
-			q{a ->> 'cluster_id' = c.cluster_id AND (a -> 'cluster_distance')::float8 = c.distance_to_centroid AND coordinates IS NULL} :
-			q{a #> '{enrichments,clusters,0}' = jsonb_build_object('cluster_id', c.cluster_id, 'document_id', c.member_document_id, 'coordinates', to_jsonb(c.coordinates),
-				'distance_to_centroid', c.distance_to_centroid, 'features', c.features, 'source_details', jsonb_build_object('type', source_type, 'source_id', source_id))}) . ')'),
+			q{a ->> 'cluster_id' = c.cluster_id AND (a -> 'cluster_distance')::float8 = c.distance_to_centroid
+				AND coordinates IS NULL} :
+			q{a #> '{enrichments,clusters,0}' = jsonb_build_object('cluster_id', c.cluster_id,
+				'document_id', c.member_document_id,
+				'coordinates', to_jsonb(c.coordinates),
+				'distance_to_centroid', c.distance_to_centroid, 'features', c.features,
+				'source_details', jsonb_build_object('type', source_type, 'source_id', source_id))}) . ')'),
 		'2', 'mixpeek.clusters has every field');
 	wait_for('the columns', sub {
-		sql(qq{SELECT count(*) FROM $table t JOIN mixpeek.documents d ON d.relation = '$table'::regclass AND d.key = t.id::text
+		sql(qq{SELECT count(*) FROM $table t JOIN mixpeek.documents d ON d.relation = '$table'::regclass
+			AND d.key = t.id::text
 			WHERE t.doc_id = d.document_id AND t.came_back = d.enrichments}) == 2 });
 	pass('ids and enrichments are written back');
 
-	sql("UPDATE $table SET section = 'games' WHERE id = 1; DELETE FROM $table WHERE id = 2; INSERT INTO $table VALUES (3, 'net')");
+	sql("UPDATE $table SET section = 'games' WHERE id = 1; DELETE FROM $table WHERE id = 2; INSERT INTO $table
+		VALUES (3, 'net')");
 	is(differences($table, $table, %option), '', 'changes: the documents equal the rows');
 	wait_for('the new labels', sub { sql($labels) eq "1 $taxonomy games true,3 $taxonomy net true" });
 	pass('changes: mixpeek.taxonomies has the new labels and no others');
 	my $stats = $other->stats;
-	is_deeply([ @$stats{qw(creates updates deletes documents duplicates)} ], [ 3, 1, 1, 2, 0 ], 'no request was sent twice');
+	is_deeply([ @$stats{qw(creates updates deletes documents duplicates)} ], [ 3, 1, 1, 2, 0 ],
+		'no request was sent twice');
 	is(sql(qq{SELECT key FROM mixpeek.documents WHERE relation = '$table'::regclass AND enrichments @> '} .
-		($flat ? '{"taxonomy_debian_label": "net"}' : '{"taxonomies": [{"label": "net"}]}') . q{'}), '3', 'a record is found by what its enrichments contain');
+		($flat ? '{"taxonomy_debian_label": "net"}' : '{"taxonomies": [{"label": "net"}]}') . q{'}), '3',
+			'a record is found by what its enrichments contain');
 	is(sql("SELECT mixpeek.refresh('$table')"), '2', 'refresh() returns the number of documents');
 	settle();
 	sql("SELECT mixpeek.unmirror('$table', delete_documents => true)");

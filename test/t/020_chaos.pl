@@ -67,7 +67,8 @@ sub run_weakened
 		$chaos->set("mixpeek.weaken = $scenario");
 		$chaos->scenario($scenario);
 		push @doubled, "c_pairs ($scenario,1)";
-		is_deeply($chaos->compare->{doubled}, \@doubled, "without $scenario: a document is doubled, and the proof finds it");
+		is_deeply($chaos->compare->{doubled}, \@doubled,
+			"without $scenario: a document is doubled, and the proof finds it");
 	}
 	$chaos->end;
 	return;

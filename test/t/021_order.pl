@@ -18,7 +18,8 @@ restart_after_crash = on
 my $api = MixpeekTest::Server->new(record => 1, enrich => 'now');
 create_server($node, 'mixpeek', $api, request_timeout => 20);
 
-my $template = '{"metadata": {"v": "$v"}, "features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
+my $template = '{"metadata": {"v": "$v"},
+	"features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
@@ -69,7 +70,8 @@ sub documents
 {
 	my ($collection) = @_;
 	return join(',', sort { $a <=> $b }
-		map { ($_->{metadata}{mixpeek_docs} =~ /:(\d+)$/)[0] . ' ' . $_->{metadata}{v} } @{ $api->documents($collection) // [] });
+		map { ($_->{metadata}{mixpeek_docs} =~ /:(\d+)$/)[0] . ' '
+			. $_->{metadata}{v} } @{ $api->documents($collection) // [] });
 }
 
 # What was sent, and that the documents are as the rows are.
@@ -79,8 +81,10 @@ sub ends
 
 	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: wait() returns true");
 	is_deeply([ sent() ], $sent, "$name: the requests are as expected") if $sent;
-	is(documents($_), rows($table), "$name: the documents of collection $_ equal the rows") foreach @collections ? @collections : $table;
-	is(sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") + sql('SELECT count(*) FROM mixpeek.outbox'), 0,
+	is(documents($_), rows($table), "$name: the documents of collection $_ equal the rows")
+		foreach @collections ? @collections : $table;
+	is(sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") + sql('SELECT count(*)
+		FROM mixpeek.outbox'), 0,
 		"$name: no entry and no unfinished record is left");
 	is($api->stats->{overlaps}, 0, "$name: no two requests for a document were under way at once");
 	return;
@@ -112,7 +116,8 @@ foreach my $when ('before', 'after')
 	wait_until_under_way();
 	sql('DELETE FROM items');
 	ends("DELETE while a create is under way, delayed $when its work", [ 'POST a', 'DELETE' ], 'items');
-	is($api->stats->{documents}, 0, "DELETE while a create is under way, delayed $when its work: the document is deleted");
+	is($api->stats->{documents}, 0, "DELETE while a create is under way,
+		delayed $when its work: the document is deleted");
 
 	start(@fault);
 	sql("INSERT INTO items VALUES (1, 'a')");
@@ -131,7 +136,8 @@ foreach my $when ('before', 'after')
 
 start();
 sql("BEGIN; INSERT INTO items VALUES (1, 'a'); UPDATE items SET v = 'b'; DELETE FROM items; COMMIT");
-sql("BEGIN; SAVEPOINT s; INSERT INTO items VALUES (2, 'a'); ROLLBACK TO s; INSERT INTO items VALUES (3, 'a'); ROLLBACK");
+sql("BEGIN; SAVEPOINT s; INSERT INTO items VALUES (2, 'a'); ROLLBACK TO s; INSERT INTO items VALUES (3, 'a');
+	ROLLBACK");
 ends('INSERT and DELETE in one transaction', [], 'items');
 
 $node->append_conf('postgresql.conf', "mixpeek.enabled = off\n");
@@ -155,7 +161,8 @@ sql("INSERT INTO items VALUES (1, 'a')");
 sql("SELECT mixpeek.wait()");
 sql('UPDATE items SET id = 2');
 ends('UPDATE of a key', undef, 'items');
-is_deeply([ sort(sent()) ], [ 'DELETE', 'POST a', 'POST a', grep { $_ eq 'list' } sent() ], 'UPDATE of a key is a delete and a create');
+is_deeply([ sort(sent()) ], [ 'DELETE', 'POST a', 'POST a', grep { $_ eq 'list' } sent() ],
+	'UPDATE of a key is a delete and a create');
 
 start({ kind => 'delay', when => 'before', ms => $late, body => $create, count => 1 });
 sql("INSERT INTO items VALUES (1, 'a')");
@@ -163,7 +170,8 @@ wait_until_under_way();
 sql("UPDATE items SET id = 2, v = 'b'");
 sql("INSERT INTO items VALUES (1, 'c')");
 ends('keys that move on while a create is under way', undef, 'items');
-is_deeply([ sort grep { $_ ne 'list' } sent() ], [ 'POST a', 'POST b', 'PUT c' ], 'keys that move on while a create is under way need one request each');
+is_deeply([ sort grep { $_ ne 'list' } sent() ], [ 'POST a', 'POST b', 'PUT c' ],
+	'keys that move on while a create is under way need one request each');
 
 # A delete that is under way
 
@@ -206,15 +214,18 @@ foreach my $step ('DELETE', 'POST')
 	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
 	sql("UPDATE vectors SET v = 'b'");
 	ends("UPDATE while a replacement's $step is under way", [ 'DELETE', 'POST a', 'PUT b' ], 'vectors');
-	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 3, 4 ], "UPDATE while a replacement's $step is under way: the document has the new vector");
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 3, 4 ],
+		"UPDATE while a replacement's $step is under way: the document has the new vector");
 
 	$api->reset;
 	$api->faults({ kind => 'delay', when => 'before', ms => $late, method => $step, count => 1 });
 	sql("UPDATE vectors SET e = '{5,6}'");
 	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
 	sql("UPDATE vectors SET e = '{7,8}'");
-	ends("another vector while a replacement's $step is under way", [ 'DELETE', 'POST b', 'DELETE', 'POST b' ], 'vectors');
-	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 7, 8 ], "another vector while a replacement's $step is under way: the document has the last vector");
+	ends("another vector while a replacement's $step is under way", [ 'DELETE', 'POST b', 'DELETE', 'POST b' ],
+		'vectors');
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 7, 8 ],
+		"another vector while a replacement's $step is under way: the document has the last vector");
 }
 
 # Answers that are lost: what was told is not known, though the row says again what it said before
@@ -251,7 +262,8 @@ foreach my $lost ('reset_before', 'reset_after')
 	wait_for('the delete', sub { $api->stats->{faults} == 1 });
 	sql("UPDATE vectors SET e = '{1,2}'");
 	ends("a vector that changed back after its replacement ended with $lost", undef, 'vectors');
-	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 1, 2 ], "a vector that changed back after its replacement ended with $lost: the document has it");
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 1, 2 ],
+		"a vector that changed back after its replacement ended with $lost: the document has it");
 }
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '20')");
 
@@ -264,7 +276,8 @@ sql("UPDATE twice SET v = 'b'");
 wait_for('the other update', sub { documents('second') eq '1 b' });
 is($api->stats->{in_flight}, 1, 'a mirror does not wait for another one of the same table');
 ends('updates in two mirrors', undef, 'twice', 'first', 'second');
-is_deeply([ sort(sent()) ], [ 'POST a', 'POST a', 'PUT b', 'PUT b' ], 'updates in two mirrors: two creates and two updates');
+is_deeply([ sort(sent()) ], [ 'POST a', 'POST a', 'PUT b', 'PUT b' ],
+	'updates in two mirrors: two creates and two updates');
 
 # Random delays
 
@@ -293,7 +306,8 @@ $node->pgbench('--no-vacuum --client=4 --transactions=100', 0, [qr{processed: 40
 		}
 	});
 ends('random changes with random delays', undef, 'items');
-cmp_ok($api->stats->{max_in_flight}, '>', 1, 'random changes with random delays: several requests are under way at once');
+cmp_ok($api->stats->{max_in_flight}, '>', 1,
+	'random changes with random delays: several requests are under way at once');
 
 # mixpeek.sync() beside the worker, and beside another one
 
@@ -332,7 +346,8 @@ ends('sync() beside the worker, and an update', [ 'POST a', 'PUT b' ], 'items');
 sub delete_at_api
 {
 	my ($collection) = @_;
-	sql("SELECT mixpeek.delete_document('$collection', document_id) FROM mixpeek.documents WHERE collection = '$collection'");
+	sql("SELECT mixpeek.delete_document('$collection', document_id) FROM mixpeek.documents
+		WHERE collection = '$collection'");
 	return;
 }
 
@@ -342,7 +357,8 @@ sub kill_worker
 
 	kill('KILL', $pid) or die "kill: $!";
 	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> $pid") or die 'no worker';
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> $pid")
+		or die 'no worker';
 	return;
 }
 

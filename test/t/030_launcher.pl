@@ -13,7 +13,8 @@ my ($node, $api) = worker_node();
 
 # Extensions and databases that come and go
 
-is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs launcher'}), '1', 'one launcher runs');
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs launcher'}), '1',
+	'one launcher runs');
 wait_for_no_worker('postgres');
 pass('no worker stays in a database without the extension');
 set_up('postgres');
@@ -74,7 +75,8 @@ set_up('renamed');
 hang('renamed', 13);
 does_not_wait('DROP DATABASE', 'DROP DATABASE renamed');
 sql('DROP DATABASE copy');
-is(sql("SELECT string_agg(datname, ' ') FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"), 'postgres', 'after DROP DATABASE one worker is left');
+is(sql("SELECT string_agg(datname, ' ') FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"),
+	'postgres', 'after DROP DATABASE one worker is left');
 $api->faults();
 is(worker('postgres'), $first, 'after DROP DATABASE the first worker is left');
 

@@ -24,7 +24,8 @@ create_server($node, 'patient', $api, request_timeout => '60');
 my @ends;
 foreach my $try (1 .. 2)
 {
-	sql("CREATE TABLE ended_$try (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('ended_$try', 'ended', server => 'patient')");
+	sql("CREATE TABLE ended_$try (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('ended_$try', 'ended',
+		server => 'patient')");
 	$api->reset;
 	$api->faults({ kind => 'hang', body => 'hanging' });
 	sql("INSERT INTO ended_$try VALUES (1, 'hanging')");
@@ -67,17 +68,21 @@ foreach my $when ('before', 'after')
 	my $pid = wait_for_worker('postgres');
 
 	hang_for_the_next($id, $when eq 'before' ? %before : %after);
-	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"), 'sending|t', "a worker killed $when its request's work: the intent is recorded before");
+	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"),
+		'sending|t', "a worker killed $when its request's work: the intent is recorded before");
 	$offset = -s $node->logfile;
 	kill('KILL', $pid);
-	wait_for('the crash', sub { slurp_file($node->logfile, $offset) =~ /database system is ready to accept connections/ });
+	wait_for('the crash', sub {
+		slurp_file($node->logfile, $offset) =~ /database system is ready to accept connections/;
+	});
 	$api->faults();
 	wait_for('connections', sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
 	settle();
 	is($api->stats->{creates}, 1, "a worker killed $when its request's work: one create");
 	is($api->stats->{duplicates}, 0, "a worker killed $when its request's work: no duplicates");
 	cmp_ok($api->stats->{lists}, '>=', 1, "a worker killed $when its request's work: the document is looked up");
-	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"), 'mirrored|f', "a worker killed $when its request's work: the record is mirrored");
+	is(sql("SELECT state, in_doubt FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '$id'"),
+		'mirrored|f', "a worker killed $when its request's work: the record is mirrored");
 }
 
 done_testing();

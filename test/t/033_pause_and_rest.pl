@@ -21,7 +21,8 @@ set_and_reload('mixpeek.max_attempts', 1, 'postgres');
 $api->faults({ kind => 'status', status => 500, body => 'poison' });
 sql("INSERT INTO t VALUES (40, 'poison')");
 settle();
-is(sql("SELECT state, attempts FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '40'"), 'failed|1', 'SIGHUP reloads mixpeek.max_attempts');
+is(sql("SELECT state, attempts FROM mixpeek.documents WHERE relation = 't'::regclass AND key = '40'"), 'failed|1',
+	'SIGHUP reloads mixpeek.max_attempts');
 $api->faults();
 sql("DELETE FROM t WHERE id = 40");
 settle();
@@ -29,7 +30,8 @@ set_and_reload('mixpeek.max_attempts', 10, 'postgres');
 
 set_and_reload('mixpeek.enabled', 'off', 'postgres');
 $api->reset;
-sql("CREATE TABLE locked (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('locked', 'locked'); INSERT INTO locked VALUES (1, 'x'); INSERT INTO t VALUES (41, 'paused')");
+sql("CREATE TABLE locked (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('locked', 'locked'); INSERT INTO locked
+	VALUES (1, 'x'); INSERT INTO t VALUES (41, 'paused')");
 is(sql("SELECT mixpeek.wait('500 ms')"), 'f', 'mixpeek.enabled = off: wait() returns false');
 is($api->stats->{requests}, 0, 'mixpeek.enabled = off: nothing is sent');
 cmp_ok(sql('SELECT count(*) FROM mixpeek.outbox'), '>=', 2, 'mixpeek.enabled = off: entries stay in the outbox');
@@ -73,7 +75,8 @@ settle('quiet');
 sql('TRUNCATE t', 'quiet');
 settle('quiet');
 is(sql('SELECT count(*) FROM mixpeek.documents', 'quiet'), '0', 'a worker with nothing to do: there is no record');
-my %idle = (worker => worker('quiet'), launcher => sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs launcher'}));
+my %idle = (worker => worker('quiet'), launcher => sql(q{SELECT pid FROM pg_stat_activity
+	WHERE backend_type = 'mixpeek_docs launcher'}));
 my $commits = q{SELECT xact_commit FROM pg_stat_database WHERE datname = 'quiet'};
 my $activity = sub { return join(', ', map { "$_: " . activity($idle{$_}) } sort keys %idle) . ', ' . sql($commits) };
 

@@ -15,12 +15,16 @@ sub rows { return join(', ', map { "('$_')" } @_); }
 
 my $refusing = api_server('refusing');
 mirrored_table('refusing', 'refusing');
-$refusing->faults({ kind => 'status', status => 422, body => '"refused' }, { kind => 'status', status => 418, body => '"twice', count => 40 });
+$refusing->faults({ kind => 'status', status => 422, body => '"refused' },
+	{ kind => 'status', status => 418, body => '"twice', count => 40 });
 my $offset = -s $node->logfile;
-sql("INSERT INTO refusing SELECT 'refused ' || n FROM generate_series(1, 200) n UNION ALL SELECT 'twice ' || n FROM generate_series(1, 40) n");
+sql("INSERT INTO refusing SELECT 'refused ' || n FROM generate_series(1, 200) n UNION ALL SELECT 'twice ' || n
+	FROM generate_series(1, 40) n");
 wait_for('the log to tell', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 418/, $offset) });
-is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422$/, $offset), 1, '200 rows refused with 422: one log line with their number');
-is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418$/, $offset), 1, '40 rows refused with 418: one log line with their number');
+is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422$/, $offset), 1,
+	'200 rows refused with 422: one log line with their number');
+is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418$/, $offset), 1,
+	'40 rows refused with 418: one log line with their number');
 is(log_lines(qr/LOG: .*failed/, $offset), 2, '240 rows refused: two log lines');
 sql("INSERT INTO refusing VALUES ('refused again')");
 wait_for_states('refusing', 'failed');
@@ -56,7 +60,8 @@ sub documented_statuses
 }
 
 my %again = documented_statuses();
-is_deeply([ grep { @{ $again{$_} // [] } != 1 } 200 .. 599 ], [], 'the documentation says once of each status what becomes of it');
+is_deeply([ grep { @{ $again{$_} // [] } != 1 } 200 .. 599 ], [],
+	'the documentation says once of each status what becomes of it');
 
 my $api = api_server('statuses');
 mirrored_table('statuses', 'statuses');
@@ -82,7 +87,8 @@ foreach my $status (@statuses)
 is_deeply(\%wrong, {}, "statuses: each row fails at once or after max_attempts, as documented, in the API's words");
 my %creates;
 $creates{$_}++ for map { $_->{path} =~ /list/ ? () : $_->{body} =~ /"s(\d+)"/ } @{ $api->requests };
-is_deeply([ grep { $creates{$_} != ($again{$_}[0] eq 'no' ? 1 : 3) } @statuses ], [], 'statuses: each row is sent as often as documented');
+is_deeply([ grep { $creates{$_} != ($again{$_}[0] eq 'no' ? 1 : 3) } @statuses ], [],
+	'statuses: each row is sent as often as documented');
 
 $api->faults();
 is(sql("SELECT mixpeek.retry('statuses', error => '%: 404%')"), 1, 'retry() by error returns 1');
@@ -90,8 +96,10 @@ wait_for('the document', sub { records('statuses')->{s404}{state} eq 'mirrored' 
 is(sql("SELECT mixpeek.retry('statuses', 'another collection')"), 0, 'retry() of another collection returns 0');
 is(sql("SELECT mixpeek.retry()"), @statuses - 1, 'retry() of all returns their number');
 wait_for_states('statuses', 'mirrored');
-is_deeply([ @{ $api->stats }{qw(documents duplicates)} ], [ @statuses + 1, 0 ], 'retry() of all: each row has one document');
-is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'statuses'::regclass AND (attempts <> 0 OR last_error IS NOT NULL)"),
+is_deeply([ @{ $api->stats }{qw(documents duplicates)} ], [ @statuses + 1, 0 ],
+	'retry() of all: each row has one document');
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'statuses'::regclass AND (attempts <> 0
+	OR last_error IS NOT NULL)"),
 	0, 'retry() of all: no record has attempts or an error');
 
 # 404 where there was a document
@@ -105,7 +113,8 @@ sql("UPDATE statuses SET v = 'changed' WHERE id = 'good'; DELETE FROM statuses W
 wait_for_states('statuses', 'mirrored');
 wait_for('both', sub { keys %{ records('statuses') } == 1 });
 isnt(records('statuses')->{good}{document_id}, $ids{good}, '404 to an update: the document is created again');
-is_deeply([ @{ $api->stats }{qw(creates documents)}, $api->stats->{status}{404} ], [ 1, 1, 2 ], '404 to a delete: no document is created');
+is_deeply([ @{ $api->stats }{qw(creates documents)}, $api->stats->{status}{404} ], [ 1, 1, 2 ],
+	'404 to a delete: no document is created');
 cmp_ok($api->stats->{lists}, '>=', 1, '404: the document is looked up');
 is(records('statuses')->{good}{attempts}, 0, '404: no attempt is counted');
 

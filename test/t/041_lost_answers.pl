@@ -18,11 +18,15 @@ my $unreadable = 'The answer cannot be read: it is no JSON from byte 49 on';
 my %unanswered = (
 	malformed => [ { kind => 'malformed' }, 1, qr/^Mixpeek API sent an answer that is not valid JSON: $unreadable/ ],
 	wrong_type => [ { kind => 'wrong_type' }, 1, qr/^the API's answer holds no document_id$/ ],
-	no_id => [ { kind => 'status_after', status => 200, answer => '{"document_id": 7}' }, 1, qr/holds no document_id$/ ],
-	empty_id => [ { kind => 'status_after', status => 200, answer => '{"document_id": ""}' }, 1, qr/holds no document_id$/ ],
-	endless_id => [ { kind => 'status_after', status => 200, answer => { document_id => join('', map { chr(33 + rand(90)) } 1 .. 9000) =~ tr/"\\//dr } },
+	no_id => [ { kind => 'status_after', status => 200, answer => '{"document_id": 7}' }, 1,
+		qr/holds no document_id$/ ],
+	empty_id => [ { kind => 'status_after', status => 200, answer => '{"document_id": ""}' }, 1,
+		qr/holds no document_id$/ ],
+	endless_id => [ { kind => 'status_after', status => 200,
+		answer => { document_id => join('', map { chr(33 + rand(90)) } 1 .. 9000) =~ tr/"\\//dr } },
 		1, qr/holds no document_id$/ ],
-	huge => [ { kind => 'huge', bytes => 65 * 1024 * 1024 }, 1, qr/^answer of the Mixpeek API is too large: answer has more than 32 MB$/ ],
+	huge => [ { kind => 'huge', bytes => 65 * 1024 * 1024 }, 1,
+		qr/^answer of the Mixpeek API is too large: answer has more than 32 MB$/ ],
 	late_500 => [ { kind => 'status_after', status => 500 }, 1, qr/^Mixpeek API failed: 500 / ],
 	hang => [ { kind => 'hang' }, 0, qr/^Mixpeek API did not answer in time: no answer within 2 s$/ ],
 	slow => [ { kind => 'delay', when => 'after', ms => 5000 }, 1, qr/did not answer in time/ ],
@@ -55,15 +59,18 @@ foreach my $name (sort keys %unanswered)
 }
 set_max_attempts(3);
 is(sql("SELECT count(*) FROM (SELECT mixpeek.retry(oid) AS n FROM pg_class WHERE relname IN (" .
-		join(', ', map { "'$_'" } keys %unanswered) . ')) r WHERE n = 1'), keys %unanswered, 'retry() of each row without an answer returns 1');
+		join(', ', map { "'$_'" } keys %unanswered) . ')) r WHERE n = 1'), keys %unanswered,
+			'retry() of each row without an answer returns 1');
 foreach my $name (sort keys %unanswered)
 {
 	wait_for_states($name, 'mirrored');
 	my $stats = $apis{$name}->stats;
 	my ($document) = @{ $apis{$name}->documents($name) };
 
-	is_deeply([ @$stats{qw(creates lists documents duplicates updates)} ], [ 1, 1, 1, 0, 0 ], "$name: looked up, and there once");
-	is_deeply([ @{ records($name)->{$name} }{qw(document_id attempts last_error)} ], [ $document->{document_id}, 0, undef ],
+	is_deeply([ @$stats{qw(creates lists documents duplicates updates)} ], [ 1, 1, 1, 0, 0 ],
+		"$name: looked up, and there once");
+	is_deeply([ @{ records($name)->{$name} }{qw(document_id attempts last_error)} ],
+		[ $document->{document_id}, 0, undef ],
 		"$name: the record has the document's id and no error");
 	$apis{$name}->stop;
 }
@@ -77,14 +84,17 @@ sql(q{
 	SELECT mixpeek.mirror('blind', 'blind', server => 'blind')});
 wait_for_states('blind', 'failed');
 is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'blind'::regclass
-	AND last_error ~ '^could not ask for the document by its marker, so it was not created: .*: 400 .*Filters'}), 120, 'an API without filters: rows that need a look-up fail, with the reason');
+	AND last_error ~ '^could not ask for the document by its marker, so it was not created: .*: 400 .*Filters'}), 120,
+		'an API without filters: rows that need a look-up fail, with the reason');
 cmp_ok($blind->stats->{lists}, '<', 20, 'an API without filters: few requests find that out');
 is($blind->stats->{creates}, 0, 'an API without filters: nothing is created');
 sql(q{INSERT INTO blind VALUES ('fresh')});
 wait_for('a fresh row', sub { records('blind')->{fresh}{state} eq 'mirrored' });
 pass('an API without filters: a row that is certain to be new is mirrored');
-sql(q{ALTER SERVER blind OPTIONS (ADD if_unfindable 'create'); SELECT mixpeek.retry('blind', error => 'could not ask for%')});
+sql(q{ALTER SERVER blind OPTIONS (ADD if_unfindable 'create'); SELECT mixpeek.retry('blind',
+	error => 'could not ask for%')});
 wait_for_states('blind', 'mirrored');
-is_deeply([ @{ $blind->stats }{qw(documents duplicates)} ], [ 121, 0 ], "if_unfindable 'create': rows that cannot be looked up are created");
+is_deeply([ @{ $blind->stats }{qw(documents duplicates)} ], [ 121, 0 ],
+	"if_unfindable 'create': rows that cannot be looked up are created");
 
 done_testing();

@@ -53,7 +53,8 @@ foreach my $name (sort keys %waits)
 	my $waited = $stats->{last_request_at} - $stats->{first_request_at};
 	cmp_ok($waited, '>=', $seconds - 0.01, "$name: the next request comes after at least $seconds s");
 	cmp_ok($waited, '<', $seconds + 10, "$name: the next request comes less than 10 s later than that");
-	is_deeply([ $stats->{creates}, $stats->{lists} ], [ 1, $status == 429 ? 0 : 1 ], "$name: the document is looked up unless the status was 429");
+	is_deeply([ $stats->{creates}, $stats->{lists} ], [ 1, $status == 429 ? 0 : 1 ],
+		"$name: the document is looked up unless the status was 429");
 	$apis{$name}->stop;
 }
 
@@ -89,7 +90,8 @@ wait_for('those that were ready to be put off, too', sub {
 	return keys %$limited > 1 && !grep { $_->{state} ne 'pending' } values %$limited;
 });
 my $limited = records('limited');
-is_deeply([ grep { $_->{attempts} != 0 || $_->{wait} < 900 || $_->{last_error} !~ /^Mixpeek API refused the request: 429 / } values %$limited ],
+is_deeply([ grep { $_->{attempts} != 0 || $_->{wait} < 900
+	|| $_->{last_error} !~ /^Mixpeek API refused the request: 429 / } values %$limited ],
 	[], '429 with a long Retry-After: all rows are pending, without an attempt');
 cmp_ok($api->stats->{requests}, '<=', 16, '429 with a long Retry-After: no more requests than were under way');
 

@@ -17,7 +17,8 @@ my $offset;
 my $certificates = make_certificates(good => 'IP:127.0.0.1');
 my $down = api_server('down_refused');
 $down->stop;
-my $tls = MixpeekTest::Server->new(api_key => $key, tls_cert => $certificates->{good}{cert}, tls_key => $certificates->{good}{key});
+my $tls = MixpeekTest::Server->new(api_key => $key, tls_cert => $certificates->{good}{cert},
+	tls_key => $certificates->{good}{key});
 my $locked = api_server('down_unauthorized', {}, api_key => 'sk_another');
 my $moved = api_server('down_moved');
 $moved->faults({ kind => 'redirect' });
@@ -33,7 +34,8 @@ my %outages = (
 	tls => [ qr/^could not make a secure connection to the Mixpeek API: /,
 		sub { sql("ALTER SERVER down_tls OPTIONS (ADD ca_file '$certificates->{ca}')") } ],
 	unauthorized => [ qr/^Mixpeek API refused the request: 401 /,
-		sub { sql("SET log_statement = none; ALTER USER MAPPING FOR CURRENT_USER SERVER down_unauthorized OPTIONS (SET api_key 'sk_another')") } ],
+		sub { sql("SET log_statement = none; ALTER USER MAPPING FOR CURRENT_USER SERVER down_unauthorized
+			OPTIONS (SET api_key 'sk_another')") } ],
 	moved => [ qr/^Mixpeek API answered with a redirect: 307/, sub { $moved->faults(); try_at_once('down_moved') } ],
 	failing => [ qr/^Mixpeek API failed: 503 /, sub { $failing->faults(); try_at_once('down_failing') } ]);
 # Any change of a server makes the worker try it again.
@@ -45,7 +47,8 @@ sub wait_for_end
 	my ($name) = @_;
 
 	wait_for("$name to end", sub {
-		sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass AND state = 'mirrored'") == $rows;
+		sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass
+			AND state = 'mirrored'") == $rows;
 	});
 	is(log_lines(qr/server "down_$name" is not usable/, $offset), 1, "outage $name: one log line when it begins");
 	is(log_lines(qr/server "down_$name" answers again/, $offset), 1, "outage $name: one log line when it ends");
@@ -61,9 +64,11 @@ foreach my $name (sort keys %outages)
 	wait_for("$name to be an outage", sub { log_lines(qr/server "down_$name" is not usable/, $offset) });
 	wait_for('the others to wait', sub { !grep { $_->{state} ne 'pending' } values %{ records("down_$name") } });
 	my @known = values %{ records("down_$name") };
-	is_deeply([ grep { $_->{attempts} > 1 || $_->{last_error} !~ $outages{$name}[0] } @known ], [], "outage $name: last_error says what is wrong");
+	is_deeply([ grep { $_->{attempts} > 1 || $_->{last_error} !~ $outages{$name}[0] } @known ], [],
+		"outage $name: last_error says what is wrong");
 	is(sql("SELECT (SELECT count(*) FROM mixpeek.outbox WHERE relation = 'down_$name'::regclass)
-		+ (SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass)"), $rows, "outage $name: no row is lost");
+		+ (SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass)"), $rows,
+			"outage $name: no row is lost");
 }
 # Each of these servers counts: one request tries from time to time, when all that were under way have ended.
 my %tried = (unauthorized => $locked, moved => $moved, failing => $failing);

@@ -21,16 +21,21 @@ $queued->faults({ kind => 'status', status => 503 });
 my $offset = -s $node->logfile;
 sql(q{INSERT INTO queued SELECT n::text, 'x' FROM generate_series(501, 1000) n});
 wait_for('the server to count as down', sub { log_lines(qr/server "queued" is not usable/, $offset) });
-cmp_ok($queued->stats->{status}{503}, '<=', 5 + 10, 'requests that wait in the client are not sent when the server is found to be down');
+cmp_ok($queued->stats->{status}{503}, '<=', 5 + 10,
+	'requests that wait in the client are not sent when the server is found to be down');
 $queued->faults();
 wait_for_states('queued', 'mirrored');
-is_deeply([ @{ $queued->stats }{qw(documents duplicates)} ], [ 1000, 0 ], 'requests that wait in the client are sent when the server is back, without duplicates');
+is_deeply([ @{ $queued->stats }{qw(documents duplicates)} ], [ 1000, 0 ],
+	'requests that wait in the client are sent when the server is back, without duplicates');
 $queued->faults({ kind => 'status', status => 401 });
 $offset = -s $node->logfile;
 sql(q{UPDATE queued SET v = 'y' WHERE id::int <= 100});
 wait_for('the server to count as down', sub { log_lines(qr/server "queued" is not usable/, $offset) });
-wait_for('all but a probe to wait', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'sending'") <= 1 });
-is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'pending' AND last_error IS NULL"), 0,
+wait_for('all but a probe to wait', sub {
+	sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'sending'") <= 1;
+});
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'queued'::regclass AND state = 'pending'
+	AND last_error IS NULL"), 0,
 	'rows that wait for a server that is down say why');
 $queued->faults();
 sql('ALTER SERVER queued OPTIONS (SET request_timeout \'3\')');
@@ -38,7 +43,8 @@ wait_for_states('queued', 'mirrored');
 
 # Thousands of documents to ask for enrichments, a hundred a request and one request at once
 
-sql('ALTER SERVER queued OPTIONS (SET max_connections \'1\'); INSERT INTO queued SELECT n::text, \'x\' FROM generate_series(1001, 4000) n');
+sql('ALTER SERVER queued OPTIONS (SET max_connections \'1\'); INSERT INTO queued SELECT n::text, \'x\'
+	FROM generate_series(1001, 4000) n');
 wait_for_states('queued', 'mirrored');
 $queued->config(latency => 50);
 $queued->reset;

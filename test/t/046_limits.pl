@@ -26,7 +26,8 @@ foreach my $name (sort keys %limits)
 	my ($rate, $burst, $rows) = @{ $limits{$name} };
 
 	wait_for("$name: all rows", sub {
-		$node->safe_psql('postgres', "SELECT count(*) FROM mixpeek.documents WHERE relation = '$name'::regclass AND state = 'mirrored'") == $rows;
+		$node->safe_psql('postgres', "SELECT count(*) FROM mixpeek.documents WHERE relation = '$name'::regclass
+			AND state = 'mirrored'") == $rows;
 	});
 	my $stats = $limited{$name}->stats;
 	my $permitted = $burst + $rate / 60 * ($stats->{last_request_at} - $stats->{first_request_at});

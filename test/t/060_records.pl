@@ -1,5 +1,6 @@
-# Records of mixpeek.documents are inserted and changed without statements (src/state/document_table.c). What a statement
-# would give besides must be there all the same: correct indexes, and changes of other sessions that are waited for.
+# Records of mixpeek.documents are inserted and changed without statements (src/state/document_table.c). What a
+# statement would give besides must be there all the same: correct indexes, and changes of other sessions that are
+# waited for.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -24,7 +25,11 @@ sql(q{
 });
 
 # A record's state, whether it has an id, whether it has enrichments.
-sub record { return sql("SELECT concat_ws(' ', state, document_id IS NOT NULL, enrichments IS NOT NULL) FROM mixpeek.documents WHERE key = '$_[0]'"); }
+sub record
+{
+	return sql("SELECT concat_ws(' ', state, document_id IS NOT NULL, enrichments IS NOT NULL) FROM mixpeek.documents
+		WHERE key = '$_[0]'");
+}
 
 sub wait_until_mirrored
 {
@@ -39,11 +44,14 @@ sub indexes_are_right
 
 	is(sql(q{
 		SELECT count(bt_index_check(i.indexrelid, true)) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-		 WHERE i.indrelid = 'mixpeek.documents'::regclass AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree')}),
-		sql(q{SELECT count(*) FROM pg_indexes WHERE schemaname = 'mixpeek' AND tablename = 'documents' AND indexdef ~ 'btree'}),
+		 WHERE i.indrelid = 'mixpeek.documents'::regclass AND c.relam = (SELECT oid FROM pg_am
+			WHERE amname = 'btree')}),
+		sql(q{SELECT count(*) FROM pg_indexes WHERE schemaname = 'mixpeek' AND tablename = 'documents'
+			AND indexdef ~ 'btree'}),
 		"$name: every record is in every index");
 	my $found = q{SELECT count(*) FROM mixpeek.documents WHERE enrichments @> '{"taxonomies": [{"label": "libs"}]}'};
-	is(sql("SET enable_seqscan = off; $found"), sql("SET enable_bitmapscan = off; $found"), "$name: the index on enrichments finds what a scan finds");
+	is(sql("SET enable_seqscan = off; $found"), sql("SET enable_bitmapscan = off; $found"),
+		"$name: the index on enrichments finds what a scan finds");
 	return;
 }
 
@@ -83,7 +91,8 @@ sub come_again
 	is_settled($name, [ $first, $last ]);
 	is($api->stats->{creates} - sql('SELECT count(*) FROM items'), $creates, "$name: only what is new is created");
 	is($api->stats->{duplicates}, 0, "$name: no duplicates");
-	is(scalar(grep { $_->{metadata}{v} eq 'again' } @{ $api->documents('items') }), sql("SELECT count(*) FROM items WHERE v = 'again'"), "$name: the documents have the new values");
+	is(scalar(grep { $_->{metadata}{v} eq 'again' } @{ $api->documents('items') }),
+		sql("SELECT count(*) FROM items WHERE v = 'again'"), "$name: the documents have the new values");
 	return;
 }
 
@@ -98,7 +107,8 @@ sub meanwhile
 {
 	my ($id, $between) = @_;
 
-	$api->faults({ kind => 'delay', when => 'after', ms => 1500, method => 'POST', body => '"collection_id"', count => 1 });
+	$api->faults({ kind => 'delay', when => 'after', ms => 1500, method => 'POST', body => '"collection_id"',
+		count => 1 });
 	sql("INSERT INTO items VALUES ($id, 'a')");
 	wait_for('the request to be under way', sub { record($id) =~ /^sending/ });
 	$between->();
@@ -114,23 +124,27 @@ meanwhile(3002, sub { sql(q{
 	CREATE INDEX failures ON mixpeek.documents (relation) WHERE state = 'failed';
 	}) });
 is_settled('indexes created while a request is under way', [3002]);
-is(sql("SET enable_seqscan = off; SELECT count(*) FROM mixpeek.documents WHERE upper(key) = '3002'"), 1, 'indexes created while a request is under way are filled');
+is(sql("SET enable_seqscan = off; SELECT count(*) FROM mixpeek.documents WHERE upper(key) = '3002'"), 1,
+	'indexes created while a request is under way are filled');
 
 my $worker = worker_pid();
 my $other = $node->background_psql('postgres', on_error_stop => 1);
 meanwhile(3003, sub {
 	$other->query_safe("BEGIN; UPDATE mixpeek.documents SET created_at = '2001-01-01' WHERE key = '3003'");
 	wait_for('the worker to wait for the record', sub {
-		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
+		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'
+			AND wait_event_type = 'Lock'") });
 	$other->query_safe('COMMIT');
 });
 is_settled('a record that another session changes meanwhile', [3003]);
-is(sql("SELECT created_at::date FROM mixpeek.documents WHERE key = '3003'"), '2001-01-01', 'a record that another session changes meanwhile keeps the change');
+is(sql("SELECT created_at::date FROM mixpeek.documents WHERE key = '3003'"), '2001-01-01',
+	'a record that another session changes meanwhile keeps the change');
 
 meanwhile(3004, sub {
 	$other->query_safe("BEGIN; UPDATE mixpeek.documents SET created_at = '2001-01-01' WHERE key = '3004'");
 	wait_for('the worker to wait for the record', sub {
-		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND wait_event_type = 'Lock'") });
+		sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'
+			AND wait_event_type = 'Lock'") });
 	$other->query_safe('ROLLBACK');
 });
 is_settled('a record that another session changes meanwhile, with a rollback', [3004]);
@@ -139,7 +153,8 @@ meanwhile(3005, sub { sql("DELETE FROM mixpeek.documents WHERE key = '3005'") })
 wait_for('the answer', sub { $api->stats->{in_flight} == 0 });
 is(sql("SELECT mixpeek.wait('60 s')"), 't', 'a record that another session deletes meanwhile: wait() returns true');
 sql("INSERT INTO items VALUES (3006, 'a')");
-is(sql("SELECT mixpeek.wait('60 s')"), 't', 'a record that another session deleted: wait() for the next row returns true');
+is(sql("SELECT mixpeek.wait('60 s')"), 't',
+	'a record that another session deleted: wait() for the next row returns true');
 is(record(3005), '', 'a record that another session deleted stays deleted');
 $other->quit;
 

@@ -14,11 +14,13 @@ my $prism = $ENV{MIXPEEK_PRISM} // '';
 plan skip_all => 'MIXPEEK_PRISM names no prism; test/run installs it' unless -e $prism;
 
 # The request of the API's page, whole.
-my $details = '{"filename": "a.png", "size_bytes": 123, "mime_type": "image/png", "hash": "0a1b", "s3_object_key": "k/a.png"}';
+my $details = '{"filename": "a.png", "size_bytes": 123, "mime_type": "image/png",
+	"hash": "0a1b", "s3_object_key": "k/a.png"}';
 my $blob = qq({"blob_id": "b1", "property": "photo", "key_prefix": "k", "type": "image",
 	"data": "https://example.com/a.png", "metadata": {"width": 3}, "details": $details});
 my $source_details = qq([{"type": "bucket", "source_id": "shop", "object_id": "o1", "feature_extractor_task_id": "t1",
-	"object_task_id": "t2", "source_blobs": [$blob], "feature_extractor_id": "f1", "batch_id": "b1", "batch_task_id": "t3"}]);
+	"object_task_id": "t2", "source_blobs": [$blob], "feature_extractor_id": "f1", "batch_id": "b1",
+	"batch_task_id": "t3"}]);
 my $features = '[{"feature_extractor_id": "text", "payload": {"a": 1}, "vectors": {"embedding": [0.5, -1.25e-3, 3]}}]';
 
 my $node = mixpeek_node('main');
@@ -60,7 +62,8 @@ sub call_functions
 	my $collection = 'a collection/ü';
 
 	my $id = sql($proxy, qq{
-		SELECT mixpeek.create_document('$collection', \$\$$source_details\$\$, '{"name": "Ünï", "deep": {"n": [1, null, true]}}',
+		SELECT mixpeek.create_document('$collection', \$\$$source_details\$\$,
+			'{"name": "Ünï", "deep": {"n": [1, null, true]}}',
 			\$\$$features\$\$, '{"lineage_path": "a/b"}', server => '$server') ->> 'document_id'});
 	like($id, qr/^\S+$/, 'create_document() with all fields');
 	is(sql($proxy, qq{
@@ -73,7 +76,8 @@ sub call_functions
 			'Ünï', "get_document() with $flags");
 	}
 	is(sql($proxy, qq{
-		SELECT mixpeek.update_document('$collection', '$id', '{"metadata": {"name": "new"}, "tag": 7}', server => '$server')
+		SELECT mixpeek.update_document('$collection', '$id', '{"metadata": {"name": "new"}, "tag": 7}',
+			server => '$server')
 			#>> '{metadata,name}'}),
 		'new', 'update_document()');
 	is(sql($proxy, qq{
@@ -81,7 +85,8 @@ sub call_functions
 			'{"AND": [{"field": "metadata.name", "operator": "eq", "value": "new"}]}',
 			'{"field": "metadata.name", "direction": "desc"}', 'new', 10, true, true, server => '$server')}),
 		'1', 'list_documents() with all that it takes');
-	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('$collection', server => '$server')}), '2', 'list_documents() without filters');
+	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('$collection', server => '$server')}), '2',
+		'list_documents() without filters');
 	sql($proxy, qq{SELECT mixpeek.delete_document('$collection', '$id', server => '$server')});
 	is($node->psql('postgres', qq{SELECT mixpeek.get_document('$collection', '$id', server => '$server')}),
 		3, 'get_document() of a deleted document: an error as the contract has it');
@@ -124,7 +129,8 @@ sub in_sync
 
 	sql($proxy, 'CALL mixpeek.sync()');
 	is(sql($proxy, q{
-		SELECT count(*) FILTER (WHERE state = 'mirrored'), string_agg(DISTINCT last_error, '; ') FROM mixpeek.documents}),
+		SELECT count(*) FILTER (WHERE state = 'mirrored'), string_agg(DISTINCT last_error, '; ')
+			FROM mixpeek.documents}),
 		"$expected|", $name);
 }
 

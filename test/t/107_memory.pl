@@ -8,7 +8,8 @@ use Test::More;
 # In MB, above what the worker has at its start.
 use constant BOUND => 128;
 
-attack_cluster(conf => "mixpeek.read_timeout = 10s\n", servers => { request_timeout => 60 }, apis => { attacker => { bodies => 'off' } });
+attack_cluster(conf => "mixpeek.read_timeout = 10s\n", servers => { request_timeout => 60 },
+	apis => { attacker => { bodies => 'off' } });
 
 # The worker's own memory now, in MB, without the shared one.
 sub worker_memory
@@ -35,15 +36,21 @@ sub rows_of_15_mb
 	wait_for('the large rows', sub {
 		my $memory = worker_memory();
 		$most = $memory if $memory > $most;
-		return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.t'::regclass AND state IN ('mirrored', 'failed')") == 3250;
+		return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'attacker.t'::regclass
+			AND state IN ('mirrored', 'failed')") == 3250;
 	});
-	is(sql("SELECT coalesce(max(last_error), '') FROM mixpeek.documents WHERE relation = 'attacker.t'::regclass"), '', 'all rows are mirrored');
-	cmp_ok($most - $first, '<', BOUND, "the worker, which began with " . int($first) . " MB, grows by less than @{[BOUND]} MB");
+	is(sql("SELECT coalesce(max(last_error), '') FROM mixpeek.documents WHERE relation = 'attacker.t'::regclass"), '',
+		'all rows are mirrored');
+	cmp_ok($most - $first, '<', BOUND, "the worker, which began with " . int($first)
+		. " MB, grows by less than @{[BOUND]} MB");
 	return;
 }
 
 attack '250 rows of 15 MB after 3,000 small ones', fresh => 1, sub { rows_of_15_mb('') };
 attack '250 rows of 15 MB that an agent reads', fresh => 1,
-  sub { rows_of_15_mb('ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.t USING (attacker.inside() IS NOT NULL);') };
+  sub {
+	rows_of_15_mb('ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+		CREATE POLICY p ON attacker.t USING (attacker.inside() IS NOT NULL);');
+};
 
 attacks_end();

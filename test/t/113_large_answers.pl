@@ -24,8 +24,10 @@ wait_for_states('bystander', 'mirrored');
 my %large = (
 	'that say how long they are' => { bytes => 64 * $mb },
 	'that do not' => { bytes => 64 * $mb, chunked => JSON::PP::true },
-	'that are just not too large' => { bytes => 31 * $mb, chunked => JSON::PP::true, start => '{"document_id":"x","enrichments":{"x":[', unit => '0,', end => '1]}}' },
-	'with enrichments that are just not too large' => { bytes => $mb, start => '{"document_id":"x","enrichments":{"x":"', end => '"}}' });
+	'that are just not too large' => { bytes => 31 * $mb, chunked => JSON::PP::true,
+		start => '{"document_id":"x","enrichments":{"x":[', unit => '0,', end => '1]}}' },
+	'with enrichments that are just not too large' => { bytes => $mb,
+		start => '{"document_id":"x","enrichments":{"x":"', end => '"}}' });
 # In MB; the address sanitizer keeps what was freed.
 my $some = defined $ENV{ASAN_OPTIONS} ? 256 : 128;
 my $n = 0;
@@ -60,23 +62,34 @@ api('list')->faults({ kind => 'status_after', status => 500, method => 'POST', p
 sql('INSERT INTO list SELECT n FROM generate_series(1, 100) n');
 wait_for_states('list', 'failed');
 my $much = 'y' x 120_000;
-my $answer = '{"results":[' . join(',', map { qq({"document_id":"d$_","metadata":{"mixpeek_docs":"$origin:public.list:$_"},"enrichments":{"a":"$much"}}) } 1 .. 100) . ']}';
-api('list')->faults({ kind => 'status', status => 200, method => 'POST', path => '/documents/list', answer => $answer }, { kind => 'status', status => 200, answer => '{"document_id":"new"}' });
+my $answer = '{"results":[' . join(',',
+	map {
+		qq({"document_id":"d$_","metadata":{"mixpeek_docs":"$origin:public.list:$_"},"enrichments":{"a":"$much"}})
+	} 1 .. 100) . ']}';
+api('list')->faults({ kind => 'status', status => 200, method => 'POST', path => '/documents/list',
+	answer => $answer }, { kind => 'status', status => 200, answer => '{"document_id":"new"}' });
 undef $answer;
 my $before = memory($worker, 'RssAnon');
 forget_peak($worker);
 sql(q{SELECT mixpeek.retry('list')});
-wait_for('all to be found', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE document_id = 'd' || key AND octet_length(enrichments::text) > 120000}) eq '100' });
-cmp_ok(memory($worker, 'VmHWM') - $before, '<', $some, "a list of a hundred large documents: the worker grows by less than $some MB");
-is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'list'::regclass AND state = 'mirrored' AND last_error IS NULL}), '100', 'a list of a hundred large documents: all are mirrored');
+wait_for('all to be found', sub {
+	sql(q{SELECT count(*) FROM mixpeek.documents WHERE document_id = 'd' || key
+		AND octet_length(enrichments::text) > 120000}) eq '100';
+});
+cmp_ok(memory($worker, 'VmHWM') - $before, '<', $some,
+	"a list of a hundred large documents: the worker grows by less than $some MB");
+is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'list'::regclass AND state = 'mirrored'
+	AND last_error IS NULL}), '100', 'a list of a hundred large documents: all are mirrored');
 finish('list');
 
 
 # 31: ... that take the room and do not come to an end
 
-api('bystander')->faults({ kind => 'huge', method => 'POST', bytes => 6 * $mb, start => '{"document_id":"x","metadata":"' });
+api('bystander')->faults({ kind => 'huge', method => 'POST', bytes => 6 * $mb,
+	start => '{"document_id":"x","metadata":"' });
 table_on('hog', max_connections => '30', request_timeout => '3600');
-api('hog')->faults({ kind => 'huge', method => 'POST', bytes => 30 * $mb, chunked => JSON::PP::true, stall => 20 * $mb, ms => 3_000_000 });
+api('hog')->faults({ kind => 'huge', method => 'POST', bytes => 30 * $mb, chunked => JSON::PP::true,
+	stall => 20 * $mb, ms => 3_000_000 });
 sql('INSERT INTO hog SELECT n FROM generate_series(1, 30) n');
 wait_for('them to come', sub { (api('hog')->stats->{fault_kinds}{huge} // 0) >= 4 });
 my $start = time();
@@ -88,7 +101,9 @@ cmp_ok(time() - $start, '<', 30, 'large answers that do not end: another large a
 is(log_lines(qr/is not usable/, $offset), 0, 'large answers that do not end: no server counts as down');
 sql('DROP TABLE hog');
 api('hog')->stop;
-wait_for('its requests to end', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE key = 'behind' AND document_id = 'x'}) eq '1' });
+wait_for('its requests to end', sub {
+	sql(q{SELECT count(*) FROM mixpeek.documents WHERE key = 'behind' AND document_id = 'x'}) eq '1';
+});
 finish('bystander');
 
 $node->stop;

@@ -12,7 +12,11 @@ plan skip_all => 'there is no library that can be told to fail (test/run builds 
 
 my $api = MixpeekTest::Server->new(enrich => 'never');
 
-sub problem { return ask("SELECT coalesce(max(problem), '') FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass") // 'unreachable'; }
+sub problem
+{
+	return ask("SELECT coalesce(max(problem), '') FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass")
+		// 'unreachable';
+}
 sub set_aside { return ask("SELECT count(*) FROM mixpeek.set_aside") // ''; }
 
 my $node = new_node('weak', install_path => $ENV{MIXPEEK_WEAK});
@@ -21,7 +25,8 @@ sql('CREATE EXTENSION mixpeek_docs');
 create_server($node, 'mixpeek', $api, request_timeout => 1);
 sql(q{
 	CREATE ROLE owner LOGIN; CREATE ROLE other LOGIN; GRANT CREATE ON SCHEMA public TO owner;
-	GRANT USAGE ON FOREIGN SERVER mixpeek TO owner; CREATE USER MAPPING FOR owner SERVER mixpeek OPTIONS (api_key 'sk_test');
+	GRANT USAGE ON FOREIGN SERVER mixpeek TO owner; CREATE USER MAPPING FOR owner SERVER mixpeek
+		OPTIONS (api_key 'sk_test');
 	SET ROLE owner;
 	CREATE TABLE doomed (id int PRIMARY KEY);
 	CREATE TABLE fine (id int PRIMARY KEY);
@@ -37,10 +42,15 @@ ask('INSERT INTO doomed VALUES (1); INSERT INTO fine VALUES (1)');
 wait_for('the crash', sub { log_since($offset) =~ /terminated by signal 11/ });
 wait_for('the other table', sub { mirrored('fine') });
 pass('crash at a table: other tables go on');
-like(log_since($offset), qr/table "doomed" is set aside for 5 seconds: the worker crashed \(signal 11\) while it worked on the table/, 'crash at a table: the log says which');
-like(problem(), qr/^set aside until .*crashed \(signal 11\).*\(1 times lately\).*mixpeek\.retry\('public\.doomed'\)/, "crash at a table: its mirror's problem says so");
-is(ask("SET ROLE other; SELECT problem IS NULL FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass"), 't', 'crash at a table: other roles do not see the problem');
-isnt(($node->psql('postgres', 'SET ROLE owner; TABLE mixpeek.set_aside'))[0], 0, 'crash at a table: other roles may not read mixpeek.set_aside');
+like(log_since($offset),
+	qr/table "doomed" is set aside for 5 seconds: the worker crashed \(signal 11\) while it worked on the table/,
+	'crash at a table: the log says which');
+like(problem(), qr/^set aside until .*crashed \(signal 11\).*\(1 times lately\).*mixpeek\.retry\('public\.doomed'\)/,
+	"crash at a table: its mirror's problem says so");
+is(ask("SET ROLE other; SELECT problem IS NULL FROM mixpeek.mirrors WHERE relation = 'doomed'::regclass"), 't',
+	'crash at a table: other roles do not see the problem');
+isnt(($node->psql('postgres', 'SET ROLE owner; TABLE mixpeek.set_aside'))[0], 0,
+	'crash at a table: other roles may not read mixpeek.set_aside');
 wait_for('the second crash', sub { (() = log_since($offset) =~ /terminated by signal 11/g) == 2 });
 cmp_ok(time() - $start, '>', 4.5, 'crash at a table: it is tried again after 5 s');
 wait_for('its being set aside', sub { log_since($offset) =~ /set aside for 20 seconds/ });
@@ -86,10 +96,13 @@ wait_for('the table', sub { mirrored('forsaken') });
 set('mixpeek.weaken = by_fault');
 $offset = -s $node->logfile;
 ask('INSERT INTO forsaken VALUES (2); INSERT INTO fine VALUES (1000)');
-wait_for('its being set aside', sub { log_since($offset) =~ /table "forsaken" is set aside for 5 seconds: the worker crashed \(signal 11\)/ });
+wait_for('its being set aside', sub {
+	log_since($offset) =~ /table "forsaken" is set aside for 5 seconds: the worker crashed \(signal 11\)/;
+});
 wait_for('the other table', sub { mirrored('fine') });
 pass('crash of an agent at a table: it is set aside, and other tables go on');
-like(ask("SELECT problem FROM mixpeek.mirrors WHERE relation = 'forsaken'::regclass"), qr/^set aside until/, 'crash of an agent at a table: its owner sees the problem');
+like(ask("SELECT problem FROM mixpeek.mirrors WHERE relation = 'forsaken'::regclass"), qr/^set aside until/,
+	'crash of an agent at a table: its owner sees the problem');
 set('mixpeek.weaken = nothing');
 ask('SET ROLE owner; SELECT mixpeek.retry()');	# of the other one, too, if the worker looked at it meanwhile
 wait_for('the table', sub { mirrored('forsaken') && set_aside() eq '0' });
@@ -100,7 +113,10 @@ my $stall = sub {
 	set('mixpeek.weaken = by_stall');
 	sql("INSERT INTO doomed VALUES ($id)");
 	my $worker = wait_for_worker();
-	wait_for('the worker to stall', sub { ask("SELECT count(*) FROM pg_stat_activity WHERE pid = $worker AND state = 'active' AND xact_start < clock_timestamp() - interval '0.3 s'") });
+	wait_for('the worker to stall', sub {
+		ask("SELECT count(*) FROM pg_stat_activity WHERE pid = $worker AND state = 'active'
+			AND xact_start < clock_timestamp() - interval '0.3 s'");
+	});
 	set('mixpeek.weaken = nothing');	# of the next one
 	return $worker;
 };
@@ -156,17 +172,21 @@ $worker = wait_for_worker();
 # Errors that have nothing to do with a table end soon when what caused them is over.
 $offset = -s $node->logfile;
 sql('ALTER TABLE mixpeek.documents RENAME TO gone; INSERT INTO fine SELECT max(id) + 1 FROM fine');
-wait_for('errors', sub { (() = log_since($offset) =~ /goes on after an error in .*(?:mixpeek\.documents|no table "documents")/g) >= 4 });
+wait_for('errors', sub {
+	(() = log_since($offset) =~ /goes on after an error in .*(?:mixpeek\.documents|no table "documents")/g) >= 4;
+});
 sql('ALTER TABLE mixpeek.gone RENAME TO documents');
 $start = time();
 wait_for('the table', sub { mirrored('fine') });
 cmp_ok(time() - $start, '<', 12, 'an error met four times delays nothing for more than 12 s after it is over');
 
 # The file
-my $file = $node->data_dir . '/pg_stat_tmp/mixpeek_docs.' . sql("SELECT oid FROM pg_database WHERE datname = 'postgres'");
+my $file = $node->data_dir . '/pg_stat_tmp/mixpeek_docs.'
+	. sql("SELECT oid FROM pg_database WHERE datname = 'postgres'");
 ok(-e $file, 'the file about the worker is there');
 $node->backup('backup');
-ok(!glob($node->backup_dir . '/backup/pg_stat_tmp/mixpeek_docs*'), 'the file about the worker is left out of base backups');
+ok(!glob($node->backup_dir . '/backup/pg_stat_tmp/mixpeek_docs*'),
+	'the file about the worker is left out of base backups');
 $node->stop;
 open(my $handle, '>', $file) or die;
 print $handle 'garbage' x 1000;
@@ -181,7 +201,8 @@ mkdir($file);
 $node->start;
 sql('INSERT INTO doomed VALUES (201)');
 wait_for('the table', sub { mirrored('doomed') });
-like(slurp_file($node->logfile), qr/could not open file "pg_stat_tmp\/mixpeek_docs/, 'the file about the worker may be unreadable');
+like(slurp_file($node->logfile), qr/could not open file "pg_stat_tmp\/mixpeek_docs/,
+	'the file about the worker may be unreadable');
 sql('CREATE DATABASE short_lived');
 sql('DROP DATABASE short_lived');
 $node->stop;

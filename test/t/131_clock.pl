@@ -33,14 +33,18 @@ sub with_clock
 # As after another boot of the machine, or on another machine.
 sub forget_clock { unlink(glob($node->data_dir . '/pg_stat_tmp/mixpeek_docs.*')); return; }
 
-sub pending { return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'clocked'::regclass AND state = 'pending'"); }
+sub pending
+{
+	return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'clocked'::regclass AND state = 'pending'");
+}
 
 # Rows that the API cannot take just now.
 sub make_pending
 {
 	my ($n) = @_;
 	$api->faults({ kind => 'status', status => 500, method => 'POST', path => 'clocked' });
-	sql("INSERT INTO clocked SELECT m + g FROM generate_series(1, $n) g, (SELECT coalesce(max(id), 0) AS m FROM clocked) x");
+	sql("INSERT INTO clocked SELECT m + g FROM generate_series(1, $n) g, (SELECT coalesce(max(id), 0) AS m
+		FROM clocked) x");
 	wait_for('pending rows', sub { pending() == $n });
 	return;
 }
@@ -115,7 +119,9 @@ sql("UPDATE mixpeek.documents SET next_attempt_at = now() + interval '1 year'");
 $node->stop;
 forget_clock();
 with_clock(sub { $node->start });
-wait_for('looks that are due again', sub { sql("SELECT coalesce(max(next_attempt_at) < now() + interval '4 hours', true) FROM mixpeek.documents") eq 't' });
+wait_for('looks that are due again', sub {
+	sql("SELECT coalesce(max(next_attempt_at) < now() + interval '4 hours', true) FROM mixpeek.documents") eq 't';
+});
 pass('clock that was a year ahead before a reboot: polls do not wait for it');
 
 give_up_create();

@@ -22,7 +22,8 @@ my $api = MixpeekTest::Server->new(enrich => 'never');
 create_server($node, 'healthy', $api);
 use_node($node, $api);
 
-# Is the condition true within 20 seconds (a slow machine's: MIXPEEK_SLOW times), which nothing but the worker's own care can bring about?
+# Is the condition true within 20 seconds (a slow machine's: MIXPEEK_SLOW times), which nothing but the worker's own
+# care can bring about?
 sub soon
 {
 	my ($name, $condition) = @_;
@@ -52,7 +53,9 @@ sub insert_one
 	my ($table) = @_;
 	my $key = ++$rows;
 	sql("INSERT INTO $table VALUES ('$key')");
-	wait_for("row $key", sub { sql("SELECT state FROM mixpeek.documents WHERE relation = '$table'::regclass AND key = '$key'") eq 'mirrored' });
+	wait_for("row $key", sub {
+		sql("SELECT state FROM mixpeek.documents WHERE relation = '$table'::regclass AND key = '$key'") eq 'mirrored';
+	});
 	return;
 }
 
@@ -62,7 +65,8 @@ sub entries_read
 	my ($table, $taken) = @_;
 	wait_for('the statistics', sub {
 		insert_one($table);
-		return sql(q{SELECT n_tup_del >= } . $taken . q{ FROM pg_stat_all_tables WHERE relid = 'mixpeek.outbox'::regclass}) eq 't';
+		return sql(q{SELECT n_tup_del >= } . $taken
+			. q{ FROM pg_stat_all_tables WHERE relid = 'mixpeek.outbox'::regclass}) eq 't';
 	});
 	return sql(q{SELECT seq_tup_read FROM pg_stat_all_tables WHERE relid = 'mixpeek.outbox'::regclass});
 }
@@ -94,7 +98,8 @@ sql(q{
 	SET ROLE sleeper;
 	CREATE FUNCTION sleeper.sleep() RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
-		IF pg_catalog.pg_backend_pid() <> ALL (SELECT pid FROM pg_catalog.pg_stat_get_activity(NULL) WHERE application_name = 'psql') THEN
+		IF pg_catalog.pg_backend_pid() <> ALL (SELECT pid FROM pg_catalog.pg_stat_get_activity(NULL)
+			WHERE application_name = 'psql') THEN
 			PERFORM pg_catalog.pg_sleep(2);
 		END IF;
 		RETURN true;
@@ -105,7 +110,9 @@ sql(q{
 	CREATE POLICY p ON sleeper.t USING (sleeper.sleep()) WITH CHECK (true);
 	SELECT mixpeek.mirror('sleeper.t', 'sleeper', server => 'healthy', backfill => false);
 	INSERT INTO sleeper.t VALUES ('asleep')});
-wait_for('the function to sleep', sub { sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) > 0 });
+wait_for('the function to sleep', sub {
+	sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) > 0;
+});
 sql("INSERT INTO healthy VALUES ('while a function sleeps')");
 soon("a commit while an owner's function sleeps is seen", sub { left('healthy') == 0 });
 sql('DROP TABLE sleeper.t');
@@ -123,21 +130,26 @@ my $receiver = $standby->safe_psql('postgres', 'SELECT pid FROM pg_stat_wal_rece
 kill('STOP', $receiver);
 sql("SET synchronous_commit = local; INSERT INTO healthy VALUES ('the worker waits for this')");
 wait_for('the worker to wait for the standby', sub {
-	sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'mixpeek_docs worker'}) == 1 });
+	sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+		AND backend_type = 'mixpeek_docs worker'}) == 1 });
 sql("SET synchronous_commit = local; INSERT INTO healthy VALUES ('nobody is told of this')");
 kill('CONT', $receiver);
 soon('a commit while the worker waits for a standby is seen', sub { left('healthy') == 0 });
 kill('STOP', $receiver);
 sql("SET synchronous_commit = local; INSERT INTO healthy VALUES ('the worker waits again')");
 wait_for('the worker to wait for the standby', sub {
-	sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'mixpeek_docs worker'}) == 1 });
+	sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+		AND backend_type = 'mixpeek_docs worker'}) == 1 });
 sql(q{SET synchronous_commit = local; ALTER SYSTEM SET mixpeek.enabled = off; SELECT pg_reload_conf()});
 kill('CONT', $receiver);
-wait_for('the outbox to be empty, or the worker to pause', sub { sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'}) == 0 });
+wait_for('the outbox to be empty, or the worker to pause', sub {
+	sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'}) == 0;
+});
 sql(q{SET synchronous_commit = local; ALTER SYSTEM RESET mixpeek.enabled; SELECT pg_reload_conf()});
 sql("SET synchronous_commit = local; INSERT INTO healthy VALUES ('after that')");
 soon('a setting reloaded while the worker waits for a standby is seen', sub { left('healthy') == 0 });
-my $client = IPC::Run::start([ 'psql', '-XAtqd', $node->connstr('postgres'), '-c', "SET application_name = 'client'", '-c', "INSERT INTO healthy VALUES ('of a client that waits')" ],
+my $client = IPC::Run::start([ 'psql', '-XAtqd', $node->connstr('postgres'), '-c', "SET application_name = 'client'",
+	'-c', "INSERT INTO healthy VALUES ('of a client that waits')" ],
 	'<', \undef, '>', \my $out, '2>', \my $err);
 $client->finish;
 soon('a commit that waited for the standby itself is seen', sub { left('healthy') == 0 });
@@ -160,7 +172,9 @@ create_server($node, 'blocked', $blocking);
 mirrored_table('blocked', 'blocked');
 $blocking->faults({ kind => 'status', status => 429, headers => { 'Retry-After' => '3000' } });
 sql('INSERT INTO blocked SELECT generate_series(1, 50)');
-wait_for('the server to say when', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'blocked'::regclass AND state = 'pending'}) > 0 });
+wait_for('the server to say when', sub {
+	sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'blocked'::regclass AND state = 'pending'}) > 0;
+});
 sql("ALTER SERVER blocked OPTIONS (SET base_url '@{[ $api->url ]}')");
 soon('another base_url takes effect for a server blocked by a 429', sub { mirrored('blocked') == 50 });
 $blocking->stop;
@@ -168,7 +182,10 @@ $blocking->stop;
 create_server($node, 'refusing', $api, api_key => 'sk_wrong');
 mirrored_table('refusing', 'refusing');
 sql('INSERT INTO refusing SELECT generate_series(1, 50)');
-wait_for('the server to be down', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'refusing'::regclass AND last_error LIKE '%401%'}) > 0 });
+wait_for('the server to be down', sub {
+	sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'refusing'::regclass
+		AND last_error LIKE '%401%'}) > 0;
+});
 sql("ALTER USER MAPPING FOR CURRENT_USER SERVER refusing OPTIONS (SET api_key 'sk_test')");
 soon('another key takes effect for a server that is down', sub { mirrored('refusing') == 50 });
 
@@ -182,10 +199,14 @@ sql("ALTER SERVER narrow OPTIONS (SET max_connections '4')");
 soon('more connections take effect for a server whose only one hangs', sub { mirrored('narrow') == 49 });
 sql('DROP TABLE narrow');
 
-sql(q{CREATE ROLE late; CREATE SCHEMA late AUTHORIZATION late; CREATE USER MAPPING FOR late SERVER healthy OPTIONS (api_key 'sk_test')});
-sql(q{GRANT USAGE ON FOREIGN SERVER healthy TO late; SET ROLE late; CREATE TABLE late.t (id text PRIMARY KEY); SELECT mixpeek.mirror('late.t', 'late', server => 'healthy', backfill => false)});
+sql(q{CREATE ROLE late; CREATE SCHEMA late AUTHORIZATION late; CREATE USER MAPPING FOR late SERVER healthy
+	OPTIONS (api_key 'sk_test')});
+sql(q{GRANT USAGE ON FOREIGN SERVER healthy TO late; SET ROLE late; CREATE TABLE late.t (id text PRIMARY KEY);
+	SELECT mixpeek.mirror('late.t', 'late', server => 'healthy', backfill => false)});
 sql(q{REVOKE USAGE ON FOREIGN SERVER healthy FROM late; INSERT INTO late.t SELECT generate_series(1, 20)});
-wait_for('the right to be missed', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'late.t'::regclass AND state = 'pending'}) > 0 });
+wait_for('the right to be missed', sub {
+	sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'late.t'::regclass AND state = 'pending'}) > 0;
+});
 sql(q{GRANT USAGE ON FOREIGN SERVER healthy TO late});
 soon('GRANT USAGE takes effect at once', sub { mirrored('late.t') == 20 });
 
@@ -201,9 +222,11 @@ soon('backlog of a dead server: many rows of another one at once are seen', sub 
 sql("BEGIN; INSERT INTO healthy VALUES ('prepared'); PREPARE TRANSACTION 'p'");
 sql("COMMIT PREPARED 'p'");
 soon('backlog of a dead server: COMMIT PREPARED is seen', sub { left('healthy') == 0 });
-sql(q{DO $$ BEGIN FOR i IN 1 .. 20000 LOOP BEGIN INSERT INTO healthy VALUES ('subtransaction ' || i); IF i % 2 = 0 THEN RAISE EXCEPTION 'x'; END IF; EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; END $$});
+sql(q{DO $$ BEGIN FOR i IN 1 .. 20000 LOOP BEGIN INSERT INTO healthy VALUES ('subtransaction ' || i); IF i % 2 = 0
+	THEN RAISE EXCEPTION 'x'; END IF; EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; END $$});
 soon('backlog of a dead server: subtransactions, some of them rolled back, are seen', sub { left('healthy') == 0 });
-is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'healthy'::regclass AND key LIKE 'subtransaction %'}), '10000', 'backlog of a dead server: what was rolled back is not mirrored');
+is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'healthy'::regclass
+	AND key LIKE 'subtransaction %'}), '10000', 'backlog of a dead server: what was rolled back is not mirrored');
 sql(q{INSERT INTO healthy SELECT 'a long key ' || repeat('x', 1000) || n FROM generate_series(1, 3000) n});
 soon('backlog of a dead server: entries written before their commit are seen', sub { left('healthy') == 0 });
 sql("COPY healthy (id) FROM PROGRAM 'seq -f copied%.0f 1000'");
@@ -213,21 +236,25 @@ soon('backlog of a dead server: entries of retry() and refresh() are seen', sub 
 sql('VACUUM FULL mixpeek.outbox');
 sql("INSERT INTO healthy VALUES ('after VACUUM FULL')");
 soon('backlog of a dead server: a row after VACUUM FULL is seen', sub { left('healthy') == 0 });
-cmp_ok(entries_a_row('healthy'), '<', 3000, 'backlog of a dead server: it is scanned once after VACUUM FULL, not for each row');
+cmp_ok(entries_a_row('healthy'), '<', 3000,
+	'backlog of a dead server: it is scanned once after VACUUM FULL, not for each row');
 
-$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'; INSERT INTO healthy VALUES ('for the next worker')});
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+	WHERE backend_type = 'mixpeek_docs worker'; INSERT INTO healthy VALUES ('for the next worker')});
 soon('backlog of a dead server: a new worker sees entries behind it', sub { left('healthy') == 0 });
 
 my $locker = IPC::Run::start([ 'psql', '-XAtqd', $node->connstr('postgres') ], '<', \my $in, '>', \$out, '2>', \$err);
 $in = "BEGIN; LOCK TABLE dead; SELECT 'locked';\n";
 wait_for('the lock', sub { $locker->pump_nb; $out =~ /locked/ });
-cmp_ok(entries_a_row('healthy'), '<', 3000, 'backlog of a locked table: rows of another server do not scan it each time');
+cmp_ok(entries_a_row('healthy'), '<', 3000,
+	'backlog of a locked table: rows of another server do not scan it each time');
 $in .= "ROLLBACK;\n\\q\n";
 $locker->finish;
 
 mirrored_table('limited', 'slow');
 sql("ALTER SERVER slow OPTIONS (SET requests_per_minute '600'); INSERT INTO limited SELECT generate_series(1, 50000)");
-cmp_ok(entries_a_row('healthy'), '<', 3000, 'backlog of a server with a rate: rows of another one do not scan it each time');
+cmp_ok(entries_a_row('healthy'), '<', 3000,
+	'backlog of a server with a rate: rows of another one do not scan it each time');
 my $done = mirrored('limited');
 wait_for('the limited server to go on', sub { mirrored('limited') > $done + 10 });
 pass('backlog of a server with a rate: it gets shorter meanwhile');
@@ -247,15 +274,20 @@ is(left('dead'), '0', 'backlog of a dead server: no entry is left when it is bac
 create_server($node, 'silent', $dead);
 mirrored_table('silent', 'silent');
 sql("INSERT INTO silent VALUES ('1')");
-wait_for('the server to be down', sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'silent'::regclass AND state = 'pending'}) > 0 });
-sql(q{INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, content_hash, next_attempt_at, server, marker)
-	SELECT 'silent'::regclass, 'silent', 'due ' || n, 'd' || n, 'mirrored', '', now(), 'silent', (SELECT id FROM mixpeek.origin) || ':public.silent:due ' || n
+wait_for('the server to be down', sub {
+	sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'silent'::regclass AND state = 'pending'}) > 0;
+});
+sql(q{INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, content_hash, next_attempt_at,
+	server, marker)
+	SELECT 'silent'::regclass, 'silent', 'due ' || n, 'd' || n, 'mirrored', '', now(), 'silent', (SELECT id
+	FROM mixpeek.origin) || ':public.silent:due ' || n
 	FROM generate_series(1, 50000) n;
 	ALTER SERVER silent OPTIONS (ADD request_timeout '7')});
 $api->faults({ kind => 'status', status => 500, count => 20 });
 sql("INSERT INTO healthy SELECT 'failing ' || n FROM generate_series(1, 20) n");
 soon('due keys of a dead server: retries of another one do not wait for 50,000 of them',
-	sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'healthy'::regclass AND key LIKE 'failing %' AND state = 'mirrored'}) == 20 });
+	sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'healthy'::regclass AND key LIKE 'failing %'
+		AND state = 'mirrored'}) == 20 });
 
 # mixpeek.wait() looks at what it waits for, not again at all that stands, or stood, before it.
 mirrored_table('waiting', 'silent');
@@ -278,10 +310,14 @@ soon('a key that is too long, of a mirror that was dropped, is removed from the 
 # Entries that mean nothing
 
 my $offset = -s $node->logfile;
-sql(q{INSERT INTO mixpeek.outbox SELECT 'healthy'::regclass, o::"char", 'healthy', NULL FROM unnest('{I,U,D,K,R}'::text[]) o;
-	INSERT INTO mixpeek.outbox VALUES ('healthy', 'X', 'healthy', '1'), (0, 'I', 'healthy', '1'), (0, 'B', 'healthy', NULL),
-		('healthy', 'I', repeat('x', 1000000), '1'), ('healthy', 'I', '', repeat('y', 3000)), (4294967295, 'T', 'none', NULL);
-	INSERT INTO mixpeek.outbox SELECT 'healthy', 'U', 'healthy', repeat('z', 10000000) || n FROM generate_series(1, 5) n;
+sql(q{INSERT INTO mixpeek.outbox SELECT 'healthy'::regclass, o::"char", 'healthy', NULL
+	FROM unnest('{I,U,D,K,R}'::text[]) o;
+	INSERT INTO mixpeek.outbox VALUES ('healthy', 'X', 'healthy', '1'), (0, 'I', 'healthy', '1'), (0, 'B', 'healthy',
+		NULL),
+		('healthy', 'I', repeat('x', 1000000), '1'), ('healthy', 'I', '', repeat('y', 3000)), (4294967295, 'T',
+		'none', NULL);
+	INSERT INTO mixpeek.outbox SELECT 'healthy', 'U', 'healthy', repeat('z', 10000000) || n FROM generate_series(1,
+		5) n;
 	SELECT pg_reload_conf()});
 soon('entries that mean nothing are removed',
 	sub { sql(q{SELECT count(*) FROM mixpeek.outbox}) == 0 });
@@ -290,7 +326,9 @@ is(scalar(@told), 1, 'entries that mean nothing: one log line');
 like($told[0], qr/LOG:  mixpeek_docs: \d+ entries/, 'entries that mean nothing: the log line has their number');
 insert_one('healthy');
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'}), '1', 'one worker runs');
-unlike(slurp_file($node->logfile), qr/server process .* was terminated by signal|worker" \(PID \d+\) was terminated by signal|TRAP/, 'no process has crashed');
+unlike(slurp_file($node->logfile),
+	qr/server process .* was terminated by signal|worker" \(PID \d+\) was terminated by signal|TRAP/,
+	'no process has crashed');
 
 $node->stop;
 done_testing();

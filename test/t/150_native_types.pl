@@ -1,5 +1,5 @@
-# Values and keys of every type: the worker reads them by itself, and sends the same documents as a statement of the owner's
-# gives.
+# Values and keys of every type: the worker reads them by itself, and sends the same documents as a statement of the
+# owner's gives.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -60,7 +60,8 @@ my %values = (
 	tstzmultirange => ['{["2024-01-01 00:00+03",)}'],
 	oid8 => ['1'],
 );
-sql(q{CREATE TYPE public.color AS ENUM ('red', 'Dark "blue"', 'a,b', 'NULL', ''); CREATE TABLE public.odd (id int PRIMARY KEY)});
+sql(q{CREATE TYPE public.color AS ENUM ('red', 'Dark "blue"', 'a,b', 'NULL', '');
+	CREATE TABLE public.odd (id int PRIMARY KEY)});
 
 # A session whose settings are all other ones.
 my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'; SET timezone = 'Asia/Kathmandu';
@@ -116,7 +117,8 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 		END $$;
 		CREATE DOMAIN short AS varchar(5) CHECK (not_here());
 		CREATE DOMAIN shorts AS short[] CHECK (not_here());
-		CREATE TABLE texts (id short PRIMARY KEY CHECK (not_here()), gone int DEFAULT 7, e color DEFAULT 'Dark "blue"', es color[], d short, ds shorts,
+		CREATE TABLE texts (id short PRIMARY KEY CHECK (not_here()), gone int DEFAULT 7,
+			e color DEFAULT 'Dark "blue"', es color[], d short, ds shorts,
 			m timestamptz[], r int4range, stored text GENERATED ALWAYS AS (upper(d)) STORED);
 		INSERT INTO texts (id, es, d, ds, m, r) VALUES
 			('a', '{NULL,"Dark \"blue\"","a,b","NULL",""}', 'x"y', '{a,"b,c",NULL}', '{2024-01-01 00:00+05}', '[1,2)'),
@@ -133,7 +135,8 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 # Keys of every type that has an order, alone and as the second of two columns.
 {
 	my @types = split(/\n/, sql(q{SELECT typname FROM pg_type t WHERE oid < 12000 AND typtype IN ('b', 'r', 'm')
-		AND typcategory <> 'A' AND (typtype <> 'b' OR EXISTS (SELECT FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod
+		AND typcategory <> 'A' AND (typtype <> 'b' OR EXISTS (SELECT FROM pg_opclass c
+		JOIN pg_am a ON a.oid = c.opcmethod
 			WHERE amname = 'btree' AND opcdefault AND (opcintype = t.oid OR typname IN ('varchar', 'cidr')
 				OR (typname LIKE 'reg%' AND opcintype = 'oid'::regtype)))) ORDER BY oid}));
 	my %types = map { $_ => [ "pg_catalog.\"$_\"", $values{$_} ] } @types;
@@ -153,11 +156,14 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 		my $cast = $name =~ s/ COLLATE.*//r;
 		my @list = map { literal($_) . "::$cast" } @$list;
 
-		sql("$odd_session CREATE TABLE one_$type (k $name PRIMARY KEY); CREATE TABLE two_$type (n int, k $name, PRIMARY KEY (n, k));");
+		sql("$odd_session CREATE TABLE one_$type (k $name PRIMARY KEY);
+			CREATE TABLE two_$type (n int, k $name, PRIMARY KEY (n, k));");
 		mirror("one_$type"); mirror("two_$type");
 		sql("$odd_session INSERT INTO one_$type SELECT DISTINCT v FROM unnest(ARRAY[" . join(', ', @list) . "]) v;
-			INSERT INTO two_$type SELECT n, k FROM one_$type, generate_series(1, 3) n") unless $type =~ /texts|colors|plain_domain/;
-		sql("$odd_session " . join('', map { "INSERT INTO one_$type VALUES ($_); INSERT INTO two_$type VALUES (1, $_);" } @list))
+			INSERT INTO two_$type SELECT n, k FROM one_$type, generate_series(1, 3) n")
+				unless $type =~ /texts|colors|plain_domain/;
+		sql("$odd_session " . join('', map { "INSERT INTO one_$type VALUES ($_); INSERT INTO two_$type
+			VALUES (1, $_);" } @list))
 		  if $type =~ /texts|colors|plain_domain/;
 		push @tables, "one_$type", "two_$type";
 	}
@@ -172,9 +178,11 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	  foreach @tables;
 	mirror($_) foreach @tables;
 	settle();
-	is(join(' ', grep { reader($_) ne 'owner' } @tables), '', 'keys of all types: all tables are read as the owner under a policy');
+	is(join(' ', grep { reader($_) ne 'owner' } @tables), '',
+		'keys of all types: all tables are read as the owner under a policy');
 	is(changes(), $before, 'keys of all types: statements find and list the same');
-	is(join(' ', grep { mirrored($_) ne sql("SELECT count(*) FROM $_") . '|' } @tables), '', 'keys of all types: no row is missing');
+	is(join(' ', grep { mirrored($_) ne sql("SELECT count(*) FROM $_") . '|' } @tables), '',
+		'keys of all types: no row is missing');
 	sql("$odd_session DELETE FROM $_") foreach @tables;
 	settle();
 	is(join(' ', grep { mirrored($_) ne '0|' } @tables), '', 'keys of all types: deleted rows have no record');

@@ -29,21 +29,25 @@ sub memory
 
 # Of 2,000 mirrors on as many tables the worker remembers no more than it has room for.
 {
-	sql('CREATE TABLE first (id int PRIMARY KEY); SELECT mixpeek.mirror(\'first\', \'first\'); INSERT INTO first VALUES (1)');
+	sql('CREATE TABLE first (id int PRIMARY KEY); SELECT mixpeek.mirror(\'first\', \'first\'); INSERT INTO first
+		VALUES (1)');
 	settle();
 	my $pid = worker_pid();
 	my $start = memory($pid);
 
 	sql(q{DO $$ BEGIN FOR i IN 1 .. 2000 LOOP
-			EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, %s)', i, (SELECT string_agg('c' || n || ' text', ', ') FROM generate_series(1, 100) n));
+			EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, %s)', i, (SELECT string_agg('c' || n || ' text',
+				', ') FROM generate_series(1, 100) n));
 			EXECUTE format('CREATE TRIGGER m AFTER INSERT OR UPDATE OR DELETE ON t%s FOR EACH ROW
 				EXECUTE FUNCTION mixpeek.mirror_row(%L)', i, 'collection_' || i);
 		END LOOP; END $$});
 	foreach my $round (1, 2)
 	{
-		sql(qq{DO \$\$ BEGIN FOR i IN 1 .. 2000 LOOP EXECUTE format('INSERT INTO t%s VALUES ($round)', i); END LOOP; END \$\$});
+		sql(qq{DO \$\$ BEGIN FOR i IN 1 .. 2000 LOOP EXECUTE format('INSERT INTO t%s VALUES ($round)', i); END LOOP;
+			END \$\$});
 		settle();
-		is(sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'"), 1 + 2000 * $round, "2,000 tables, round $round: all rows are mirrored");
+		is(sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'"), 1 + 2000 * $round,
+			"2,000 tables, round $round: all rows are mirrored");
 		cmp_ok(memory($pid) - $start, '<', 128, "2,000 tables, round $round: the worker has grown by less than 128 MB");
 	}
 	is(worker_pid(), $pid, '2,000 tables: the worker is not replaced');
@@ -54,7 +58,8 @@ sub wrong
 {
 	my ($table, $collection) = @_;
 	my $json = JSON::PP->new->canonical->allow_nonref;
-	my %is = map { my %row = %{ $_->{metadata} }; delete $row{mixpeek_docs}; $json->encode(\%row) => 1 } @{ $api->documents($collection) };
+	my %is = map { my %row = %{ $_->{metadata} }; delete $row{mixpeek_docs};
+	$json->encode(\%row) => 1 } @{ $api->documents($collection) };
 	my @should = map { $json->encode($json->decode($_)) } split(/\n/, sql("SELECT to_jsonb(t) FROM $table t"));
 
 	return join(' ', grep { !delete $is{$_} } @should) . join(' ', map { "not $_" } sort keys %is);
@@ -75,7 +80,8 @@ my @changes = (
 	[ 'SET SCHEMA', 'ALTER TABLE s.d SET SCHEMA public', now => 'public.d' ],
 	[ 'ALTER SCHEMA', 'ALTER SCHEMA s RENAME TO r', now => 'r.d' ],
 	[ 'ALTER SCHEMA, and another in its place', 'ALTER SCHEMA s RENAME TO r;
-		CREATE SCHEMA s; CREATE TABLE s.d (id int PRIMARY KEY, v bigint, n int); INSERT INTO s.d SELECT i, 1, 1 FROM generate_series(1, 100) i', now => 'r.d' ],
+		CREATE SCHEMA s; CREATE TABLE s.d (id int PRIMARY KEY, v bigint, n int); INSERT INTO s.d SELECT i, 1, 1
+			FROM generate_series(1, 100) i', now => 'r.d' ],
 	[ 'OWNER', 'ALTER TABLE s.d OWNER TO another' ],
 	[ 'REINDEX', 'REINDEX TABLE s.d' ],
 	[ 'REINDEX CONCURRENTLY', 'REINDEX TABLE CONCURRENTLY s.d', alone => 1 ],
@@ -98,7 +104,9 @@ sub change
 		DELETE FROM mixpeek.documents WHERE collection = 'd';
 		CREATE SCHEMA s; GRANT ALL ON SCHEMA s TO another;
 		CREATE TABLE s.d (id int PRIMARY KEY, v text, n int)}
-		  . ($owner ? '; CREATE POLICY p ON s.d USING (true); ALTER TABLE s.d ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY' : ''));
+		  . ($owner
+			? '; CREATE POLICY p ON s.d USING (true);
+				ALTER TABLE s.d ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY' : ''));
 	sql(q{SELECT mixpeek.mirror('s.d', 'd')});
 	my $insert = q{INSERT INTO s.d SELECT i, 'v' || i, i + 1000 FROM generate_series(1, 20) i};
 	if ($when eq 'before')
@@ -115,7 +123,8 @@ sub change
 		sql($statement);
 		$api->config(latency => 0);
 	}
-	if ($now && $name =~ /primary key/) { sql("UPDATE $now SET v = v || '!'; INSERT INTO $now (id, n) VALUES (77, 77)"); }
+	if ($now && $name =~ /primary key/) { sql("UPDATE $now SET v = v || '!'; INSERT INTO $now (id, n)
+		VALUES (77, 77)"); }
 	elsif ($now && $name =~ /^DROP TABLE/) { sql("INSERT INTO $now VALUES ('77', 7)"); }
 	elsif ($now) { sql("UPDATE $now SET n = '5'; INSERT INTO $now (id) VALUES ('77')"); }
 	settle();
@@ -139,11 +148,14 @@ sub change
 
 # What decodes a mirror's arguments begins a subtransaction, which no parallel plan allows.
 {
-	my $plan = q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;};
+	my $plan = q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+		SET max_parallel_workers_per_gather = 2;};
 
-	cmp_ok(sql("$plan SELECT count(problem IS NULL) FROM mixpeek.mirrors"), '>=', 2000, 'mixpeek.mirrors can be read where parallel plans are cheap');
-	is(sql("$plan SELECT count(*) FROM pg_class UNION ALL SELECT count(*) FROM (SELECT m::text FROM mixpeek.mirrors m, pg_class c WHERE c.oid = m.relation AND m.collection = 'first') x") =~ /\n1$/ ? 1 : 0, 1,
-		'mixpeek.mirrors can be joined where parallel plans are cheap');
+	cmp_ok(sql("$plan SELECT count(problem IS NULL) FROM mixpeek.mirrors"), '>=', 2000,
+		'mixpeek.mirrors can be read where parallel plans are cheap');
+	my $joined = sql("$plan SELECT count(*) FROM pg_class UNION ALL SELECT count(*) FROM (
+		SELECT m::text FROM mixpeek.mirrors m, pg_class c WHERE c.oid = m.relation AND m.collection = 'first') x");
+	is($joined =~ /\n1$/ ? 1 : 0, 1, 'mixpeek.mirrors can be joined where parallel plans are cheap');
 }
 
 $node->stop;

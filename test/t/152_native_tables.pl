@@ -1,5 +1,5 @@
-# Tables that the worker reads by itself, with many rows, with partitions, and locked ones; and those that it must not, since a
-# function that somebody has made could be called.
+# Tables that the worker reads by itself, with many rows, with partitions, and locked ones; and those that it must not,
+# since a function that somebody has made could be called.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -16,7 +16,8 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 	sql(q{CREATE TABLE many (a text COLLATE "C", b int, c date, PRIMARY KEY (a, b, c));
 		INSERT INTO many SELECT chr(65 + i % 3), i / 30, date '2024-01-01' + i FROM generate_series(0, 4499) i;
 		CREATE TABLE falling (a int NOT NULL, b int NOT NULL);
-		CREATE UNIQUE INDEX falling_key ON falling (a DESC, b); ALTER TABLE falling REPLICA IDENTITY USING INDEX falling_key;
+		CREATE UNIQUE INDEX falling_key ON falling (a DESC, b); ALTER TABLE falling REPLICA IDENTITY
+			USING INDEX falling_key;
 		INSERT INTO falling SELECT i % 2, i FROM generate_series(0, 2999) i});
 	mirror('many'); mirror('falling');
 	settle();
@@ -28,17 +29,20 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 
 # Partitions: by range, list and hash, of their own column order, below each other, and one that comes later.
 {
-	sql(q{CREATE TABLE parts (d date, n int, gone int, v text, e color DEFAULT 'red', PRIMARY KEY (n, d)) PARTITION BY RANGE (d);
+	sql(q{CREATE TABLE parts (d date, n int, gone int, v text, e color DEFAULT 'red', PRIMARY KEY (n,
+		d)) PARTITION BY RANGE (d);
 		ALTER TABLE parts DROP COLUMN gone;
 		CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
 		CREATE TABLE parts_2 (v text, x int, e color, n int NOT NULL, d date NOT NULL);
-		ALTER TABLE parts_2 DROP COLUMN x; ALTER TABLE parts ATTACH PARTITION parts_2 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+		ALTER TABLE parts_2 DROP COLUMN x; ALTER TABLE parts ATTACH PARTITION parts_2 FOR VALUES
+			FROM ('2024-02-01') TO ('2024-03-01');
 		CREATE TABLE parts_3 PARTITION OF parts FOR VALUES FROM ('2024-03-01') TO ('2024-04-01') PARTITION BY HASH (n);
 		CREATE TABLE parts_3_0 PARTITION OF parts_3 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 		CREATE TABLE parts_3_1 PARTITION OF parts_3 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 		CREATE TABLE parts_default PARTITION OF parts DEFAULT;
 		CREATE TABLE lists (k text PRIMARY KEY, v int) PARTITION BY LIST (k);
-		CREATE TABLE lists_a PARTITION OF lists FOR VALUES IN ('a', 'b'); CREATE TABLE lists_b PARTITION OF lists DEFAULT;
+		CREATE TABLE lists_a PARTITION OF lists FOR VALUES IN ('a', 'b');
+			CREATE TABLE lists_b PARTITION OF lists DEFAULT;
 		CREATE TABLE empty (k int PRIMARY KEY) PARTITION BY HASH (k);
 		INSERT INTO parts SELECT date '2023-12-20' + i % 120, i, 'v' || i FROM generate_series(1, 3500) i;
 		INSERT INTO lists VALUES ('a', 1), ('b', 2), ('c', 3)});
@@ -46,19 +50,26 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 	settle();
 	is(mirrored('parts'), '3500|', 'partitions by range and hash: rows are mirrored');
 	is(mirrored('lists'), '3|', 'partitions by list: rows are mirrored');
-	sql(q{CREATE TABLE parts_4 (LIKE parts); INSERT INTO parts_4 VALUES ('2025-01-01', -1, 'late'); ALTER TABLE parts ATTACH PARTITION parts_4 FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
-		UPDATE parts SET v = v || '!'; UPDATE parts SET d = '2025-02-01' WHERE n = 5; DELETE FROM parts WHERE n = 7; ALTER TABLE parts DETACH PARTITION parts_1;
+	sql(q{CREATE TABLE parts_4 (LIKE parts); INSERT INTO parts_4 VALUES ('2025-01-01', -1, 'late');
+		ALTER TABLE parts ATTACH PARTITION parts_4 FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+		UPDATE parts SET v = v || '!'; UPDATE parts SET d = '2025-02-01' WHERE n = 5; DELETE FROM parts WHERE n = 7;
+			ALTER TABLE parts DETACH PARTITION parts_1;
 		INSERT INTO empty SELECT 1 WHERE false; UPDATE lists SET k = 'd' WHERE k = 'a'});
 	settle();
-	is(sql(q{SELECT count(*) FROM parts p JOIN mixpeek.documents d ON d.key = format('(%s,%s)', n, p.d) AND d.collection = 'parts' AND state = 'mirrored'}),
+	is(sql(q{SELECT count(*) FROM parts p JOIN mixpeek.documents d ON d.key = format('(%s,%s)', n, p.d)
+		AND d.collection = 'parts' AND state = 'mirrored'}),
 		sql('SELECT count(*) FROM parts'), 'partitions attached and detached, and rows that move: rows are mirrored');
-	is(sql(q{SELECT string_agg(key, ' ' ORDER BY key) FROM mixpeek.documents WHERE collection = 'lists'}), 'b c d', 'partitions by list: a key that moves its row');
-	sql(q{DELETE FROM mixpeek.documents WHERE collection = 'parts' AND NOT EXISTS (SELECT FROM parts p WHERE key = format('(%s,%s)', n, p.d))});
+	is(sql(q{SELECT string_agg(key, ' ' ORDER BY key) FROM mixpeek.documents WHERE collection = 'lists'}), 'b c d',
+		'partitions by list: a key that moves its row');
+	sql(q{DELETE FROM mixpeek.documents WHERE collection = 'parts' AND NOT EXISTS (SELECT FROM parts p
+		WHERE key = format('(%s,%s)', n, p.d))});
 	read_the_same('parts', 'partitions');
 	read_the_same('lists', 'partitions of a single column');
 
-	sql(q{CREATE TABLE foreigners (k int, v text) PARTITION BY LIST (k); CREATE TABLE foreigners_1 PARTITION OF foreigners FOR VALUES IN (1);
-		CREATE UNIQUE INDEX foreigners_key ON foreigners (k); ALTER TABLE foreigners ALTER k SET NOT NULL; ALTER TABLE foreigners REPLICA IDENTITY USING INDEX foreigners_key});
+	sql(q{CREATE TABLE foreigners (k int, v text) PARTITION BY LIST (k);
+		CREATE TABLE foreigners_1 PARTITION OF foreigners FOR VALUES IN (1);
+		CREATE UNIQUE INDEX foreigners_key ON foreigners (k); ALTER TABLE foreigners ALTER k SET NOT NULL;
+			ALTER TABLE foreigners REPLICA IDENTITY USING INDEX foreigners_key});
 	mirror('foreigners');
 	sql(q{INSERT INTO foreigners VALUES (1)});
 	settle();
@@ -67,14 +78,17 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 
 # A partition that somebody has locked holds up its table, and nothing else.
 {
-	sql('CREATE TABLE locked (k int PRIMARY KEY) PARTITION BY LIST (k); CREATE TABLE locked_1 PARTITION OF locked FOR VALUES IN (1);
-		CREATE TABLE locked_2 PARTITION OF locked DEFAULT; CREATE TABLE beside (k int PRIMARY KEY); CREATE TABLE moved (k int PRIMARY KEY)');
+	sql('CREATE TABLE locked (k int PRIMARY KEY) PARTITION BY LIST (k); CREATE TABLE locked_1 PARTITION OF locked FOR
+		VALUES IN (1);
+		CREATE TABLE locked_2 PARTITION OF locked DEFAULT; CREATE TABLE beside (k int PRIMARY KEY);
+			CREATE TABLE moved (k int PRIMARY KEY)');
 	mirror($_) foreach qw(locked beside moved);
 	sql('INSERT INTO moved VALUES (1)');
 	settle();
 	my $session = $node->background_psql('postgres', on_error_stop => 1);
 	$session->query_safe('BEGIN; LOCK TABLE ONLY locked_1; ALTER INDEX moved_pkey SET TABLESPACE pg_default');
-	sql(q{INSERT INTO mixpeek.outbox (relation, operation, collection, key) VALUES ('moved'::regclass, 'K', 'moved', '1');
+	sql(q{INSERT INTO mixpeek.outbox (relation, operation, collection, key) VALUES ('moved'::regclass, 'K', 'moved',
+		'1');
 		GRANT SELECT ON moved TO PUBLIC; INSERT INTO locked VALUES (2); INSERT INTO beside VALUES (1)});
 	wait_for('the table beside', sub { mirrored('beside') eq '1|' });
 	is(mirrored('locked'), '0|', 'a table with a locked partition waits');
@@ -108,8 +122,10 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 		no_privilege => '1', policy => '1', domain_elements_key => q{'{1}'});
 
 	sql(q{CREATE TYPE pair AS (a int, b text); CREATE DOMAIN pair_domain AS pair CHECK ((VALUE).a > 0);
-		CREATE DOMAIN element AS int CHECK (VALUE > 0); CREATE DOMAIN domain_elements AS element[]; CREATE TYPE own_range AS RANGE (subtype = float8); CREATE TYPE own_enum AS ENUM ('x');
-		CREATE FUNCTION enum_json(own_enum) RETURNS json LANGUAGE sql AS $$ SELECT json_build_object('cast', $1::text) $$;
+		CREATE DOMAIN element AS int CHECK (VALUE > 0); CREATE DOMAIN domain_elements AS element[];
+			CREATE TYPE own_range AS RANGE (subtype = float8); CREATE TYPE own_enum AS ENUM ('x');
+		CREATE FUNCTION enum_json(own_enum) RETURNS json LANGUAGE sql AS $$ SELECT json_build_object('cast',
+			$1::text) $$;
 		CREATE CAST (own_enum AS json) WITH FUNCTION enum_json(own_enum);
 		CREATE ROLE poor; GRANT CREATE, USAGE ON SCHEMA public TO poor; GRANT USAGE ON FOREIGN SERVER mixpeek TO poor;
 		CREATE USER MAPPING FOR poor SERVER mixpeek OPTIONS (api_key 'sk_test')});

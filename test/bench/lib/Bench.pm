@@ -106,7 +106,8 @@ sub start
 		'pg_net.database_name' => 'bench', %extra);
 
 	$self->{data} = "$self->{work}/data";
-	$self->logged(qw(initdb --username=bench --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync -D), $self->{data});
+	$self->logged(qw(initdb --username=bench --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync -D),
+		$self->{data});
 	open(my $out, '>>', "$self->{data}/postgresql.conf") or die $!;
 	print $out map { "$_ = '$conf{$_}'\n" } grep { !/^pg_net\./ || $preload =~ /pg_net/ } sort keys %conf;
 	close $out;
@@ -208,7 +209,8 @@ sub children_cpu
 sub wait_for_clients
 {
 	my ($self) = @_;
-	my $ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name = 'pgbench'";
+	my $ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+		AND application_name = 'pgbench'";
 
 	sleep(0.01) while $self->session->value($ours) > 0;
 	sleep(0.05);
@@ -310,7 +312,8 @@ sub log_end
 sub body_file
 {
 	my ($self, $table) = @_;
-	my $body = $self->session->value("SELECT mixpeek.preview('$table', (SELECT id::text FROM $table LIMIT 1), 'bench')");
+	my $body = $self->session->value("SELECT mixpeek.preview('$table', (SELECT id::text FROM $table LIMIT 1),
+		'bench')");
 	my $file = "$self->{work}/body.json";
 
 	$body =~ s/"mixpeek_docs": *"[^"]*"/"mixpeek_docs":"\@MARKER\@"/ or die "no marker in $body";

@@ -115,7 +115,8 @@ sub error_of
 	return $rc ? $error : 'no error';
 }
 
-# memory(PID, WHAT): a field of /proc/PID/status in MB; VmHWM is the most since forget_peak(PID), RssAnon what it has now.
+# memory(PID, WHAT): a field of /proc/PID/status in MB; VmHWM is the most since forget_peak(PID), RssAnon what it has
+# now.
 sub forget_peak { my ($pid) = @_; append_to_file("/proc/$pid/clear_refs", '5'); return; }
 
 sub memory

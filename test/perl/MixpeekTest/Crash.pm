@@ -1,5 +1,5 @@
-# What tests with servers that crash, stop and start share: statements to a server that may not be up, and waiting for what
-# comes after it.
+# What tests with servers that crash, stop and start share: statements to a server that may not be up, and waiting for
+# what comes after it.
 #
 #   use MixpeekTest::Crash;
 #

@@ -1,5 +1,5 @@
-# What tests of failing requests share: a node whose log has everything, and API servers with foreign servers and mirrored
-# tables of their names, so that one server's failures are seen apart from another's.
+# What tests of failing requests share: a node whose log has everything, and API servers with foreign servers and
+# mirrored tables of their names, so that one server's failures are seen apart from another's.
 #
 #   use MixpeekTest::Failures;
 #   use MixpeekTest::Mirror;

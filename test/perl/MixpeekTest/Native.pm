@@ -1,5 +1,5 @@
-# What tests of the worker's own reading of rows share: who reads a table's rows, and whether the other way gives the same
-# documents.
+# What tests of the worker's own reading of rows share: who reads a table's rows, and whether the other way gives the
+# same documents.
 #
 #   use MixpeekTest::Native;
 #
@@ -73,8 +73,8 @@ sub changes
 	return join(' ', map { "$_ $stats->{$_}" } qw(creates updates patches deletes));
 }
 
-# Three tests: the worker reads the table by itself; under a policy its rows are read as their owner; and that gives what
-# has been sent, as the content's hash says.
+# Three tests: the worker reads the table by itself; under a policy its rows are read as their owner; and that gives
+# what has been sent, as the content's hash says.
 sub read_the_same
 {
 	my ($table, $name, $document) = @_;

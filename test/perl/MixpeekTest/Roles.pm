@@ -1,5 +1,5 @@
-# What tests of the installation and of definitions share: a node with the roles owner_a, attacker and reader, and a mirrored
-# table of owner_a's whose rows must be mirrored whatever attacker does.
+# What tests of the installation and of definitions share: a node with the roles owner_a, attacker and reader, and a
+# mirrored table of owner_a's whose rows must be mirrored whatever attacker does.
 #
 #   use MixpeekTest::Roles;
 #

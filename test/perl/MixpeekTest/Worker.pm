@@ -1,5 +1,5 @@
-# What tests of the launcher and the workers share: a node whose log tells of each transaction, databases with a mirrored
-# table t, requests that get no answer, and settings that are reloaded.
+# What tests of the launcher and the workers share: a node whose log tells of each transaction, databases with a
+# mirrored table t, requests that get no answer, and settings that are reloaded.
 #
 #   use MixpeekTest::Worker;
 #
