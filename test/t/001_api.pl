@@ -11,7 +11,7 @@ use MixpeekTest;
 
 my $key = 'sk_a_key_that_nobody_may_see';
 
-# All that can be logged is, except for the statements, which have the key when it is set.
+# Everything is logged but the statements, since those that set the key contain it.
 my $node = mixpeek_node('main', qq{
 log_min_messages = debug5
 log_statement = none
@@ -37,7 +37,7 @@ sub sql
 	return $node->safe_psql($database // 'postgres', $statement);
 }
 
-# What try() says of a statement: sqlstate, and message, detail, hint or answer.
+# The result of try() for a statement: sqlstate, and message, detail, hint or answer.
 sub try
 {
 	my ($statement, $settings) = @_;
@@ -203,7 +203,7 @@ like(try_fault($get, answer(429, {}, { 'X-RateLimit-Reset' => int(time() + 100) 
 like(try_fault($get, answer(429, {}, { 'Retry-After' => 'soon' }))->{hint}, qr/requests_per_minute/,
 	'hint of a 429: Retry-After that cannot be read');
 
-# Answers that are none
+# Answers that cannot be used
 
 my $broken = sub { my ($name, $statement, $fault, $sqlstate, $message) = @_;
 	my $result = try_fault($statement, $fault);
@@ -269,7 +269,7 @@ sql(join(';', ($create) x 50));
 cmp_ok($api->stats->{creates}, '==', 50, 'fifty creates in a session are fifty creates at the API');
 cmp_ok($api->stats->{connections}, '<=', 5, 'fifty creates in a session share a connection');
 
-# A server that comes back
+# A server that goes away and comes back
 my $session = $node->background_psql('postgres', on_error_stop => 0);
 $session->query("$create \\g /dev/null");
 $api->stop;

@@ -63,7 +63,7 @@ is(sql(qq{SELECT x ->> 'document_id', x #> '{features,0,vectors,embedding}', x -
 is(costs("UPDATE shaped SET vec = '{7}' WHERE id = 2"), 'creates=1 deletes=1',
 	'a vector where there was none replaces the document');
 
-# A template that breaks later
+# A template whose column is dropped later
 
 sql(q{
 	CREATE TABLE broken (id int PRIMARY KEY, a text, b text);

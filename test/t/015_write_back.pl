@@ -40,7 +40,7 @@ is(sql($back), '3', 'write-back columns are up to date in all rows');
 is(costs("UPDATE told SET doc_id = 'mine', came_back = NULL WHERE id = 2"), '',
 	"a user's UPDATE of write-back columns is not sent");
 
-# What came back, in both contracts
+# Enrichments, in both contracts
 
 foreach my $contract ('2025-09', '2026-02')
 {
@@ -74,7 +74,7 @@ sub comes_back
 	wait_for('the enrichments', sub { sql($labels) eq "1 $taxonomy libs true,2 $taxonomy web true" });
 	pass('INSERT: labels are in mixpeek.taxonomies');
 
-	# Each field as the document has it.
+	# Compare each field with the document's.
 	is(sql(qq{
 		SELECT count(*) FROM mixpeek.taxonomies t JOIN mixpeek.documents d USING (relation, collection, key,
 			document_id),

@@ -21,7 +21,7 @@ sql(q{
 	INSERT INTO plain SELECT g, 'v' || g FROM generate_series(1, 5) g;
 });
 
-# Mirroring again
+# mirror() of a table that is or was mirrored
 
 is(costs("SELECT mixpeek.mirror('plain', 'plain')"), '', 'mirror() of a mirrored table sends nothing');
 is(costs("SELECT mixpeek.unmirror('plain')"), '', 'unmirror() sends nothing');

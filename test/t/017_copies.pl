@@ -29,7 +29,7 @@ sql(q{
 });
 my %composite = (key => 'ROW(t.b, t.a, t.c)::text');
 
-# A dump that is restored has taken the original's place once somebody says so.
+# A restored dump takes the original's place when mixpeek.adopt() is called.
 
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
 settle();

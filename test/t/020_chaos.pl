@@ -18,7 +18,7 @@ my $rounds = $ENV{CHAOS_ROUNDS} || 3;
 my $seed = $ENV{CHAOS_SEED} || int(rand(1_000_000_000));
 my @wrongs = qw(lost doubled stray stuck);
 
-# What compare() found, in numbers, and said in the log.
+# Count what compare() found, and write it to the log.
 sub numbers
 {
 	my ($wrong) = @_;
@@ -38,7 +38,7 @@ diag("CHAOS_SEED=$seed");
 
 # The proof can fail
 
-# Nothing but what must be flushed is.
+# Settings under which nothing is flushed but what must be.
 my $lazy = "wal_writer_delay = 10s\nwal_writer_flush_after = 1GB\nautovacuum = off";
 
 sub run_scenarios

@@ -33,8 +33,8 @@ sql(qq{
 	SELECT mixpeek.mirror('twice', 'second');
 });
 
-# The requests since the last start(), look-ups included, as "METHOD value": the value that a create or an
-# update says, and nothing for the others.
+# The requests since the last start(), look-ups included, as "METHOD value", with the value that a create or an update
+# sends.
 sub sent
 {
 	return map {
@@ -44,7 +44,7 @@ sub sent
 	} @{ $api->requests };
 }
 
-# All tables empty, no document, no request, and these faults.
+# Begin a case: all tables are empty, there is no document and no request, and these faults are set.
 sub start
 {
 	my (@faults) = @_;
@@ -74,7 +74,7 @@ sub documents
 			. $_->{metadata}{v} } @{ $api->documents($collection) // [] });
 }
 
-# What was sent, and that the documents are as the rows are.
+# Tests of the requests that were sent, and that the documents equal the rows.
 sub ends
 {
 	my ($name, $sent, $table, @collections) = @_;
@@ -132,7 +132,7 @@ foreach my $when ('before', 'after')
 	ends("DELETE and INSERT while a create is under way, delayed $when its work", [ 'POST a', 'PUT b' ], 'items');
 }
 
-# Creates that nobody need see
+# Rows that come and go before the worker has read the outbox
 
 start();
 sql("BEGIN; INSERT INTO items VALUES (1, 'a'); UPDATE items SET v = 'b'; DELETE FROM items; COMMIT");
@@ -228,7 +228,7 @@ foreach my $step ('DELETE', 'POST')
 		"another vector while a replacement's $step is under way: the document has the last vector");
 }
 
-# Answers that are lost: what was told is not known, though the row says again what it said before
+# Lost answers: what the API has is not known, though the row is again as it was before
 
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '1')");
 foreach my $lost ('reset_before', 'reset_after')
@@ -339,10 +339,10 @@ sql("UPDATE items SET v = 'b'");
 finish_sync($sync, 'sync() beside the worker: no error');
 ends('sync() beside the worker, and an update', [ 'POST a', 'PUT b' ], 'items');
 
-# A create that nobody planned: an update finds no document, and all dies before the answer to the create that
-# follows. Then the row is gone, or its document is to be replaced.
+# An update finds no document, and the server crashes before the answer to the create that follows. Then the row is
+# deleted, or its document must be replaced.
 
-# What the API itself says: somebody else deletes the document.
+# Delete a document at the API, as another client would.
 sub delete_at_api
 {
 	my ($collection) = @_;

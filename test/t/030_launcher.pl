@@ -42,7 +42,7 @@ sql("INSERT INTO t VALUES (7, 'again')", 'other');
 settle('other');
 like(there('other'), qr/7 again/, 'CREATE EXTENSION after DROP EXTENSION brings a worker again');
 
-# While a request hangs, nobody waits for its answer: it would not come for a minute.
+# Statements do not wait for a request that hangs: its answer would not come for a minute.
 
 sub does_not_wait
 {

@@ -44,7 +44,7 @@ sql("INSERT INTO t VALUES (20, 'after it')");
 settle();
 like(there('postgres'), qr/20 after it/, 'the new worker after SIGTERM mirrors a row');
 
-# Fast shutdown. What had no answer is looked up when the server runs again.
+# Fast shutdown: a document whose request had no answer is looked up when the server runs again.
 
 hang_for_the_next(21);
 my $offset = -s $node->logfile;

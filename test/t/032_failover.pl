@@ -51,7 +51,7 @@ is($standby->safe_psql('postgres', "SELECT mixpeek.wait('3 min')"), 't',
 is(there('postgres'), $standby->safe_psql('postgres', q{SELECT string_agg(id || ' ' || v, ', ' ORDER BY id) FROM t}),
 	'after promotion: the documents equal the rows');
 
-# A base backup that is started by itself is no failover. Nobody else works meanwhile.
+# A base backup that is started by itself is no failover, so it must not send anything.
 my $rows = there('postgres');
 $standby->stop;
 my $restored = PostgreSQL::Test::Cluster->new('restored');

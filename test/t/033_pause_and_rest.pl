@@ -36,7 +36,7 @@ is(sql("SELECT mixpeek.wait('500 ms')"), 'f', 'mixpeek.enabled = off: wait() ret
 is($api->stats->{requests}, 0, 'mixpeek.enabled = off: nothing is sent');
 cmp_ok(sql('SELECT count(*) FROM mixpeek.outbox'), '>=', 2, 'mixpeek.enabled = off: entries stay in the outbox');
 
-# Somebody's lock on one table holds back no other.
+# A lock on one table does not hold up another one.
 
 my $session = $node->background_psql('postgres');
 $session->query('BEGIN; LOCK TABLE locked IN ACCESS EXCLUSIVE MODE');
@@ -57,7 +57,7 @@ pass('a transaction held open does not hold up rows');
 $session->query('ROLLBACK');
 $session->quit;
 
-# Idle: with nothing due, a worker is not even scheduled.
+# A worker with nothing to do is not even scheduled.
 
 sub activity
 {
@@ -80,7 +80,7 @@ my %idle = (worker => worker('quiet'), launcher => sql(q{SELECT pid FROM pg_stat
 my $commits = q{SELECT xact_commit FROM pg_stat_database WHERE datname = 'quiet'};
 my $activity = sub { return join(', ', map { "$_: " . activity($idle{$_}) } sort keys %idle) . ', ' . sql($commits) };
 
-# What the activity is before and after the worker of another database has mirrored some rows one by one.
+# The activity before and after the worker of another database has mirrored some rows one by one.
 my $number = 0;
 my $meanwhile = sub {
 	my $before = $activity->();
@@ -93,7 +93,7 @@ my $meanwhile = sub {
 	return ($before, $activity->());
 };
 
-# It may have had something to finish; then it rests.
+# The worker may have something to finish first.
 wait_for('the worker to rest', sub { my ($before, $after) = $meanwhile->(); return $before eq $after });
 # PostgreSQL itself may wake it, though seldom: to take invalidation messages in, or a signal barrier.
 my ($before, $after);
@@ -104,7 +104,7 @@ foreach my $try (1 .. 3)
 }
 is($after, $before, 'a worker with nothing to do runs no query and uses no CPU while another works');
 
-# What is prepared is no commit of its own; COMMIT PREPARED is what wakes such a worker.
+# PREPARE TRANSACTION does not wake the worker, COMMIT PREPARED does.
 sql("BEGIN; INSERT INTO t VALUES (2, 'prepared'); PREPARE TRANSACTION 'one'", 'quiet');
 sql("COMMIT PREPARED 'one'", 'quiet');
 wait_for('the document', sub { there('quiet') eq '2 prepared' });

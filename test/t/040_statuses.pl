@@ -11,7 +11,7 @@ my $node = failures_node();
 
 sub rows { return join(', ', map { "('$_')" } @_); }
 
-# One line a kind of failure
+# The log has one line a kind of failure
 
 my $refusing = api_server('refusing');
 mirrored_table('refusing', 'refusing');
@@ -102,7 +102,7 @@ is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'statuses'::regc
 	OR last_error IS NOT NULL)"),
 	0, 'retry() of all: no record has attempts or an error');
 
-# 404 where there was a document
+# 404 for a document that there was
 
 sql("DELETE FROM statuses WHERE id NOT IN ('good', 's400')");
 wait_for('the others to go', sub { keys %{ records('statuses') } == 2 });

@@ -10,10 +10,11 @@ use MixpeekTest::Mirror;
 
 my $node = failures_node();
 
-# Answers that are none: the last attempt is the first here, so that what is left of it stays to be seen
+# Requests without a usable answer. The first attempt is the last one here, so that its record stays as the attempt left
+# it.
 
-# What happens, the fault, whether the document was made, and what is said of it. Each has a server
-# of its own: five failures of the second kind in a row are an outage.
+# By name: the fault, whether the document is created, and the error. Each has a server of its own, since five failures
+# without an answer in a row are an outage.
 my $unreadable = 'The answer cannot be read: it is no JSON from byte 49 on';
 my %unanswered = (
 	malformed => [ { kind => 'malformed' }, 1, qr/^Mixpeek API sent an answer that is not valid JSON: $unreadable/ ],
@@ -75,7 +76,7 @@ foreach my $name (sort keys %unanswered)
 	$apis{$name}->stop;
 }
 
-# An API that looks no document up by its marker
+# An API that cannot look up a document by its marker
 
 my $blind = api_server('blind', {}, filter => 'off');
 sql(q{

@@ -12,7 +12,7 @@ use MixpeekTest::Mirror;
 my $node = failures_node();
 my %apis;
 
-# How long to wait is what the answer says: all at once, each on a server of its own
+# The answer says how long to wait. All cases run at once, each with a server of its own.
 
 sub http_date
 {
@@ -21,8 +21,8 @@ sub http_date
 		(qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[ $t[4] ], $t[5] + 1900, @t[ 2, 1, 0 ]);
 }
 
-# What is answered at the first request, and how long after it the second one must come at the earliest.
-# A point in time is in whole seconds, of which the first may have passed.
+# By name: the answer to the first request, and after how many seconds the second one must come at the earliest. A point
+# in time has whole seconds, of which the first may have passed.
 my %waits = (
 	retry_seconds => [ 429, sub { { 'Retry-After' => 2 } }, 2 ],
 	retry_date => [ 429, sub { { 'Retry-After' => http_date(time() + 3) } }, 2 ],
@@ -58,7 +58,7 @@ foreach my $name (sort keys %waits)
 	$apis{$name}->stop;
 }
 
-# What could not be sent need not wait for the other side to be done.
+# A request that could not be sent is not being worked on, so it can be repeated soon.
 sql(foreign_server('nowhere', base_url => 'http://127.0.0.1:' . MixpeekTest::unused_port(), request_timeout => '60'));
 mirrored_table('nowhere', 'nowhere');
 sql("INSERT INTO nowhere VALUES ('x')");
@@ -68,7 +68,7 @@ sql('DROP TABLE nowhere');
 
 
 my $api = api_server('waits');
-# An attempt that failed is to be seen.
+# mixpeek.documents shows an attempt that failed.
 $api->reset(faults => JSON::PP::true);
 mirrored_table('waiting', 'waits');
 $api->faults({ kind => 'status', status => 500, headers => { 'Retry-After' => 1000 } });
@@ -80,7 +80,7 @@ like($waiting->{last_error}, qr/^Mixpeek API failed: 500 /, 'a failed attempt: l
 cmp_ok($waiting->{wait}, '>', 900, 'a failed attempt: next_attempt_at follows Retry-After');
 sql('DROP TABLE waiting');
 
-# A long wait is to be seen, and CALL mixpeek.sync() does not wait for it.
+# mixpeek.documents shows a long wait.
 $api->reset(faults => JSON::PP::true);
 mirrored_table('limited', 'waits');
 $api->faults({ kind => 'status', status => 429, headers => { 'Retry-After' => 1000 } });

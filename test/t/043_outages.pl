@@ -13,7 +13,7 @@ my $api = api_server('here');
 my $key = $MixpeekTest::Failures::key;
 my $offset;
 
-# An API that is not there: what is wrong, the error that says so, and what ends it.
+# By name: the error of an API that cannot be used, and what ends the outage.
 my $certificates = make_certificates(good => 'IP:127.0.0.1');
 my $down = api_server('down_refused');
 $down->stop;
@@ -70,11 +70,11 @@ foreach my $name (sort keys %outages)
 		+ (SELECT count(*) FROM mixpeek.documents WHERE relation = 'down_$name'::regclass)"), $rows,
 			"outage $name: no row is lost");
 }
-# Each of these servers counts: one request tries from time to time, when all that were under way have ended.
+# The servers that count requests: after those that were under way have ended, one request tries from time to time.
 my %tried = (unauthorized => $locked, moved => $moved, failing => $failing);
 my $requests = sub { my $n = 0; $n += $_ for values %{ $tried{ $_[0] }->stats->{status} }; return $n };
 my %before = map { $_ => $requests->($_) } keys %tried;
-# One that is back by itself is found soon.
+# A server that is back by itself is found soon.
 (delete $outages{refused})->[1]->();
 wait_for_end('refused');
 foreach my $name (sort keys %tried)
@@ -85,7 +85,7 @@ foreach my $name (sort keys %tried)
 $outages{$_}[1]->() for sort keys %outages;
 wait_for_end($_) for sort keys %outages;
 
-# One server stops no other
+# One server does not hold up another
 
 # A server that never answers, with more than fits into memory waiting for it, and one that is not there.
 my $hanging = api_server('hanging', { request_timeout => '60' });

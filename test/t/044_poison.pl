@@ -59,7 +59,7 @@ sql('DELETE FROM poisoned');
 wait_for('nothing to be left of them', sub { !%{ records('poisoned') } });
 is($poisoned->stats->{documents}, 0, 'poisonous rows that are deleted leave no document');
 
-# In a database whose texts may be anything, texts that are not UTF-8.
+# Texts that are not UTF-8, in a database without an encoding.
 sql("CREATE DATABASE anything ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
 sql('CREATE EXTENSION mixpeek_docs', 'anything');
 sql(foreign_server('mixpeek', base_url => $poisoned->url), 'anything');
@@ -74,7 +74,7 @@ is(sql('SELECT count(*) FROM mixpeek.documents
 	WHERE last_error ~ \'^invalid byte sequence for encoding "UTF8": 0xff\'', 'anything'), 2,
 		'texts that are not UTF-8: last_error says so');
 
-# One marker that the API does not like, in a look-up for all.
+# One marker that the API refuses, in a look-up for many rows.
 sql(q{INSERT INTO poisoned SELECT 'row ' || n FROM generate_series(1, 90) n});
 wait_for_states('poisoned', 'mirrored');
 sql(q{SELECT mixpeek.unmirror('poisoned')});
@@ -94,7 +94,7 @@ wait_for_states('poisoned', 'mirrored');
 is_deeply([ @{ $poisoned->stats }{qw(documents duplicates)} ], [ 91, 0 ],
 	'retry() after a refused look-up: all documents are found, none is created');
 
-# A row that brings the server down each time, all by itself, until the server counts as down.
+# A row whose request breaks the connection each time, until the server counts as down.
 my $fragile = api_server('fragile');
 mirrored_table('fragile', 'fragile');
 $fragile->faults({ kind => 'reset_before', body => 'poison' });

@@ -9,7 +9,7 @@ use MixpeekTest::Mirror;
 
 my $node = failures_node();
 
-# Requests wait in the client behind those that are under way, while their server is well
+# Requests wait in the client behind those that are under way, as long as their server can be used
 
 my $queued = api_server('queued', { max_connections => 10 }, latency => 5);
 mirrored_table('queued', 'queued');
@@ -41,7 +41,7 @@ $queued->faults();
 sql('ALTER SERVER queued OPTIONS (SET request_timeout \'3\')');
 wait_for_states('queued', 'mirrored');
 
-# Thousands of documents to ask for enrichments, a hundred a request and one request at once
+# Thousands of documents to poll for enrichments, a hundred a request and one request at a time
 
 sql('ALTER SERVER queued OPTIONS (SET max_connections \'1\'); INSERT INTO queued SELECT n::text, \'x\'
 	FROM generate_series(1001, 4000) n');

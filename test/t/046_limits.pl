@@ -4,7 +4,7 @@ use warnings;
 use Test::More;
 use MixpeekTest;
 
-# By name: what the API permits a minute and at once, and rows for some seconds.
+# By name: the API's rate a minute, its burst, and how many rows keep it busy for some seconds.
 my %limits = (minute => [ 600, 20, 170 ], second => [ 6000, 50, 850 ], option => [ 60000, 1000, 120 ]);
 my %limited;
 my $node = mixpeek_node('main', "shared_preload_libraries = 'mixpeek_docs'");

@@ -1,5 +1,5 @@
-# With whose rights the worker works: the table owner's key and the table owner's rows, and other
-# people's functions never with more than the owner has.
+# The worker's rights: it uses the table owner's key, reads the rows that the owner may read, and runs functions with
+# the owner's rights at most.
 use strict;
 use warnings;
 use JSON::PP;
@@ -23,7 +23,7 @@ sub sql
 	return $node->safe_psql('postgres', (defined $role ? "SET SESSION AUTHORIZATION $role; " : '') . $statement);
 }
 
-# What a statement of somebody is refused with; '' if it is not.
+# The error of a role's statement, '' if there is none.
 sub refusal
 {
 	my ($role, $statement) = @_;
@@ -31,7 +31,7 @@ sub refusal
 	return $stderr =~ /ERROR:\s+(.*)/ ? $1 : '';
 }
 
-# The key's line in mixpeek.documents as "state document error", when it is in the state.
+# Wait until the key's record is in the state; its state, attempts and error.
 sub wait_for_state
 {
 	my ($table, $key, $state) = @_;
@@ -44,7 +44,7 @@ sub wait_for_state
 	});
 }
 
-# Whose keys have been used since the last time, but for the test's own functions.
+# The roles whose keys were used since the last call.
 sub keys_used
 {
 	my %used = map { ($_->{authorization} =~ s/^Bearer sk_//r) => 1 } @{ $api->requests };
@@ -79,7 +79,7 @@ sql("UPDATE alice.t SET v = 'new' WHERE id = 1; DELETE FROM alice.t WHERE id = 2
 wait_for('the changes', sub { my $stats = $api->stats; $stats->{updates} == 1 && $stats->{deletes} == 1 });
 is(keys_used(), 'alice', "the owner's key is used for updates and deletes");
 
-# What the worker waits for, and how it goes on
+# Rows that wait for a right, a key or a server, and what lets them go on
 
 sub waits_for
 {
@@ -115,7 +115,7 @@ is(waits_for('owner without USAGE, before a membership',
 		'permission denied for foreign server mixpeek', 'GRANT users TO alice'), 'alice',
 		"USAGE by membership: the owner's key is used");
 
-# Somebody else's server
+# Another role's server
 
 sql(qq{
 	GRANT USAGE ON FOREIGN DATA WRAPPER mixpeek_docs TO bob;
@@ -137,7 +137,7 @@ like(refusal('bob', "CREATE TABLE bob.x (id int PRIMARY KEY); SELECT mixpeek.mir
 is(refusal('alice', 'ALTER SERVER bobs OPTIONS (SET namespace \'x\')'), 'must be owner of foreign server bobs',
 	"another role's server can be altered by its owner only");
 
-# A right to create triggers is none to have rows sent, or columns written
+# The right to create triggers does not include sending rows or writing columns
 like(refusal('mallory', "CREATE TRIGGER x AFTER INSERT ON alice.t FOR EACH ROW
 	EXECUTE FUNCTION mixpeek.mirror_row('x', 'document_id_column=v')"),
 	qr/^must be owner of table t/, "a role with TRIGGER only cannot create a mirror's trigger");
@@ -171,7 +171,7 @@ wait_for('the hidden ones to go', sub {
 is(join(',', sort map { $_->{metadata}{id} } @{ $api->documents('policed') }), '2,3',
 	'forced row-level security: documents follow what it hides');
 
-# A malicious owner: whatever the worker runs of hers tries all that she can think of
+# A malicious owner, whose functions try many ways to get a right when the worker runs them
 
 my $root = sql('SELECT current_user');
 sql(q{
@@ -285,7 +285,7 @@ sql(q{
 	CREATE POLICY p ON mallory.t USING (mallory.attack('policy'));
 	SELECT mixpeek.mirror('mallory.t', 'mallory', document_id_column => 'doc_id', enrichments_column => 'enrichments');
 	INSERT INTO mallory.t VALUES (1, 'bad', 'x')});
-# The test itself is not to step into the traps.
+# The test's own statements must not find the traps.
 local $ENV{PGOPTIONS} = '-c search_path=pg_catalog';
 sql('ALTER DATABASE postgres SET search_path = mallory, public, pg_catalog');
 like(wait_for_state('mallory.t', 1, 'mirrored'), qr/^mirrored 0$/, "a row whose owner's functions attack is mirrored");
@@ -303,7 +303,7 @@ is(sql("SELECT string_agg(DISTINCT place, ' ' ORDER BY place) FROM mallory.attac
 	"all functions of an owner who attacks are run, but the check of the key's domain, which nothing needs");
 is(sql('SELECT string_agg(DISTINCT who, \' \') FROM mallory.attacks'), 'mallory',
 	'all functions of an owner who attacks run as she');
-# A deferred trigger of hers is run at once, restricted as the rest.
+# A deferred trigger is run at once, restricted as the other functions.
 is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done'
 	AND what !~ '^INSERT INTO mallory.deferred'"), '', "no attack by an owner's function succeeds");
 is(sql("SELECT count(*) FROM mallory.trapped"), 0, "no name is looked up in an attacker's schemas");
@@ -312,7 +312,7 @@ is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') 
 is($worker->(), $pid, 'functions that attack: the worker is not replaced');
 is(keys_used(), 'alice mallory', "functions that attack: each owner's own key is used");
 
-# What harms herself harms nobody else: errors that look like the end of the process, texts without end
+# Errors that look like the end of the process, and texts without end, harm only the owner's own rows
 
 sql(q{
 	CREATE FUNCTION mallory.harm(text) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -389,7 +389,7 @@ like(sql("SELECT min(last_error) FROM mixpeek.documents WHERE relation = 'mallor
 is($worker->(), $pid, 'functions that do not end: the worker is not replaced');
 sql("DROP TABLE mallory.looping, mallory.sleeping");
 
-# Another owner
+# A change of the owner
 
 sql('GRANT CREATE, USAGE ON SCHEMA alice TO bob; GRANT USAGE ON FOREIGN SERVER mixpeek TO bob');
 keys_used();

@@ -78,7 +78,7 @@ is_settled('other enrichments, and deleted rows', [ 1, 2 ]);
 is(sql('SELECT count(*) FROM mixpeek.documents'), 1000, 'other enrichments, and deleted rows: as many records as rows');
 
 #
-# New rows whose keys are known after all: their deletion was not noticed
+# New rows whose keys still have records, since their deletion was not noticed
 #
 
 sub come_again

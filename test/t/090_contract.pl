@@ -1,6 +1,6 @@
 # The contract proof: all that the extension sends and all that the local server answers goes through
 # prism, which knows the API's published contracts and answers a violation with an error of its own.
-# A request that violates the contract never reaches the server; an answer that does never reaches us.
+# A request that violates the contract does not reach the server, and an answer that does is not passed on.
 use strict;
 use warnings;
 use HTTP::Tiny;
@@ -13,7 +13,7 @@ use MixpeekTest;
 my $prism = $ENV{MIXPEEK_PRISM} // '';
 plan skip_all => 'MIXPEEK_PRISM names no prism; test/run installs it' unless -e $prism;
 
-# The request of the API's page, whole.
+# The whole request as the API's documentation has it.
 my $details = '{"filename": "a.png", "size_bytes": 123, "mime_type": "image/png",
 	"hash": "0a1b", "s3_object_key": "k/a.png"}';
 my $blob = qq({"blob_id": "b1", "property": "photo", "key_prefix": "k", "type": "image",
@@ -114,7 +114,7 @@ sub mirror_table
 	sql($proxy, q{DELETE FROM things WHERE id = 3});
 	in_sync($proxy, 10, 'mirror: DELETE');
 
-	# What is forgotten is found again by its marker.
+	# A document without a record is found by its marker.
 	sql($proxy, q{SELECT mixpeek.unmirror('things', 'col_plain')});
 	sql($proxy, qq{SELECT mixpeek.mirror('things', 'col_plain', server => '$server')});
 	in_sync($proxy, 10, 'mirror: look-up by marker');
@@ -134,7 +134,7 @@ sub in_sync
 		"$expected|", $name);
 }
 
-# That there was no violation says something only if one would have been noticed.
+# Show that a violation would have been noticed.
 sub show_that_violations_are_noticed
 {
 	my ($proxy, $api, $server) = @_;
@@ -182,7 +182,7 @@ sub stop_proxy
 	$proxy->{process}->kill_kill;
 }
 
-# Runs SQL, and takes what prism has to say from its pipe meanwhile.
+# Run SQL, and read prism's output meanwhile.
 sub sql
 {
 	my ($proxy, $sql) = @_;
@@ -196,7 +196,7 @@ sub violations
 {
 	my ($proxy) = @_;
 
-	# A request that prism has answered it has also logged; the mark is a line of our own.
+	# prism logs a request before it answers it, so the log is complete when it has the mark.
 	HTTP::Tiny->new->get("$proxy->{url}/mark");
 	pump_until($proxy->{process}, IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default),
 		\$proxy->{log}, qr{get /mark .*NO_PATH_MATCHED}) or die 'prism has ended';

@@ -1,4 +1,4 @@
-# Who must not get a right, a row or a key that is not theirs.
+# Attacks by which a role might get a right, a row or a key of another one.
 use strict;
 use warnings;
 use MixpeekTest::Attack;
@@ -6,7 +6,7 @@ use Test::More;
 
 attack_cluster();
 
-# What attacker's functions, run by one of our processes, have been able to do; and that they have been run at all.
+# Two tests of attacker's functions: they were run as attacker only, and none of their statements succeeded.
 sub noted_nothing
 {
 	my ($what) = @_;
@@ -62,7 +62,7 @@ attack 'a policy drops another table of the same claim, without a right on any s
 	pass('the entry is removed from the outbox');
 };
 
-# A table's rows are settled one way or the other: the states that there are.
+# Wait until a table's rows are mirrored or failed; the states that there are.
 sub wait_for_settled
 {
 	my ($table) = @_;
@@ -109,7 +109,7 @@ foreach my $change (
 				mixpeek.mirror('attacker.b', 'b', server => 'attacker', backfill => false);
 			INSERT INTO attacker.b VALUES (1, $value)});
 		wait_for_states('attacker.b', 'mirrored');
-		# Five times, so that it hits another moment each time.
+		# A hundred rows, so that the change meets some of them at each stage.
 		sql_as('attacker', 'BEGIN; INSERT INTO attacker.a VALUES (1); INSERT INTO attacker.b SELECT g, ' . $value
 			. ' FROM generate_series(2, 100) g; COMMIT');
 		sql_as('attacker', "ALTER TABLE attacker.b ALTER v TYPE $to USING $using") if $by eq 'session';
@@ -380,7 +380,7 @@ attack "an owner's function releases all advisory locks" => sub {
 	sql('SELECT pg_advisory_unlock(42)');
 };
 
-# What an owner's code may try from within, wherever it runs.
+# Statements that an owner's code may try, wherever it is run.
 my @tries = (
 	'SET ROLE ROOT', 'RESET ROLE', 'SET SESSION AUTHORIZATION ROOT', 'RESET SESSION AUTHORIZATION',
 	'SET SESSION AUTHORIZATION DEFAULT',

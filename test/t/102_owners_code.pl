@@ -1,5 +1,5 @@
-# What the code of a table's owner may do to itself, and must not do to anybody else: functions in policies and triggers
-# that sleep, loop, swallow cancellation, eat memory, or end their process. See Trap.pm.
+# Functions of a table's owner, in policies and triggers, that sleep, loop, swallow cancellation, use up memory, or end
+# their process: they must not harm other owners. See Trap.pm.
 use strict;
 use warnings;
 use MixpeekTest::Attack;
@@ -92,8 +92,8 @@ trap('a function that makes large objects', 'policy',
 	q{PERFORM pg_catalog.lo_from_bytea(0, pg_catalog.decode(pg_catalog.repeat('00', 100000), 'hex'))
 		FROM pg_catalog.generate_series(1, 100);}, expect => 'mirrored|failed');
 
-# Memory to the brim, in pieces that get smaller, with the errors caught: what comes after it has none. Settings outlive
-# the function.
+# Memory is filled in pieces that get smaller, and errors are caught, so none is left for what comes after. Settings
+# outlive the function.
 my $brim = q{
 	FOREACH size IN ARRAY '{20000000,1000000,100000,10000,1000,100}'::int[] LOOP
 		BEGIN
@@ -141,7 +141,7 @@ foreach my $name (sort keys %brims)
 trap('a function that fills memory with settings when the transaction ends', 'deferred', $to_settings,
 	declare => q{DECLARE n int := 0; size int;});
 
-# The most that an agent may hold, in MB: its limit is 256 above what it begins with.
+# Watch the memory of the agents and the worker; an agent's limit is 256 MB above what it begins with.
 sub watch_memory
 {
 	my $most = 0;

@@ -6,7 +6,7 @@ use Test::More;
 
 attack_cluster();
 
-# Statements, each by each role: refused, or (SELECTs and what changes nothing) without a row and without a change.
+# A test of a role's statements: each is refused, or, if it may change nothing, returns no row.
 sub none_of
 {
 	my ($role, @statements) = @_;
@@ -118,7 +118,7 @@ attack 'reads of records of tables that a role may not read' => sub {
 		}
 	}
 	pass(scalar(@readings) . ' reads, each by three roles');
-	# Of one column, under policies, through a view of somebody's.
+	# Tables of which a role may read one column, or some rows, and a view of another owner.
 	sql_as('owner_a', q{CREATE TABLE owner_a.partly (id int PRIMARY KEY, hidden text); GRANT
 		SELECT (id) ON owner_a.partly TO reader;
 		CREATE TABLE owner_a.policed (id int PRIMARY KEY); ALTER TABLE owner_a.policed ENABLE ROW LEVEL SECURITY;

@@ -7,7 +7,7 @@ use Time::HiRes qw(time);
 
 attack_cluster(conf => "mixpeek.read_timeout = 500ms\nmixpeek.max_attempts = 3\nmax_worker_processes = 16");
 
-# A mirrored table whose rows are read through a function: WHAT is done where an agent runs it.
+# A mirrored table whose rows are read through a function, which does WHAT when an agent runs it.
 sub table_with_code
 {
 	my ($owner, $name, $what, %options) = @_;

@@ -1,5 +1,5 @@
-# What the code of a table's owner leaves behind, or does to its own table meanwhile; owners of every kind; and many of
-# them. See Trap.pm.
+# What the code of a table's owner leaves behind in its process, or does to its own table; owners of every kind; and
+# many owners. See Trap.pm.
 use strict;
 use warnings;
 use MixpeekTest::Attack;
@@ -67,7 +67,7 @@ foreach my $name (sort grep { $_ !~ /wal_comp/ } keys %behind)
 	my $body = $behind{$name} =~ s/ SET commit_delay = 0; SET wal_compression = off;//r;
 	trap("a function that leaves behind: $name", $_, $body, declare => 'DECLARE kept refcursor; number int;',
 		expect => 'mirrored', then => sub {
-		# What is mirrored afterwards, by the same process, is what it always was.
+		# A row that the same process reads afterwards is rendered as always.
 		sql_as('attacker', q{CREATE TABLE attacker.later (id int PRIMARY KEY, at timestamptz, f float8, b bytea,
 			i interval);
 			ALTER TABLE attacker.later ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -81,7 +81,7 @@ foreach my $name (sort grep { $_ !~ /wal_comp/ } keys %behind)
 		like($metadata->{at}, qr/^2026-01-02T03:04:05/, 'times are rendered as always') }) foreach qw(policy before);
 }
 
-# What it does to its own table meanwhile
+# What the code does to its own table while that is read
 
 my %own = (
 	'drops its table' => [ 'DROP TABLE attacker.t;', undef ],

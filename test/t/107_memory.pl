@@ -1,4 +1,4 @@
-# What rows of 15 MB cost the worker in memory: no more than its bound, whoever reads them.
+# The worker's memory with rows of 15 MB stays below its bound, whoever reads them.
 use strict;
 use warnings;
 use MixpeekTest::Attack;
@@ -30,7 +30,7 @@ sub rows_of_15_mb
 		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker');
 		INSERT INTO attacker.t SELECT g, 'small' FROM generate_series(1, 3000) g});
 	wait_for_states('attacker.t', 'mirrored');
-	# Rows are taken to be small now.
+	# From the small rows the worker expects small ones.
 	sql_as('attacker', q{INSERT INTO attacker.t SELECT g, repeat('x', 15000000) FROM generate_series(10001, 10250) g});
 	local $MixpeekTest::Attack::patience = 300;
 	wait_for('the large rows', sub {

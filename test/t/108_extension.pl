@@ -6,7 +6,7 @@ use Test::More;
 
 attack_cluster();
 
-# What was there before the extension
+# Schemas, operators and default privileges that exist before the extension
 sub new_database
 {
 	my ($name) = @_;
@@ -81,7 +81,7 @@ attack 'default privileges that were there before the extension' => sub {
 	sql('DROP DATABASE defaults WITH (FORCE)');
 };
 
-# Triggers of others on our tables
+# Triggers of other roles on the extension's tables
 attack 'a trigger of others on the tables of the extension', gains => qr/relations: \(mixpeek\./, sub {
 	loot();
 	sql('GRANT TRIGGER ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten TO db_owner; GRANT

@@ -13,7 +13,7 @@ my $key = $MixpeekTest::Answers::key;
 my $mb = 1024 * 1024;
 table_on('answers');
 
-# 18: the key comes back
+# The API sends the key back
 
 sub escape_all { return join('', map { sprintf('\\u%04X', ord) } split(//, $_[0])); }
 my $json_key = JSON::PP->new->allow_nonref->encode($key) =~ s/^"|"$//gr;
@@ -55,7 +55,7 @@ is(log_lines(qr/LOG: .*(\*\*\*|you sent)/, $offset), 0, 'the log has no words of
 is(log_lines(qr/SECRET/, $offset), 0, 'the log does not have the key')
 	or diag(join("\n", map { substr($_, 0, 300) } grep { /SECRET/ } split(/\n/, slurp_file($node->logfile, $offset))));
 
-# 30: what a terminal would take for more than text
+# Control characters that a terminal would act upon
 
 my $controls = '"\u009b31m \u202eevil\u2066\u2069\u200e\u200f\u061c\u0085\u2028\ufeff\u0007end"';
 $offset = -s $node->logfile;
@@ -70,7 +70,7 @@ is($said->{last_error}, "Mixpeek API refused the request: 402: 31m no JSON \x{e9
 	'control characters are removed from an excerpt of an answer that is not JSON');
 is(log_lines(qr/\xc2\x9b|\xe2\x80\xae/, $offset), 0, 'control characters of answers are not in the log');
 
-# D11: an error as long as the other side likes
+# Errors without a limit of their length
 
 my $numbers = join(',', ('1e131071') x 200);
 $said = answered('answers', 'D11', status => 422, answer => qq({"detail":[{"loc":["body",$numbers],"msg":"no"}]}));
@@ -88,7 +88,7 @@ $said = answered('answers', 'D11 huge', kind => 'huge', bytes => 20 * $mb, start
 	end => '"}}');
 cmp_ok(length($said->{last_error}), '<=', 2000, 'an error of 20 MB: last_error has at most 2,000 characters');
 
-# In another encoding: what is shown, what is kept, and what is ours
+# Errors and enrichments in a database with another encoding
 
 $node->safe_psql('postgres', "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
 $node->safe_psql('latin', 'CREATE EXTENSION mixpeek_docs');

@@ -15,7 +15,7 @@ my $mb = 1024 * 1024;
 table_on('answers');
 my $worker = wait_for('the worker', \&worker_pid);
 
-# 19, 66b, D4, m12: enrichments that are too much
+# Enrichments that are too large, too deep, or that jsonb cannot hold
 
 sub enrichments { return qq({"document_id":"x","enrichments":{"a":$_[0]}}); }
 sub nested { my ($n) = @_; return '[' x $n . '1' . ']' x $n; }
@@ -70,18 +70,18 @@ like(answered('answers', 'D4 over', kind => 'huge', bytes => 34 * $mb,
 like(answered('answers', 'D4 chunked', kind => 'huge', chunked => JSON::PP::true, bytes => 34 * $mb)->{last_error},
 	qr/answer has more than 32 MB$/, 'a chunked answer of 34 MB is not read');
 
-# What is stored can be dumped, and restored.
+# Stored enrichments can be dumped and restored.
 command_ok([ 'pg_dump', '--data-only', '-f', "$node->{_basedir}/dump.sql", $node->connstr('postgres') ],
 	'pg_dump of what is stored');
 my $copy = "$node->{_basedir}/copy";
 is(sql(qq{COPY (SELECT enrichments FROM mixpeek.documents) TO '$copy'; CREATE TABLE copies (e jsonb);
 	COPY copies FROM '$copy'; SELECT count(*) > 0 FROM copies}), 't', 'COPY of stored enrichments can be read again');
 
-# The same as answers to a look-up
+# The same in answers to a look-up
 
 api('answers')->reset(documents => JSON::PP::true);
 sql(q{DELETE FROM answers; SELECT mixpeek.wait('60 s')});
-# Its last attempt has ended, and is not the create that failed.
+# Whether the key's last attempt has ended, and is not the create that failed.
 sub is_over
 {
 	my $document = record('answers', $_[0]);
@@ -92,7 +92,7 @@ sub looked_up
 {
 	my ($id, %fault) = @_;
 
-	# the create is lost, so a look-up follows, whose answer is the fault's
+	# The create fails with 500, so a look-up follows, which gets the answer that was given.
 	api('answers')->faults(
 		{ kind => 'status_after', status => 500, method => 'POST', path => '/list', %fault, count => 1 },
 		{ kind => 'status_after', status => 500, method => 'POST', body => qq("$id"), count => 1 });
@@ -126,7 +126,7 @@ $listed = looked_up('dots', status => 200, answer => '{"results":[' . listed('do
 isnt($listed->{document_id} // '', '..', 'look-up: ".." is no document_id');
 is(worker_pid(), $worker, 'look-ups with huge answers: the worker is not replaced');
 
-# 20: an id that is a step within a path, or none
+# Ids that are a part of a path, or no ids
 
 foreach my $id ('.', '..', '', 'x' x 1001, 7, undef)
 {
@@ -140,7 +140,7 @@ sql(q{DELETE FROM answers; SELECT mixpeek.wait('60 s')});
 is_deeply([ grep { $_->{path} =~ m{/documents/\.{0,2}$} } @{ api('answers')->requests } ], [],
 	"no request has \".\" or \"..\" as a document's id in its path");
 
-# D12, and what sessions read
+# Answers to sessions
 
 sub session_error
 {
@@ -172,7 +172,7 @@ like(session_error($get, kind => 'huge', bytes => 40 * $mb), qr/54000.*more than
 like(session_error($get, answer => '{"document_id":"a","metadata":"\u0000"}'), qr/08P01.*unsupported Unicode escape/s,
 	'get_document(): a NUL character fails');
 
-# D6, 13: counters that are full
+# Counters at their maximum
 
 api('answers')->config(enrich => 'never');
 sql("INSERT INTO answers VALUES ('looks')");
@@ -191,7 +191,7 @@ foreach my $time (1, 2)
 	});
 }
 pass('a poll counter at its maximum stays there, and no poll is planned');
-# Due in a moment: the worker has passed what was due when a slow UPDATE began.
+# Due in three seconds: the worker has already passed what was due when a slow UPDATE began.
 sql("UPDATE mixpeek.documents SET enrichment_polls = -32768, attempts = 2147483647, state = 'pending',
 	content_hash = NULL, next_attempt_at = clock_timestamp() + '3 s' WHERE key = 'looks'");
 sql("SELECT mixpeek.refresh('answers')");

@@ -1,4 +1,4 @@
-# What answers say of rates, and how long a request rests that got none; and HTTP/1.1.
+# Rate headers and rates that make no sense, the wait after a request without an answer, and HTTP/1.1.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -14,7 +14,7 @@ my $node = answers_node();
 my $key = $MixpeekTest::Answers::key;
 my $worker = wait_for('the worker', \&worker_pid);
 
-# D5, D14: headers that say odd things of the rate
+# Rate headers that make no sense
 
 my %odd = (
 	'D5 other units' => [ 0, { 'X-RateLimit-Limit' => 60, 'X-RateLimit-Window' => 60000 } ],
@@ -39,7 +39,7 @@ foreach my $name (sort keys %odd)
 	finish($table);
 }
 
-# D13
+# requests_per_minute
 
 foreach my $value ('1e-300', '0.009', '1e300', 'NaN', '-1')
 {
@@ -52,7 +52,7 @@ wait_for('the first', sub { api('slow')->stats->{creates} == 1 });
 is(worker_pid(), $worker, 'requests_per_minute 0.01: the worker is not replaced');
 finish('slow');
 
-# D3: the rest after a request whose answer is not known is counted from its end
+# The wait after a request without an answer is counted from its end
 
 sub breaking_server
 {
@@ -87,7 +87,7 @@ kill('KILL', $breaking);
 waitpid($breaking, 0);
 sql("ALTER SYSTEM RESET mixpeek.max_attempts; SELECT pg_reload_conf()");
 
-# D7: HTTP/1.1 is what is asked for
+# The client asks for HTTP/1.1
 
 my $certificates = make_certificates(server => 'IP:127.0.0.1');
 my $tls_port = MixpeekTest::unused_port();

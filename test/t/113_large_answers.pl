@@ -13,10 +13,9 @@ my $node = answers_node();
 my $key = $MixpeekTest::Answers::key;
 my $mb = 1024 * 1024;
 my $worker = wait_for('the worker', \&worker_pid);
-my $origin = sql('SELECT id FROM mixpeek.origin');
 my $offset;
 
-# 31: sixteen answers of 64 MB at once, of all kinds; and others meanwhile
+# Sixteen answers of 64 MB at once, of several kinds, and a row of another server meanwhile
 
 table_on('bystander', api => { enrich => 'now' });
 sql("INSERT INTO bystander VALUES ('warm')");
@@ -55,12 +54,13 @@ foreach my $name (sort keys %large)
 	finish($table);
 }
 
-# 31: a look-up's list of a hundred documents that were asked for, each with much to keep
+# A look-up's list of a hundred documents, each with large enrichments
 
 table_on('list', api => { enrich => 'never' });
 api('list')->faults({ kind => 'status_after', status => 500, method => 'POST', path => '/collections/list/documents' });
 sql('INSERT INTO list SELECT n FROM generate_series(1, 100) n');
 wait_for_states('list', 'failed');
+my $origin = sql('SELECT id FROM mixpeek.origin');
 my $much = 'y' x 120_000;
 my $answer = '{"results":[' . join(',',
 	map {
@@ -83,7 +83,7 @@ is(sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'list'::regclas
 finish('list');
 
 
-# 31: ... that take the room and do not come to an end
+# Large answers that use up the memory for answers and do not end
 
 api('bystander')->faults({ kind => 'huge', method => 'POST', bytes => 6 * $mb,
 	start => '{"document_id":"x","metadata":"' });

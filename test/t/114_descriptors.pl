@@ -14,7 +14,7 @@ my $worker = wait_for('the worker', \&worker_pid);
 my $first_worker = $worker;
 my $offset;
 
-# D17: no descriptor for a connection
+# No file descriptor for a connection
 
 table_on('descriptors', api => { enrich => 'now' });
 sub limit_descriptors { my ($n) = @_; system_or_bail('prlimit', '--pid', $worker, "--nofile=$n:"); return; }
@@ -42,7 +42,7 @@ is_deeply([ @{ api('descriptors')->stats }{qw(creates duplicates)} ], [ 20, 0 ],
 finish('descriptors');
 is(worker_pid(), $first_worker, 'no file descriptor for a connection: the worker is not replaced');
 
-# 25: a server that hangs, and has as many connections as it likes
+# A server that hangs, with 1,000 connections
 
 $node->append_conf('postgresql.conf', 'max_files_per_process = 150');
 $node->restart;

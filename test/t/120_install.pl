@@ -23,7 +23,7 @@ sql(q{
 	ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 });
 
-# The test itself is not to step into the traps; what is tested is run with them.
+# The test's own statements must not find the traps; those that are tested must.
 $ENV{PGOPTIONS} = '-c search_path=pg_catalog';
 sub among_traps { local $ENV{PGOPTIONS} = '-c search_path=traps,public,pg_catalog'; return sql(@_); }
 
@@ -82,7 +82,7 @@ foreach my $schema ('traps', 'public')
 among_traps('CREATE EXTENSION mixpeek_docs');
 pass('CREATE EXTENSION among traps');
 
-# All that the members' definitions use: what is built in has no line in pg_depend.
+# Everything that the members' definitions use; pg_depend has no rows for built-in objects.
 is(sql(q{
 	WITH RECURSIVE members AS (
 		SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
@@ -146,7 +146,7 @@ like(sql('SELECT count(*) FROM mixpeek.origin', 'reader'), qr/^\d+$/, 'mixpeek.o
 # Mirroring, among the traps
 #
 
-make_mirror();
+my $api = make_mirror();
 others_go_on('among traps');
 my $pid = worker_pid();
 among_traps("TABLE mixpeek.mirrors; TABLE mixpeek.taxonomies; TABLE mixpeek.clusters; TABLE mixpeek.documents;
@@ -159,7 +159,7 @@ among_traps(q{SELECT *
 is(sql('SELECT count(*) FROM traps.sprung'), 0, 'no trap was sprung, whatever the search path');
 
 #
-# The schema's name is somebody else's (8b)
+# The extension's schema is renamed, and another schema has its name
 #
 
 like(refusal('ALTER SCHEMA mixpeek RENAME TO mixpeek_old'),
@@ -203,7 +203,7 @@ others_go_on('schema renamed back');
 is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'a.t'::regclass AND key = '1000'"), 'mirrored',
 	'schema renamed back: rows inserted meanwhile are mirrored');
 
-# A table's name is another table's: only a superuser can do that, and even so it is not taken for the extension's
+# Another table has the name of one of the extension's; only a superuser can do that, and it is refused even then
 sql('ALTER TABLE mixpeek.forgotten RENAME TO renamed; CREATE TABLE mixpeek.forgotten (LIKE mixpeek.renamed)');
 is(refusal('SELECT mixpeek.adopt()'), 'relation "forgotten" is no member of extension "mixpeek_docs"',
 	"a table with the name of an extension's table is refused");

@@ -69,7 +69,7 @@ package main;
 
 my $key = 'sk_live_THE_SECRET_KEY';
 
-# What anybody can see of the statements of others.
+# The statements of other sessions in pg_stat_activity.
 sub shown
 {
 	my ($node) = @_;
@@ -98,7 +98,7 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE app;
 		SELECT pg_stat_statements_reset()');
 
-	# Each way to write it: must be executed as it stands, and not be shown.
+	# Each way to write the key must set it, and must not be shown.
 	my %ways = (
 		'a literal' => "'$key'",
 		'a literal with a comment before it' => "/* it's */ '$key'",
@@ -195,7 +195,7 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 	$client->send('Q', "SELECT name FROM pg_prepared_statements WHERE statement ~ 'S[E]CRET'\0");
 	is(scalar(grep { $_->[0] eq 'D' } $client->answers), 0, "$libraries: pg_prepared_statements does not have the key");
 
-	# While the first of several statements runs, and while a function runs that got it as an argument
+	# While the first of several statements runs, and while a function runs that has the key as an argument
 	$node->safe_psql('postgres', q{
 		CREATE FUNCTION set_key(key text) RETURNS void LANGUAGE plpgsql AS $$
 		BEGIN
@@ -222,7 +222,7 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 		"$libraries: pg_stat_statements does not have the key of statements that waited");
 	$lock->quit;
 
-	# What only looks like it is left alone
+	# Statements that only look like one with a key are left as they are
 	$node->safe_psql('postgres', "CREATE TABLE mapping (api_key text)");
 	$node->safe_psql('postgres', "SELECT api_key FROM (VALUES ('visible')) v (api_key)");
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_statements
@@ -235,7 +235,7 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 		qr/STATEMENT:  ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS \(DROP api_key\)/,
 		"$libraries: a statement without a key is logged as it is");
 
-	# A crash, and the postmaster calls its hooks once more
+	# After a crash the postmaster calls the library's hooks once more
 	kill KILL => $node->safe_psql('postgres',
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
 	wait_for('the server to be back', sub {

@@ -11,8 +11,6 @@ use MixpeekTest::Mirror;
 my $node = answers_node();
 my $key = $MixpeekTest::Answers::key;
 
-# 32: who may redirect a key
-
 sql(q{CREATE ROLE thief LOGIN; CREATE ROLE victim LOGIN; GRANT USAGE ON FOREIGN DATA WRAPPER mixpeek_docs TO thief});
 my $thief_api = MixpeekTest::Server->new(api_key => 'sk_of_the_victim', record => 1);
 my $api_url = $thief_api->url;

@@ -1,5 +1,5 @@
-# Mirrors whose definition is wrong, however it came, and triggers that are dropped beside mirrors: nobody but the
-# mirror itself is harmed. And what is refused without preloading.
+# Mirrors with a wrong definition, and triggers that are dropped beside mirrors: no other mirror is harmed. And what is
+# refused without preloading.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -14,8 +14,7 @@ others_go_on('at first');
 my $pid = wait_for('the worker', \&worker_pid);
 
 #
-# Definitions that are wrong, however they came (1, 16, 17, D1). Where the check is, none comes in; so they are put into
-# the catalog.
+# Wrong definitions. CREATE TRIGGER refuses them, so they are written into the catalog.
 #
 
 sub with_arguments
@@ -55,7 +54,7 @@ my %wrong = (
 	many => [ "'c'", map { "'a$_=1'" } 1 .. 1000 ],
 );
 with_arguments($_, @{ $wrong{$_} }) foreach sort keys %wrong;
-# One of a table's mirrors is wrong: that is no problem of the other's.
+# A table with a wrong mirror and a good one.
 with_arguments('both', "'c'", "'bogus'");
 sql("CREATE TRIGGER good AFTER INSERT OR UPDATE OR DELETE ON m.both FOR EACH ROW
 	EXECUTE FUNCTION mixpeek.mirror_row('good')", 'attacker');
@@ -91,7 +90,7 @@ is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE problem IS NOT NULL"), 0,
 	'wrong definitions: none is left after DROP SCHEMA');
 others_go_on('wrong definitions dropped');
 
-# A lock that somebody holds keeps nobody from looking at the mirrors
+# mixpeek.mirrors can be read while a table is locked
 {
 	my $holder = $node->background_psql('postgres', on_error_stop => 1);
 	$holder->query_safe('BEGIN; LOCK TABLE a.t');
@@ -102,7 +101,7 @@ others_go_on('wrong definitions dropped');
 	$holder->quit;
 }
 
-# What is accepted is compiled quickly, at its largest
+# The largest definitions that are accepted are compiled quickly
 my $features = join(',', ('{"feature_extractor_id":"$v"}') x 990);
 sql('CREATE SCHEMA big', 'attacker');
 sql("CREATE TABLE big.t (id int PRIMARY KEY, v text); " . join(';', map {
@@ -121,7 +120,7 @@ sql('DROP TABLE big.t', 'attacker');
 is(worker_pid(), $pid, 'a hundred mirrors with a thousand features each: the worker is not replaced');
 
 #
-# What waits to be deleted is not forgotten with something else (57)
+# Documents that wait to be deleted are not forgotten when another trigger is dropped
 #
 
 sub documents { return scalar @{ $api->documents($_[0]) }; }
@@ -167,7 +166,7 @@ is(worker_pid(), $pid, 'triggers dropped beside mirrors: the worker is not repla
 $node->stop;
 
 #
-# Without preloading the same is refused, in sessions that have not loaded the library (3)
+# Without preloading the same is refused, also in sessions that have not loaded the library
 #
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");

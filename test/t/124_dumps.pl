@@ -1,4 +1,4 @@
-# Dumps and pg_upgrade: what is stored comes back, and all who may dump know how.
+# Dumps and pg_upgrade keep records and mirrors; and how a role that is no superuser dumps the extension's tables.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -17,7 +17,7 @@ is(sql("SELECT mixpeek.wait('60 s')"), 't', 'before the dump: wait() returns tru
 my $pid = wait_for('the worker', \&worker_pid);
 
 #
-# Dumps: what is stored comes back, and all who may dump know how (71)
+# Dumps
 #
 
 my $dir = PostgreSQL::Test::Utils::tempdir();

@@ -1,5 +1,5 @@
-# What a server remembers of a worker that died or met an error at a table: the table is set aside, and others go on. A
-# library is used that can be told to fail (see Weakness in src/base/settings.h).
+# A table at which the worker dies or meets an error is set aside, and other tables go on. The test uses a library that
+# can be told to fail (see Weakness in src/base/settings.h).
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -81,7 +81,7 @@ set('mixpeek.weaken = nothing');
 sql("SELECT mixpeek.retry('doomed')");
 wait_for('the table', sub { mirrored('doomed') });
 
-# The crash of the process that runs the owner's functions
+# The crash of an agent
 sql(q{
 	SET ROLE owner;
 	CREATE FUNCTION visible(id int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
@@ -131,7 +131,7 @@ wait_for('the table', sub { mirrored('doomed') });
 wait_for('its being forgotten', sub { sql('INSERT INTO fine SELECT max(id) + 1 FROM fine'); set_aside() eq '0' });
 pass('worker killed at a table: it waits for a moment, and nothing is left of that when it went well');
 
-# ended for other reasons
+# Ends of the worker for other reasons
 $worker = $stall->(100);
 signal('TERM', $worker);
 wait_for_worker($worker);
@@ -155,7 +155,7 @@ signal('KILL', $worker);
 wait_for_worker($worker);
 is(set_aside(), '0', 'the death of a worker that had nothing to do sets no table aside');
 
-# Several in a row
+# Several ends in a row
 $node->restart;
 my @starts = (time());
 $worker = wait_for_worker();
@@ -169,7 +169,7 @@ cmp_ok($starts[1] - $starts[0], '<', 2, 'a worker that died is there again at on
 cmp_ok($starts[4] - $starts[3], '>', 1.5, 'a worker that dies again and again comes later');
 $worker = wait_for_worker();
 
-# Errors that have nothing to do with a table end soon when what caused them is over.
+# After errors that have nothing to do with a table the worker soon goes on when their cause is gone.
 $offset = -s $node->logfile;
 sql('ALTER TABLE mixpeek.documents RENAME TO gone; INSERT INTO fine SELECT max(id) + 1 FROM fine');
 wait_for('errors', sub {
@@ -180,7 +180,7 @@ $start = time();
 wait_for('the table', sub { mirrored('fine') });
 cmp_ok(time() - $start, '<', 12, 'an error met four times delays nothing for more than 12 s after it is over');
 
-# The file
+# The file in which the pauses are kept
 my $file = $node->data_dir . '/pg_stat_tmp/mixpeek_docs.'
 	. sql("SELECT oid FROM pg_database WHERE datname = 'postgres'");
 ok(-e $file, 'the file about the worker is there');

@@ -1,4 +1,4 @@
-# What a server makes of clocks that are set (test/clock.c); the monotonic ones go on.
+# Wall clocks that are set (test/clock.c); the monotonic clock goes on.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -13,7 +13,7 @@ my $node;
 my $clock_dir = PostgreSQL::Test::Utils::tempdir();
 my ($clock_file, $clock_library) = ("$clock_dir/clock", "$clock_dir/clock.so");
 
-# In place: the file is mapped.
+# Write the clock's offset; in place, since the file is mapped.
 sub set_clock
 {
 	my ($offset) = @_;
@@ -30,7 +30,7 @@ sub with_clock
 	return $action->();
 }
 
-# As after another boot of the machine, or on another machine.
+# Remove the record of the clock, as after a reboot, or on another machine.
 sub forget_clock { unlink(glob($node->data_dir . '/pg_stat_tmp/mixpeek_docs.*')); return; }
 
 sub pending
@@ -38,7 +38,7 @@ sub pending
 	return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'clocked'::regclass AND state = 'pending'");
 }
 
-# Rows that the API cannot take just now.
+# Insert N rows whose creates fail, so that they are pending.
 sub make_pending
 {
 	my ($n) = @_;
@@ -144,7 +144,7 @@ set_clock(14400);
 with_clock(sub { $node->start });
 is_not_doubled('clock set forward, and nothing known of the clock before: nothing is doubled');
 
-# What is not in doubt is not kept waiting by that
+# A key that is not in doubt does not have to wait
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
 make_pending(3);
 $api->faults();

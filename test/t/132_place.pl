@@ -1,5 +1,5 @@
-# Whether a server knows a clone of its disk from the original: on machines of the test's own making, which a library
-# that can be told so takes for the real one (see Weakness in src/base/settings.h).
+# A server can tell a clone of its disk from the original. The machines are directories with files of /sys, /proc and
+# /etc, which a library that can be told so reads instead of the real ones (see Weakness in src/base/settings.h).
 use strict;
 use warnings;
 use File::Basename ();
@@ -18,7 +18,7 @@ my $node;
 
 my $root = PostgreSQL::Test::Utils::tempdir();
 
-# machine(FILE => CONTENT...): these files and no others; a name's DEVICE stands for the data directory's device.
+# machine(FILE => CONTENT...): make these files and no others; DEVICE in a name stands for the data directory's device.
 sub machine
 {
 	my (%files) = @_;
@@ -37,7 +37,7 @@ sub machine
 	return;
 }
 
-# What a server that is started on this machine finds different, if anything.
+# Start the server on this machine; the difference for which it stops mirroring, or ''.
 sub asks
 {
 	my (%files) = @_;
@@ -52,7 +52,7 @@ sub asks
 	return $difference // '';
 }
 
-# Nothing is known any more of the machine that it ran on.
+# Start the server on this machine, and forget the one before.
 sub moves_to
 {
 	asks(@_);
@@ -81,7 +81,7 @@ sql("CREATE TABLE placed (id int PRIMARY KEY); INSERT INTO placed VALUES (1); SE
 	'placed')");
 wait_for('the table', sub { mirrored('placed') });
 
-# go on without being asked
+# Changes with which mirroring goes on
 sql("UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
 is(asks(%vm), '', 'a place as 1.0 has noted it goes on');
 like(sql('SELECT instance FROM mixpeek.origin'),
@@ -108,7 +108,7 @@ is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slave
 is(asks(%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2',
 	'sys/class/dmi/id/board_asset_tag' => 'i-1'), '', 'goes on: a machine that now has an instance id');
 
-# ask
+# Changes with which mirroring stops, until adopt() is called
 my %last = (%now, "$disk/slaves/crypt/dm/uuid" => 'CRYPT', "$disk/slaves/crypt/slaves/sdb/serial" => 'vol-2',
 	'sys/class/dmi/id/board_asset_tag' => 'i-1');
 my $creates = $api->stats->{creates};
@@ -122,7 +122,7 @@ is(asks(%last, 'sys/class/dmi/id/board_asset_tag' => 'i-2'), 'the machine', 'sto
 is($api->stats->{creates}, $creates, 'nothing is sent from a place that is not the same');
 is(asks(%last), '', 'goes on: the original after its clones');
 
-# containers
+# Containers
 moves_to(%pod);
 is(asks(%pod), '', 'goes on: a pod');
 unlike(sql('SELECT instance FROM mixpeek.origin'), qr/machine=/,
@@ -153,7 +153,7 @@ is(asks(%bare), 'the device', 'stops: a machine of which nothing is known, with 
 is(asks('proc/sys/kernel/random/boot_id' => 'boot 2'), '',
 	'goes on: a machine of which nothing is known, with another device after a reboot');
 
-# mixpeek.instance is stronger
+# mixpeek.instance stands above everything else
 $node->append_conf('postgresql.conf', "mixpeek.instance = 'the one'\n");
 is(asks(%vm), 'its name', 'stops: mixpeek.instance is set');
 sql('SELECT mixpeek.adopt()');

@@ -1,5 +1,5 @@
-# What is committed is seen, and what is changed takes effect, whatever else waits: latches that something
-# swallowed, servers without room, backlogs of dead, busy and locked ones, entries that mean nothing.
+# Commits are seen and changes of servers take effect, whatever else waits: wake-ups that come while the worker waits
+# for something else, servers that take no more keys, backlogs of dead, busy and locked ones, entries that mean nothing.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -22,8 +22,7 @@ my $api = MixpeekTest::Server->new(enrich => 'never');
 create_server($node, 'healthy', $api);
 use_node($node, $api);
 
-# Is the condition true within 20 seconds (a slow machine's: MIXPEEK_SLOW times), which nothing but the worker's own
-# care can bring about?
+# Two tests: the condition becomes true within 20 seconds (times MIXPEEK_SLOW), and the cluster is alive.
 sub soon
 {
 	my ($name, $condition) = @_;
@@ -59,7 +58,7 @@ sub insert_one
 	return;
 }
 
-# Entries of the outbox that were read by anybody, once the statistics have what was taken in so far.
+# How many entries of the outbox were read, when the statistics have all that was removed so far.
 sub entries_read
 {
 	my ($table, $taken) = @_;
@@ -71,7 +70,7 @@ sub entries_read
 	return sql(q{SELECT seq_tup_read FROM pg_stat_all_tables WHERE relid = 'mixpeek.outbox'::regclass});
 }
 
-# How many entries are read for each of 40 rows of a table, while others stand in the outbox.
+# How many entries are read for each of 40 rows of a table, while others are in the outbox.
 sub entries_a_row
 {
 	my ($table) = @_;
@@ -88,7 +87,7 @@ sub entries_a_row
 mirrored_table('healthy', 'healthy');
 insert_one('healthy');
 
-# Swallowed latches
+# Wake-ups while the worker waits for something else
 
 sql(q{
 	CREATE ROLE sleeper LOGIN;
@@ -117,7 +116,7 @@ sql("INSERT INTO healthy VALUES ('while a function sleeps')");
 soon("a commit while an owner's function sleeps is seen", sub { left('healthy') == 0 });
 sql('DROP TABLE sleeper.t');
 
-# The worker waits for the standby, which takes its latch; what is committed meanwhile waits for nobody.
+# The worker waits for the standby, and its latch is reset there; commits meanwhile must be seen.
 $node->backup('standby');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'standby', has_streaming => 1);
@@ -157,7 +156,7 @@ $node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $node->reload;
 $standby->stop('immediate');
 
-# Changes of servers while there is no room
+# Changes of servers that take no more keys
 
 create_server($node, 'slow', $api, requests_per_minute => '1');
 mirrored_table('slow', 'slow');
@@ -264,7 +263,7 @@ soon('backlog of a server with a rate: a row of another table of it does not wai
 sql('TRUNCATE limited; DROP TABLE limited');
 sql("ALTER SERVER slow OPTIONS (SET requests_per_minute '60000')");
 
-# When the server is back all of it is found.
+# When the server is back, the whole backlog is found.
 sql("ALTER SERVER dead OPTIONS (SET base_url '@{[ $api->url ]}')");
 wait_for('the backlog to be worked off', sub { mirrored('dead') == 50000 });
 is(left('dead'), '0', 'backlog of a dead server: no entry is left when it is back');
@@ -289,7 +288,7 @@ soon('due keys of a dead server: retries of another one do not wait for 50,000 o
 	sub { sql(q{SELECT count(*) FROM mixpeek.documents WHERE relation = 'healthy'::regclass AND key LIKE 'failing %'
 		AND state = 'mirrored'}) == 20 });
 
-# mixpeek.wait() looks at what it waits for, not again at all that stands, or stood, before it.
+# mixpeek.wait() reads the entries it waits for, not the whole outbox each time.
 mirrored_table('waiting', 'silent');
 sql(q{INSERT INTO waiting SELECT generate_series(1, 20)});
 my $hits = q{SELECT heap_blks_hit + heap_blks_read FROM pg_statio_all_tables WHERE relid = 'mixpeek.outbox'::regclass};
@@ -300,7 +299,7 @@ is(sql("SELECT mixpeek.wait('3 s')"), 'f', 'wait() for a dead server returns fal
 cmp_ok(sql($hits) - $before, '<', $blocks * 20, 'wait() for a dead server does not read the whole outbox each time');
 sql('DROP TABLE silent, waiting');
 
-# A key that is too long, of a mirror that is none any more
+# A key that is too long, of a mirror that was dropped
 
 sql(q{CREATE TABLE gone (id text PRIMARY KEY);
 	CREATE TRIGGER m AFTER INSERT ON gone FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('gone', 'server=healthy')});

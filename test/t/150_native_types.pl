@@ -63,12 +63,12 @@ my %values = (
 sql(q{CREATE TYPE public.color AS ENUM ('red', 'Dark "blue"', 'a,b', 'NULL', '');
 	CREATE TABLE public.odd (id int PRIMARY KEY)});
 
-# A session whose settings are all other ones.
+# Settings of a session that change how values are written.
 my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'; SET timezone = 'Asia/Kathmandu';
 	SET extra_float_digits = -10; SET bytea_output = 'escape'; SET xmlbinary = 'hex'; SET search_path = public;
 	SET quote_all_identifiers = on; SET lc_monetary = 'C.UTF-8';};
 
-# Types of columns: all that initdb makes, as they are and as an array.
+# Columns of all types that initdb makes, and of their arrays.
 {
 	my @types = split(/\n/, sql(q{SELECT typname FROM pg_type WHERE oid < 12000 AND typtype IN ('b', 'r', 'm')
 		AND typcategory <> 'A' ORDER BY oid}));
@@ -102,7 +102,7 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	read_the_same('odd', 'all types');
 }
 
-# The same as texts of a place where the contract wants one; and what domains and enums give.
+# Values in places where the contract wants a string; domains and enums.
 {
 	my $document = '{"metadata": {"e": "$e", "es": "$es", "d": "$d", "ds": "$ds", "stored": "$stored", "old": "$old"},
 		"source_details": [{"type": "bucket", "source_id": "$d", "object_id": "$m", "feature_extractor_task_id": "$es",

@@ -1,4 +1,4 @@
-# Many mirrors, and what happens to their tables while rows are on their way.
+# Many mirrors, and changes of tables while their rows are under way.
 use strict;
 use warnings;
 use JSON::PP;
@@ -27,7 +27,7 @@ sub memory
 	return $kb / 1024;
 }
 
-# Of 2,000 mirrors on as many tables the worker remembers no more than it has room for.
+# The worker keeps no more of 2,000 mirrors in memory than it has room for.
 {
 	sql('CREATE TABLE first (id int PRIMARY KEY); SELECT mixpeek.mirror(\'first\', \'first\'); INSERT INTO first
 		VALUES (1)');
@@ -53,7 +53,7 @@ sub memory
 	is(worker_pid(), $pid, '2,000 tables: the worker is not replaced');
 }
 
-# Which rows of a table the documents do not say, or say otherwise: '' where they are what they should be.
+# Rows of a table without a document that equals them, and documents without such a row; '' if there are none.
 sub wrong
 {
 	my ($table, $collection) = @_;
@@ -65,8 +65,8 @@ sub wrong
 	return join(' ', grep { !delete $is{$_} } @should) . join(' ', map { "not $_" } sort keys %is);
 }
 
-# A table's definition changes before its rows are read, while they are on their way, and after that. The
-# options: the table's name afterwards (now; undef: it is gone), loose (the documents of what was before may stay).
+# Changes of a table's definition: each is made before its rows are read, while they are under way, and afterwards. The
+# options: the table's name afterwards (now; undef: it is gone), loose (documents of the rows before may stay).
 my @changes = (
 	[ 'RENAME COLUMN', 'ALTER TABLE s.d RENAME v TO w' ],
 	[ 'ADD COLUMN', q{ALTER TABLE s.d ADD x text DEFAULT 'x'} ],

@@ -1,5 +1,5 @@
-# Tables that the worker reads by itself, with many rows, with partitions, and locked ones; and those that it must not,
-# since a function that somebody has made could be called.
+# Tables that the worker reads by itself, with many rows, with partitions, and locked ones; and tables that it must not
+# read, since a user's function could be called.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -76,7 +76,7 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 	is(reader('foreigners'), 'native', 'replica identity of partitions: read by the worker itself');
 }
 
-# A partition that somebody has locked holds up its table, and nothing else.
+# A locked partition holds up its table, and nothing else.
 {
 	sql('CREATE TABLE locked (k int PRIMARY KEY) PARTITION BY LIST (k); CREATE TABLE locked_1 PARTITION OF locked FOR
 		VALUES IN (1);
@@ -99,7 +99,7 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 	is(mirrored('locked'), '1|', 'a table with a locked partition is mirrored when the lock is released');
 }
 
-# What somebody's function could be called for is not the worker's to read.
+# The worker does not read by itself what a user's function could be called for.
 {
 	my %table = (
 		composite => 'k int PRIMARY KEY, v pair',
@@ -146,7 +146,7 @@ sql(q{CREATE TYPE color AS ENUM ('red', 'Dark "blue"')});
 	like(mirrored('no_privilege'), qr/permission denied/, 'an owner without SELECT: the row fails');
 }
 
-# What decides changes under a mirror that is in use.
+# Who reads a table is decided again when a cast or a type changes.
 {
 	sql(q{CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE moods (k int PRIMARY KEY, v mood)});
 	mirror('moods');

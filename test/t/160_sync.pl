@@ -20,7 +20,7 @@ like(messages('CALL mixpeek.sync()'),
 	'worker: sync() waits for it');
 is(sql("SELECT mixpeek.wait('0')"), 't', "worker, nothing to do: wait('0') returns true");
 
-# Attack 9: the lock.
+# The worker's lock
 my $lock = "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_extension'::regclass
 	AND objsubid = 1 AND granted";
 is(sql($lock), '1', 'the worker has its lock');
@@ -41,7 +41,7 @@ is(sql('SELECT count(doc) FROM public.unlocks'), '1',
 	'a write-back with a trigger that calls pg_advisory_unlock_all() is made');
 is(sql($lock), '1', "a trigger that calls pg_advisory_unlock_all() does not release the worker's lock");
 
-# Attack 12.
+# Plans that a session prints
 $api->faults({ kind => 'delay', ms => 1000, when => 'before' });
 sql('INSERT INTO t VALUES (454545)');
 $said = messages('SET client_min_messages = log; SET debug_print_plan = on; SET debug_print_parse = on;
@@ -51,7 +51,7 @@ like($said, qr/^f$.*^t$/ms, 'wait() by a role without rights returns false, then
 unlike($said, qr/454545|52 53 52 53|53 52 53 52|documents/, "wait() prints no plan with others' keys");
 $api->faults();
 
-# 50 who wait.
+# 50 sessions that wait
 $api->faults({ kind => 'delay', ms => 1500, when => 'before' });
 sql('INSERT INTO t VALUES (3)');
 @sessions = map { background($_ % 2 ? 'SELECT mixpeek.wait()' : 'CALL mixpeek.sync()') } 1 .. 50;
@@ -61,7 +61,7 @@ $answers{ finish($_) =~ s/NOTICE.*//sr }++ foreach @sessions;
 is_deeply(\%answers, { "t\n" => 25, '' => 25 }, '50 sessions in wait() and sync() return');
 $api->faults();
 
-# Killed, cancelled and timed out ones leave nothing behind.
+# Sessions that are cancelled and terminated leave nothing behind
 $api->faults({ kind => 'delay', ms => 2000, when => 'before' });
 sql('INSERT INTO t VALUES (4)');
 $session = background('SELECT mixpeek.wait()');
@@ -74,7 +74,7 @@ wait_for('it', sub { sql($waits) eq '1' });
 sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT mixpeek.wait()'");
 like(finish($session), qr/57P01/, 'wait() can be terminated');
 
-# The worker is killed during a wait.
+# The worker is terminated during a wait
 $session = background('SELECT mixpeek.wait()');
 wait_for('it', sub { sql($waits) eq '1' });
 sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
@@ -82,7 +82,7 @@ $api->faults();
 is(finish($session), "t\n", 'wait() during a change of workers returns true');
 is(documents('t'), '1 2 3 4 454545', 'wait() during a change of workers returns when the rows are mirrored');
 
-# D16: a cancel does not end the worker.
+# A cancel does not end the worker
 wait_for('the worker', sub { sql($workers) eq '1' });
 sql('SELECT mixpeek.wait()');
 $pids = pids();
@@ -93,7 +93,7 @@ sql('INSERT INTO t VALUES (5); SELECT mixpeek.wait()');
 is(pids(), $pids, 'pg_cancel_backend() does not end the worker');
 is(documents('t'), '1 2 3 4 5 454545', 'pg_cancel_backend(): the worker goes on');
 
-# An error in a claim, in storing an outcome, and of nobody in particular: a superuser's index on mixpeek.documents.
+# Errors in a claim and in storing an outcome, from an index on mixpeek.documents
 sql(q{
 	CREATE TABLE bad (id int PRIMARY KEY);
 	SELECT mixpeek.mirror('bad', 'bad');
@@ -150,7 +150,7 @@ is(sql("SELECT mixpeek.wait('2 min')") . sql("SELECT state FROM mixpeek.document
 is($api->stats->{duplicates}, 0, 'errors in claims and outcomes: no duplicates');
 is(sql($lock), '1', 'errors in claims and outcomes: the worker still has its lock');
 
-# Many keys that are due at one moment.
+# Many keys that are due at one moment
 sql(q{
 	CREATE TABLE many (id int PRIMARY KEY);
 	SELECT mixpeek.mirror('many', 'many');
@@ -171,7 +171,7 @@ is(finish($session), "t\n", 'wait() for 1,800 pending keys returns true when the
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'many'::regclass AND state = 'mirrored'"), '1800',
 	'wait() for 1,800 pending keys returns when all are mirrored');
 
-# Nobody's error: it goes on within 10 s of the end of it.
+# A full disk: the worker goes on soon after it has room again
 sql(q{
 	CREATE OR REPLACE FUNCTION public.refuse(relation oid, key text, state text) RETURNS int
 		LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN

@@ -28,8 +28,7 @@ like(messages("DO \$\$ BEGIN INSERT INTO t VALUES (3); CALL mixpeek.sync(); END 
 	'sync() in a DO block commits what it has done before');
 is(documents('t'), '1 2 3', 'sync() in a DO block mirrors what it has done before');
 
-# Attack 11: the caller's temporary tables, settings and notices are of no use, for nobody's function runs in its
-# session.
+# No owner's function runs in the session that calls sync(), so its temporary tables, settings and notices do not matter
 sql(q{
 	CREATE TABLE public.loot (whose text);
 	GRANT ALL ON public.loot TO PUBLIC;
@@ -59,14 +58,14 @@ unlike($said, qr/424242|victim/, "sync() shows its caller no notice of others' f
 is(sql("SELECT state, last_error FROM mixpeek.documents WHERE relation = 'victim'::regclass"), 'mirrored|',
 	'sync() by another role mirrors the row');
 
-# Attack 12, without preloading.
+# Plans that a session prints
 sql('INSERT INTO public.victim VALUES (434343, \'secret\')');
 my $spy = 'SET client_min_messages = log; SET debug_print_plan = on; SET debug_print_parse = on;
 	SET debug_print_rewritten = on;';
 unlike(messages("$spy SELECT mixpeek.wait('0.3s'); CALL mixpeek.sync();", user => 'nobody'), qr/434343|52 51 52 51/,
 	"sync() prints no plan with others' keys");
 
-# What sync() says of servers.
+# What sync() says of servers that cannot be used
 sql('CREATE USER MAPPING FOR owner_b SERVER mixpeek OPTIONS (api_key \'sk_b\'); SET ROLE owner_b;
 	CREATE TABLE public.b (id int PRIMARY KEY); SELECT mixpeek.mirror(\'public.b\', \'b\');
 		RESET ROLE; DROP USER MAPPING FOR owner_b SERVER mixpeek; INSERT INTO public.b VALUES (1)');
@@ -83,7 +82,7 @@ like($said, qr/nothing was sent for some tables of other roles/,
 unlike($said, qr/owner_b/, 'a server that cannot be used: sync() does not tell other roles why');
 sql('DROP TABLE public.b');
 
-# Two at once, and a third who only waits.
+# Two sync() at once, and a third session in wait()
 $api->faults({ kind => 'delay', ms => 1500, when => 'before' });
 sql('INSERT INTO t VALUES (4)');
 my @sessions = map { background('CALL mixpeek.sync()') } 1 .. 2;
@@ -96,7 +95,7 @@ is(finish($sessions[2]), "t\n", 'wait() beside two sync() returns true');
 is(documents('t'), '1 2 3 4', 'two sync() at once mirror the row');
 no_worker();
 
-# Cancelled, and killed callers.
+# Callers that are cancelled and terminated
 sql('INSERT INTO t VALUES (5)');
 my $session = background('CALL mixpeek.sync()');
 wait_for('the request', sub { $api->stats->{in_flight} > 0 });
@@ -122,8 +121,7 @@ is(messages('CALL mixpeek.sync()'), "\n", 'sync() after one whose worker was ter
 is(documents('t'), '1 2 3 4 5', 'sync() after one whose worker was terminated mirrors the rows');
 is($api->stats->{duplicates}, 0, 'sync() after one whose worker was terminated: no duplicates');
 
-# No place for a worker.  A look at the victim's enrichments that is due now would start its owner's process, in the
-# last place.
+# No place for a worker. A poll of the victim's document would start an agent, which would take the last place.
 sql('DROP TABLE public.victim');
 wait_for('earlier requests', sub { $api->stats->{in_flight} == 0 });
 $api->faults({ kind => 'delay', ms => 5000 * ($ENV{MIXPEEK_SLOW} // 1), when => 'before' });
@@ -147,7 +145,7 @@ sql('DROP DATABASE third');
 sql('DROP DATABASE other');
 pass('a database can be dropped when sync() has returned');
 
-# A copy, mixpeek.enabled, a lock.
+# A copy, mixpeek.enabled, a lock
 sql('CREATE DATABASE copied TEMPLATE postgres');
 ($rc, $out, $err) = $node->psql('copied', "\\set VERBOSITY verbose\nCALL mixpeek.sync()");
 like($err, qr/55000: nothing is mirrored: this database is a copy.*adopt/s, 'sync() in a copy fails');
@@ -170,7 +168,7 @@ sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BE
 finish($locker);
 is(messages('CALL mixpeek.sync()'), "\n", 'sync() after a lock was released returns');
 
-# A setting of the database's that is replica would not matter, nor do those of the session (attacks 64, 65).
+# Settings of the database and of the session do not matter
 sql("ALTER DATABASE postgres SET session_replication_role = replica; ALTER DATABASE postgres SET exit_on_error = on;
 	ALTER DATABASE postgres SET default_transaction_read_only = on; ALTER DATABASE postgres
 		SET enable_indexscan = off");
@@ -181,7 +179,7 @@ is(messages("SET default_transaction_read_only = off; SET session_replication_ro
 is(documents('t'), '1 2 3 4 5 6 7 8', 'sync() with odd settings of database and session mirrors the rows');
 sql('SET default_transaction_read_only = off; ALTER DATABASE postgres RESET ALL');
 
-# DROP EXTENSION meanwhile.
+# DROP EXTENSION during sync()
 $api->faults({ kind => 'delay', ms => 2000, when => 'before' });
 sql('INSERT INTO t VALUES (9)');
 $session = background('CALL mixpeek.sync()');
