@@ -8,15 +8,7 @@ use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
 
-my $node = mixpeek_node('main', q{
-shared_preload_libraries = 'mixpeek_docs'
-max_prepared_transactions = 5
-max_worker_processes = 20
-jit = off
-});
-my $api = MixpeekTest::Server->new(enrich => 'now');
-create_server($node, 'mixpeek', $api);
-use_node($node, $api);
+my ($node, $api) = mirror_node("max_prepared_transactions = 5\nmax_worker_processes = 20");
 
 # Statements
 

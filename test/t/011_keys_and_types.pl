@@ -7,13 +7,7 @@ use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
 
-my $node = mixpeek_node('main', q{
-shared_preload_libraries = 'mixpeek_docs'
-jit = off
-});
-my $api = MixpeekTest::Server->new(enrich => 'now');
-create_server($node, 'mixpeek', $api);
-use_node($node, $api);
+my (undef, $api) = mirror_node();
 
 # Keys
 

@@ -7,19 +7,9 @@ use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
 
-my $node = mixpeek_node('main', q{
-shared_preload_libraries = 'mixpeek_docs'
-jit = off
-});
-my $api = MixpeekTest::Server->new(enrich => 'now', journal => PostgreSQL::Test::Utils::tempdir() . '/journal');
-create_server($node, 'mixpeek', $api);
-use_node($node, $api);
+my (undef, $api) = mirror_node(undef, journal => PostgreSQL::Test::Utils::tempdir() . '/journal');
 
-sql(q{
-	CREATE TABLE plain (id int PRIMARY KEY, v text);
-	SELECT mixpeek.mirror('plain', 'plain');
-	INSERT INTO plain SELECT g, 'v' || g FROM generate_series(1, 5) g;
-});
+plain_table();
 
 is(costs("UPDATE plain SET v = v"), '', 'an UPDATE that changes nothing sends nothing');
 is(costs("UPDATE plain SET v = 'x' WHERE id = 1"), 'updates=1', 'an UPDATE that changes a row is one request');

@@ -7,19 +7,9 @@ use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
 
-my $node = mixpeek_node('main', q{
-shared_preload_libraries = 'mixpeek_docs'
-jit = off
-});
-my $api = MixpeekTest::Server->new(enrich => 'now');
-create_server($node, 'mixpeek', $api);
-use_node($node, $api);
+my (undef, $api) = mirror_node();
 
-sql(q{
-	CREATE TABLE plain (id int PRIMARY KEY, v text);
-	SELECT mixpeek.mirror('plain', 'plain');
-	INSERT INTO plain SELECT g, 'v' || g FROM generate_series(1, 5) g;
-});
+plain_table();
 
 sql(q{
 	CREATE TABLE shaped (id int PRIMARY KEY, name text, price numeric, photo text, nothing text, vec float8[]);

@@ -7,14 +7,7 @@ use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
 
-my $node = mixpeek_node('main', q{
-shared_preload_libraries = 'mixpeek_docs'
-max_worker_processes = 20
-jit = off
-});
-my $api = MixpeekTest::Server->new(enrich => 'now');
-create_server($node, 'mixpeek', $api);
-use_node($node, $api);
+my ($node, $api) = mirror_node("max_worker_processes = 20");
 
 sql(q{
 	CREATE TABLE plain (id int PRIMARY KEY, v text);

@@ -28,6 +28,21 @@ sub table_with_code
 	return;
 }
 
+# A test of a function that counts its runs in a sequence: the pauses between them grow.
+sub pauses_grow
+{
+	my ($sequence) = @_;
+	my @at;
+
+	foreach my $n (2, 3, 4)
+	{
+		wait_for("run $n", sub { sql("SELECT last_value FROM attacker.$sequence") >= $n });
+		push @at, time;
+	}
+	cmp_ok($at[2] - $at[1], '>', $at[1] - $at[0], 'the second pause is longer than the first one');
+	return;
+}
+
 sub agents { return sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs agent'"); }
 
 attack 'an owner without LOGIN and without CONNECT is served, in her own name',
@@ -167,13 +182,7 @@ attack 'an owner whose functions do not end is tried less and less often' => sub
 	table_with_code('attacker', 'endless', "PERFORM pg_catalog.nextval('attacker.tries');
 		LOOP BEGIN PERFORM pg_catalog.pg_sleep(100000); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;");
 	sql_as('attacker', 'INSERT INTO attacker.endless SELECT generate_series(1, 100)');
-	my @at;
-	foreach my $n (2, 3, 4)
-	{
-		wait_for("try $n", sub { sql('SELECT last_value FROM attacker.tries') >= $n });
-		push @at, time;
-	}
-	cmp_ok($at[2] - $at[1], '>', $at[1] - $at[0], 'the second pause is longer than the first one');
+	pauses_grow('tries');
 };
 
 attack 'a function that takes memory without end' => sub {
@@ -322,13 +331,7 @@ attack 'a trigger that suppresses write-backs is run less and less often' => sub
 	wait_for_states('attacker.kept', 'mirrored');
 	like(records('attacker.kept')->{1}{last_error}, qr/a trigger of the table has left the row as it was/,
 		'last_error says that a trigger left the row as it was');
-	my @at;
-	foreach my $n (2, 3, 4)
-	{
-		wait_for("it to be asked for time $n", sub { sql('SELECT last_value FROM attacker.asked') >= $n });
-		push @at, time;
-	}
-	cmp_ok($at[2] - $at[1], '>', $at[1] - $at[0], 'the second pause is longer than the first one');
+	pauses_grow('asked');
 };
 
 attack 'a table that is altered while it is read is read again' => sub {

@@ -16,6 +16,30 @@ use List::Util ();
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
+# A procedure measure(first, last), which inserts rows into items and notes in the table latencies how many microseconds
+# it took from COMMIT to the stored id, with 5 to 15 ms of quiet between two rows.
+our $measure_latency = q{
+	CREATE FUNCTION bench_sleep(integer) RETURNS void AS '$libdir/mixpeek_bench' LANGUAGE C;
+	CREATE TABLE latencies (us double precision);
+	CREATE PROCEDURE measure(first integer, last integer) LANGUAGE plpgsql AS $$
+	DECLARE
+		began timestamptz;
+	BEGIN
+		FOR i IN first .. last LOOP
+			INSERT INTO items VALUES (i, 1, 'Product', 'libs', 12.5, 42, true, repeat('text ', 60), now());
+			COMMIT;
+			began := clock_timestamp();
+			LOOP
+				EXIT WHEN EXISTS (SELECT FROM mixpeek.documents WHERE relation = 'items'::regclass
+					AND collection = 'bench' AND key = i::text AND document_id IS NOT NULL);
+				PERFORM bench_sleep(100);
+			END LOOP;
+			INSERT INTO latencies VALUES (extract(epoch FROM clock_timestamp() - began) * 1e6);
+			COMMIT;
+			PERFORM bench_sleep(5000 + (random() * 10000)::integer);
+		END LOOP;
+	END $$};
+
 # Sizes are multiplied by scale; runs is the number that was asked for, or undef.
 sub new
 {

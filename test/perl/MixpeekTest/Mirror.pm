@@ -3,16 +3,13 @@
 #   use MixpeekTest;
 #   use MixpeekTest::Mirror;
 #
-#   my $node = mixpeek_node('main', "shared_preload_libraries = 'mixpeek_docs'");
-#   my $api  = MixpeekTest::Server->new(enrich => 'now');
-#   create_server($node, 'mixpeek', $api);
-#   use_node($node, $api);
+#   my ($node, $api) = mirror_node("max_prepared_transactions = 5");
 #
 #   sql("CREATE TABLE items (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('items', 'items')");
 #   follows('INSERT', 'items', "INSERT INTO items VALUES (1, 'x')");
 #   is(costs("UPDATE items SET v = v"), '', 'an UPDATE that changes nothing sends nothing');
 #
-# The functions mean the node, and the API server, that use_node() was last called with.
+# The functions mean the node, and the API server, that mirror_node() has made, or use_node() was last called with.
 package MixpeekTest::Mirror;
 use strict;
 use warnings;
@@ -22,10 +19,33 @@ use MixpeekTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(use_node sql settle worker_pid log_lines mirrored_table records wait_for_states
+our @EXPORT = qw(mirror_node use_node plain_table sql settle worker_pid log_lines mirrored_table records wait_for_states
   stored differences follows costs);
 
 my ($node, $api);
+
+# mirror_node(CONF, OPTION => VALUE...): a running node with the extension, and the API server of its foreign server
+# mixpeek. CONF is appended to postgresql.conf; the options are MixpeekTest::Server's.
+sub mirror_node
+{
+	my ($conf, %api_options) = @_;
+
+	$node = mixpeek_node('main', "shared_preload_libraries = 'mixpeek_docs'\njit = off\n" . ($conf // ''));
+	$api = MixpeekTest::Server->new(enrich => 'now', %api_options);
+	create_server($node, 'mixpeek', $api);
+	return ($node, $api);
+}
+
+# The mirrored table plain (id, v) with five rows.
+sub plain_table
+{
+	sql(q{
+		CREATE TABLE plain (id int PRIMARY KEY, v text);
+		SELECT mixpeek.mirror('plain', 'plain');
+		INSERT INTO plain SELECT g, 'v' || g FROM generate_series(1, 5) g;
+	});
+	return;
+}
 
 sub use_node
 {
