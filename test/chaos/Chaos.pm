@@ -46,10 +46,10 @@ my %expected = (
 		'payload', '{}'::jsonb,
 			'vectors', jsonb_build_object('embedding', e))) END AS features FROM vectors} ]);
 
-# psql answers in UTF-8, and so is all that is said.
+# psql's output is UTF-8, and so are the notes.
 my $json = JSON::PP->new->canonical->utf8;
 
-# Faults after which nobody knows whether the work was done.
+# Faults after which it is not known whether the work was done.
 my @ambiguous = qw(reset_before reset_after cut malformed wrong_type status_after delay drip hang);
 
 sub new
@@ -115,7 +115,7 @@ sub sql
 	return $self->{node}->safe_psql('postgres', $statement);
 }
 
-# The same while anything may break: undefined where it did.
+# The same where a process may be killed: undefined if the statement failed.
 sub ask
 {
 	my ($self, $statement) = @_;
@@ -136,7 +136,7 @@ sub new_node
 	return PostgreSQL::Test::Cluster->new($name, $self->{install_path} ? (install_path => $self->{install_path}) : ());
 }
 
-# Commits wait for it from now on, so what was told to be committed survives a failover.
+# Add a standby. From now on commits wait for it, so that they survive a failover.
 sub add_standby
 {
 	my ($self) = @_;
@@ -153,7 +153,7 @@ sub add_standby
 	return;
 }
 
-# Nothing reaches it any more, and nobody waits for that.
+# Stop replication to the standby, and no longer wait for it.
 sub cut_off_standby
 {
 	my ($self) = @_;
@@ -168,7 +168,7 @@ sub cut_off_standby
 	wait_for('the end of replication', sub {
 		!$self->sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication");
 	});
-	wait_for('commits that wait for nobody', sub { $self->sql('SHOW synchronous_standby_names') eq '' });
+	wait_for('commits that wait for no standby', sub { $self->sql('SHOW synchronous_standby_names') eq '' });
 	return;
 }
 
@@ -186,7 +186,7 @@ sub kill_process
 	return;
 }
 
-# Some requests that are under way when somebody dies will never be known to be answered.
+# Count a kill, and the requests under way, whose answers may never be read.
 sub note_kill
 {
 	my ($self, $kind) = @_;
@@ -234,9 +234,9 @@ sub kill_node
 	return;
 }
 
-# The primary is gone for good, and the standby goes on. Returns when its worker has noted the new place: a
-# server that dies between its promotion and that moment cannot tell afterwards that it was promoted, and waits
-# for mixpeek.adopt().
+# Kill the primary for good, and promote the standby. Returns when its worker has noted the new place: a server that
+# is killed between its promotion and that moment does not know afterwards that it was promoted, and waits for
+# mixpeek.adopt().
 sub fail_over
 {
 	my ($self) = @_;
@@ -253,7 +253,7 @@ sub fail_over
 	return;
 }
 
-# What the API server has counted, which it forgets when it dies.
+# Add the API server's counts to ours; it forgets them when it is killed.
 sub add_counts
 {
 	my ($self) = @_;
@@ -267,8 +267,7 @@ sub add_counts
 
 # Rounds
 
-# Some of these, of which none lasts longer than an answer is believed in: the work itself is done in
-# time or never, and only its answer may be late.
+# Some of these faults. The work itself is done in time or never, and only its answer may be late.
 sub random_faults
 {
 	my @faults;
@@ -387,7 +386,7 @@ sub round
 	return;
 }
 
-# Scenarios: for each safeguard that setting mixpeek.weaken can switch off, what does not go well without it.
+# Scenarios: for each safeguard that setting mixpeek.weaken can switch off, one that doubles a document without it.
 
 our %scenarios = (
 	# The API has done the work, and everything that was not flushed is gone.
@@ -399,7 +398,7 @@ our %scenarios = (
 		$self->wait_for_creates(1);
 		$self->kill_postmaster;
 	},
-	# The API has done the work, and nobody was told.
+	# The API has done the work, and the answer is lost.
 	look_up => sub {
 		my ($self) = @_;
 
@@ -407,7 +406,7 @@ our %scenarios = (
 		$self->sql("INSERT INTO pairs VALUES ('look_up', 1, 'v')");
 		$self->wait_for_creates(1);
 	},
-	# The API has not done the work yet when there is more to be done.
+	# The row changes while the API has not yet done the work.
 	in_flight_guard => sub {
 		my ($self) = @_;
 
@@ -426,7 +425,7 @@ sub wait_for_creates
 	return wait_for('creates', sub { $self->{api}->stats->{creates} >= $n });
 }
 
-# From a state in which all is mirrored, and on disk.
+# Run a scenario, from a state in which all is mirrored and on disk.
 sub scenario
 {
 	my ($self, $name) = @_;
@@ -439,9 +438,9 @@ sub scenario
 	return;
 }
 
-# What became of it
+# The result
 
-# True when all that was committed is at its end.
+# Commit what is prepared, and wait; true if all is mirrored in time.
 sub settled
 {
 	my ($self) = @_;
@@ -513,7 +512,7 @@ sub compare_collection
 	return;
 }
 
-# What there is to be known of a key, for whoever looks for the reason.
+# Note what is known of a key, to find out the reason.
 sub report
 {
 	my ($self, $where) = @_;
@@ -548,7 +547,7 @@ sub compare
 	return \%wrong;
 }
 
-# Everything in one line.
+# All counts in one line.
 sub summary
 {
 	my ($self) = @_;

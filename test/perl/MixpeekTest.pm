@@ -80,7 +80,7 @@ sub wait_for
 	die "timed out waiting for $what";
 }
 
-# A port of 127.0.0.1 on which nobody listens.
+# A port of 127.0.0.1 on which no process listens.
 sub unused_port
 {
 	require IO::Socket::INET;

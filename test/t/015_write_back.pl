@@ -11,27 +11,27 @@ my ($node, $api) = mirror_node();
 
 
 sql(q{
-	CREATE TABLE told (id int PRIMARY KEY, section text, doc_id text, came_back jsonb);
+	CREATE TABLE returned (id int PRIMARY KEY, section text, doc_id text, came_back jsonb);
 	CREATE TABLE audit (what text);
 	CREATE FUNCTION note() RETURNS trigger
 		LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.audit VALUES (tg_op); RETURN NULL; END';
-	CREATE TRIGGER note AFTER UPDATE ON told FOR EACH ROW EXECUTE FUNCTION note();
-	INSERT INTO told VALUES (1, 'libs'), (2, 'web');
-	SELECT mixpeek.mirror('told', 'told', document_id_column => 'doc_id', enrichments_column => 'came_back');
+	CREATE TRIGGER note AFTER UPDATE ON returned FOR EACH ROW EXECUTE FUNCTION note();
+	INSERT INTO returned VALUES (1, 'libs'), (2, 'web');
+	SELECT mixpeek.mirror('returned', 'returned', document_id_column => 'doc_id', enrichments_column => 'came_back');
 });
 my $wanted = q{jsonb_build_object('id', t.id, 'section', t.section)};
-is(differences('told', 'told', row => $wanted), '', 'write-back columns are not mirrored');
-my $back = q{SELECT count(*) FROM told t JOIN mixpeek.documents d ON d.relation = 'told'::regclass
+is(differences('returned', 'returned', row => $wanted), '', 'write-back columns are not mirrored');
+my $back = q{SELECT count(*) FROM returned t JOIN mixpeek.documents d ON d.relation = 'returned'::regclass
 	AND d.key = t.id::text
 	WHERE t.doc_id = d.document_id AND t.came_back = d.enrichments
 	AND d.enrichments #>> '{taxonomies,0,label}' = t.section};
 is(sql($back), '2', "write-back columns have the documents' ids and enrichments");
 is(sql('SELECT count(*) FROM audit'), '2', 'a write-back is one UPDATE a row');
-is(costs("INSERT INTO told VALUES (3, 'misc')"), 'creates=1', 'an INSERT that is written back is not sent again');
-is(costs("UPDATE told SET section = 'games' WHERE id = 1"), 'updates=1',
+is(costs("INSERT INTO returned VALUES (3, 'misc')"), 'creates=1', 'an INSERT that is written back is not sent again');
+is(costs("UPDATE returned SET section = 'games' WHERE id = 1"), 'updates=1',
 	'an UPDATE that is written back is not sent again');
 is(sql($back), '3', 'write-back columns are up to date in all rows');
-is(costs("UPDATE told SET doc_id = 'mine', came_back = NULL WHERE id = 2"), '',
+is(costs("UPDATE returned SET doc_id = 'mine', came_back = NULL WHERE id = 2"), '',
 	"a user's UPDATE of write-back columns is not sent");
 
 # Enrichments, in both contracts

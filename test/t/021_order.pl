@@ -1,5 +1,5 @@
 # The last state of a row always wins: what is sent, and in which order, when a row changes while a request
-# for it is under way. Answers are late on demand, and the server tells of changes that overlap.
+# for it is under way. Answers are delayed on demand, and the server counts changes that overlap.
 use strict;
 use warnings;
 use IPC::Run ();

@@ -1,4 +1,4 @@
-# The launcher and its workers: when they come and go, and that nobody waits for them.
+# The launcher and its workers: when they come and go; and statements that do not wait for them.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

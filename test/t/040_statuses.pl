@@ -20,7 +20,7 @@ $refusing->faults({ kind => 'status', status => 422, body => '"refused' },
 my $offset = -s $node->logfile;
 sql("INSERT INTO refusing SELECT 'refused ' || n FROM generate_series(1, 200) n UNION ALL SELECT 'twice ' || n
 	FROM generate_series(1, 40) n");
-wait_for('the log to tell', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 418/, $offset) });
+wait_for('the log line', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 418/, $offset) });
 is(log_lines(qr/ 200 documents failed: Mixpeek API refused the request: 422$/, $offset), 1,
 	'200 rows refused with 422: one log line with their number');
 is(log_lines(qr/ 40 documents failed: Mixpeek API refused the request: 418$/, $offset), 1,

@@ -52,7 +52,7 @@ sql(q{BEGIN; UPDATE mixpeek.documents SET next_attempt_at = now() WHERE relation
 	UPDATE queued SET v = 'changed' WHERE id = '4000'; COMMIT});
 wait_for('the change', sub { $queued->stats->{updates} == 1 });
 cmp_ok($queued->stats->{lists}, '<', 20, 'a change does not wait for thousands of polls');
-wait_for('the looks', sub { $queued->stats->{lists} >= 40 });
+wait_for('the polls', sub { $queued->stats->{lists} >= 40 });
 pass('thousands of polls go on beside a change');
 
 done_testing();

@@ -170,15 +170,15 @@ is(worker_pid(), $worker, 'changes of mixpeek.documents by others: the worker is
 #
 
 sql(q{
-	CREATE TABLE told (key text, state text);
-	CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+	CREATE TABLE noted (key text, state text);
+	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
-		INSERT INTO public.told VALUES (NEW.key, NEW.state);
+		INSERT INTO public.noted VALUES (NEW.key, NEW.state);
 		RETURN CASE WHEN TG_WHEN = 'AFTER' THEN NEW END;
 	END $$;
 	CREATE TABLE elsewhere (LIKE mixpeek.documents);
-	CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON elsewhere FOR EACH ROW EXECUTE FUNCTION tell();
-	CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION tell();
+	CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON elsewhere FOR EACH ROW EXECUTE FUNCTION note();
+	CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION note();
 	UPDATE pg_trigger SET tgrelid = 'mixpeek.documents'::regclass WHERE tgrelid = 'elsewhere'::regclass;
 	UPDATE pg_class SET relhastriggers = true WHERE oid = 'mixpeek.documents'::regclass;
 });
@@ -193,7 +193,7 @@ is(sql("SELECT mixpeek.retry()"), 0, 'triggers on mixpeek.documents: retry() ret
 sql("DELETE FROM items WHERE id = 4001");
 is(sql("SELECT mixpeek.wait('60 s')"), 't', 'triggers on mixpeek.documents: wait() after DELETE returns true');
 is(record(4001), '', 'triggers on mixpeek.documents: DELETE removes the record');
-is(sql('SELECT count(*) FROM told'), 0, 'triggers on mixpeek.documents: none was run');
-sql('DROP TRIGGER refuse ON mixpeek.documents; DROP TRIGGER tell ON mixpeek.documents');
+is(sql('SELECT count(*) FROM noted'), 0, 'triggers on mixpeek.documents: none was run');
+sql('DROP TRIGGER refuse ON mixpeek.documents; DROP TRIGGER note ON mixpeek.documents');
 
 done_testing();

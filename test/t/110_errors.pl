@@ -50,7 +50,7 @@ foreach my $how (sort keys %echoes)
 is(answered('answers', '18 raw', status => 500, answer => "not JSON: $key")->{last_error},
 	'Mixpeek API failed: 500: not JSON: ' . '*' x length($key),
 	'the key in an excerpt of an answer that is not JSON: asterisks instead');
-wait_for('the log to tell', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 400$/, $offset) });
+wait_for('the log line', sub { log_lines(qr/documents? failed: Mixpeek API refused the request: 400$/, $offset) });
 is(log_lines(qr/LOG: .*(\*\*\*|you sent)/, $offset), 0, 'the log has no words of the API');
 is(log_lines(qr/SECRET/, $offset), 0, 'the log does not have the key')
 	or diag(join("\n", map { substr($_, 0, 300) } grep { /SECRET/ } split(/\n/, slurp_file($node->logfile, $offset))));

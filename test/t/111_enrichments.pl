@@ -175,28 +175,28 @@ like(session_error($get, answer => '{"document_id":"a","metadata":"\u0000"}'), q
 # Counters at their maximum
 
 api('answers')->config(enrich => 'never');
-sql("INSERT INTO answers VALUES ('looks')");
+sql("INSERT INTO answers VALUES ('polled')");
 wait_for_states('answers', 'mirrored');
-sql("UPDATE mixpeek.documents SET enrichment_polls = 32767, next_attempt_at = NULL WHERE key = 'looks'");
+sql("UPDATE mixpeek.documents SET enrichment_polls = 32767, next_attempt_at = NULL WHERE key = 'polled'");
 foreach my $time (1, 2)
 {
 	api('answers')->reset;
 	sql("SELECT mixpeek.refresh('answers')");
-	wait_for('the look', sub {
+	wait_for('the poll', sub {
 		api('answers')->stats->{lists} == 1 && sql("SELECT count(*) FROM mixpeek.outbox") eq '0';
 	});
 	wait_for('its end', sub {
 		sql("SELECT enrichment_polls || ' ' || (next_attempt_at IS NULL) FROM mixpeek.documents
-			WHERE key = 'looks'") eq '32767 true';
+			WHERE key = 'polled'") eq '32767 true';
 	});
 }
 pass('a poll counter at its maximum stays there, and no poll is planned');
 # Due in three seconds: the worker has already passed what was due when a slow UPDATE began.
 sql("UPDATE mixpeek.documents SET enrichment_polls = -32768, attempts = 2147483647, state = 'pending',
-	content_hash = NULL, next_attempt_at = clock_timestamp() + '3 s' WHERE key = 'looks'");
+	content_hash = NULL, next_attempt_at = clock_timestamp() + '3 s' WHERE key = 'polled'");
 sql("SELECT mixpeek.refresh('answers')");
 wait_for_states('answers', 'mirrored');
-cmp_ok(sql("SELECT enrichment_polls FROM mixpeek.documents WHERE key = 'looks'"), '<', 10,
+cmp_ok(sql("SELECT enrichment_polls FROM mixpeek.documents WHERE key = 'polled'"), '<', 10,
 	'a poll counter below zero and an attempt counter at its maximum do no harm');
 finish('answers');
 

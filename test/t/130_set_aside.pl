@@ -104,7 +104,7 @@ pass('crash of an agent at a table: it is set aside, and other tables go on');
 like(ask("SELECT problem FROM mixpeek.mirrors WHERE relation = 'forsaken'::regclass"), qr/^set aside until/,
 	'crash of an agent at a table: its owner sees the problem');
 set('mixpeek.weaken = nothing');
-ask('SET ROLE owner; SELECT mixpeek.retry()');	# of the other one, too, if the worker looked at it meanwhile
+ask('SET ROLE owner; SELECT mixpeek.retry()');	# and of the other table, if it was set aside meanwhile
 wait_for('the table', sub { mirrored('forsaken') && set_aside() eq '0' });
 
 # kill -9 while it works

@@ -119,7 +119,7 @@ sql("UPDATE mixpeek.documents SET next_attempt_at = now() + interval '1 year'");
 $node->stop;
 forget_clock();
 with_clock(sub { $node->start });
-wait_for('looks that are due again', sub {
+wait_for('polls that are due again', sub {
 	sql("SELECT coalesce(max(next_attempt_at) < now() + interval '4 hours', true) FROM mixpeek.documents") eq 't';
 });
 pass('clock that was a year ahead before a reboot: polls do not wait for it');

@@ -320,9 +320,9 @@ sql(q{INSERT INTO mixpeek.outbox SELECT 'healthy'::regclass, o::"char", 'healthy
 	SELECT pg_reload_conf()});
 soon('entries that mean nothing are removed',
 	sub { sql(q{SELECT count(*) FROM mixpeek.outbox}) == 0 });
-my @told = grep { /entries of mixpeek.outbox that mean nothing/ } split(/\n/, slurp_file($node->logfile, $offset));
-is(scalar(@told), 1, 'entries that mean nothing: one log line');
-like($told[0], qr/LOG:  mixpeek_docs: \d+ entries/, 'entries that mean nothing: the log line has their number');
+my @logged = grep { /entries of mixpeek.outbox that mean nothing/ } split(/\n/, slurp_file($node->logfile, $offset));
+is(scalar(@logged), 1, 'entries that mean nothing: one log line');
+like($logged[0], qr/LOG:  mixpeek_docs: \d+ entries/, 'entries that mean nothing: the log line has their number');
 insert_one('healthy');
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'}), '1', 'one worker runs');
 unlike(slurp_file($node->logfile),

@@ -111,7 +111,7 @@ my $odd_session = q{SET datestyle = 'German'; SET intervalstyle = 'sql_standard'
 	sql(q{CREATE FUNCTION not_here() RETURNS bool LANGUAGE plpgsql AS $$
 		BEGIN
 			IF (SELECT backend_type LIKE 'mixpeek%' FROM pg_stat_activity WHERE pid = pg_backend_pid()) THEN
-				RAISE 'somebody''s function ran in the worker';
+				RAISE 'a user''s function ran in the worker';
 			END IF;
 			RETURN true;
 		END $$;

@@ -1,4 +1,4 @@
-# Attacks on a cluster, one named test each, and a look at the cluster after each.
+# Attacks on a cluster, one named test each, with tests of the cluster after each.
 #
 #   use MixpeekTest::Attack;
 #
@@ -45,10 +45,10 @@
 # An attack that fails one of them gets the next one a new cluster, so no attack depends on another. What an attack
 # makes in the schema attacker and as attacker is dropped after it, and attacker is made anew.
 #
-# The cluster does not restart after a crash (append restart_after_crash = on to conf where that is what is looked at).
+# The cluster does not restart after a crash (append restart_after_crash = on to conf where that is tested).
 #
-# The function attacker.inside() tells whether it is run by one of mixpeek_docs' processes, and not by a session of
-# somebody's.
+# The function attacker.inside() returns whether it is run by one of mixpeek_docs' processes, and not by a client's
+# session.
 #
 # Options of attack():
 #
@@ -57,7 +57,7 @@
 #                        owns_database
 #   gains => qr/.../     lines of the comparison of rights that may differ
 #   fresh => 1           begins with a new cluster, and ends with it
-#   served => 0          owner_a is not looked at (attacks that stop everything by a superuser's hand)
+#   served => 0          owner_a need not be served (attacks in which a superuser stops everything)
 #
 # What else is there for an attack's body (all exported):
 #
@@ -289,7 +289,7 @@ sub wait_for_states
 	return records($table);
 }
 
-# For whoever looks why something did not happen: what is known of a table, and what the processes do, in a few lines.
+# The table's records, entries and locks, and what the processes do, in a few lines: printed with a failure.
 sub what_stands
 {
 	my ($relation) = @_;
@@ -554,8 +554,8 @@ sub run_body
 	return;
 }
 
-# Each look is an assertion: a function that returns what is wrong, or ''.
-sub look
+# A test: the function returns what is wrong, or ''.
+sub nothing_wrong
 {
 	my ($name, $function) = @_;
 	my $problem = eval { $function->() } // "cannot be seen: $@";
@@ -574,13 +574,15 @@ sub worker_problem
 sub look_after
 {
 	my ($before, $pid, %option) = @_;
-	my $well = look('the cluster lives', \&crash);
+	my $well = nothing_wrong('the cluster lives', \&crash);
 
-	$well = look('owner_a is served', \&unserved) && $well if $option{served} // 1;
-	$well = look('the worker is not replaced', sub { worker_problem($pid, ($option{worker} // '') eq 'any') }) && $well;
-	$well = look('no role has got a right', sub { differences($before, standing(), $option{gains}) }) && $well;
-	$well = look('no key has got out', \&leaks) && $well;
-	$well = look('attacker can drop what she has', sub { clean_up(); return '' }) && $well;
+	$well = nothing_wrong('owner_a is served', \&unserved) && $well if $option{served} // 1;
+	$well = nothing_wrong('the worker is not replaced', sub {
+		worker_problem($pid, ($option{worker} // '') eq 'any');
+	}) && $well;
+	$well = nothing_wrong('no role has got a right', sub { differences($before, standing(), $option{gains}) }) && $well;
+	$well = nothing_wrong('no key has got out', \&leaks) && $well;
+	$well = nothing_wrong('attacker can drop what she has', sub { clean_up(); return '' }) && $well;
 	return $well;
 }
 

@@ -69,7 +69,7 @@ sub set_max_attempts
 
 	$node->append_conf('postgresql.conf', "mixpeek.max_attempts = $n\n");
 	$node->reload;
-	# The worker sleeps but for this, and its debug messages tell when it has woken up.
+	# The worker has nothing else to do, so its debug messages show that it has woken up.
 	wait_for('the worker to reload', sub { log_lines(qr/\[$worker\] .*CommitTransaction/, $offset) });
 	return;
 }

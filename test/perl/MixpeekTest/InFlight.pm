@@ -1,4 +1,4 @@
-# What somebody does to a mirrored table while a row of it is under way: each deed at each moment of a request, with and
+# Statements on a mirrored table while a row of it is under way: each one (a deed) at each moment of a request, with and
 # without write-back, is an attack of its own (see Attack.pm).
 #
 #   use MixpeekTest::InFlight;
@@ -246,7 +246,7 @@ sub reach
 	$session->do('BEGIN');
 	if ($moment eq 'after')
 	{
-		# What a claim and a settlement cannot get, but a look at the table can.
+		# A lock with which the table can be read, but neither a claim nor storing an outcome can go on.
 		$session->do('LOCK TABLE attacker.f IN SHARE MODE');
 		wait_for('the answers', sub { api('attacker')->stats->{in_flight} == 0 });
 	}

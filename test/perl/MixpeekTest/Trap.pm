@@ -68,7 +68,7 @@ sub trap_statements
 			EXECUTE FUNCTION attacker.trap_row()',
 		deferred => 'CREATE CONSTRAINT TRIGGER x AFTER UPDATE ON attacker.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
 			EXECUTE FUNCTION attacker.trap_row()');
-	# What changes the new row makes no sense where there is none.
+	# A body that changes the new row is for triggers only.
 	my $trap_body = $body =~ /\bnew\./ ? '' : $body;
 	my $back = $place =~ /policy|cast|the key's domain/ ? ''
 		: q{, document_id_column => 'doc_id', enrichments_column => 'enrichments'};

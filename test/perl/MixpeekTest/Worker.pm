@@ -1,4 +1,4 @@
-# What tests of the launcher and the workers share: a node whose log tells of each transaction, databases with a
+# What tests of the launcher and the workers share: a node whose log has each transaction, databases with a
 # mirrored table t, requests that get no answer, and settings that are reloaded.
 #
 #   use MixpeekTest::Worker;
@@ -98,7 +98,7 @@ sub hang
 	return;
 }
 
-# The same in the database postgres, where the next worker need not wait for long before it looks up the document.
+# The same in the database postgres, and the next worker may soon look up the document.
 sub hang_for_the_next
 {
 	my ($id, %fault) = @_;
