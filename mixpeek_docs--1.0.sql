@@ -353,6 +353,47 @@ SELECT d.relation, d.collection, d.key, d.document_id, c.cluster_id, c.distance_
 COMMENT ON VIEW mixpeek.clusters IS 'one line a cluster membership of a mirrored document';
 
 --
+-- What the columns hold. (Those that the views take over from mixpeek.documents are described there.)
+--
+COMMENT ON COLUMN mixpeek.outbox.relation IS 'the mirrored table; the topmost one of a partitioned table';
+COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T';
+COMMENT ON COLUMN mixpeek.outbox.collection IS 'the API''s collection identifier';
+COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled (NULL at the start)';
+COMMENT ON COLUMN mixpeek.origin.id IS 'the first part of every marker';
+COMMENT ON COLUMN mixpeek.origin.system_identifier IS 'the cluster''s, from pg_control_system()';
+COMMENT ON COLUMN mixpeek.origin.database IS 'the database''s oid';
+COMMENT ON COLUMN mixpeek.origin.instance IS 'the place where the server ran: mixpeek.instance, or hashes of what can be seen of the machine';
+COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
+COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
+COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';
+COMMENT ON COLUMN mixpeek.set_aside.relation IS 'the table that is not worked on';
+COMMENT ON COLUMN mixpeek.set_aside.reason IS 'what happened to the worker';
+COMMENT ON COLUMN mixpeek.set_aside.until IS 'when the worker tries the table again';
+COMMENT ON COLUMN mixpeek.set_aside.times IS 'how often this has happened lately';
+COMMENT ON COLUMN mixpeek.set_aside.forget_after IS 'when this record is removed, unless it happens again';
+COMMENT ON COLUMN mixpeek.mirrors.relation IS 'the mirrored table';
+COMMENT ON COLUMN mixpeek.mirrors.collection IS 'the API''s collection identifier';
+COMMENT ON COLUMN mixpeek.mirrors.trigger_name IS 'the row trigger that is the mirror';
+COMMENT ON COLUMN mixpeek.mirrors.server IS 'the foreign server that the documents are sent to';
+COMMENT ON COLUMN mixpeek.mirrors.document IS 'the document''s template; NULL: the default';
+COMMENT ON COLUMN mixpeek.mirrors.document_id_column IS 'the table''s column that the worker stores document ids in, or NULL';
+COMMENT ON COLUMN mixpeek.mirrors.enrichments_column IS 'the table''s column that the worker stores enrichments in, or NULL';
+COMMENT ON COLUMN mixpeek.mirrors.enabled IS 'false after ALTER TABLE ... DISABLE TRIGGER';
+COMMENT ON COLUMN mixpeek.mirrors.problem IS 'why the mirror does not work, or NULL';
+COMMENT ON COLUMN mixpeek.taxonomies.taxonomy_id IS 'TaxonomyAssignment.taxonomy_id (2026-02: from the field''s name)';
+COMMENT ON COLUMN mixpeek.taxonomies.node_id IS 'the assigned node of the taxonomy';
+COMMENT ON COLUMN mixpeek.taxonomies.path IS 'the nodes from the taxonomy''s root to the assigned one';
+COMMENT ON COLUMN mixpeek.taxonomies.label IS 'the assigned node''s label';
+COMMENT ON COLUMN mixpeek.taxonomies.score IS 'the assignment''s confidence';
+COMMENT ON COLUMN mixpeek.clusters.cluster_id IS 'the cluster';
+COMMENT ON COLUMN mixpeek.clusters.distance_to_centroid IS 'the document''s distance to the cluster''s centroid';
+COMMENT ON COLUMN mixpeek.clusters.coordinates IS 'the document''s position for display (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.source_type IS 'ClusterMember.source_details.type (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.source_id IS 'ClusterMember.source_details.source_id (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.features IS 'ClusterMember.features (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.member_document_id IS 'ClusterMember.document_id (2025-09)';
+
+--
 -- Privileges: the owner's, and those that are named here, whatever ALTER DEFAULT PRIVILEGES says
 --
 

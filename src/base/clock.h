@@ -40,4 +40,12 @@ extern double clock_seconds(void);
 /* Microseconds since the machine was started. */
 extern int64 clock_elapsed(void);
 
+/* Shorten a wait (seconds; -1: forever) to delay, unless that is negative: no reason to wake up. */
+static inline void
+clock_wait_at_most(double *wait, double delay)
+{
+	if (delay >= 0 && (*wait < 0 || delay < *wait))
+		*wait = delay;
+}
+
 #endif							/* MIXPEEK_CLOCK_H */

@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "worker/agent.h"
 #include "worker/rendering.h"
+#include "worker/worker.h"
 
 /* An agent that has had nothing to do for so many seconds ends. */
 #define IDLE_TIME		10.0

@@ -11,9 +11,13 @@
 #include "base/settings.h"
 #include "utils/memutils.h"
 #include "worker/agent.h"
+#include "worker/claim.h"
 #include "worker/delegate.h"
-#include "worker/look.h"
+#include "worker/expansion.h"
+#include "worker/prepare.h"
 #include "worker/rendering.h"
+#include "worker/schedule.h"
+#include "worker/worker.h"
 
 /* Write-backs of one request, and bytes of their enrichments. */
 #define MAX_WRITE_BACKS			64
@@ -39,7 +43,7 @@ delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted)
 	if (wanted ? agents_take(worker->agents, mirror->owner) : agents_could_take(worker->agents, mirror->owner))
 		return true;
 	if (agents_rest(worker->agents, mirror->owner) > 0)
-		look_later(worker, agents_rest(worker->agents, mirror->owner));
+		schedule_retry_in(worker, agents_rest(worker->agents, mirror->owner));
 	return false;
 }
 
@@ -48,7 +52,7 @@ keep_request(Worker *worker, AgentRequest *request)
 {
 	MemoryContext old = MemoryContextSwitchTo(worker->context);
 
-	worker->delegated = lappend(worker->delegated, request);
+	worker->delegation.requests = lappend(worker->delegation.requests, request);
 	MemoryContextSwitchTo(old);
 }
 
@@ -59,7 +63,7 @@ read_request(Worker *worker, Job *job)
 	AgentRequest *request;
 	ListCell   *lc;
 
-	foreach(lc, worker->delegated)
+	foreach(lc, worker->delegation.requests)
 	{
 		request = lfirst(lc);
 		if (request->task == AGENT_READ && request->mirror == job->mirror)
@@ -80,7 +84,7 @@ delegate_read(Worker *worker, Job *job)
 
 	if (request->njobs >= agents_batch(worker->agents, request->owner))
 	{
-		worker_leave_job(worker, job);
+		claim_leave_job(worker, job, false);
 		return;
 	}
 	old = MemoryContextSwitchTo(request->context);
@@ -101,7 +105,7 @@ delegate_reads(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (worker_needs_row(job) && !job->mirror->native && !job->read)
+		if (prepare_needs_row(job) && !job->mirror->native && !job->read)
 			delegate_read(worker, job);
 		else
 			others = lappend(others, job);
@@ -126,7 +130,7 @@ delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->delegated)
+	foreach(lc, worker->delegation.requests)
 	{
 		const AgentRequest *request = lfirst(lc);
 
@@ -140,11 +144,11 @@ delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 void
 delegate_send(Worker *worker)
 {
-	while (worker->delegated != NIL)
+	while (worker->delegation.requests != NIL)
 	{
-		agents_send(worker->agents, linitial(worker->delegated));
-		worker->delegated = list_delete_first(worker->delegated);	/* an error leaves those
-																	 * that are not sent */
+		agents_send(worker->agents, linitial(worker->delegation.requests));
+		worker->delegation.requests = list_delete_first(worker->delegation.requests);	/* an error leaves those
+																						 * that are not sent */
 	}
 }
 
@@ -164,7 +168,7 @@ is_unchanged(Worker *worker, const AgentRequest *request)
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 	if (cached->blocked_until > 0)
 	{
-		look_later(worker, cached->blocked_until - clock_seconds());
+		schedule_retry_in(worker, cached->blocked_until - clock_seconds());
 		return false;
 	}
 	return cached->mirror == request->mirror;
@@ -190,16 +194,16 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 
 		request->jobs[i] = NULL;	/* an error may free it from here on */
 		job->delegated = false;
-		job->claim = worker->claims;
+		job->claim = worker->jobs.claim;
 		if (!answer)
-			worker_free_job(worker, job);
+			jobs_free(worker, job);
 		else if (request->end == AGENT_DONE)
 			on_job(arg, job, result->row, result->problem);
 		else
 			on_job(arg, job, ROW_FAILED, request->problem);
 	}
 	if (!answer)
-		worker_look(worker);
+		schedule_rescan(worker);
 }
 
 static void
@@ -207,17 +211,17 @@ take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, v
 {
 	if (!is_answer(request) || !is_unchanged(worker, request))
 	{
-		worker_look(worker);
+		schedule_rescan(worker);
 		return;
 	}
 	if (request->end == AGENT_DONE)
 		on_scan(arg, request->expansion, request->keys);
 	else
 	{
-		worker_cannot_list(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
-						   request->problem);
-		walk_leave(worker, request->relation, request->collection,
-				   ItemPointerGetBlockNumber(&request->expansion->tid), false);
+		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
+						  request->problem);
+		outbox_scan_leave(worker, request->relation, request->collection,
+						  ItemPointerGetBlockNumber(&request->expansion->tid), false);
 	}
 }
 
@@ -226,7 +230,7 @@ delegate_take_answers(Worker *worker, DelegateJobFunction on_job, DelegateScanFu
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 	{
 		AgentRequest *request = lfirst(lc);
 
@@ -242,10 +246,10 @@ delegate_forget_answers(Worker *worker)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 		agents_free_request(lfirst(lc));
-	list_free(worker->answers);
-	worker->answers = NIL;
+	list_free(worker->delegation.answers);
+	worker->delegation.answers = NIL;
 }
 
 /* What answers speak of is claimed again. */
@@ -254,7 +258,7 @@ delegate_abort(Worker *worker)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 	{
 		AgentRequest *request = lfirst(lc);
 
@@ -263,7 +267,7 @@ delegate_abort(Worker *worker)
 			if (request->jobs[i] == NULL)
 				continue;
 			request->jobs[i]->delegated = false;
-			request->jobs[i]->claim = worker->claims_done + 1;
+			request->jobs[i]->claim = worker->jobs.claim_committed + 1;
 		}
 	}
 	delegate_forget_answers(worker);
@@ -280,7 +284,7 @@ drop_reads(Worker *worker, List **requests)
 		AgentRequest *request = lfirst(lc);
 
 		for (int i = 0; i < request->njobs; i++)
-			worker_free_job(worker, request->jobs[i]);
+			jobs_free(worker, request->jobs[i]);
 		agents_free_request(request);
 	}
 	list_free(*requests);
@@ -290,7 +294,7 @@ drop_reads(Worker *worker, List **requests)
 bool
 delegate_has_answers(const Worker *worker)
 {
-	return worker->answers != NIL;
+	return worker->delegation.answers != NIL;
 }
 
 /*
@@ -310,7 +314,7 @@ could_not_write(Worker *worker, Job *job, const char *problem)
 	job->error = MemoryContextStrdup(job->context,
 									 psprintf("could not write to the table's columns: %s", problem));
 	job->unwritten = true;		/* it is tried again with the next look */
-	worker_settle_job(worker, job);
+	jobs_settle(worker, job);
 }
 
 /* The row is looked at again soon, later if it is missed again and again, and written to then. */
@@ -319,7 +323,7 @@ missed(Worker *worker, Job *job)
 {
 	job->unwritten = true;
 	job->polls = Min(job->polls, MAX_MISSED_POLLS);
-	worker_settle_job(worker, job);
+	jobs_settle(worker, job);
 }
 
 static void
@@ -327,13 +331,13 @@ take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentR
 {
 	job->delegated = false;
 	if (result->write == WRITE_DONE)
-		worker_settle_job(worker, job);
+		jobs_settle(worker, job);
 	else if (result->write == WRITE_FAILED)
 		could_not_write(worker, job, result->problem);
 	else if (request->end == AGENT_DIED && request->njobs == 1)
 		could_not_write(worker, job, request->problem);
 	else if (request->end == AGENT_DIED || request->end == AGENT_NOT_BEGUN)
-		dlist_push_tail(&worker->to_write, &job->node);
+		dlist_push_tail(&worker->jobs.to_write, &job->node);
 	else
 		missed(worker, job);
 }
@@ -355,7 +359,7 @@ send_write_backs(Worker *worker, Job *first, int max)
 	size_t		bytes = 0;
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &worker->to_write)
+	dlist_foreach_modify(iter, &worker->jobs.to_write)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);
 
@@ -377,9 +381,9 @@ send_all_write_backs(Worker *worker)
 	dlist_head	waiting;
 
 	dlist_init(&waiting);
-	while (!dlist_is_empty(&worker->to_write))
+	while (!dlist_is_empty(&worker->jobs.to_write))
 	{
-		Job		   *job = dlist_head_element(Job, node, &worker->to_write);
+		Job		   *job = dlist_head_element(Job, node, &worker->jobs.to_write);
 		Oid			owner = job->mirror->owner;
 
 		if (agents_take(worker->agents, owner))
@@ -396,7 +400,7 @@ send_all_write_backs(Worker *worker)
 			dlist_push_tail(&waiting, &job->node);
 	}
 	while (!dlist_is_empty(&waiting))
-		dlist_push_tail(&worker->to_write, dlist_pop_head_node(&waiting));
+		dlist_push_tail(&worker->jobs.to_write, dlist_pop_head_node(&waiting));
 }
 
 /*
@@ -409,7 +413,7 @@ delegate_turn(Worker *worker)
 	AgentRequest *request;
 
 	if (agents_turn(worker->agents))
-		worker_look_left(worker);
+		schedule_retry_left(worker);
 	while ((request = agents_next_ended(worker->agents)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(worker->context);
@@ -417,24 +421,24 @@ delegate_turn(Worker *worker)
 		if (request->task == AGENT_WRITE_BACK)
 			take_write_backs(worker, request);
 		else
-			worker->answers = lappend(worker->answers, request);
+			worker->delegation.answers = lappend(worker->delegation.answers, request);
 		MemoryContextSwitchTo(old);
 	}
 	if (worker->closing)
 	{
-		drop_reads(worker, &worker->answers);
-		drop_reads(worker, &worker->delegated);
+		drop_reads(worker, &worker->delegation.answers);
+		drop_reads(worker, &worker->delegation.requests);
 	}
-	if (!dlist_is_empty(&worker->to_write))
+	if (!dlist_is_empty(&worker->jobs.to_write))
 	{
 		send_all_write_backs(worker);
 		if (agents_turn(worker->agents))
-			worker_look_left(worker);
+			schedule_retry_left(worker);
 	}
 }
 
 bool
 delegate_is_busy(const Worker *worker)
 {
-	return worker->delegated != NIL || worker->answers != NIL || agents_pending(worker->agents) > 0;
+	return worker->delegation.requests != NIL || worker->delegation.answers != NIL || agents_pending(worker->agents) > 0;
 }

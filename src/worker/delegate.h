@@ -12,7 +12,17 @@
 #ifndef MIXPEEK_DELEGATE_H
 #define MIXPEEK_DELEGATE_H
 
-#include "worker/worker.h"
+#include "worker/agent.h"
+#include "worker/forward.h"
+#include "worker/account.h"
+
+typedef struct Delegation
+{
+	List	   *requests;		/* AgentRequest of a claim, not handed over
+								 * yet */
+	List	   *answers;		/* AgentRequest with answers, for the next
+								 * claim */
+} Delegation;
 
 /* Can the rows of the cached mirror's mirror, if it has one, be read or listed now?  wanted: there is one to be. */
 extern bool delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted);

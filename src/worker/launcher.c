@@ -33,6 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "worker/launcher.h"
+#include "worker/worker.h"
 
 /*
  * Seconds before a worker that failed is started again: doubled each time.  What is wrong

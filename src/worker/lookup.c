@@ -19,6 +19,8 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "worker/lookup.h"
+#include "worker/outcome.h"
+#include "worker/worker.h"
 
 /* Bytes of what a list says of its pages that is worth being read. */
 #define MAX_PAGINATION	10000
@@ -37,6 +39,18 @@ typedef struct Listing
 	int			n;				/* with those that have no usable id */
 	JsonText	pagination;		/* start is NULL if there is none */
 } Listing;
+
+void
+lookup_append_path(StringInfo path, const Job *job)
+{
+	appendStringInfo(path, "/list?limit=%d", LOOKUP_PAGE);
+}
+
+int
+lookup_max_jobs(const Account *account)
+{
+	return account->lookup_batch;
+}
 
 char *
 lookup_body(const Request *request, size_t *len)
@@ -232,7 +246,7 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 		return false;
 	account->lookup_batch = request->njobs / 2;
 	for (int i = request->njobs - 1; i >= 0; i--)
-		worker_requeue(request->jobs[i]);
+		request_requeue(request->jobs[i]);
 	return true;
 }
 
@@ -252,7 +266,7 @@ look_up_again(Request *request, List *jobs)
 
 	request->account->lookup_batch = Max(1, request->njobs / 2);
 	foreach(lc, jobs)
-		worker_requeue(lfirst(lc));
+		request_requeue(lfirst(lc));
 }
 
 /* A look-up of all jobs that says nothing of them. */
@@ -269,9 +283,9 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 	for (int i = request->njobs - 1; i >= 0; i--)
 	{
 		if (cannot_filter(answer, response) && server && server->create_unfindable)
-			worker_take_document(worker, request->jobs[i], NULL);
+			outcome_take_document(worker, request->jobs[i], NULL);
 		else
-			worker_take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
+			outcome_take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
 	}
 }
 
@@ -287,14 +301,14 @@ hand_over(Worker *worker, Job *job, const Listed *listed)
 
 	if (listed == NULL)
 	{
-		worker_take_document(worker, job, NULL);
+		outcome_take_document(worker, job, NULL);
 		return;
 	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	if (!answer_document(listed->text.start, listed->text.end, sent, &document, &wrong))
 		elog(ERROR, "a document that was run over is none");
-	worker_take_document(worker, job, &document);
+	outcome_take_document(worker, job, &document);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }

@@ -32,7 +32,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/delegate.h"
+#include "worker/outcome.h"
 #include "worker/watch.h"
+#include "worker/worker.h"
 
 /* After an error so many seconds. */
 #define ERROR_DELAY		5.0
@@ -151,7 +153,7 @@ take_waiter(Worker *worker, const Waiter *waiter)
 	if (waiter->ticket.kind != TICKET_SYNC)
 		return;
 	worker->watch->patience_ends = 0;
-	worker_look(worker);
+	schedule_rescan(worker);
 }
 
 static void
@@ -254,7 +256,7 @@ describe_rest(const Worker *worker, const Waiter *waiter, TicketAnswer *to)
 {
 	ListCell   *lc;
 
-	to->left = worker->skipped_until > 0;
+	to->left = worker->schedule.retry_at > 0;
 	foreach(lc, worker->cache->accounts)
 	{
 		const Account *account = lfirst(lc);
@@ -366,7 +368,7 @@ look_at_outbox(Worker *worker)
 			break;
 	}
 	watch->stage = STAGE_JOBS;
-	watch->last_job = worker->last_job;
+	watch->last_job = worker->jobs.last_number;
 	return LOOK_PASSED;
 }
 
@@ -377,9 +379,9 @@ has_jobs(const Worker *worker, uint64 last_job)
 	HASH_SEQ_STATUS status;
 	JobEntry   *entry;
 
-	if (worker->njobs == 0)
+	if (worker->jobs.count == 0)
 		return false;
-	hash_seq_init(&status, worker->jobs);
+	hash_seq_init(&status, worker->jobs.by_key);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
 		if (entry->job->number <= last_job && !entry->job->refresh)
@@ -397,7 +399,7 @@ look_at_jobs(Worker *worker)
 {
 	if (has_jobs(worker, worker->watch->last_job))
 		return LOOK_BLOCKED;
-	if (worker->unrecovered && document_abandoned() != NIL)
+	if (worker->recovery.abandoned && document_abandoned() != NIL)
 		return LOOK_BLOCKED;
 	start_lines(worker->watch);
 	return LOOK_PASSED;
@@ -479,7 +481,7 @@ look(Worker *worker)
 static bool
 must_end_first(Worker *worker)
 {
-	if (worker->purpose != WORKER_SYNCS || worker->njobs == 0)
+	if (worker->purpose != WORKER_SYNCS || worker->jobs.count == 0)
 		return false;
 	worker->closing = true;
 	return true;
@@ -510,7 +512,7 @@ look_at_round(Worker *worker)
 			break;
 		case LOOK_PASSED:
 			watch->delay = must_end_first(worker) ? MAX_DELAY : 0;
-			if (worker->closing && worker->njobs > 0)
+			if (worker->closing && worker->jobs.count > 0)
 				break;
 			answer_done(worker, false);
 			end_round(watch);
@@ -537,24 +539,24 @@ any_sync(const Watch *watch)
 static bool
 is_idle(const Worker *worker)
 {
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || worker->rest_until > clock_seconds() ||
+	if (worker->jobs.count > 0 || worker->schedule.more || worker->schedule.next_due == -1 || worker->recovery.rest_until > clock_seconds() ||
 		delegate_is_busy(worker))
 		return false;
-	return worker->next_due == 0 ||
-		worker->next_due > clock_in(SYNC_PATIENCE * 1000);
+	return worker->schedule.next_due == 0 ||
+		worker->schedule.next_due > clock_in(SYNC_PATIENCE * 1000);
 }
 
 /* Locked tables are waited for, too, but not for long. */
 static bool
 sync_is_over(const Worker *worker, Watch *watch, double now)
 {
-	if (worker->njobs > 0 || delegate_is_busy(worker))
+	if (worker->jobs.count > 0 || delegate_is_busy(worker))
 		watch->patience_ends = 0;
 	if (!is_idle(worker))
 		return false;
-	if (worker->skipped_until > 0 && watch->patience_ends == 0)
+	if (worker->schedule.retry_at > 0 && watch->patience_ends == 0)
 		watch->patience_ends = now + LOCK_PATIENCE;
-	return worker->skipped_until == 0 || now >= watch->patience_ends;
+	return worker->schedule.retry_at == 0 || now >= watch->patience_ends;
 }
 
 static void
@@ -578,7 +580,7 @@ look_time(Worker *worker)
 {
 	Watch	   *watch = worker->watch;
 
-	return watch->fresh || watch->changes != worker->changes ? watch->rest_until : watch->look_at;
+	return watch->fresh || watch->changes != worker->transactions ? watch->rest_until : watch->look_at;
 }
 
 /* In a transaction. */
@@ -587,12 +589,12 @@ look_and_answer(Worker *worker, bool sync_over)
 {
 	Watch	   *watch = worker->watch;
 
-	if (watch->changes != worker->changes)
+	if (watch->changes != worker->transactions)
 		watch->delay = 0;
 	watch->fresh = false;
-	watch->changes = worker->changes;
-	if (worker->copy_of)
-		answer_all(watch, TICKET_COPY, worker->copy_of);
+	watch->changes = worker->transactions;
+	if (worker->origin.copy_of)
+		answer_all(watch, TICKET_COPY, worker->origin.copy_of);
 	else if (sync_over)
 		answer_done(worker, true);
 	if (watch->nwaiters > 0)
@@ -605,7 +607,7 @@ watch_turn(Worker *worker)
 	Watch	   *watch = worker->watch;
 	double		now = clock_seconds();
 	bool		sync_over = false;
-	UserState	guard;
+	UserState	user;
 	double		at;
 
 	read_tickets(worker);
@@ -621,11 +623,11 @@ watch_turn(Worker *worker)
 	if (now < at && !sync_over)
 		return watch->patience_ends > now ? Min(at, watch->patience_ends) - now : at - now;
 
-	worker_begin(worker, &guard);
+	worker_begin(worker, &user);
 	look_and_answer(worker, sync_over);
-	worker_commit(worker, &guard, false);
+	worker_commit(worker, &user, false);
 	at = clock_seconds();
-	watch->rest_until = at + (at - now) * (worker->njobs > 0 || worker->look ? LOOK_REST : 1);
+	watch->rest_until = at + (at - now) * (worker->jobs.count > 0 || worker->schedule.more ? LOOK_REST : 1);
 	watch->look_at = at + watch->delay;
 	return watch->nwaiters == 0 ? -1 : Max(watch->rest_until, watch->look_at) - at;
 }
@@ -636,7 +638,7 @@ watch_put_off(Worker *worker)
 	Watch	   *watch = worker->watch;
 
 	ereport(LOG,
-			(errmsg("mixpeek_docs: sessions that wait could not be answered: %s", worker->error)));
+			(errmsg("mixpeek_docs: sessions that wait could not be answered: %s", worker->recovery.error)));
 	end_round(watch);
 	watch->rest_until = clock_seconds() + ERROR_DELAY;
 	return ERROR_DELAY;

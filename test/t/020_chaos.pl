@@ -100,7 +100,7 @@ sub run_late_standby
 
 sub documented_statements
 {
-	my ($statements) = documentation() =~ /^A standby that lacks .*?^```sql\n(.*?)^```/ms;
+	my ($statements) = documentation() =~ /^A standby promoted without .*?^```sql\n(.*?)^```/ms;
 	return $statements =~ s/products/pairs/gr;
 }
 

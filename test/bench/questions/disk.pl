@@ -98,7 +98,7 @@ return {
 		$report->row('in the third as many', $largest[2], sprintf('%.0f MB: %+.0f %%', $largest[2],
 			100 * ($growth - 1)),
 			target => 'no growth over the second', met => $growth <= 1.05);
-		$report->row('updates of lines of documents, a change', $lines, sprintf('%.1f', $lines));
+		$report->row('updates of records, a change', $lines, sprintf('%.1f', $lines));
 		$report->row('the same, enrichments as before, 10 s later', $lines_same, sprintf('%.1f', $lines_same));
 		$report->lines(x => 'changes', y => 'MB, indexes included', lines => [ [ 'documents', \@documents, 'ours' ],
 			[ 'outbox', \@outbox, 'other' ] ]);

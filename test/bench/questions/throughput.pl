@@ -9,7 +9,7 @@ use Time::HiRes qw(time);
 
 my $connections = 64;
 
-# What PostgreSQL alone needs for the lines of mixpeek.documents: the same columns and indexes, the intent's INSERT
+# What PostgreSQL alone needs for the records of mixpeek.documents: the same columns and indexes, the intent's INSERT
 # and the answer's UPDATE, each one statement over all of them. Microseconds of CPU a line.
 sub lines_alone
 {
@@ -152,7 +152,7 @@ return {
 			met => $ratio >= 0.5);
 		$report->row("worker's CPU to raw libcurl's", $cpu_ratio, sprintf('%.1f times', $cpu_ratio),
 			target => 'at most 2.5 times', met => $cpu_ratio <= 2.5);
-		$report->row('the lines of mixpeek.documents alone', Bench::median(@lines),
+		$report->row('the records of mixpeek.documents alone', Bench::median(@lines),
 			sprintf('%.1f µs in plain SQL: with raw libcurl %.1f times its CPU', Bench::median(@lines),
 				Bench::median(@cpu_bound)));
 		$report->bars(unit => 'documents a second', log => 1, target => [ Bench::median(@raw) / 2, 'to reach' ],
