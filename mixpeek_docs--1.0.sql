@@ -59,7 +59,7 @@ COMMENT ON FUNCTION mixpeek.list_documents(text, jsonb, jsonb, text, bigint, boo
     'returns a collection''s documents, page by page; max_documents bounds them, as does LIMIT when the call stands in a select list';
 
 --
--- State: what is still to be looked at, and what is known of each document
+-- State: the keys that may have changed (src/state/outbox.c), and what is known of each document (src/state/documents.c)
 --
 
 CREATE TABLE mixpeek.outbox
@@ -71,57 +71,58 @@ CREATE TABLE mixpeek.outbox
 ) USING heap
   WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
--- A publication FOR ALL TABLES must not keep the worker from deleting.
+-- Without a replica identity a publication FOR ALL TABLES would prevent the worker from deleting.
 ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;
 COMMENT ON TABLE mixpeek.outbox IS
-    'keys that may have changed and are still to be looked at; operation: I insert, U update, D delete, K look again, R look for enrichments, B all rows after key, T all stored documents after key';
+    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key';
 
+-- The order of the columns is that of DOCUMENT_COLUMNS in src/state/document_table.h.
 CREATE TABLE mixpeek.documents
 (
     relation regclass NOT NULL,
     collection text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     document_id text COLLATE "C",
-    state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
     enrichments jsonb,
-    content_hash bytea,
-    attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz,
-    last_error text,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    mirrored_at timestamptz,
-    in_doubt boolean NOT NULL DEFAULT false,
-    enrichment_polls smallint NOT NULL DEFAULT 0,
     server text COLLATE "C" NOT NULL,
     marker text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    mirrored_at timestamptz,
+    state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
+    last_error text,
+    next_attempt_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    enrichment_polls smallint NOT NULL DEFAULT 0,
+    in_doubt boolean NOT NULL DEFAULT false,
+    content_hash bytea,
     features_hash bytea,
     intent_hash bytea,
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
--- Entries are collected before they go into the index: the more of them at once, the cheaper. A search looks through those that wait.
+-- New entries are collected in the pending list first; a large list makes inserts cheaper, and searches scan it.
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WITH (gin_pending_list_limit = 65536)
     WHERE enrichments IS NOT NULL;
-COMMENT ON TABLE mixpeek.documents IS 'one line a mirrored row: its document and what came back';
+COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned';
 COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost one of a partitioned table';
 COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';
-COMMENT ON COLUMN mixpeek.documents.document_id IS 'DocumentResponse.document_id; NULL while no document is known';
-COMMENT ON COLUMN mixpeek.documents.state IS 'pending (waits for its next attempt), sending, mirrored, failed (see last_error)';
+COMMENT ON COLUMN mixpeek.documents.document_id IS 'DocumentResponse.document_id; NULL if no document is known';
 COMMENT ON COLUMN mixpeek.documents.enrichments IS 'DocumentResponse.enrichments (2025-09), or the root-level fields that the API added (2026-02)';
-COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of all but the features as the API was last told; NULL while that is not known';
-COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
-COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document is tried again, or a mirrored one asked for its enrichments';
-COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
-COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
-COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
-COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent and its answer is not known: the marker is looked up before the next one';
-COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was asked for its enrichments';
 COMMENT ON COLUMN mixpeek.documents.server IS 'the foreign server that holds the document';
 COMMENT ON COLUMN mixpeek.documents.marker IS 'the document''s metadata.mixpeek_docs: origin:table:key';
-COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told, empty if there were none; NULL while that is not known';
-COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create that is in doubt, without that of features that it does not have';
+COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
+COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
+COMMENT ON COLUMN mixpeek.documents.state IS 'pending (waits for its next attempt), sending, mirrored, failed (see last_error)';
+COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
+COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document is tried again, or a mirrored one is polled for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
+COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was polled for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent, and its answer is not known: the marker is looked up before the next create';
+COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of the content, without features, that was sent last and confirmed; NULL if it is not known';
+COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features that were sent last and confirmed, empty if there were none; NULL if it is not known';
+COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'hashes of content and features of the create that is in doubt; only the first one if it has no features';
 
 CREATE TABLE mixpeek.origin
 (

@@ -25,6 +25,7 @@
 #include "base/extension.h"
 #include "base/guard.h"
 #include "base/statement.h"
+#include "base/user.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
@@ -37,8 +38,9 @@
 #include "commands/trigger.h"
 #include "entry/ddl.h"
 #include "mirror/definition.h"
+#include "mirror/mirror.h"
 #include "miscadmin.h"
-#include "state/documents.h"
+#include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -400,7 +402,7 @@ forget_mirror(const Definition *definition)
 	if (mirror_find(definition->relation, collection, CurrentMemoryContext) == NULL)
 	{
 		outbox_forget(definition->relation, collection);
-		document_forget(definition->relation, collection);
+		mirror_records_forget(definition->relation, collection);
 	}
 }
 
@@ -410,7 +412,7 @@ forget_table(Oid table, const List *triggers)
 	if (had_trigger(table, triggers))	/* most tables never had one, and the
 										 * outbox may be long */
 		outbox_forget(table, NULL);
-	document_forget(table, NULL);
+	mirror_records_forget(table, NULL);
 }
 
 static void

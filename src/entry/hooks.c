@@ -22,9 +22,10 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/extension.h"
-#include "base/guard.h"
 #include "base/shmem.h"
 #include "base/statement.h"
+#include "base/user.h"
+#include "base/wakeup.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -55,32 +56,8 @@ static shmem_startup_hook_type prev_shmem_startup = NULL;
 static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
-/* What the transaction's commit has to tell the launcher. */
-static bool probe_this_database = false;
-static bool probe_all_databases = false;
-
-/* And the worker. */
-static bool wake_worker = false;
-
-/* In which the transaction keeps workers from running. */
+/* Databases in which the transaction keeps workers from running. */
 static List *held_databases = NIL;
-
-static void
-at_xact_event(XactEvent event, void *arg)
-{
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
-		return;
-	if (event == XACT_EVENT_COMMIT && probe_this_database)
-	{
-		shmem_request_probe(MyDatabaseId);
-		shmem_wake_worker(MyDatabaseId);
-	}
-	if (event == XACT_EVENT_COMMIT && probe_all_databases)
-		shmem_request_probe(InvalidOid);
-	probe_this_database = probe_all_databases = false;
-	if (event != XACT_EVENT_COMMIT)
-		wake_worker = false;
-}
 
 static void
 release_databases(void)
@@ -93,19 +70,11 @@ release_databases(void)
 	held_databases = NIL;
 }
 
-/*
- * The worker must not look before it can see: invalidation messages are sent after
- * the commit callbacks, and before locks are released.
- */
 static void
 at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
-	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
-		return;
-	if (is_commit && wake_worker)
-		shmem_wake_worker(MyDatabaseId);
-	wake_worker = false;
-	release_databases();
+	if (phase == RESOURCE_RELEASE_AFTER_LOCKS && is_top_level)
+		release_databases();
 }
 
 static void
@@ -114,7 +83,7 @@ on_object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_i
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
 	if (class_id == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
-		probe_this_database = true;
+		wakeup_at_commit(WAKEUP_PROBE);
 }
 
 static bool
@@ -291,18 +260,18 @@ may_change_server(Node *parsetree)
 static void
 after_statement(Node *parsetree)
 {
-	wake_worker |= may_change_server(parsetree);
-
+	if (may_change_server(parsetree))
+		wakeup_at_commit(WAKEUP_WORKER);
 	if (IsA(parsetree, TransactionStmt) &&
 		castNode(TransactionStmt, parsetree)->kind == TRANS_STMT_COMMIT_PREPARED)
 	{
 		shmem_request_probe(MyDatabaseId);	/* it may have made the extension */
 		shmem_wake_worker(MyDatabaseId);
-		shmem_tell_prepared(MyDatabaseId);
+		shmem_send_prepared(MyDatabaseId);
 	}
 	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt) ||
 			 IsA(parsetree, AlterDatabaseStmt))
-		probe_all_databases = true;
+		wakeup_at_commit(WAKEUP_PROBE_ALL);
 }
 
 /*
@@ -423,6 +392,5 @@ hooks_install(void)
 	post_parse_analyze_hook = on_post_parse_analyze;
 	prev_object_access = object_access_hook;
 	object_access_hook = on_object_access;
-	RegisterXactCallback(at_xact_event, NULL);
 	RegisterResourceReleaseCallback(at_resource_release, NULL);
 }

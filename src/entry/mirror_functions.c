@@ -15,6 +15,7 @@
 #include "base/extension.h"
 #include "base/guard.h"
 #include "base/statement.h"
+#include "base/user.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
@@ -28,12 +29,15 @@
 #include "entry/ddl.h"
 #include "funcapi.h"
 #include "mirror/definition.h"
+#include "mirror/mirror.h"
 #include "miscadmin.h"
+#include "remote/marker.h"
 #include "remote/server.h"
 #include "state/aside.h"
-#include "state/documents.h"
+#include "state/mirror_records.h"
 #include "state/origin.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -382,7 +386,7 @@ retry_relation(Oid relation, const char *collection, const char *error)
 	ddl_check_owner(relation);
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
 	aside_lift(relation);
-	n = document_retry(relation, collection, error);
+	n = mirror_records_retry(relation, collection, error);
 	user_restore(&guard);
 	return n;
 }
@@ -420,7 +424,7 @@ mixpeek_refresh(PG_FUNCTION_ARGS)
 	check_argument(fcinfo, 0, "relation");
 	ddl_check_owner(PG_GETARG_OID(0));
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	n = document_refresh(PG_GETARG_OID(0), collection_argument(fcinfo, 1));
+	n = mirror_records_refresh(PG_GETARG_OID(0), collection_argument(fcinfo, 1));
 	user_restore(&guard);
 	PG_RETURN_INT64(n);
 }
@@ -504,7 +508,7 @@ mixpeek_preview(PG_FUNCTION_ARGS)
 	call.mirror = get_mirror(rel, collection_argument(fcinfo, 2));
 	call.key = text_argument(fcinfo, 1, "key", MAX_ARGUMENT);
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	call.mirror->marker_prefix = psprintf("%s:%s:", origin_id(), call.mirror->table);
+	call.mirror->marker_prefix = marker_prefix(origin_id(), call.mirror->table);
 	user_restore(&guard);
 	mirror_read_rows(call.mirror, &call.key, 1, preview_row, &call);
 	mirror_free(call.mirror);

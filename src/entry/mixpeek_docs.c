@@ -10,14 +10,14 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/statement.h"
+#include "base/wakeup.h"
 #include "entry/ddl.h"
 #include "entry/hooks.h"
 #include "entry/trigger.h"
 #include "fmgr.h"
 #include "mirror/mirror.h"
 #include "miscadmin.h"
-#include "remote/server.h"
-#include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/guc.h"
 #include "worker/launcher.h"
 
@@ -100,6 +100,7 @@ _PG_init(void)
 {
 	define_settings();
 	mirror_init();
+	wakeup_init();
 	outbox_init();
 	statement_init();
 	trigger_init();

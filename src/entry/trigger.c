@@ -21,6 +21,7 @@
 #include "executor/tuptable.h"
 #include "mirror/mirror.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"

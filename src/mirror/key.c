@@ -13,14 +13,19 @@
 
 #include "access/genam.h"
 #include "access/stratnum.h"
-#include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "mirror/key.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+
+/* The part of an abbreviated key that is kept, in bytes. */
+#define ABBREVIATED_BYTES	200
 
 /* What the text of a type's values depends on. */
 typedef enum TextDependence
@@ -238,6 +243,17 @@ key_from_text(const Key *key, const char *text, Datum *values)
 	text_to_columns(key, text, values);
 	if (key->pin_names)
 		unpin_settings(nest_level);
+}
+
+const char *
+key_abbreviate(const char *key)
+{
+	int			len = strlen(key);
+
+	if (len <= MAX_KEY_BYTES)
+		return key;
+	return psprintf("%.*s... (%d bytes, hash %016llx)", pg_mbcliplen(key, len, ABBREVIATED_BYTES), key, len,
+					(unsigned long long) hash_bytes_extended((const unsigned char *) key, len, 0));
 }
 
 bool

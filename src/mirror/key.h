@@ -55,6 +55,21 @@ extern char *key_to_text(const Key *key, const Datum *values);
 extern void key_from_text(const Key *key, const char *text, Datum *values);
 
 /*
+ * The longest key that is stored whole, in bytes.  Together with the collection it must fit into an
+ * entry of the primary key's index on mixpeek.documents, which has room for some 2,700 bytes.
+ */
+#define MAX_KEY_BYTES		2000
+
+/*
+ * Return the text that is stored for a key: the key itself, or if it is longer than MAX_KEY_BYTES its
+ * beginning with its length and hash, palloc'd.  key_from_text() cannot read the latter.
+ */
+extern const char *key_abbreviate(const char *key);
+
+/* A regular expression, as an SQL string, for the keys that key_abbreviate() has shortened. */
+#define KEY_ABBREVIATED_PATTERN "'\\.\\.\\. \\(\\d+ bytes, hash [0-9a-f]{16}\\)$'"
+
+/*
  * Has a column the same bytes in two rows?  Equal values that are stored differently
  * count as different: that costs the worker a look, nothing more.
  */

@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "base/extension.h"
 #include "base/guard.h"
+#include "base/user.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_operator.h"
@@ -27,6 +28,7 @@
 #include "mirror/mirror.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
+#include "remote/marker.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -546,14 +548,11 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	const Mirror *mirror = receiver->mirror;
 	int			nkeys = mirror->key->ncolumns;
 	MemoryContext old = MemoryContextSwitchTo(receiver->row_context);
-	StringInfoData marker;
 	TemplateRow row;
 
 	slot_getallattrs(slot);
 	row.key = key_to_text(mirror->key, slot->tts_values);
-	initStringInfo(&marker);
-	appendStringInfo(&marker, "%s%s", mirror->marker_prefix, row.key);
-	row.marker = marker.data;
+	row.marker = marker_of_key(mirror->marker_prefix, row.key);
 	row.values = slot->tts_values + nkeys;
 	row.nulls = slot->tts_isnull + nkeys;
 	receiver->function(receiver->arg, row.key, &row);

@@ -17,13 +17,14 @@
 #include "access/nbtree.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_type.h"
 #include "mirror/native.h"
 #include "mirror/part.h"
 #include "mirror/rows.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "remote/marker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -46,7 +47,6 @@ typedef struct Reader
 	bool	   *is_enum;		/* or an array of enums */
 	Datum	   *values;			/* of the template's columns */
 	bool	   *nulls;
-	StringInfoData marker;
 } Reader;
 
 /* A function learns the type of a value from the expression that it is called for. */
@@ -114,7 +114,6 @@ open_reader(const Mirror *mirror)
 	reader->context = context;
 	reader->row_context = AllocSetContextCreate(context, "mixpeek row", ALLOCSET_DEFAULT_SIZES);
 	reader->rel = table_open(mirror->relation, NoLock);
-	initStringInfo(&reader->marker);
 	init_columns(reader);
 	opened = parts_open(mirror, reader->rel, &reader->parts);
 	MemoryContextSwitchTo(old);
@@ -183,10 +182,7 @@ hand_over(Reader *reader, Part *part, MirrorRowFunction function, void *arg)
 			reader->values[i] = json_of(reader, i, column, reader->values[i]);
 	}
 	row.key = slot_key(reader, part);
-	resetStringInfo(&reader->marker);
-	appendStringInfoString(&reader->marker, mirror->marker_prefix);
-	appendStringInfoString(&reader->marker, row.key);
-	row.marker = reader->marker.data;
+	row.marker = marker_of_key(mirror->marker_prefix, row.key);
 	function(arg, row.key, &row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(reader->row_context);

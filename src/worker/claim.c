@@ -10,10 +10,10 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "base/shmem.h"
-#include "common/hashfn.h"
-#include "mb/pg_wchar.h"
+#include "mirror/key.h"
 #include "state/aside.h"
 #include "state/documents.h"
+#include "state/due.h"
 #include "state/outbox.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -26,9 +26,6 @@
 
 /* Entries that mean nothing are logged at most once in so many seconds. */
 #define NONSENSE_EVERY	60
-
-/* Bytes that are stored of the beginning of a long key. */
-#define LONG_KEY_SHOWN		200
 
 typedef struct Claim
 {
@@ -45,17 +42,6 @@ typedef struct Claim
 /*
  * Taking keys
  */
-
-static const char *
-storable_key(const char *key)
-{
-	int			len = strlen(key);
-
-	if (len <= MAX_KEY_BYTES)
-		return key;
-	return psprintf("%.*s... (%d bytes, hash %016llx)", pg_mbcliplen(key, len, LONG_KEY_SHOWN), key, len,
-					(unsigned long long) hash_bytes_extended((const unsigned char *) key, len, 0));
-}
 
 /*
  * Return the job of a key, a new one if it has none.  NULL if the key must wait: its job is under way,
@@ -134,7 +120,7 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	}
 	if (expansion_is_one(entry))
 		return expansion_take(claim->worker, &claim->expansions, entry);
-	job = take_key(claim, entry->relation, entry->collection, storable_key(entry->key));
+	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key));
 	if (job)
 		note_entry(job, entry);
 	return job != NULL;
@@ -144,7 +130,7 @@ take_entry(Claim *claim, OutboxEntry *entry)
 static void
 leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	bool		busy = entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, storable_key(entry->key));
+	bool		busy = entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, key_abbreviate(entry->key));
 
 	outbox_scan_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 }

@@ -12,13 +12,6 @@
 #include "worker/forward.h"
 
 /*
- * The longest key that the primary key of mixpeek.documents has room for, with
- * the collection: an index entry has some 2,700 bytes.  Of a longer one its beginning
- * and its hash are stored.
- */
-#define MAX_KEY_BYTES		2000
-
-/*
  * Take keys out of the outbox, and due ones of mixpeek.documents, as many as the
  * accounts will take soon; read their rows, record what will be sent, and queue the
  * jobs.  In a transaction of its own.

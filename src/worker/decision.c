@@ -15,7 +15,8 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "mirror/key.h"
-#include "remote/http.h"
+#include "remote/marker.h"
+#include "remote/url.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -51,9 +52,7 @@ convert_request_parts(void *arg)
 	int			len;
 
 	initStringInfo(&buf);
-	appendStringInfoString(&buf, "/v1/collections/");
-	http_append_escaped(&buf, convert_to_utf8(job, job->collection, strlen(job->collection), &len));
-	appendStringInfoString(&buf, "/documents");
+	url_append_documents(&buf, convert_to_utf8(job, job->collection, strlen(job->collection), &len));
 	job->path = buf.data;
 	initStringInfo(&buf);
 	escape_json(&buf, job->collection);
@@ -74,7 +73,7 @@ make_request_parts(Job *job)
 	char	   *problem = NULL;
 
 	if (job->marker == NULL)
-		job->marker = psprintf("%s%s", job->mirror->marker_prefix, job->key);
+		job->marker = marker_of_key(job->mirror->marker_prefix, job->key);
 	if (job->server == NULL || job->mirror)
 		job->server = pstrdup(job->account->name);
 	MemoryContextSwitchTo(old);
@@ -127,7 +126,7 @@ static bool
 is_foreign(const Worker *worker, const Job *job)
 {
 	return job->stored && job->marker && worker->origin.id &&
-		strncmp(job->marker, worker->origin.id, strlen(worker->origin.id)) != 0;
+		!marker_is_ours(job->marker, worker->origin.id);
 }
 
 /* Check whether a request that was given up for good may still be at work on the other side. */

@@ -12,7 +12,7 @@
 #include "base/guard.h"
 #include "base/settings.h"
 #include "mirror/rows.h"
-#include "state/documents.h"
+#include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
@@ -50,7 +50,7 @@ list_keys(void *arg)
 	const OutboxEntry *entry = call->entry;
 
 	if (entry->operation == OUTBOX_ALL_STORED)
-		call->keys = document_scan_keys(entry->relation, entry->collection, entry->key, EXPANSION_CHUNK);
+		call->keys = mirror_records_scan_keys(entry->relation, entry->collection, entry->key, EXPANSION_CHUNK);
 	else if (call->cached->mirror)
 		call->blocked = !rows_scan_keys(call->cached->mirror, entry->key, EXPANSION_CHUNK, &call->keys);
 }

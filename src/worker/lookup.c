@@ -11,19 +11,13 @@
  */
 #include "base/compat.h"
 
-#include "base/json.h"
 #include "lib/stringinfo.h"
+#include "remote/listing.h"
 #include "remote/marker.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "worker/lookup.h"
 #include "worker/outcome.h"
 #include "worker/worker.h"
-
-/* Bytes of what a list says of its pages that is worth being read. */
-#define MAX_PAGINATION	10000
 
 /* A document that was listed. */
 typedef struct Listed
@@ -37,7 +31,7 @@ typedef struct Listing
 {
 	List	   *documents;		/* Listed */
 	int			n;				/* with those that have no usable id */
-	JsonText	pagination;		/* start is NULL if there is none */
+	ListPage	page;
 } Listing;
 
 void
@@ -49,7 +43,7 @@ lookup_append_path(StringInfo path, const Job *job)
 int
 lookup_max_jobs(const Account *account)
 {
-	return account->lookup_batch;
+	return account->lookups.size;
 }
 
 char *
@@ -82,38 +76,19 @@ is_asked_for(const Request *request, const char *marker)
 	return false;
 }
 
-/* Finds the parts of a list's answer; false if it is none, and what is wrong then is said. */
+/* Find the documents in a list answer; if it is none, change the response and return false. */
 static bool
-find_parts(const HttpAnswer *answer, Response *response, JsonText *results, JsonText *pagination)
+find_documents(const HttpAnswer *answer, Response *response, ListPage *page, JsonItems *items)
 {
-	const char *end = answer->body + answer->body_len;
-	JsonItems	items;
-	JsonText	other;
+	const char *wrong;
 
+	memset(page, 0, sizeof(ListPage));
 	if (!answer_is_utf8(answer))
-		response_unreadable(response, answer, "it is not UTF-8");
-	else if (answer->status != 204 && (!scan_items(answer->body, &items) || !items.named))
-	{
-		if (!scan_text(answer->body, answer->body_len, &other))
-			response_unreadable(response, answer, response_wrong_at(answer, other.end));
-	}
-	else if (answer->status != 204)
-	{
-		while (scan_next(&items))
-		{
-			if (scan_string_is(&items.name, "results"))
-				*results = items.value;
-			else if (scan_string_is(&items.name, "pagination"))
-				*pagination = items.value;
-		}
-		if (!scan_ended(&items, end))
-			response_unreadable(response, answer, response_wrong_at(answer, items.place));
-	}
-	if (response->verdict == VERDICT_DONE && (results->start == NULL || *results->start != '['))
-	{
-		response->verdict = VERDICT_UNSURE;
-		response->reason = response->message = "the API's answer holds no list of documents";
-	}
+		response_reject_unreadable(response, answer, "it is not UTF-8");
+	else if (answer->status != 204 && !listing_read_page(answer->body, answer->body_len, page, &wrong))
+		response_reject_unreadable(response, answer, response_describe_wrong(answer, wrong));
+	else if (!listing_scan_documents(page, items))
+		response_reject(response, VERDICT_UNSURE, "the API's answer holds no list of documents");
 	return response->verdict == VERDICT_DONE;
 }
 
@@ -124,13 +99,11 @@ find_parts(const HttpAnswer *answer, Response *response, JsonText *results, Json
 static void
 read_listing(const Request *request, const HttpAnswer *answer, Response *response, Listing *listing)
 {
-	JsonText	results = {0};
 	JsonItems	items;
 
 	memset(listing, 0, sizeof(Listing));
-	if (!find_parts(answer, response, &results, &listing->pagination))
+	if (!find_documents(answer, response, &listing->page, &items))
 		return;
-	scan_items(results.start, &items);
 	while (scan_next(&items))
 	{
 		Listed		listed = {.text = items.value};
@@ -141,55 +114,13 @@ read_listing(const Request *request, const HttpAnswer *answer, Response *respons
 			answer_listed(&items.value, &listed.document_id, &listed.marker);
 		if (!is_asked_for(request, listed.marker) || listing->n == LOOKUP_PAGE)
 		{
-			response->verdict = VERDICT_REFUSED;
-			response->reason = response->message = "the API lists documents that were not asked for";
+			response_reject(response, VERDICT_REFUSED, "the API lists documents that were not asked for");
 			return;
 		}
 		listing->n++;
 		if (listed.document_id)
 			listing->documents = lappend(listing->documents, memcpy(palloc(sizeof(Listed)), &listed, sizeof(Listed)));
 	}
-}
-
-static JsonbValue *
-find_number_or_string(JsonbContainer *object, const char *field)
-{
-	JsonbValue *value = json_member(object, field);
-
-	return value && (value->type == jbvNumeric || value->type == jbvString) ? value : NULL;
-}
-
-/* What the list says of its pages, if that can be made sense of. */
-static JsonbContainer *
-read_pagination(const Listing *listing)
-{
-	static const JsonBounds bounds = {8, MAX_PAGINATION, MAX_PAGINATION};
-	Jsonb	   *json;
-	char	   *error;
-
-	if (listing->pagination.start == NULL || scan_excess(&listing->pagination, &bounds))
-		return NULL;
-	json = response_parse_utf8(listing->pagination.start,
-							   listing->pagination.end - listing->pagination.start, &error);
-	return json && JB_ROOT_IS_OBJECT(json) ? &json->root : NULL;
-}
-
-/* Is the list one page of several?  An empty one is none. */
-static bool
-is_page(const Listing *listing)
-{
-	int			n = listing->n;
-	JsonbContainer *pagination = n > 0 ? read_pagination(listing) : NULL;
-	JsonbValue *total;
-
-	if (pagination == NULL)
-		return n >= LOOKUP_PAGE;
-	total = find_number_or_string(pagination, "total");
-	if (total && total->type == jbvNumeric)
-		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(total->val.numeric),
-												 NumericGetDatum(int64_to_numeric(n)))) > 0;
-	return find_number_or_string(pagination, "next_page") ||
-		find_number_or_string(pagination, "next_cursor");
 }
 
 /*
@@ -220,7 +151,7 @@ find_document(const Job *job, const Listing *listing)
 static bool
 cannot_filter(const HttpAnswer *answer, const Response *response)
 {
-	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || answer->status == 400 || answer->status == 405 || answer->status == 422;
+	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || status_has(answer, STATUS_NO_FILTER);
 }
 
 /*
@@ -233,18 +164,18 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 {
 	Account    *account = request->account;
 
-	if (!cannot_filter(answer, response) && answer->status != 413)
+	if (!cannot_filter(answer, response) && !status_has(answer, STATUS_TOO_LARGE))
 		return false;
 	if (request->njobs == 1)
 	{
-		account->lookups_refused = !account->lookups_work;
-		if (account->lookups_refused)
-			account->lookup_batch = LOOKUP_BATCH;
+		account->lookups.refused = !account->lookups.works;
+		if (account->lookups.refused)
+			account->lookups.size = LOOKUP_BATCH;
 		return false;
 	}
-	if (account->lookups_refused)
+	if (account->lookups.refused)
 		return false;
-	account->lookup_batch = request->njobs / 2;
+	account->lookups.size = request->njobs / 2;
 	for (int i = request->njobs - 1; i >= 0; i--)
 		request_requeue(request->jobs[i]);
 	return true;
@@ -253,9 +184,9 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 static void
 note_lookup_works(Account *account)
 {
-	account->lookups_work = true;
-	account->lookups_refused = false;
-	account->lookup_batch = Min(LOOKUP_BATCH, account->lookup_batch * 2);
+	account->lookups.works = true;
+	account->lookups.refused = false;
+	account->lookups.size = Min(LOOKUP_BATCH, account->lookups.size * 2);
 }
 
 /* Some of the jobs' documents may stand on another page. */
@@ -264,7 +195,7 @@ look_up_again(Request *request, List *jobs)
 {
 	ListCell   *lc;
 
-	request->account->lookup_batch = Max(1, request->njobs / 2);
+	request->account->lookups.size = Max(1, request->njobs / 2);
 	foreach(lc, jobs)
 		request_requeue(lfirst(lc));
 }
@@ -279,7 +210,7 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 		return;
 	/* too many at once may be what was wrong */
 	if (response->verdict == VERDICT_UNSURE)
-		request->account->lookup_batch = Max(1, request->njobs / 2);
+		request->account->lookups.size = Max(1, request->njobs / 2);
 	for (int i = request->njobs - 1; i >= 0; i--)
 	{
 		if (cannot_filter(answer, response) && server && server->create_unfindable)
@@ -328,7 +259,7 @@ lookup_collect(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 		return;
 	}
 	note_lookup_works(request->account);
-	page = request->njobs > 1 && is_page(&listing);
+	page = request->njobs > 1 && listing_is_partial(&listing.page, listing.n, LOOKUP_PAGE);
 	for (int i = 0; i < request->njobs; i++)
 	{
 		Job		   *job = request->jobs[i];

@@ -92,11 +92,7 @@ rest_after(const Job *job, const HttpAnswer *answer)
 	double		timeout = job->account->server ?
 		job->account->server->request_timeout / 1000.0 : 30.0;
 
-	if (answer->end == HTTP_TIMED_OUT || answer->end == HTTP_BROKEN || answer->end == HTTP_NO_ROOM ||
-		answer->end == HTTP_OUT_OF_MEMORY ||
-		(answer->end == HTTP_ANSWERED && (answer->status == 502 || answer->status == 504)))
-		return timeout;
-	return 0;
+	return status_has(answer, STATUS_MAY_CONTINUE) ? timeout : 0;
 }
 
 /* Handle a request that was not done, or perhaps was done: its key is tried again. */

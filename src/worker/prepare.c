@@ -8,6 +8,7 @@
 #include "base/compat.h"
 
 #include "base/crash.h"
+#include "remote/marker.h"
 #include "state/documents.h"
 #include "utils/memutils.h"
 #include "worker/claim.h"
@@ -178,7 +179,7 @@ prepare_take_read(Worker *worker, Job *job, RowEnd end, const char *problem)
 static const char *
 marker_or_default(Job *job, const char *stored)
 {
-	return stored ? stored : psprintf("%s%s", job->mirror->marker_prefix, job->key);
+	return stored ? stored : marker_of_key(job->mirror->marker_prefix, job->key);
 }
 
 /*

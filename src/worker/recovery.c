@@ -28,7 +28,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "state/aside.h"
-#include "state/documents.h"
+#include "state/due.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
@@ -78,15 +78,15 @@ recovery_take_over(Worker *worker)
 	ListCell   *lc;
 
 	worker->recovery.abandoned = false;
-	document_bound_waits(mixpeek_retry_max_delay);
-	foreach(lc, document_abandoned())
+	due_bound_waits(mixpeek_retry_max_delay);
+	foreach(lc, due_list_abandoned())
 	{
 		AbandonedKeys *abandoned = lfirst(lc);
 		Account    *account = mirror_cache_account(worker->cache, abandoned->server,
 												   abandoned->owner);
 
 		if (ConditionalLockRelationOid(abandoned->relation, AccessShareLock))
-			document_recover(abandoned, account->server ? account->server->request_timeout : 0);
+			due_recover_abandoned(abandoned, account->server ? account->server->request_timeout : 0);
 		else
 		{
 			worker->recovery.abandoned = true;

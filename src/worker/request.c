@@ -13,6 +13,7 @@
 #include "mb/pg_wchar.h"
 #include "remote/answer.h"
 #include "remote/response.h"
+#include "remote/url.h"
 #include "utils/memutils.h"
 #include "worker/lookup.h"
 #include "worker/outcome.h"
@@ -40,7 +41,7 @@ static void
 append_document_id(StringInfo path, const Job *job)
 {
 	appendStringInfoChar(path, '/');
-	http_append_escaped(path, job->document_id);
+	url_append_escaped(path, job->document_id);
 }
 
 static char *
@@ -173,9 +174,9 @@ read_document(const Request *request, const HttpAnswer *answer, Response *respon
 	if (answer->status == 204)
 		return true;
 	if (!answer_is_utf8(answer))
-		response_unreadable(response, answer, "it is not UTF-8");
+		response_reject_unreadable(response, answer, "it is not UTF-8");
 	else if (!answer_document(answer->body, answer->body + answer->body_len, sent, document, &wrong))
-		response_unreadable(response, answer, response_wrong_at(answer, wrong));
+		response_reject_unreadable(response, answer, response_describe_wrong(answer, wrong));
 	else
 		return true;
 	return false;
@@ -199,10 +200,7 @@ collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response
 		return;
 	}
 	if (read)
-	{
-		response->verdict = VERDICT_UNSURE;
-		response->reason = response->message = "the API's answer holds no document_id";
-	}
+		response_reject(response, VERDICT_UNSURE, "the API's answer holds no document_id");
 	outcome_take_failure(worker, job, request->step, answer, response);
 }
 
@@ -231,7 +229,7 @@ note_setback(Worker *worker, Account *account, const char *text)
 static void
 collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 {
-	Response   *response = response_read(answer, false);
+	Response   *response = response_read(answer, RESPONSE_UNREAD);
 	ThrottleChange change = throttle_ended(&request->account->throttle, request->mark,
 										   clock_seconds(), answer, response->verdict);
 

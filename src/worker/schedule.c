@@ -11,7 +11,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "state/aside.h"
-#include "state/documents.h"
+#include "state/due.h"
 #include "utils/timestamp.h"
 #include "worker/delegate.h"
 #include "worker/rendering.h"
@@ -226,7 +226,7 @@ schedule_note_due(Worker *worker, TimestampTz due)
 void
 schedule_take_hints(Worker *worker, bool woken, bool settings)
 {
-	if (settings || !shmem_is_told() || clock_seconds() - worker->schedule.scan.restarted_at > RESCAN_EVERY)
+	if (settings || !shmem_is_attached() || clock_seconds() - worker->schedule.scan.restarted_at > RESCAN_EVERY)
 		schedule_rescan(worker);
 	else if (woken)
 		schedule_retry_left(worker);
@@ -271,8 +271,8 @@ schedule_reload_accounts(Worker *worker)
 
 		if (!account->hurries)
 			continue;
-		account->hurries = document_hurry(account->name, account->owner,
-										  &account->hurry_position, account->hurry_batch);
+		account->hurries = due_hurry_account(account->name, account->owner,
+											 &account->hurry_position, account->hurry_batch);
 		worker->moves++;
 		if (position == account->hurry_position)
 			account->hurry_batch *= 2;	/* more of them have one time than
@@ -338,7 +338,7 @@ schedule_read_due(Worker *worker, int limit)
 		from = until;
 		until = now + 1;
 	}
-	due = document_read_due(from, until, n);
+	due = due_read_keys(from, until, n);
 	last = due == NIL ? from : ((DueKey *) llast(due))->due;
 	if (left)
 		outbox_scan_pass_due_left(worker, until, list_length(due) < n ? DT_NOEND : last);
@@ -347,7 +347,7 @@ schedule_read_due(Worker *worker, int limit)
 	if (list_length(due) == n || any_left)
 		worker->schedule.next_due = DUE_UNKNOWN;
 	else
-		worker->schedule.next_due = document_next_due(now);
+		worker->schedule.next_due = due_find_next(now);
 
 	/*
 	 * if more have one time than were read, the next reading would return the

@@ -221,6 +221,10 @@ $broken->('an answer nested 100,000 levels deep', $get, answer(200, '[' x 100000
 $broken->('a list answer without results', $list, answer(200, { pagination => {} }), '08P01', qr/unexpected answer/);
 $broken->('a list answer with strings as results', $list, answer(200, { results => ['x'], pagination => {} }),
 	'08P01', qr/unexpected answer/);
+$broken->('a list answer with a NUL character in a document', "SELECT max(d::text) FROM mixpeek.list_documents('c') d",
+	answer(200, '{"results": [{"document_id": "a"}, {"document_id": "\u0000"}]}'), '08P01', qr/not valid JSON/);
+$broken->('a list answer with a NUL character in its pagination', $list,
+	answer(200, '{"results": [], "pagination": {"next_cursor": "\u0000"}}'), '08P01', qr/not valid JSON/);
 $broken->('a list answer whose cursor repeats', $list,
 	answer(200, { results => [ { document_id => 'x' } ], pagination => { next_cursor => 'again' } }), '08P01',
 	qr/cursor twice/);
@@ -235,6 +239,21 @@ sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '60')");
 $broken->('an answer of 65 MB', $get, { kind => 'huge', bytes => 65 * 1024 * 1024 }, '54000', qr/too large/);
 is(try_fault($list, answer(200, { results => undef, pagination => {} }))->{answer}, '0',
 	'a list answer whose results are null is empty');
+
+# base_url with the /v1 that the API's documentation has in its URLs
+foreach my $path ('/v1', '/v1/', '//v1//', '/')
+{
+	sql("ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "$path')");
+	is(try($create)->{sqlstate}, '00000', "base_url that ends with $path: a request succeeds");
+	is($api->requests->[-1]{path}, '/v1/collections/c/documents',
+		"base_url that ends with $path: the request has the usual path");
+}
+sql("ALTER USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (ADD base_url '" . $api->url . "/v1')");
+is(try($create)->{sqlstate}, '00000', "a mapping's base_url with /v1 is the same as a server's without");
+sql("ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "/v1/v1')");
+is(try($create)->{sqlstate}, '42501', "a mapping's base_url with /v1 is not the same as a server's with another path");
+sql("ALTER USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (DROP base_url);
+	ALTER SERVER mixpeek OPTIONS (SET base_url '" . $api->url . "')");
 
 # A server that makes smaller pages than it was asked for
 is(try_fault($list,

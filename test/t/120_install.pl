@@ -182,7 +182,7 @@ sql(q{
 my $log = -s $node->logfile;
 sql("INSERT INTO a.t VALUES (1000, 'renamed')", 'owner_a');
 my $renamed = qr/the schema of extension "mixpeek_docs" has another name than "mixpeek"/;
-my $hint = qr/HINT:  ALTER SCHEMA mixpeek_old RENAME TO mixpeek\./;
+my $hint = qr/HINT:  Run ALTER SCHEMA mixpeek_old RENAME TO mixpeek\./;
 wait_for('the worker to say so', sub { slurp_file($node->logfile, $log) =~ /$renamed.*\n.*$hint/ });
 pass('schema renamed: the worker does not use another schema of the name');
 foreach my $call ('adopt()', 'retry()', "preview('a.t', '1')", "refresh('a.t')", "wait('1 s')")
