@@ -1,5 +1,5 @@
-# With whose rights the worker works: the table owner's key and the table owner's rows, and other
-# people's functions never with more than the owner has.
+# The worker's rights: it uses the table owner's key, reads the rows that the owner may read, and runs functions with
+# the owner's rights at most.
 use strict;
 use warnings;
 use JSON::PP;
@@ -14,7 +14,8 @@ mixpeek.max_attempts = 3
 mixpeek.retry_max_delay = 1
 });
 my @people = qw(alice bob writer mallory);
-my $api = MixpeekTest::Server->new(api_key => [ 'sk_root', 'sk_public', map { "sk_$_" } @people ], record => 1, enrich => 'now');
+my $api = MixpeekTest::Server->new(api_key => [ 'sk_root', 'sk_public', map { "sk_$_" } @people ], record => 1,
+	enrich => 'now');
 
 sub sql
 {
@@ -22,7 +23,7 @@ sub sql
 	return $node->safe_psql('postgres', (defined $role ? "SET SESSION AUTHORIZATION $role; " : '') . $statement);
 }
 
-# What a statement of somebody is refused with; '' if it is not.
+# The error of a role's statement, '' if there is none.
 sub refusal
 {
 	my ($role, $statement) = @_;
@@ -30,7 +31,7 @@ sub refusal
 	return $stderr =~ /ERROR:\s+(.*)/ ? $1 : '';
 }
 
-# The key's line in mixpeek.documents as "state document error", when it is in the state.
+# Wait until the key's record is in the state; its state, attempts and error.
 sub wait_for_state
 {
 	my ($table, $key, $state) = @_;
@@ -43,7 +44,7 @@ sub wait_for_state
 	});
 }
 
-# Whose keys have been used since the last time, but for the test's own functions.
+# The roles whose keys were used since the last call.
 sub keys_used
 {
 	my %used = map { ($_->{authorization} =~ s/^Bearer sk_//r) => 1 } @{ $api->requests };
@@ -73,12 +74,12 @@ sql('INSERT INTO alice.t VALUES (1)', 'alice');
 sql('INSERT INTO alice.t VALUES (2)', 'writer');
 sql('INSERT INTO alice.t VALUES (3)');
 wait_for_state('alice.t', $_, 'mirrored') for 1 .. 3;
-is(keys_used(), 'alice', "the owner's key is used, whoever writes");
+is(keys_used(), 'alice', "the owner's key is used for inserts, whoever writes");
 sql("UPDATE alice.t SET v = 'new' WHERE id = 1; DELETE FROM alice.t WHERE id = 2");
 wait_for('the changes', sub { my $stats = $api->stats; $stats->{updates} == 1 && $stats->{deletes} == 1 });
-is(keys_used(), 'alice', '... for changes, too');
+is(keys_used(), 'alice', "the owner's key is used for updates and deletes");
 
-# What the worker waits for, and how it goes on
+# Rows that wait for a right, a key or a server, and what lets them go on
 
 sub waits_for
 {
@@ -87,24 +88,34 @@ sub waits_for
 
 	sql($take);
 	sql("INSERT INTO alice.t VALUES ($id)", 'writer');
-	like(wait_for_state('alice.t', $id, 'pending'), qr/^pending 0 $error$/, "$name: a document waits, and says for what");
-	is(keys_used(), '', '... nothing is sent');
+	like(wait_for_state('alice.t', $id, 'pending'), qr/^pending 0 $error$/,
+		"$name: the row is pending, with the reason");
+	is(keys_used(), '', "$name: nothing is sent");
 	sql($give);
-	like(wait_for_state('alice.t', $id, 'mirrored'), qr/^mirrored 0$/, '... and goes on at once when it is there');
+	like(wait_for_state('alice.t', $id, 'mirrored'), qr/^mirrored 0$/,
+		"$name: the row is mirrored when the cause is removed");
 	return keys_used();
 }
 
-is(waits_for('no USAGE', 'REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice', 'permission denied for foreign server mixpeek',
-		'GRANT USAGE ON FOREIGN SERVER mixpeek TO alice'), 'alice', "... with the owner's key");
-is(waits_for('no mapping', 'DROP USER MAPPING FOR alice SERVER mixpeek', 'role "alice" has no API key for server "mixpeek"',
-		"CREATE USER MAPPING FOR PUBLIC SERVER mixpeek OPTIONS (api_key 'sk_public')"), 'public', "... with everybody's key");
-sql("DROP USER MAPPING FOR PUBLIC SERVER mixpeek; CREATE USER MAPPING FOR alice SERVER mixpeek OPTIONS (api_key 'sk_alice')");
-is(waits_for('no server', 'ALTER SERVER mixpeek RENAME TO away', 'server "mixpeek" does not exist', 'ALTER SERVER away RENAME TO mixpeek'),
-	'alice', '... with the same server');
-is(waits_for('no role with USAGE', 'CREATE ROLE users; GRANT USAGE ON FOREIGN SERVER mixpeek TO users; REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice',
-		'permission denied for foreign server mixpeek', 'GRANT users TO alice'), 'alice', '... as a member');
+is(waits_for('owner without USAGE', 'REVOKE USAGE ON FOREIGN SERVER mixpeek FROM alice',
+	'permission denied for foreign server mixpeek',
+		'GRANT USAGE ON FOREIGN SERVER mixpeek TO alice'), 'alice', "USAGE granted again: the owner's key is used");
+is(waits_for('owner without a mapping', 'DROP USER MAPPING FOR alice SERVER mixpeek',
+	'role "alice" has no API key for server "mixpeek"',
+		"CREATE USER MAPPING FOR PUBLIC SERVER mixpeek OPTIONS (api_key 'sk_public')"), 'public',
+		'a mapping for PUBLIC: its key is used');
+sql("DROP USER MAPPING FOR PUBLIC SERVER mixpeek; CREATE USER MAPPING FOR alice SERVER mixpeek
+	OPTIONS (api_key 'sk_alice')");
+is(waits_for('mirror without its server', 'ALTER SERVER mixpeek RENAME TO away', 'server "mixpeek" does not exist',
+	'ALTER SERVER away RENAME TO mixpeek'),
+	'alice', "a server renamed and renamed back: the owner's key is used");
+is(waits_for('owner without USAGE, before a membership',
+	'CREATE ROLE users; GRANT USAGE ON FOREIGN SERVER mixpeek TO users; REVOKE USAGE ON FOREIGN SERVER mixpeek
+		FROM alice',
+		'permission denied for foreign server mixpeek', 'GRANT users TO alice'), 'alice',
+		"USAGE by membership: the owner's key is used");
 
-# Somebody else's server
+# Another role's server
 
 sql(qq{
 	GRANT USAGE ON FOREIGN DATA WRAPPER mixpeek_docs TO bob;
@@ -117,17 +128,21 @@ sql(qq{
 	SELECT mixpeek.mirror('alice.at_bobs', 'at_bobs', server => 'bobs');
 	INSERT INTO alice.at_bobs VALUES (1)});
 wait_for_state('alice.at_bobs', 1, 'mirrored');
-is(keys_used(), 'alice', "somebody else's server is used with the owner's key");
-like(refusal('mallory', "CREATE TABLE mallory.x (id int PRIMARY KEY); SELECT mixpeek.mirror('mallory.x', 'x', server => 'bobs')"),
-	qr/^permission denied for foreign server bobs/, '... by those who may');
+is(keys_used(), 'alice', "another role's server is used with the table owner's key");
+like(refusal('mallory', "CREATE TABLE mallory.x (id int PRIMARY KEY); SELECT mixpeek.mirror('mallory.x', 'x',
+	server => 'bobs')"),
+	qr/^permission denied for foreign server bobs/, 'mirror() needs USAGE on the server');
 like(refusal('bob', "CREATE TABLE bob.x (id int PRIMARY KEY); SELECT mixpeek.mirror('bob.x', 'x', server => 'bobs')"),
-	qr/^role "bob" has no API key/, '... and have a key');
-is(refusal('alice', 'ALTER SERVER bobs OPTIONS (SET namespace \'x\')'), 'must be owner of foreign server bobs', '... and changed by its owner');
+	qr/^role "bob" has no API key/, 'mirror() needs an API key');
+is(refusal('alice', 'ALTER SERVER bobs OPTIONS (SET namespace \'x\')'), 'must be owner of foreign server bobs',
+	"another role's server can be altered by its owner only");
 
-# A right to create triggers is none to have rows sent, or columns written
-like(refusal('mallory', "CREATE TRIGGER x AFTER INSERT ON alice.t FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('x', 'document_id_column=v')"),
-	qr/^must be owner of table t/, 'a role with TRIGGER only makes no mirror');
-like(refusal('mallory', "SELECT mixpeek.mirror('alice.t', 'x')"), qr/^must be owner of table t/, '... nor by the function');
+# The right to create triggers does not include sending rows or writing columns
+like(refusal('mallory', "CREATE TRIGGER x AFTER INSERT ON alice.t FOR EACH ROW
+	EXECUTE FUNCTION mixpeek.mirror_row('x', 'document_id_column=v')"),
+	qr/^must be owner of table t/, "a role with TRIGGER only cannot create a mirror's trigger");
+like(refusal('mallory', "SELECT mixpeek.mirror('alice.t', 'x')"), qr/^must be owner of table t/,
+	'a role with TRIGGER only cannot call mirror()');
 
 # Row-level security
 
@@ -141,19 +156,22 @@ sql(q{
 	GRANT SELECT, INSERT, UPDATE ON alice.policed TO writer}, 'alice');
 sql('INSERT INTO alice.policed VALUES (1, false), (2, true)', 'writer');
 wait_for_state('alice.policed', $_, 'mirrored') for 1, 2;
-is(scalar(@{ $api->documents('policed') }), 2, 'policies that do not bind the owner hide nothing');
+is(scalar(@{ $api->documents('policed') }), 2, 'policies that do not bind the owner hide no row');
 sql('ALTER TABLE alice.policed FORCE ROW LEVEL SECURITY', 'alice');
 sql("INSERT INTO alice.policed VALUES (3, true), (4, false)", 'writer');
 wait_for_state('alice.policed', 4, 'mirrored');
-is(sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass"), '1,2,4',
-	'forced, they hide rows from the worker');
+is(sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass"),
+	'1,2,4',
+	'forced row-level security hides rows');
 sql('UPDATE alice.policed SET hidden = NOT hidden', 'writer');
 wait_for('the hidden ones to go', sub {
-	sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass AND state = 'mirrored'") eq '2,3';
+	sql("SELECT string_agg(key, ',' ORDER BY key) FROM mixpeek.documents WHERE relation = 'alice.policed'::regclass
+		AND state = 'mirrored'") eq '2,3';
 });
-is(join(',', sort map { $_->{metadata}{id} } @{ $api->documents('policed') }), '2,3', '... as they change');
+is(join(',', sort map { $_->{metadata}{id} } @{ $api->documents('policed') }), '2,3',
+	'forced row-level security: documents follow what it hides');
 
-# A malicious owner: whatever the worker runs of hers tries all that she can think of
+# A malicious owner, whose functions try many ways to get a right when the worker runs them
 
 my $root = sql('SELECT current_user');
 sql(q{
@@ -177,12 +195,16 @@ sql(q{
 		place text; type text;
 	BEGIN
 		FOREACH place IN ARRAY ARRAY['mallory', 'public'] LOOP
-			FOREACH type IN ARRAY ARRAY['text', 'oid', 'name', 'timestamptz', 'tid', '"char"', 'bytea', 'int4', 'uuid'] LOOP
+			FOREACH type IN ARRAY ARRAY['text', 'oid', 'name', 'timestamptz', 'tid', '"char"', 'bytea', 'int4',
+				'uuid'] LOOP
 				EXECUTE format('CREATE FUNCTION %I.same(%s, %s) RETURNS bool LANGUAGE plpgsql AS
-					''BEGIN PERFORM mallory.trap(); RETURN $1::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text; END''', place, type, type);
-				EXECUTE format('CREATE OPERATOR %I.= (FUNCTION = %I.same, LEFTARG = %s, RIGHTARG = %s)', place, place, type, type);
+					''BEGIN PERFORM mallory.trap();
+					RETURN $1::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text; END''', place, type, type);
+				EXECUTE format('CREATE OPERATOR %I.= (FUNCTION = %I.same, LEFTARG = %s, RIGHTARG = %s)', place, place,
+					type, type);
 				EXECUTE format('CREATE FUNCTION %I.unnest(%s[]) RETURNS SETOF %s LANGUAGE plpgsql AS
-					''BEGIN PERFORM mallory.trap(); RETURN QUERY SELECT pg_catalog.unnest($1); END''', place, type, type);
+					''BEGIN PERFORM mallory.trap(); RETURN QUERY SELECT pg_catalog.unnest($1); END''', place, type,
+					type);
 			END LOOP;
 			EXECUTE format('CREATE FUNCTION %I.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
 				''BEGIN PERFORM mallory.trap(); RETURN pg_catalog.clock_timestamp(); END''', place);
@@ -190,7 +212,8 @@ sql(q{
 				''BEGIN PERFORM mallory.trap(); RETURN pg_catalog.now(); END''', place);
 		END LOOP;
 	END $$;
-	CREATE FUNCTION mallory.set_trap() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM mallory.trap(); RETURN NULL; END$$;
+	CREATE FUNCTION mallory.set_trap() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM mallory.trap();
+		RETURN NULL; END$$;
 	CREATE CONSTRAINT TRIGGER later AFTER INSERT ON mallory.deferred DEFERRABLE INITIALLY DEFERRED
 		FOR EACH ROW EXECUTE FUNCTION mallory.set_trap();
 	CREATE FUNCTION mallory.attack(place text) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -204,17 +227,23 @@ sql(q{
 			'SELECT umoptions FROM pg_catalog.pg_user_mapping',
 			'SELECT usename FROM pg_catalog.pg_user_mappings WHERE usename <> ''mallory'' AND umoptions IS NOT NULL',
 			'SELECT v FROM alice.secret', 'SELECT v FROM alice.t',
-			'SELECT key FROM mixpeek.documents WHERE relation = ''alice.t''::pg_catalog.regclass', 'SELECT relation FROM mixpeek.clusters WHERE relation = ''alice.t''::pg_catalog.regclass',
-			'DELETE FROM mixpeek.outbox', 'UPDATE mixpeek.documents SET document_id = ''x''', 'UPDATE mixpeek.origin SET id = id',
-			'LISTEN x', 'CREATE TEMP TABLE x ()', 'PREPARE x AS SELECT 1', 'DECLARE x CURSOR WITH HOLD FOR SELECT 1', 'DISCARD ALL',
+			'SELECT key FROM mixpeek.documents WHERE relation = ''alice.t''::pg_catalog.regclass',
+				'SELECT relation FROM mixpeek.clusters WHERE relation = ''alice.t''::pg_catalog.regclass',
+			'DELETE FROM mixpeek.outbox', 'UPDATE mixpeek.documents SET document_id = ''x''',
+				'UPDATE mixpeek.origin SET id = id',
+			'LISTEN x', 'CREATE TEMP TABLE x ()', 'PREPARE x AS SELECT 1', 'DECLARE x CURSOR WITH HOLD FOR SELECT 1',
+				'DISCARD ALL',
 			'COPY alice.secret TO ''/tmp/x''', 'COPY mallory.attacks FROM PROGRAM ''id''', 'LOAD ''mixpeek_docs''',
 			'SELECT pg_catalog.pg_read_file(''postgresql.conf'')', 'SELECT pg_catalog.lo_export(1, ''/tmp/x'')',
-			'SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())', 'SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid())',
+			'SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())',
+				'SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid())',
 			'INSERT INTO mallory.deferred VALUES (1)', 'COMMIT', 'CALL mixpeek.sync()', 'SELECT mixpeek.adopt()',
-			'SET mixpeek.allow_http = on', 'SET mixpeek.enabled = off', 'SET session_replication_role = replica', 'SET log_statement = ''all'''] LOOP
+			'SET mixpeek.allow_http = on', 'SET mixpeek.enabled = off', 'SET session_replication_role = replica',
+				'SET log_statement = ''all'''] LOOP
 			BEGIN
 				IF statement ~ '^SELECT' THEN
-					EXECUTE replace(statement, 'ROOT', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(10))) INTO outcome;
+					EXECUTE replace(statement, 'ROOT', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(10))) INTO
+					outcome;
 				ELSE
 					EXECUTE replace(statement, 'ROOT', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(10)));
 					outcome := NULL;
@@ -245,7 +274,8 @@ sql(q{
 	BEGIN PERFORM mallory.attack('cast'); RETURN '"bad"'; END $$;
 	CREATE CAST (mallory.mood AS json) WITH FUNCTION mallory.mood_json(mallory.mood);
 	CREATE DOMAIN mallory.id AS int CHECK (mallory.attack('domain'));
-	CREATE TABLE mallory.t (id mallory.id PRIMARY KEY, mood mallory.mood DEFAULT 'bad', v text, doc_id text, enrichments jsonb,
+	CREATE TABLE mallory.t (id mallory.id PRIMARY KEY, mood mallory.mood DEFAULT 'bad', v text, doc_id text,
+		enrichments jsonb,
 		g text GENERATED ALWAYS AS (mallory.sneak('generated' || left(v, 0))) STORED,
 		CHECK (mallory.attack('check')));
 	CREATE INDEX ON mallory.t (mallory.sneak('index' || left(v, 0)));
@@ -255,29 +285,34 @@ sql(q{
 	CREATE POLICY p ON mallory.t USING (mallory.attack('policy'));
 	SELECT mixpeek.mirror('mallory.t', 'mallory', document_id_column => 'doc_id', enrichments_column => 'enrichments');
 	INSERT INTO mallory.t VALUES (1, 'bad', 'x')});
-# The test itself is not to step into the traps.
+# The test's own statements must not find the traps.
 local $ENV{PGOPTIONS} = '-c search_path=pg_catalog';
 sql('ALTER DATABASE postgres SET search_path = mallory, public, pg_catalog');
-like(wait_for_state('mallory.t', 1, 'mirrored'), qr/^mirrored 0$/, 'a row with functions that attack is mirrored');
+like(wait_for_state('mallory.t', 1, 'mirrored'), qr/^mirrored 0$/, "a row whose owner's functions attack is mirrored");
 sql('INSERT INTO mallory.t SELECT n, \'bad\', \'x\' FROM generate_series(2, 20) n', 'mallory');
 sql("INSERT INTO alice.t VALUES (1000, 'beside')");
 wait_for_state('alice.t', 1000, 'mirrored');
 wait_for_state('mallory.t', $_, 'mirrored') for 2 .. 20;
 sql("UPDATE mallory.t SET v = 'y'", 'mallory');
 wait_for('the change', sub { sql("SELECT count(*) FROM mallory.t WHERE v = 'y'") == 20
-	&& sql("SELECT count(*) FROM mixpeek.outbox") == 0 && sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") == 0 });
+	&& sql("SELECT count(*) FROM mixpeek.outbox") == 0
+		&& sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") == 0 });
 
-is(sql("SELECT string_agg(DISTINCT place, ' ' ORDER BY place) FROM mallory.attacks"), 'after before cast check generated index policy',
-	"all of her functions were run but the check of the key's domain, which nothing needs");
-is(sql('SELECT string_agg(DISTINCT who, \' \') FROM mallory.attacks'), 'mallory', '... as herself');
-# A deferred trigger of hers is run at once, restricted as the rest.
-is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done' AND what !~ '^INSERT INTO mallory.deferred'"), '', '... and no attack succeeded');
-is(sql("SELECT count(*) FROM mallory.trapped"), 0, 'nobody stepped into what she put in the way of names');
-is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'she is who she was');
-is($worker->(), $pid, 'the worker still is the one it was');
-is(keys_used(), 'alice mallory', 'everybody used the own key');
+is(sql("SELECT string_agg(DISTINCT place, ' ' ORDER BY place) FROM mallory.attacks"),
+	'after before cast check generated index policy',
+	"all functions of an owner who attacks are run, but the check of the key's domain, which nothing needs");
+is(sql('SELECT string_agg(DISTINCT who, \' \') FROM mallory.attacks'), 'mallory',
+	'all functions of an owner who attacks run as she');
+# A deferred trigger is run at once, restricted as the other functions.
+is(sql("SELECT DISTINCT place, what FROM mallory.attacks WHERE outcome = 'done'
+	AND what !~ '^INSERT INTO mallory.deferred'"), '', "no attack by an owner's function succeeds");
+is(sql("SELECT count(*) FROM mallory.trapped"), 0, "no name is looked up in an attacker's schemas");
+is(sql("SELECT rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'evil') FROM pg_roles
+	WHERE rolname = 'mallory'"), 'f', 'an owner who attacks has no new right');
+is($worker->(), $pid, 'functions that attack: the worker is not replaced');
+is(keys_used(), 'alice mallory', "functions that attack: each owner's own key is used");
 
-# What harms herself harms nobody else: errors that look like the end of the process, texts without end
+# Errors that look like the end of the process, and texts without end, harm only the owner's own rows
 
 sql(q{
 	CREATE FUNCTION mallory.harm(text) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -292,7 +327,8 @@ sql(q{
 		END CASE;
 		RETURN true;
 	END $$;
-	CREATE TYPE mallory.harm AS ENUM ('57014', '57P01', '57P02', '57P03', 'XX000', '53200', '40001', '55P03', 'endless', 'read only', 'policies', 'stack');
+	CREATE TYPE mallory.harm AS ENUM ('57014', '57P01', '57P02', '57P03', 'XX000', '53200', '40001', '55P03',
+		'endless', 'read only', 'policies', 'stack');
 	CREATE FUNCTION mallory.harm_json(mallory.harm) RETURNS json LANGUAGE plpgsql AS $$
 	BEGIN PERFORM mallory.harm($1::pg_catalog.text); RETURN '"harm"'; END $$;
 	CREATE CAST (mallory.harm AS json) WITH FUNCTION mallory.harm_json(mallory.harm);
@@ -303,10 +339,13 @@ sql(q{
 sql("INSERT INTO alice.t VALUES (1001, 'beside')");
 wait_for_state('alice.t', 1001, 'mirrored');
 wait_for_state('mallory.harmful', 'good', 'mirrored');
-like(wait_for_state('mallory.harmful', $_, 'failed'), qr/^failed 1 \S/, "$_ fails by itself") for qw(57014 57P01 57P02 57P03 XX000 53200 40001 55P03 endless stack);
+like(wait_for_state('mallory.harmful', $_, 'failed'), qr/^failed 1 \S/,
+	"a function that raises $_: its row fails by itself")
+	for qw(57014 57P01 57P02 57P03 XX000 53200 40001 55P03 endless stack);
 wait_for_state('mallory.harmful', $_, 'mirrored') for 'read only', 'policies';
-cmp_ok(length(wait_for_state('mallory.harmful', 'endless', 'failed')), '<', 2100, 'its error is not endless');
-is($worker->(), $pid, 'the worker still is the one it was');
+cmp_ok(length(wait_for_state('mallory.harmful', 'endless', 'failed')), '<', 2100,
+	'a function that raises an endless error: last_error is cut');
+is($worker->(), $pid, 'functions that raise errors: the worker is not replaced');
 
 # Functions that do not end
 
@@ -337,31 +376,38 @@ sql(q{
 	INSERT INTO mallory.sleeping SELECT n FROM generate_series(1, 20) n}, 'mallory');
 sql("INSERT INTO alice.t VALUES (1010, 'beside')");
 wait_for_state('alice.t', 1010, 'mirrored');
-pass('functions that do not end keep no other table waiting for ever');
-like(wait_for_state('mallory.looping', 1, 'failed'), qr/^failed 1 it took longer than mixpeek.read_timeout \(500 ms\)$/, '... and fail');
-like(wait_for_state('mallory.looping', 20, 'pending'), qr/^pending 0 other rows of the table took too long to read$/, '... or wait, where there are many');
+pass('functions that do not end keep no other table waiting');
+like(wait_for_state('mallory.looping', 1, 'failed'),
+	qr/^failed 1 it took longer than mixpeek.read_timeout \(500 ms\)$/,
+	'functions that do not end: the row fails, with the reason');
+like(wait_for_state('mallory.looping', 20, 'pending'), qr/^pending 0 other rows of the table took too long to read$/,
+	'functions that do not end: further rows of the table are pending, with the reason');
 wait_for_state('mallory.sleeping', $_, 'mirrored') for 1 .. 20;
 like(sql("SELECT min(last_error) FROM mixpeek.documents WHERE relation = 'mallory.sleeping'::regclass"),
-	qr/^could not write to the table's columns: (it took longer|the owner's functions took too long) /, "... as do write-backs");
-is($worker->(), $pid, 'the worker still is the one it was');
+	qr/^could not write to the table's columns: (it took longer|the owner's functions took too long) /,
+	'functions that do not end: the write-back is given up, with the reason');
+is($worker->(), $pid, 'functions that do not end: the worker is not replaced');
 sql("DROP TABLE mallory.looping, mallory.sleeping");
 
-# Another owner
+# A change of the owner
 
 sql('GRANT CREATE, USAGE ON SCHEMA alice TO bob; GRANT USAGE ON FOREIGN SERVER mixpeek TO bob');
 keys_used();
 sql('ALTER TABLE alice.t OWNER TO bob');
 sql("UPDATE alice.t SET v = 'bobs' WHERE id = 1000");
 wait_for('the change', sub { grep { $_->{metadata}{v} && $_->{metadata}{v} eq 'bobs' } @{ $api->documents('alice') } });
-is(keys_used(), 'bob', "another owner's key is used from then on");
-is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'alice.t'::regclass AND state <> 'mirrored'"), 0, '... and nothing else changes');
+is(keys_used(), 'bob', "ALTER TABLE ... OWNER TO: the new owner's key is used");
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'alice.t'::regclass AND state <> 'mirrored'"), 0,
+	'ALTER TABLE ... OWNER TO: all records stay mirrored');
 sql('REASSIGN OWNED BY bob TO mallory; DROP OWNED BY bob CASCADE');
 sql("INSERT INTO alice.t VALUES (1002)");
 wait_for_state('alice.t', 1002, 'mirrored');
-is(keys_used(), 'mallory', 'REASSIGN OWNED');
+is(keys_used(), 'mallory', "REASSIGN OWNED: the new owner's key is used");
 sql("INSERT INTO alice.t VALUES (1003); DROP OWNED BY mallory CASCADE; DROP OWNED BY alice CASCADE");
-wait_for('nothing to be left', sub { sql('SELECT count(*) FROM mixpeek.documents') + sql('SELECT count(*) FROM mixpeek.outbox') == 0 });
-pass('DROP OWNED leaves nothing');
-is($worker->(), $pid, 'the worker still is the one it was');
+wait_for('nothing to be left', sub {
+	sql('SELECT count(*) FROM mixpeek.documents') + sql('SELECT count(*) FROM mixpeek.outbox') == 0;
+});
+pass('DROP OWNED leaves no record and no entry');
+is($worker->(), $pid, 'changes of owners: the worker is not replaced');
 
 done_testing();

@@ -65,7 +65,7 @@ is_deeply(\%flags_of, {
 		HTTP_TOO_LARGE => 'UNSURE',
 		HTTP_NO_ROOM => 'UNSURE MAY_CONTINUE OURS',
 		HTTP_OUT_OF_MEMORY => 'UNSURE MAY_CONTINUE' },
-	'what each of them means');
+	'what each way in which a transfer can break means');
 
 # The comment in status.h.
 my $header = slurp_file('src/remote/status.h');
@@ -75,10 +75,10 @@ my @verdicts = $verdicts =~ /^\tVERDICT_(\w+)/mg;
 is_deeply([ sort { $a cmp $b } $comment =~ /^ \*\t([A-Z_]{4,})\b/mg ], [ sort @verdicts ],
 	'the comment in status.h has a line for each verdict');
 my %used = map { $_->{verdict} => 1 } @rows;
-is_deeply([ sort keys %used ], [ sort @verdicts ], 'each verdict is in the table');
+is_deeply([ sort keys %used ], [ sort @verdicts ], 'each verdict is in the table in status.c');
 my %declared = map { $_ => 1 } $header =~ /^#define STATUS_(\w+)\t/mg;
 my %flags = map { %{ $_->{flags} } } @rows;
-is_deeply([ sort keys %flags ], [ sort keys %declared ], 'and so is each flag');
+is_deeply([ sort keys %flags ], [ sort keys %declared ], 'each flag is in the table in status.c');
 
 # The documentation's table of failures.
 
