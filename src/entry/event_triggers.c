@@ -5,7 +5,7 @@
  *
  * mixpeek_on_ddl_start loads the library before a command that may create a trigger;
  * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
- * raised by object_checks.c); mixpeek_on_drop deletes the state of tables and mirrors
+ * raised by object_checks.c) and in an altered server; mixpeek_on_drop deletes the state of tables and mirrors
  * that were dropped.
  *
  *-------------------------------------------------------------------------
@@ -17,11 +17,13 @@
 #include "base/statement.h"
 #include "base/user.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_trigger.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "entry/event_triggers.h"
 #include "entry/object_checks.h"
+#include "entry/server_checks.h"
 #include "mirror/mirror.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
@@ -117,6 +119,8 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 		CreatedObject *object = lfirst(lc);
 
 		object_checks_apply(object->class_id, object->oid, true);
+		if (object->class_id == ForeignServerRelationId)
+			server_checks_warn(object->oid);
 	}
 	PG_RETURN_NULL();
 }

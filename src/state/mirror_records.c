@@ -44,6 +44,32 @@ mirror_records_scan_keys(Oid relation, const char *collection, const char *after
 	return keys;
 }
 
+List *
+mirror_records_select_unknown(Oid relation, const char *collection, const List *keys)
+{
+	static Statement query = {
+		"SELECT DISTINCT k FROM unnest($3) AS k WHERE NOT EXISTS (SELECT FROM mixpeek.documents d"
+		" WHERE d.relation = $1 AND d.collection = $2 AND d.key = k)",
+		3, {OIDOID, TEXTOID, TEXTARRAYOID}
+	};
+	char	  **texts = palloc(sizeof(char *) * (list_length(keys) + 1));
+	int			n = 0;
+	Datum		args[3];
+	List	   *unknown = NIL;
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		texts[n++] = lfirst(lc);
+	args[0] = ObjectIdGetDatum(relation);
+	args[1] = CStringGetTextDatum(collection);
+	args[2] = statement_text_array(texts, n);
+	statement_run(&query, args, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		unknown = statement_lappend(unknown, statement_text(SPI_tuptable->vals[i], 1));
+	statement_end();
+	return unknown;
+}
+
 void
 mirror_records_forget(Oid relation, const char *collection)
 {

@@ -21,6 +21,11 @@
 extern List *mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit);
 
 /*
+ * Return those of the keys, a List of char *, that no record of a mirror has, as a List of char *.
+ */
+extern List *mirror_records_select_unknown(Oid relation, const char *collection, const List *keys);
+
+/*
  * Delete a table's records.  If the API may have documents of them, the markers' prefix is kept
  * in mixpeek.forgotten.
  */

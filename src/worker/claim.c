@@ -21,7 +21,9 @@
 #include "worker/decision.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
+#include "worker/inventory.h"
 #include "worker/prepare.h"
+#include "worker/server_check.h"
 #include "worker/worker.h"
 
 /* Entries that mean nothing are logged at most once in so many seconds. */
@@ -78,11 +80,11 @@ is_nonsense(const OutboxEntry *entry)
 {
 	static const char operations[] = {
 		OUTBOX_INSERT, OUTBOX_UPDATE, OUTBOX_DELETE, OUTBOX_RECHECK, OUTBOX_REFRESH,
-		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED
+		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_ALL_LISTED
 	};
 
 	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
-		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !expansion_is_one(entry));
+		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !expansion_is_one(entry) && entry->operation != OUTBOX_ALL_LISTED);
 }
 
 /* Note in a job what an entry of its key says. */
@@ -106,6 +108,21 @@ note_entry(Job *job, OutboxEntry *entry)
 	job->entries = lappend(job->entries, entry);
 }
 
+/* Take an entry "all documents", which stays in the outbox until the page was listed; false if it is left for later. */
+static bool
+take_inventory(Claim *claim, OutboxEntry *entry)
+{
+	Job		   *job;
+
+	if (!inventory_take(claim->worker, entry, &job))
+		return false;
+	if (job)
+		claim->jobs = lappend(claim->jobs, job);
+	else
+		claim->taken = lappend(claim->taken, entry);
+	return true;
+}
+
 /* Take an entry; returns false if it is left for later. */
 static bool
 take_entry(Claim *claim, OutboxEntry *entry)
@@ -120,6 +137,8 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	}
 	if (expansion_is_one(entry))
 		return expansion_take(claim->worker, &claim->expansions, entry);
+	if (entry->operation == OUTBOX_ALL_LISTED)
+		return take_inventory(claim, entry);
 	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key));
 	if (job)
 		note_entry(job, entry);
@@ -130,7 +149,8 @@ take_entry(Claim *claim, OutboxEntry *entry)
 static void
 leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	bool		busy = entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, key_abbreviate(entry->key));
+	bool		busy = entry->operation == OUTBOX_ALL_LISTED ? inventory_has_job(worker, entry) :
+		entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, key_abbreviate(entry->key));
 
 	outbox_scan_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 }
@@ -319,7 +339,7 @@ record_intents(Claim *claim)
 		decision_count_attempt(job);
 		if (job->refresh)
 			refreshed = lappend(refreshed, job);
-		else
+		else if (job->inventory == NULL)
 			intended = lappend(intended, job);
 	}
 	recovery_work_on_many(worker);
@@ -358,7 +378,7 @@ queue_jobs(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (job->stored || ItemPointerIsValid(&job->record_tid))
+		if (job->stored || job->inventory || ItemPointerIsValid(&job->record_tid))
 			decision_queue(worker, job);
 		else
 			recheck_key(worker, job);
@@ -384,6 +404,7 @@ claim_keys(Worker *worker)
 	if (worker->recovery.abandoned)
 		recovery_take_over(worker);
 	schedule_reload_accounts(worker);
+	server_check_run(worker);
 	answers = delegate_has_answers(worker);
 	take_keys(&claim, due);
 	claim.jobs = prepare_jobs(worker, claim.jobs);
@@ -410,6 +431,7 @@ claim_next(Worker *worker)
 	MemoryContextSwitchTo(worker->turn_context);
 	intends = claim_keys(worker);
 	worker_commit(worker, &user, intends);
+	server_check_committed(worker);
 	recovery_note_success(worker);
 	if (worker->recovery.careful_claims > 0)
 		worker->recovery.careful_claims--;

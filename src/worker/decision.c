@@ -17,6 +17,9 @@
 #include "mirror/key.h"
 #include "remote/marker.h"
 #include "remote/url.h"
+#include "state/outbox.h"
+#include "state/owed.h"
+#include "state/places.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -24,6 +27,8 @@
 #include "utils/timestamp.h"
 #include "worker/claim.h"
 #include "worker/decision.h"
+#include "worker/prepare.h"
+#include "worker/server_check.h"
 #include "worker/worker.h"
 
 /*
@@ -89,6 +94,15 @@ make_request_parts(Job *job)
  * What is known
  */
 
+/* Return the name of the server with which the document of a job without a mirror is deleted. */
+static const char *
+choose_server(Worker *worker, const Job *job)
+{
+	const char *server = job->place_known ? server_check_find(worker, job->server, job->place) : NULL;
+
+	return server ? server : job->server;
+}
+
 /*
  * Find the account of a job that has no mirror any more, to delete its document: the record
  * names the server, and the table's owner has the key.
@@ -103,7 +117,7 @@ find_old_account(Worker *worker, Job *job)
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
 	if (!HeapTupleIsValid(tuple))
 		return;
-	job->account = mirror_cache_account(worker->cache, job->server,
+	job->account = mirror_cache_account(worker->cache, choose_server(worker, job),
 										((Form_pg_class) GETSTRUCT(tuple))->relowner);
 	job->account->claimed++;
 	job->claims = true;
@@ -143,13 +157,58 @@ must_look_up(const Job *job)
 {
 	if (job->refresh)
 		return true;
-	if (WEAKENED(WEAKEN_LOOK_UP))
+	if (WEAKENED(WEAKEN_LOOK_UP) || job->inventory)
 		return false;
-	if (job->in_doubt)
+	if (job->in_doubt || job->moved)
 		return true;
 	if (job->document_id)
 		return false;
 	return job->stored || !job->inserted || job->mirror->forgotten;
+}
+
+/*
+ * Places
+ */
+
+/* Check whether what is stored about the key is of another place than the account's server leads to. */
+static bool
+is_elsewhere(const Job *job)
+{
+	return job->stored && job->place_known && job->account->server && job->place != job->account->server->place;
+}
+
+/*
+ * Leave a document behind that is at another place: it is owed a delete there, and nothing is known
+ * about the key at the new place.  A poll becomes a recheck, and its job is freed; returns true then.
+ */
+static bool
+leave_place(Worker *worker, Job *job)
+{
+	if (job->mirror == NULL || !is_elsewhere(job) || is_foreign(worker, job))
+		return false;
+	if (job->refresh)
+	{
+		outbox_put(job->relation, OUTBOX_RECHECK, job->collection, &job->key, 1, &worker->schedule.scan.news);
+		worker->moves++;
+		worker->schedule.more = true;
+		jobs_free(worker, job);
+		return true;
+	}
+	(void) document_owe_delete(job->relation, job->collection, job->key, job->mirror->owner, 0);
+	schedule_read_due_again(worker);
+	prepare_forget_document(job);
+	job->moved = true;
+	return false;
+}
+
+/* Note where the job's requests go. */
+static void
+set_place(Job *job)
+{
+	if (job->account->server == NULL || job->mirror == NULL)
+		return;
+	job->place = job->account->server->place;
+	job->place_known = true;
 }
 
 /*
@@ -164,6 +223,9 @@ find_problem(const Worker *worker, const Job *job)
 		return psprintf("the key has %d bytes, more than can be stored (%d)", job->long_key, MAX_KEY_BYTES);
 	if (is_foreign(worker, job))
 		return pstrdup("the document is another database's: its marker does not begin with this one's origin");
+	if (job->mirror == NULL && is_elsewhere(job))
+		return psprintf("the document is at %s, where no server leads to: create one that does, with a user mapping, and call mixpeek.retry()",
+						places_describe(job->place));
 	return NULL;
 }
 
@@ -197,11 +259,12 @@ decision_make(Worker *worker, Job *job)
 
 	if (job->mirror == NULL)
 		find_old_account(worker, job);
-	if (end_early(worker, job))
+	if (end_early(worker, job) || leave_place(worker, job))
 		return false;
 	problem = find_problem(worker, job);
 	if (problem)
 		job->error = MemoryContextStrdup(job->context, problem);
+	set_place(job);
 	job->must_look_up = must_look_up(job);
 	make_request_parts(job);
 	if (job->refresh || job->error || job->read_skipped || (job->mirror && job->mirror->problem) ||

@@ -113,6 +113,8 @@ invalidate_server(Datum arg, int cacheid, uint32 hashvalue)
 {
 	ListCell   *lc;
 
+	if (current_cache)
+		current_cache->server_changes++;
 	foreach(lc, current_cache ? current_cache->accounts : NIL)
 		account_invalidate(lfirst(lc), hashvalue);
 }
@@ -148,6 +150,7 @@ mirror_cache_create(MemoryContext parent)
 	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
 
 	cache->context = context;
+	cache->server_changes = 1;
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(RelationEntry);
 	ctl.hcxt = context;

@@ -45,6 +45,13 @@ typedef struct MirrorCache
 	uint64		uses;			/* number of calls of mirror_cache_get() */
 	Size		mirror_bytes;	/* memory of all mirrors but the stale ones */
 	bool		some_are_gone;	/* there are cached mirrors without a mirror */
+
+	/* where servers lead to, see server_check.c */
+	List	   *places;			/* of ServerPlace */
+	MemoryContext places_context;	/* of the same; NULL: not read yet */
+	uint64		server_changes; /* that were seen */
+	uint64		server_changes_read;	/* when they were read last */
+	uint64		server_changes_handled; /* and that transaction has committed */
 } MirrorCache;
 
 /* Return a new, empty cache.  A process has at most one. */

@@ -17,6 +17,7 @@ typedef struct OriginCheck
 	bool		reported;		/* that was logged */
 	char	   *id;				/* the origin, as markers begin; NULL: none
 								 * yet */
+	char	   *incarnation;	/* see state/witness.h; NULL: none yet */
 } OriginCheck;
 
 /*
@@ -25,6 +26,9 @@ typedef struct OriginCheck
  * claim begins with it.  In a transaction.
  */
 extern bool origin_check_pass(Worker *worker);
+
+/* Note that a transaction was flushed after which requests are sent: see state/witness.h. */
+extern void origin_check_note_flush(Worker *worker);
 
 /* Log it once if the database is a copy. */
 extern void origin_check_report(Worker *worker);

@@ -81,6 +81,7 @@ extern int	schedule_limit(Worker *worker);
  * schedule_check(): at the start of each turn, see whose time or room has come.
  */
 extern void schedule_rescan(Worker *worker);
+extern void schedule_read_due_again(Worker *worker);
 extern void schedule_retry_left(Worker *worker);
 extern void schedule_retry_busy(Worker *worker);
 extern void schedule_retry_in(Worker *worker, double delay);
