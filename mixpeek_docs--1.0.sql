@@ -98,14 +98,16 @@ CREATE TABLE mixpeek.documents
     content_hash bytea,
     features_hash bytea,
     intent_hash bytea,
+    owner regrole,
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
+CREATE INDEX documents_owed_idx ON mixpeek.documents USING hash (marker) WHERE owner IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 -- New entries are collected in the pending list first; a large list makes inserts cheaper, and searches scan it.
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WITH (gin_pending_list_limit = 65536)
     WHERE enrichments IS NOT NULL;
-COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned';
+COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned; and one for each owed delete: its relation is - (0), its key the document''s id or marker';
 COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost one of a partitioned table';
 COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';
@@ -124,6 +126,7 @@ COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent, and its answ
 COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of the content, without features, that was sent last and confirmed; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features that were sent last and confirmed, empty if there were none; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'hashes of content and features of the create that is in doubt; only the first one if it has no features';
+COMMENT ON COLUMN mixpeek.documents.owner IS 'of an owed delete, the role whose API key deletes the document; otherwise NULL';
 
 CREATE TABLE mixpeek.origin
 (
@@ -178,6 +181,8 @@ ALTER TABLE mixpeek.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.documents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.outbox FOR SELECT USING (mixpeek.may_read(relation));
 CREATE POLICY readers ON mixpeek.documents FOR SELECT USING (mixpeek.may_read(relation));
+CREATE POLICY owners ON mixpeek.documents FOR SELECT
+    USING (owner IS NOT NULL AND pg_catalog.pg_has_role(owner::oid, 'USAGE'));
 -- These two hold nothing of users' rows. Without policies for writing, a role that was granted a right still cannot write.
 ALTER TABLE mixpeek.origin ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;

@@ -14,9 +14,11 @@
 #include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "foreign/foreign.h"
 #include "mirror/key.h"
 #include "remote/marker.h"
 #include "remote/url.h"
+#include "state/owed.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -91,14 +93,14 @@ make_request_parts(Job *job)
 
 /*
  * Find the account of a job that has no mirror any more, to delete its document: the record
- * names the server, and the table's owner has the key.
+ * names the server, and the table's owner has the key.  An owed delete has its account already.
  */
 static void
 find_old_account(Worker *worker, Job *job)
 {
 	HeapTuple	tuple;
 
-	if (!job->stored)
+	if (!job->stored || owed_has_job(job))
 		return;
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
 	if (!HeapTupleIsValid(tuple))
@@ -156,6 +158,20 @@ must_look_up(const Job *job)
  * Deciding
  */
 
+/* Return why an owed delete cannot be sent for good, in the current memory context; or NULL. */
+static char *
+find_owed_problem(const Job *job)
+{
+	Oid			owner = job->account->owner;
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		return psprintf("the role %u was dropped, whose API key was to delete the document: a superuser can set the record's owner to another role, and call mixpeek.retry()",
+						owner);
+	if (!OidIsValid(get_foreign_server_oid(job->server, true)))
+		return psprintf("server \"%s\" does not exist any more: create it again and call mixpeek.retry()", job->server);
+	return NULL;
+}
+
 /* Return why a job must fail that could be sent otherwise, in the current memory context; or NULL. */
 static char *
 find_problem(const Worker *worker, const Job *job)
@@ -164,6 +180,8 @@ find_problem(const Worker *worker, const Job *job)
 		return psprintf("the key has %d bytes, more than can be stored (%d)", job->long_key, MAX_KEY_BYTES);
 	if (is_foreign(worker, job))
 		return pstrdup("the document is another database's: its marker does not begin with this one's origin");
+	if (owed_has_job(job))
+		return find_owed_problem(job);
 	return NULL;
 }
 
@@ -173,7 +191,7 @@ end_early(Worker *worker, Job *job)
 {
 	if (job->account == NULL && job->stored)
 		jobs_end(worker, job, OUTCOME_FORGOTTEN, NULL);
-	else if (job->account == NULL || is_not_due(job) ||
+	else if (job->account == NULL || is_not_due(job) || (owed_has_job(job) && !job->stored) ||
 			 (job->refresh && (!job->stored || strcmp(job->state, "mirrored") != 0)))
 		jobs_free(worker, job);
 	else if (must_rest(job))

@@ -174,11 +174,17 @@ schedule_delay(Worker *worker)
  */
 
 void
+schedule_read_due_again(Worker *worker)
+{
+	worker->schedule.scan.due_again = DT_NOBEGIN;
+	worker->schedule.next_due = DUE_UNKNOWN;
+}
+
+void
 schedule_rescan(Worker *worker)
 {
 	outbox_scan_restart(worker);
-	worker->schedule.scan.due_again = DT_NOBEGIN;
-	worker->schedule.next_due = DUE_UNKNOWN;
+	schedule_read_due_again(worker);
 }
 
 void
