@@ -99,14 +99,16 @@ CREATE TABLE mixpeek.documents
     features_hash bytea,
     intent_hash bytea,
     place bigint,
+    owner regrole,
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
+CREATE INDEX documents_owed_idx ON mixpeek.documents USING hash (marker) WHERE owner IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 -- New entries are collected in the pending list first; a large list makes inserts cheaper, and searches scan it.
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WITH (gin_pending_list_limit = 65536)
     WHERE enrichments IS NOT NULL;
-COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned';
+COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned; and one for each owed delete: its relation is - (0), its key the document''s id or marker';
 COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost one of a partitioned table';
 COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';
@@ -126,6 +128,7 @@ COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of the content, wit
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features that were sent last and confirmed, empty if there were none; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'hashes of content and features of the create that is in doubt; only the first one if it has no features';
 COMMENT ON COLUMN mixpeek.documents.place IS 'where the document is: a hash of the server''s base_url and namespace, see mixpeek.places; NULL if none was ever sent';
+COMMENT ON COLUMN mixpeek.documents.owner IS 'of an owed delete, the role whose API key deletes the document; otherwise NULL';
 
 -- A server can be altered, and then its documents of before are still where they were.
 CREATE TABLE mixpeek.places
@@ -160,6 +163,7 @@ CREATE TABLE mixpeek.origin
     written_by bigint NOT NULL DEFAULT 0,
     incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
     replaces uuid,
+    former_ids uuid[] NOT NULL DEFAULT '{}',
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
 ) USING heap;
 COMMENT ON TABLE mixpeek.origin IS
@@ -208,6 +212,8 @@ ALTER TABLE mixpeek.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.documents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.outbox FOR SELECT USING (mixpeek.may_read(relation));
 CREATE POLICY readers ON mixpeek.documents FOR SELECT USING (mixpeek.may_read(relation));
+CREATE POLICY owners ON mixpeek.documents FOR SELECT
+    USING (owner IS NOT NULL AND pg_catalog.pg_has_role(owner::oid, 'USAGE'));
 -- These two hold nothing of users' rows. Without policies for writing, a role that was granted a right still cannot write.
 ALTER TABLE mixpeek.origin ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;
@@ -411,6 +417,7 @@ COMMENT ON COLUMN mixpeek.origin.timeline IS 'the WAL''s timeline: another one, 
 COMMENT ON COLUMN mixpeek.origin.written_by IS 'the transaction that wrote this row; if another one did, a dump was restored (0: after TRUNCATE of mixpeek.documents)';
 COMMENT ON COLUMN mixpeek.origin.incarnation IS 'made by mixpeek.adopt(); also in a file outside of the data directory (mixpeek.witness_directory)';
 COMMENT ON COLUMN mixpeek.origin.replaces IS 'the incarnation before';
+COMMENT ON COLUMN mixpeek.origin.former_ids IS 'what the id was before mixpeek.adopt(origin => ...): documents of these are owed deletes';
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
 COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';

@@ -11,6 +11,7 @@
 #include "state/adoption.h"
 #include "state/origin.h"
 #include "state/outbox.h"
+#include "state/owed.h"
 
 /* Make the worker send all rows again that have a document. */
 static void
@@ -30,7 +31,7 @@ adoption_continue(bool older)
 {
 	static const char operations[] = {OUTBOX_ALL_STORED, OUTBOX_ALL_ROWS, OUTBOX_ALL_LISTED, '\0'};
 
-	origin_take_over(NULL);
+	origin_take_over(NULL, true);
 	origin_distrust_inserts();
 	if (!older)
 		return;
@@ -53,7 +54,7 @@ adoption_start_anew(void)
 	statement_run(&new_id, NULL, NULL);
 	id = statement_text(SPI_tuptable->vals[0], 1);
 	statement_end();
-	origin_take_over(id);
+	origin_take_over(id, false);
 	(void) statement_execute(&forget, NULL, NULL);
 	outbox_put_mirrors(operations, NULL);
 }
@@ -61,20 +62,10 @@ adoption_start_anew(void)
 void
 adoption_change_origin(const char *id)
 {
-	static Statement owe = {
-		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation <> 0::regclass RETURNING *)"
-		" INSERT INTO mixpeek.documents (relation, collection, key, document_id, server, place, marker, owner,"
-		"  state, in_doubt, next_attempt_at)"
-		" SELECT 0, d.collection, coalesce(d.document_id, d.marker), d.document_id, d.server, d.place, d.marker,"
-		"  c.relowner, 'pending', d.document_id IS NULL, pg_catalog.now()"
-		" FROM d JOIN pg_catalog.pg_class c ON c.oid = d.relation"
-		" WHERE d.document_id IS NOT NULL OR d.in_doubt ON CONFLICT DO NOTHING",
-		0, {0}
-	};
 	static const char operations[] = {OUTBOX_ALL_ROWS, OUTBOX_ALL_LISTED, '\0'};
 
-	origin_take_over(id);
+	origin_take_over(id, true);
 	origin_distrust_inserts();
-	(void) statement_execute(&owe, NULL, NULL);
+	document_owe_all();
 	outbox_put_mirrors(operations, NULL);
 }

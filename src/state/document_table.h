@@ -39,7 +39,8 @@
 	X(DOCUMENT_CONTENT_HASH, "content_hash", BYTEAOID) \
 	X(DOCUMENT_FEATURES_HASH, "features_hash", BYTEAOID) \
 	X(DOCUMENT_INTENT_HASH, "intent_hash", BYTEAOID) \
-	X(DOCUMENT_PLACE, "place", INT8OID)
+	X(DOCUMENT_PLACE, "place", INT8OID) \
+	X(DOCUMENT_OWNER, "owner", REGROLEOID)
 
 /* Indexes into tts_values, from 0. */
 #define DOCUMENT_COLUMN_NUMBER(number, name, type) number,

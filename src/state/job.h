@@ -127,7 +127,6 @@ typedef struct Job
 	ContentHash features_hash;
 
 	/* requests and answers */
-	bool		moved;			/* its record was of another place */
 	bool		must_look_up;
 	int			nsteps;
 	char	   *gone;			/* id of the document that a delete did not

@@ -70,22 +70,36 @@ mirror_records_select_unknown(Oid relation, const char *collection, const List *
 	return unknown;
 }
 
-void
+List *
 mirror_records_forget(Oid relation, const char *collection)
 {
 	static Statement query = {
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
-		"  RETURNING marker, key, collection, document_id, in_doubt)"
-		" INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
-		" SELECT DISTINCT " MARKER_PREFIX_OF_RECORD ", collection FROM d"
-		" WHERE document_id IS NOT NULL OR in_doubt ON CONFLICT DO NOTHING",
+		"  RETURNING marker, key, collection, document_id, in_doubt),"
+		" l AS (SELECT " MARKER_PREFIX_OF_RECORD " AS prefix, collection, count(*) AS n FROM d"
+		"  WHERE document_id IS NOT NULL OR in_doubt GROUP BY 1, 2),"
+		" f AS (INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
+		"  SELECT prefix, collection FROM l ON CONFLICT DO NOTHING)"
+		" SELECT prefix, collection, n FROM l ORDER BY 1, 2",
 		2, {OIDOID, TEXTOID}
 	};
 	Datum		args[2];
+	List	   *left = NIL;
 
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	(void) statement_execute(&query, args, collection ? "  " : " n");
+	statement_run(&query, args, collection ? "  " : " n");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		ForgottenDocuments *documents = statement_palloc(sizeof(ForgottenDocuments));
+
+		documents->prefix = statement_text(SPI_tuptable->vals[i], 1);
+		documents->collection = statement_text(SPI_tuptable->vals[i], 2);
+		documents->count = DatumGetInt64(statement_value(i, 3, NULL));
+		left = statement_lappend(left, documents);
+	}
+	statement_end();
+	return left;
 }
 
 bool

@@ -108,19 +108,28 @@ origin_id(void)
 }
 
 void
-origin_take_over(const char *id)
+origin_take_over(const char *id, bool remember)
 {
 	static Statement take_over = {
 		"INSERT INTO mixpeek.origin AS o (id, system_identifier, database, instance, timeline, written_by, replaces)"
 		" VALUES (coalesce($7::uuid, pg_catalog.gen_random_uuid()), $1, $2, $3, $4, $5, $6::uuid)"
 		" ON CONFLICT (only_one) DO UPDATE SET id = coalesce($7::uuid, o.id),"
+		" former_ids = CASE WHEN $7::uuid <> o.id THEN o.former_ids || o.id ELSE o.former_ids END,"
 		" system_identifier = EXCLUDED.system_identifier, database = EXCLUDED.database, instance = EXCLUDED.instance,"
 		" timeline = EXCLUDED.timeline, written_by = EXCLUDED.written_by, incarnation = EXCLUDED.incarnation,"
 		" replaces = coalesce(EXCLUDED.replaces, o.incarnation)",
 		IDENTITY_TYPES
 	};
 
+	static Statement forget = {"UPDATE mixpeek.origin SET former_ids = '{}', written_by = $1", 1, {INT8OID}};
+
 	run_with_identity(&take_over, instance_current(), id);
+	if (!remember)
+	{
+		Datum		xid = Int64GetDatum((int64) GetCurrentTransactionId());
+
+		(void) statement_execute(&forget, &xid, NULL);
+	}
 }
 
 void
@@ -174,7 +183,8 @@ read_origin(Origin *origin, char **instance, char **replaces)
 {
 	static Statement query = {
 		"SELECT id::text, incarnation::text, instance, replaces::text, system_identifier = $1, database = $2,"
-		" written_by = xmin::text::bigint, timeline = $3 FROM mixpeek.origin",
+		" written_by = xmin::text::bigint, timeline = $3, pg_catalog.array_to_string(former_ids, ' ')"
+		" FROM mixpeek.origin",
 		3, {INT8OID, OIDOID, INT8OID}
 	};
 	Datum		args[3];
@@ -196,6 +206,7 @@ read_origin(Origin *origin, char **instance, char **replaces)
 		origin->same_database = read_flag(6);
 		origin->written_here = read_flag(7);
 		origin->same_timeline = read_flag(8);
+		origin->former_ids = statement_text(tuple, 9);
 	}
 	statement_end();
 	return origin->id != NULL;

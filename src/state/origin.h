@@ -12,6 +12,7 @@
 typedef struct Origin
 {
 	char	   *id;				/* NULL: there is no row */
+	char	   *former_ids;		/* what it was before, with spaces between */
 	char	   *incarnation;
 	bool		same_cluster;	/* it was written in this cluster, */
 	bool		same_database;	/* in this database, */
@@ -36,9 +37,9 @@ extern char *origin_problem(Origin *origin);
 
 /*
  * Write the row of mixpeek.origin for this database, as it is here and now; id is the origin, or
- * NULL to keep it.
+ * NULL to keep it.  remember: documents of the origin before, and of those before it, may be deleted.
  */
-extern void origin_take_over(const char *id);
+extern void origin_take_over(const char *id, bool remember);
 
 /*
  * From now on, do not assume that an inserted row has no document: after a restore or failover it

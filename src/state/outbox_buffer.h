@@ -20,6 +20,9 @@ extern void outbox_init(void);
  */
 extern void outbox_add(Oid relation, char operation, const char *collection, const char *key);
 
+/* Add the entries that have the worker compare all rows and all records of a mirror. */
+extern void outbox_add_all(Oid relation, const char *collection);
+
 /*
  * Note that the transaction has inserted entries by a statement, between these places of the
  * table or at unknown ones, so that its commit wakes the worker.

@@ -28,7 +28,7 @@ note_place(const ServerPlace *server)
 	(void) statement_execute(&insert, args, server->namespace ? NULL : "  n");
 }
 
-bool
+PlaceNews
 places_note(const ServerPlace *server)
 {
 	static Statement query = {
@@ -49,13 +49,29 @@ places_note(const ServerPlace *server)
 	args[0] = CStringGetTextDatum(server->name);
 	args[1] = Int64GetDatum(server->place);
 	if (statement_execute(&query, args, NULL) > 0)
-		return true;
+		return PLACE_KNOWN;
 	note_place(server);
 	if (statement_execute(&insert, args, NULL) > 0)
-		return statement_execute(&elsewhere, args, NULL) == 0;	/* they were lost, or
-																 * restored */
+		return statement_execute(&elsewhere, args, NULL) > 0 ? PLACE_MOVED : PLACE_NEW;
 	(void) statement_execute(&update, args, NULL);
-	return false;
+	return PLACE_MOVED;
+}
+
+void
+places_forget_others(const List *servers)
+{
+	static Statement delete = {
+		"DELETE FROM mixpeek.server_places WHERE server <> ALL ($1)", 1, {TEXTARRAYOID}
+	};
+	char	  **names = palloc(sizeof(char *) * (list_length(servers) + 1));
+	int			n = 0;
+	Datum		args[1];
+	ListCell   *lc;
+
+	foreach(lc, servers)
+		names[n++] = ((ServerPlace *) lfirst(lc))->name;
+	args[0] = statement_text_array(names, n);
+	(void) statement_execute(&delete, args, NULL);
 }
 
 char *

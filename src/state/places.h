@@ -12,11 +12,19 @@
 
 #include "remote/server.h"
 
-/*
- * Note where a server leads to now.  Returns false if it has led elsewhere when this was noted last, or
- * when documents were sent.
- */
-extern bool places_note(const ServerPlace *server);
+typedef enum PlaceNews
+{
+	PLACE_KNOWN,
+	PLACE_NEW,					/* of a server that was not known */
+	PLACE_MOVED					/* the server has led elsewhere when this was
+								 * noted last, or when documents were sent */
+} PlaceNews;
+
+/* Note where a server leads to now. */
+extern PlaceNews places_note(const ServerPlace *server);
+
+/* Forget the servers that are not among these, a List of ServerPlace. */
+extern void places_forget_others(const List *servers);
 
 /* Return a place in words, palloc'd. */
 extern char *places_describe(int64 place);

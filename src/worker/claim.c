@@ -15,6 +15,7 @@
 #include "state/documents.h"
 #include "state/due.h"
 #include "state/outbox.h"
+#include "state/owed.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/claim.h"
@@ -45,12 +46,20 @@ typedef struct Claim
  * Taking keys
  */
 
+/* Return a key's cached mirror; of an owed delete (owed not NULL), what stands for its account. */
+static CachedMirror *
+find_mirror(Worker *worker, Oid relation, const char *collection, const DueKey *owed)
+{
+	return owed ? mirror_cache_get_owed(worker->cache, owed->server, owed->owner) :
+		mirror_cache_get(worker->cache, relation, collection);
+}
+
 /*
  * Return the job of a key, a new one if it has none.  NULL if the key must wait: its job is under way,
- * its table is locked, or its account has no room.
+ * its table is locked, or its account has no room.  owed: see find_mirror().
  */
 static Job *
-take_key(Claim *claim, Oid relation, const char *collection, const char *key)
+take_key(Claim *claim, Oid relation, const char *collection, const char *key, const DueKey *owed)
 {
 	Worker	   *worker = claim->worker;
 	Job		   *job = jobs_find(&worker->jobs, relation, collection, key);
@@ -64,12 +73,12 @@ take_key(Claim *claim, Oid relation, const char *collection, const char *key)
 		return NULL;
 	}
 	worker->recovery.current_table = relation;
-	cached = mirror_cache_get(worker->cache, relation, collection);
+	cached = find_mirror(worker, relation, collection, owed);
 	if (cached->blocked_until > 0)
 		schedule_retry_in(worker, LOCK_DELAY);
 	if (cached->blocked_until > 0 || !schedule_has_room(cached) || !delegate_is_served(worker, cached, true))
 		return NULL;
-	job = jobs_create(worker, cached, key);
+	job = jobs_create(worker, cached, collection, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
 }
@@ -83,6 +92,8 @@ is_nonsense(const OutboxEntry *entry)
 		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_ALL_LISTED
 	};
 
+	if (owed_is_announcement(entry->relation, entry->operation))
+		return false;
 	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
 		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !expansion_is_one(entry) && entry->operation != OUTBOX_ALL_LISTED);
 }
@@ -135,11 +146,19 @@ take_entry(Claim *claim, OutboxEntry *entry)
 		claim->taken = lappend(claim->taken, entry);
 		return true;
 	}
+	if (owed_is_announcement(entry->relation, entry->operation))
+	{
+		schedule_read_due_again(claim->worker);
+		mirror_cache_invalidate(claim->worker->cache);	/* their rows may have
+														 * documents now */
+		claim->taken = lappend(claim->taken, entry);
+		return true;
+	}
 	if (expansion_is_one(entry))
 		return expansion_take(claim->worker, &claim->expansions, entry);
 	if (entry->operation == OUTBOX_ALL_LISTED)
 		return take_inventory(claim, entry);
-	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key));
+	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key), NULL);
 	if (job)
 		note_entry(job, entry);
 	return job != NULL;
@@ -195,7 +214,8 @@ claim_leave_job(Worker *worker, Job *job, bool busy)
 		outbox_scan_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 	}
 	if (job->due)
-		leave_due(worker, job->relation, job->collection, job->due, busy);
+		leave_due(worker, job->relation, owed_has_job(job) ? owed_scope(job->account->name, job->account->owner) : job->collection,
+				  job->due, busy);
 	if (busy)
 		worker->schedule.left_busy = true;
 	jobs_free(worker, job);
@@ -217,6 +237,13 @@ take_entries(Claim *claim, int limit)
 	report_nonsense(claim->nonsense);
 }
 
+/* Return the name under which a key's mirror, or an owed delete's account, is left or excluded. */
+static const char *
+due_scope(const DueKey *key)
+{
+	return key->server ? owed_scope(key->server, key->owner) : key->collection;
+}
+
 /* Take a due key, or leave it to be retried when what is in the way is over. */
 static void
 take_due_key(Claim *claim, const DueKey *key)
@@ -226,12 +253,12 @@ take_due_key(Claim *claim, const DueKey *key)
 
 	if (list_length(claim->jobs) >= CLAIM_MAX)
 		worker->schedule.next_due = DUE_UNKNOWN;
-	else if (!outbox_scan_is_excluded(worker, key->relation, key->collection))
-		job = take_key(claim, key->relation, key->collection, key->key);
+	else if (!outbox_scan_is_excluded(worker, key->relation, due_scope(key)))
+		job = take_key(claim, key->relation, key->collection, key->key, key->server ? key : NULL);
 	if (job)
 		job->due = key->due;
 	else
-		leave_due(worker, key->relation, key->collection, key->due,
+		leave_due(worker, key->relation, due_scope(key), key->due,
 				  jobs_find(&worker->jobs, key->relation, key->collection, key->key) != NULL);
 }
 
@@ -251,7 +278,9 @@ take_due_keys(Claim *claim, int limit)
 	{
 		DueKey	   *key = lfirst(lc);
 
-		if (outbox_scan_is_down(worker, key->relation, key->collection))
+		if (key->server)
+			key->server = pstrdup(server_check_choose(worker, key->server, key->place_known, key->place));
+		if (outbox_scan_is_down(worker, key->relation, due_scope(key)))
 			claim->due_of_down = lappend(claim->due_of_down, key);
 		else
 			take_due_key(claim, key);

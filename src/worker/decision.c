@@ -14,6 +14,7 @@
 #include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "foreign/foreign.h"
 #include "mirror/key.h"
 #include "remote/marker.h"
 #include "remote/url.h"
@@ -27,7 +28,6 @@
 #include "utils/timestamp.h"
 #include "worker/claim.h"
 #include "worker/decision.h"
-#include "worker/prepare.h"
 #include "worker/server_check.h"
 #include "worker/worker.h"
 
@@ -94,30 +94,21 @@ make_request_parts(Job *job)
  * What is known
  */
 
-/* Return the name of the server with which the document of a job without a mirror is deleted. */
-static const char *
-choose_server(Worker *worker, const Job *job)
-{
-	const char *server = job->place_known ? server_check_find(worker, job->server, job->place) : NULL;
-
-	return server ? server : job->server;
-}
-
 /*
  * Find the account of a job that has no mirror any more, to delete its document: the record
- * names the server, and the table's owner has the key.
+ * names the server, and the table's owner has the key.  An owed delete has its account already.
  */
 static void
 find_old_account(Worker *worker, Job *job)
 {
 	HeapTuple	tuple;
 
-	if (!job->stored)
+	if (!job->stored || owed_has_job(job))
 		return;
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
 	if (!HeapTupleIsValid(tuple))
 		return;
-	job->account = mirror_cache_account(worker->cache, choose_server(worker, job),
+	job->account = mirror_cache_account(worker->cache, server_check_choose(worker, job->server, job->place_known, job->place),
 										((Form_pg_class) GETSTRUCT(tuple))->relowner);
 	job->account->claimed++;
 	job->claims = true;
@@ -140,7 +131,8 @@ static bool
 is_foreign(const Worker *worker, const Job *job)
 {
 	return job->stored && job->marker && worker->origin.id &&
-		!marker_is_ours(job->marker, worker->origin.id);
+		!marker_is_ours(job->marker, worker->origin.id) &&
+		!(owed_has_job(job) && origin_check_was_ours(worker, job->marker));
 }
 
 /* Check whether a request that was given up for good may still be at work on the other side. */
@@ -159,7 +151,7 @@ must_look_up(const Job *job)
 		return true;
 	if (WEAKENED(WEAKEN_LOOK_UP) || job->inventory)
 		return false;
-	if (job->in_doubt || job->moved)
+	if (job->in_doubt)
 		return true;
 	if (job->document_id)
 		return false;
@@ -178,34 +170,30 @@ is_elsewhere(const Job *job)
 }
 
 /*
- * Leave a document behind that is at another place: it is owed a delete there, and nothing is known
- * about the key at the new place.  A poll becomes a recheck, and its job is freed; returns true then.
+ * Leave a document behind that is at another place: it is owed a delete there, and its record is gone.
+ * The key is claimed again, as one of which nothing is known.  The job is freed; returns whether it was.
  */
 static bool
 leave_place(Worker *worker, Job *job)
 {
 	if (job->mirror == NULL || !is_elsewhere(job) || is_foreign(worker, job))
 		return false;
-	if (job->refresh)
-	{
-		outbox_put(job->relation, OUTBOX_RECHECK, job->collection, &job->key, 1, &worker->schedule.scan.news);
-		worker->moves++;
-		worker->schedule.more = true;
-		jobs_free(worker, job);
-		return true;
-	}
 	(void) document_owe_delete(job->relation, job->collection, job->key, job->mirror->owner, 0);
 	schedule_read_due_again(worker);
-	prepare_forget_document(job);
-	job->moved = true;
-	return false;
+	if (!job->mirror->forgotten)
+		mirror_cache_invalidate(worker->cache);
+	outbox_put(job->relation, OUTBOX_RECHECK, job->collection, &job->key, 1, &worker->schedule.scan.news);
+	worker->moves++;
+	worker->schedule.more = true;
+	jobs_free(worker, job);
+	return true;
 }
 
 /* Note where the job's requests go. */
 static void
 set_place(Job *job)
 {
-	if (job->account->server == NULL || job->mirror == NULL)
+	if (job->account->server == NULL || (job->mirror == NULL && job->place_known))
 		return;
 	job->place = job->account->server->place;
 	job->place_known = true;
@@ -215,17 +203,33 @@ set_place(Job *job)
  * Deciding
  */
 
+/* Return why an owed delete cannot be sent for good, in the current memory context; or NULL. */
+static char *
+find_owed_problem(Worker *worker, const Job *job)
+{
+	Oid			owner = job->account->owner;
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		return psprintf("the role %u was dropped, whose API key was to delete the document: a superuser can set the record's owner to another role, and call mixpeek.retry()",
+						owner);
+	if (!job->place_known && !OidIsValid(get_foreign_server_oid(job->server, true)))
+		return psprintf("server \"%s\" does not exist any more: create it again and call mixpeek.retry()", job->server);
+	if (job->place_known && server_check_find(worker, job->server, job->place) == NULL)
+		return psprintf("the document is at %s, where no server leads: create one that does, with a user mapping",
+						places_describe(job->place));
+	return NULL;
+}
+
 /* Return why a job must fail that could be sent otherwise, in the current memory context; or NULL. */
 static char *
-find_problem(const Worker *worker, const Job *job)
+find_problem(Worker *worker, const Job *job)
 {
 	if (job->long_key > 0 && job->row_exists)
 		return psprintf("the key has %d bytes, more than can be stored (%d)", job->long_key, MAX_KEY_BYTES);
 	if (is_foreign(worker, job))
 		return pstrdup("the document is another database's: its marker does not begin with this one's origin");
-	if (job->mirror == NULL && is_elsewhere(job))
-		return psprintf("the document is at %s, where no server leads to: create one that does, with a user mapping, and call mixpeek.retry()",
-						places_describe(job->place));
+	if (owed_has_job(job))
+		return find_owed_problem(worker, job);
 	return NULL;
 }
 
@@ -235,7 +239,7 @@ end_early(Worker *worker, Job *job)
 {
 	if (job->account == NULL && job->stored)
 		jobs_end(worker, job, OUTCOME_FORGOTTEN, NULL);
-	else if (job->account == NULL || is_not_due(job) ||
+	else if (job->account == NULL || is_not_due(job) || (owed_has_job(job) && !job->stored) ||
 			 (job->refresh && (!job->stored || strcmp(job->state, "mirrored") != 0)))
 		jobs_free(worker, job);
 	else if (must_rest(job))

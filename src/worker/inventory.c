@@ -68,7 +68,7 @@ inventory_take(Worker *worker, OutboxEntry *entry, Job **job)
 		expansion_put_off(worker, cached, cached->mirror->problem);
 		return false;
 	}
-	*job = jobs_create(worker, cached, INVENTORY_KEY);
+	*job = jobs_create(worker, cached, entry->collection, INVENTORY_KEY);
 	old = MemoryContextSwitchTo((*job)->context);
 	(*job)->inventory = outbox_copy_entry(entry);
 	MemoryContextSwitchTo(old);

@@ -18,11 +18,14 @@
 /* Seconds until a table that another session has locked is tried again. */
 #define LOCK_DELAY		0.5
 
-/* A relation and collection that occur in the outbox or in mixpeek.documents. */
+/*
+ * A relation and collection that occur in the outbox or in mixpeek.documents; or with relation
+ * InvalidOid the owed deletes of one account, whatever their collections (see state/owed.h).
+ */
 typedef struct CachedMirror
 {
 	Oid			relation;
-	char	   *collection;
+	char	   *collection;		/* of owed deletes: owed_scope() */
 	bool		valid;			/* nothing has changed since it was loaded */
 	bool		loaded;			/* completely, without an error */
 	uint64		last_use;		/* the cache's count of uses at the last one */
@@ -65,6 +68,12 @@ extern MirrorCache *mirror_cache_create(MemoryContext parent);
  * RowExclusiveLock on the table until its end.
  */
 extern CachedMirror *mirror_cache_get(MirrorCache *cache, Oid relation, const char *collection);
+
+/*
+ * Return what stands for the owed deletes of an account.  It has no mirror, and nothing blocks it.
+ * Must be called in a transaction.
+ */
+extern CachedMirror *mirror_cache_get_owed(MirrorCache *cache, const char *server, Oid owner);
 
 /* Return an owner's account of a server, loaded if necessary.  Must be called in a transaction. */
 extern Account *mirror_cache_account(MirrorCache *cache, const char *server, Oid owner);

@@ -15,6 +15,8 @@
 #include "worker/outcome.h"
 #include "worker/worker.h"
 
+#define UUID_TEXT_LENGTH 36
+
 /* Replace a text that lives as long as the worker. */
 static void
 replace_text(Worker *worker, char **text, const char *value)
@@ -54,8 +56,16 @@ origin_check_pass(Worker *worker)
 		mirror_cache_invalidate(worker->cache);
 		replace_text(worker, &worker->origin.id, origin.id);
 	}
+	replace_text(worker, &worker->origin.former_ids, origin.former_ids);
 	replace_text(worker, &worker->origin.incarnation, origin.incarnation);
 	return true;
+}
+
+bool
+origin_check_was_ours(const Worker *worker, const char *marker)
+{
+	return worker->origin.former_ids && strlen(marker) >= UUID_TEXT_LENGTH &&
+		strstr(worker->origin.former_ids, pnstrdup(marker, UUID_TEXT_LENGTH)) != NULL;
 }
 
 void

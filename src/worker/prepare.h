@@ -30,7 +30,4 @@ extern List *prepare_jobs(Worker *worker, List *jobs);
  */
 extern bool prepare_take_read(Worker *worker, Job *job, RowEnd end, const char *problem);
 
-/* Forget what is stored about a job's key, except the marker with which its row was rendered. */
-extern void prepare_forget_document(Job *job);
-
 #endif							/* MIXPEEK_PREPARE_H */

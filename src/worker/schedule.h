@@ -74,6 +74,7 @@ extern int	schedule_limit(Worker *worker);
 
 /*
  * Events.  schedule_rescan(): read the whole outbox and all due records again.
+ * schedule_read_due_again(): records may be due that were not when their times were passed.
  * schedule_retry_left(): what was left may be claimed now.  schedule_retry_busy(): keys
  * that had a job may be.  schedule_retry_in(): retry what is left now, some seconds
  * later.  schedule_note_due(): a record is due at this time.  schedule_take_hints(): the

@@ -14,6 +14,7 @@
 #include "base/compat.h"
 
 #include "state/outbox.h"
+#include "state/owed.h"
 #include "state/places.h"
 #include "utils/memutils.h"
 #include "worker/server_check.h"
@@ -65,10 +66,14 @@ server_check_run(Worker *worker)
 	foreach(lc, cache->places)
 	{
 		const ServerPlace *server = lfirst(lc);
+		PlaceNews	news = places_note(server);
 
-		if (!places_note(server))
+		if (news == PLACE_MOVED)
 			enter_mirrors(worker, server->name);
+		if (news != PLACE_KNOWN && owed_retry_at(server->place) > 0)
+			schedule_read_due_again(worker);
 	}
+	places_forget_others(cache->places);
 }
 
 void
@@ -91,4 +96,12 @@ server_check_find(Worker *worker, const char *name, int64 place)
 			found = server->name;
 	}
 	return found;
+}
+
+const char *
+server_check_choose(Worker *worker, const char *name, bool place_known, int64 place)
+{
+	const char *server = place_known ? server_check_find(worker, name, place) : NULL;
+
+	return server ? server : name;
 }

@@ -26,4 +26,10 @@ extern void server_check_committed(Worker *worker);
  */
 extern const char *server_check_find(Worker *worker, const char *name, int64 place);
 
+/*
+ * Return the name of the server with which a document of a record is deleted: one that leads to its
+ * place, if that is known and there is one, else this one.
+ */
+extern const char *server_check_choose(Worker *worker, const char *name, bool place_known, int64 place);
+
 #endif							/* MIXPEEK_SERVER_CHECK_H */
