@@ -46,37 +46,49 @@ is_reachable(const List *places, int64 place)
 	return false;
 }
 
-static void
-warn_of_left(const char *server, const LeftDocuments *left)
+/*
+ * Return the documents of a server's mirrors that no server leads to any more, as a List of LeftDocuments.
+ * If the database is a copy, the documents are not its own.
+ */
+static List *
+find_left(const char *server)
 {
-	ereport(WARNING,
-			(errcode(ERRCODE_WARNING),
-			 errmsg("%lld documents of %lld tables stay at %s, where server \"%s\" has led to",
-					(long long) left->documents, (long long) left->tables, places_describe(left->place), server),
-			 errdetail("The tables' rows will have documents at the new place."),
-			 errhint("To have those at the old place deleted, create a server that leads there, with user mappings of the tables' owners.")));
+	List	   *places = server_list_places();
+	const ServerPlace *place = find_place(places, server);
+	Origin		origin;
+	List	   *left = NIL;
+	ListCell   *lc;
+
+	if (place == NULL || origin_problem(&origin))
+		return NIL;
+	foreach(lc, places_list_left(place))
+	{
+		if (!is_reachable(places, ((LeftDocuments *) lfirst(lc))->place))
+			left = lappend(left, lfirst(lc));
+	}
+	return left;
 }
 
 void
 server_checks_warn(Oid server)
 {
 	char	   *name = GetForeignServer(server)->servername;
-	List	   *places;
-	const ServerPlace *place;
+	List	   *left;
 	UserState	guard;
-	Origin		origin;
 	ListCell   *lc;
 
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	places = server_list_places();
-	place = origin_problem(&origin) ? NULL : find_place(places, name);	/* a copy gets documents
-																		 * of its own */
-	foreach(lc, place ? places_list_left(place) : NIL)
-	{
-		LeftDocuments *left = lfirst(lc);
-
-		if (!is_reachable(places, left->place))
-			warn_of_left(name, left);
-	}
+	left = find_left(name);
 	user_restore(&guard);
+	foreach(lc, left)
+	{
+		LeftDocuments *documents = lfirst(lc);
+
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("%lld documents of %lld tables stay at %s, where server \"%s\" has led to",
+						(long long) documents->documents, (long long) documents->tables, documents->description, name),
+				 errdetail("The tables' rows will have documents at the new place."),
+				 errhint("To have those at the old place deleted, create a server that leads there, with user mappings of the tables' owners.")));
+	}
 }

@@ -74,20 +74,27 @@ due_find_next(TimestampTz after)
 	return due;
 }
 
+/*
+ * An owed delete that was claimed, which its error shows, and not sent, which would count as an attempt: its
+ * server could not be used.
+ */
+#define IS_UNSENT_DELETE "d.owner IS NOT NULL AND d.attempts = 0 AND d.last_error IS NOT NULL"
+
 bool
-due_hurry_account(const char *server, Oid owner, TimestampTz *position, int limit)
+due_hurry_account(const char *server, int64 place, Oid owner, TimestampTz *position, int limit)
 {
 	static Statement query = {
 		"WITH s AS MATERIALIZED (SELECT d.ctid AS tid, d.next_attempt_at AS due, d.state = 'pending' AND NOT d.in_doubt"
-		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL) AND d.server = $1 AND $2 ="
+		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL OR " IS_UNSENT_DELETE ")"
+		"  AND (d.server = $1 OR d.owner IS NOT NULL AND d.place = $6) AND $2 ="
 		"  coalesce(d.owner::oid, (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation)) AS wanted"
 		"  FROM mixpeek.documents d WHERE d.next_attempt_at >= $3 ORDER BY d.next_attempt_at LIMIT $4),"
 		" u AS (UPDATE mixpeek.documents SET next_attempt_at = $5"
 		"  WHERE ctid = ANY (ARRAY(SELECT tid FROM s WHERE wanted)))"
 		" SELECT max(due), count(*) FROM s",
-		5, {TEXTOID, OIDOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID}
+		6, {TEXTOID, OIDOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		args[5];
+	Datum		args[6];
 	Datum		last;
 	int64		n;
 	bool		isnull;
@@ -97,6 +104,7 @@ due_hurry_account(const char *server, Oid owner, TimestampTz *position, int limi
 	args[2] = TimestampTzGetDatum(*position);
 	args[3] = Int64GetDatum(limit);
 	args[4] = TimestampTzGetDatum(clock_now());
+	args[5] = Int64GetDatum(place);
 	statement_run(&query, args, NULL);
 	last = statement_value(0, 1, &isnull);
 	n = DatumGetInt64(statement_value(0, 2, NULL));

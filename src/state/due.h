@@ -37,11 +37,11 @@ extern List *due_read_keys(TimestampTz from, TimestampTz until, int limit);
 extern TimestampTz due_find_next(TimestampTz after);
 
 /*
- * Make the pending records of a server and owner due at once, except those whose last
- * request the API may still be processing.  Reads up to limit records of all owners that are due at
+ * Make the pending records of a server and owner due at once, and the owed deletes at the place that it
+ * leads to, except those whose last request the API may still be processing.  Reads up to limit records of all owners that are due at
  * *position or later, and moves *position on.  Returns true if there may be more.
  */
-extern bool due_hurry_account(const char *server, Oid owner, TimestampTz *position, int limit);
+extern bool due_hurry_account(const char *server, int64 place, Oid owner, TimestampTz *position, int limit);
 
 /* A server, table and owner whose records a previous worker has left "sending". */
 typedef struct AbandonedKeys

@@ -233,17 +233,31 @@ owed_retry(Oid user, const char *collection, const char *error)
 	return n;
 }
 
-int64
-owed_retry_at(int64 place)
+void
+owed_put_return(int64 place, BlockSet *blocks)
+{
+	char	   *text = psprintf(INT64_FORMAT, place);
+
+	outbox_put(InvalidOid, OUTBOX_RECHECK, "", &text, 1, blocks);
+}
+
+bool
+owed_is_return(const OutboxEntry *entry)
+{
+	return !OidIsValid(entry->relation) && entry->operation == OUTBOX_RECHECK && entry->key;
+}
+
+void
+owed_retry_at(const OutboxEntry *entry)
 {
 	static Statement query = {
 		"UPDATE mixpeek.documents SET state = 'pending', attempts = 0, next_attempt_at = greatest(next_attempt_at, $2)"
-		" WHERE relation = 0::oid AND state = 'failed' AND place = $1",
-		2, {INT8OID, TIMESTAMPTZOID}
+		" WHERE relation = 0::oid AND state = 'failed' AND place::text = $1",
+		2, {TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		args[2];
 
-	args[0] = Int64GetDatum(place);
+	args[0] = CStringGetTextDatum(entry->key);
 	args[1] = TimestampTzGetDatum(clock_now());
-	return statement_execute(&query, args, NULL);
+	(void) statement_execute(&query, args, NULL);
 }

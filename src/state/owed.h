@@ -16,6 +16,7 @@
 #define MIXPEEK_OWED_H
 
 #include "state/job.h"
+#include "state/outbox.h"
 
 /*
  * Make owed deletes of a mirror's records (key NULL: of all), and remove the records.  Those that the
@@ -77,7 +78,13 @@ extern List *owed_find_wanted(List *jobs);
  */
 extern int64 owed_retry(Oid user, const char *collection, const char *error);
 
-/* Have the failed owed deletes at a place tried again, as a server leads there now.  Returns their number. */
-extern int64 owed_retry_at(int64 place);
+/*
+ * A server leads to a place now.  owed_put_return() puts an entry into the outbox, in whose turn
+ * owed_retry_at() has the failed owed deletes at the place tried again.  That is not before all rows are
+ * claimed that want these documents back, as when a server is altered there and back.
+ */
+extern void owed_put_return(int64 place, BlockSet *blocks);
+extern bool owed_is_return(const OutboxEntry *entry);
+extern void owed_retry_at(const OutboxEntry *entry);
 
 #endif							/* MIXPEEK_OWED_H */

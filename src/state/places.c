@@ -104,6 +104,7 @@ places_list_left(const ServerPlace *server)
 	};
 	Datum		args[2];
 	List	   *left = NIL;
+	ListCell   *lc;
 
 	args[0] = CStringGetTextDatum(server->name);
 	args[1] = Int64GetDatum(server->place);
@@ -118,5 +119,11 @@ places_list_left(const ServerPlace *server)
 		left = statement_lappend(left, documents);
 	}
 	statement_end();
+	foreach(lc, left)
+	{
+		LeftDocuments *documents = lfirst(lc);
+
+		documents->description = places_describe(documents->place);
+	}
 	return left;
 }

@@ -33,6 +33,7 @@ extern char *places_describe(int64 place);
 typedef struct LeftDocuments
 {
 	int64		place;
+	char	   *description;	/* of the place */
 	int64		documents;
 	int64		tables;
 } LeftDocuments;

@@ -37,6 +37,7 @@ typedef struct Claim
 								 * from agents */
 	Expansions	expansions;
 	List	   *taken;			/* further outbox entries to be removed */
+	List	   *returns;		/* outbox entries of owed_put_return() */
 	List	   *due_of_down;	/* due keys of accounts that are down */
 	int			nonsense;		/* entries that mean nothing */
 	bool		intends;		/* an intent was recorded */
@@ -92,7 +93,7 @@ is_nonsense(const OutboxEntry *entry)
 		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_ALL_LISTED
 	};
 
-	if (owed_is_announcement(entry->relation, entry->operation))
+	if (owed_is_announcement(entry->relation, entry->operation) || owed_is_return(entry))
 		return false;
 	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
 		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !expansion_is_one(entry) && entry->operation != OUTBOX_ALL_LISTED);
@@ -144,6 +145,11 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	{
 		claim->nonsense++;
 		claim->taken = lappend(claim->taken, entry);
+		return true;
+	}
+	if (owed_is_return(entry))
+	{
+		claim->returns = lappend(claim->returns, entry);
 		return true;
 	}
 	if (owed_is_announcement(entry->relation, entry->operation))
@@ -221,6 +227,34 @@ claim_leave_job(Worker *worker, Job *job, bool busy)
 	jobs_free(worker, job);
 }
 
+/*
+ * Take the entries of owed_put_return(), once nothing else is to be done; until then they are left.
+ */
+static void
+take_returns(Claim *claim)
+{
+	Worker	   *worker = claim->worker;
+	bool		is_idle = claim->jobs == NIL && claim->expansions.done == NIL && worker->jobs.count == 0;
+	ListCell   *lc;
+
+	foreach(lc, claim->returns)
+	{
+		OutboxEntry *entry = lfirst(lc);
+		BlockNumber block = ItemPointerGetBlockNumber(&entry->tid);
+
+		if (is_idle)
+		{
+			owed_retry_at(entry);
+			schedule_read_due_again(worker);
+			claim->taken = lappend(claim->taken, entry);
+			worker->moves++;
+			continue;
+		}
+		blockset_add(&worker->schedule.scan.later, block, block);
+		schedule_retry_in(worker, LOCK_DELAY);
+	}
+}
+
 static void
 take_entries(Claim *claim, int limit)
 {
@@ -233,6 +267,7 @@ take_entries(Claim *claim, int limit)
 		if (!take_entry(claim, entry))
 			leave_entry(claim->worker, entry);
 	}
+	take_returns(claim);
 	schedule_end_scan(claim->worker);
 	report_nonsense(claim->nonsense);
 }

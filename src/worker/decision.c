@@ -299,7 +299,8 @@ decision_queue(Worker *worker, Job *job)
 
 	if (job->error || (job->mirror && job->mirror->problem))
 	{
-		failure_log_count(worker->failure_log, job->error ? "the row cannot be mirrored" : "the mirror is broken", false);
+		failure_log_count(worker->failure_log, owed_has_job(job) ? "the document cannot be deleted" :
+						  job->error ? "the row cannot be mirrored" : "the mirror is broken", false);
 		jobs_end(worker, job, OUTCOME_FAILED, job->error ? job->error : job->mirror->problem);
 	}
 	else if (job->read_skipped || account->server == NULL)

@@ -12,6 +12,7 @@
 #include "base/guard.h"
 #include "base/settings.h"
 #include "mirror/native_rows.h"
+#include "state/document_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "worker/delegate.h"
@@ -65,6 +66,21 @@ expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem)
 	schedule_retry_in(worker, PROBLEM_DELAY);
 }
 
+/*
+ * Check whether a mirror has no record, although it may have documents: it was made again, in this
+ * extension or another one.  Then documents of rows that are gone must be searched for.
+ */
+static bool
+may_have_unknown_documents(Worker *worker, const OutboxEntry *entry)
+{
+	CachedMirror *cached = mirror_cache_get(worker->cache, entry->relation, entry->collection);
+
+	if (cached->blocked_until > 0)
+		return true;
+	return cached->mirror && cached->mirror->forgotten &&
+		!document_table_has_mirror(entry->relation, entry->collection);
+}
+
 void
 expansion_put_keys(Worker *worker, Expansions *expansions, OutboxEntry *entry, List *keys)
 {
@@ -80,6 +96,11 @@ expansion_put_keys(Worker *worker, Expansions *expansions, OutboxEntry *entry, L
 				   &worker->schedule.scan.news);
 	if (entry->key == NULL)
 	{
+		char	   *first_page = NULL;
+
+		if (entry->operation == OUTBOX_ALL_ROWS && may_have_unknown_documents(worker, entry))
+			outbox_put(entry->relation, OUTBOX_ALL_LISTED, entry->collection, &first_page, 1,
+					   &worker->schedule.scan.news);
 		outbox_remove_expansions(entry);
 		expansions->from_start = lappend(expansions->from_start, entry);
 	}

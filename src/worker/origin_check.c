@@ -78,11 +78,13 @@ origin_check_note_flush(Worker *worker)
 void
 origin_check_report(Worker *worker)
 {
-	if (worker->origin.copy_of && !worker->origin.reported)
+	const char *problem = worker->origin.copy_of;
+
+	if (problem && (worker->origin.reported == NULL || strcmp(problem, worker->origin.reported) != 0))
 		ereport(LOG,
 				(errmsg("mixpeek_docs: nothing is mirrored: %s", worker->origin.copy_of),
 				 errhint("%s", origin_hint)));
-	worker->origin.reported = worker->origin.copy_of != NULL;
+	replace_text(worker, &worker->origin.reported, problem);
 }
 
 void

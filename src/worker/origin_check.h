@@ -14,7 +14,7 @@ typedef struct OriginCheck
 {
 	char	   *copy_of;		/* why this database may not, in words; NULL:
 								 * it may */
-	bool		reported;		/* that was logged */
+	char	   *reported;		/* what was logged of it last, or NULL */
 	char	   *id;				/* the origin, as markers begin; NULL: none
 								 * yet */
 	char	   *former_ids;		/* what it was before; NULL: none */
@@ -34,7 +34,7 @@ extern void origin_check_note_flush(Worker *worker);
 /* Check whether a marker is of an origin that this database had before mixpeek.adopt(origin => ...). */
 extern bool origin_check_was_ours(const Worker *worker, const char *marker);
 
-/* Log it once if the database is a copy. */
+/* Log if the database is a copy, once for each reason. */
 extern void origin_check_report(Worker *worker);
 
 /* Have the next claim check a database again that is known as a copy. */

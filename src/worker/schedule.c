@@ -278,7 +278,8 @@ schedule_reload_accounts(Worker *worker)
 
 		if (!account->hurries)
 			continue;
-		account->hurries = due_hurry_account(account->name, account->owner,
+		account->hurries = due_hurry_account(account->name, account->server ? account->server->place : 0,
+											 account->owner,
 											 &account->hurry_position, account->hurry_batch);
 		worker->moves++;
 		if (position == account->hurry_position)

@@ -70,8 +70,8 @@ server_check_run(Worker *worker)
 
 		if (news == PLACE_MOVED)
 			enter_mirrors(worker, server->name);
-		if (news != PLACE_KNOWN && owed_retry_at(server->place) > 0)
-			schedule_read_due_again(worker);
+		if (news != PLACE_KNOWN)
+			owed_put_return(server->place, &worker->schedule.scan.news);
 	}
 	places_forget_others(cache->places);
 }

@@ -43,7 +43,7 @@ sub asks
 	like($err, qr/nothing is mirrored: .*$reason.*adopt/s, "$name: wait() says why, and names adopt()");
 	like($on->safe_psql('postgres', 'SELECT DISTINCT problem FROM mixpeek.mirrors'), qr/nothing is mirrored: .*$reason/,
 		"$name: mixpeek.mirrors.problem says why");
-	is($api->stats->{requests}, 0, "$name: nothing is sent before adopt()");
+	is(sent(), '', "$name: nothing is sent before adopt()");
 	return;
 }
 
@@ -186,7 +186,7 @@ adopted('recovered to an earlier time');
 # Another server, and a server that leads elsewhere
 #
 
-my ($first, $second, $third) = map { MixpeekTest::Server->new(enrich => 'now') } 1 .. 3;
+my ($first, $second, $third, $fourth) = map { MixpeekTest::Server->new(enrich => 'now') } 1 .. 4;
 create_server($node, 'one', $first);
 create_server($node, 'two', $second);
 sql("CREATE TABLE u (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('u', 'u', server => 'one');
@@ -197,13 +197,13 @@ settle();
 sub moved
 {
 	my ($name, $to, %others) = @_;
-	my %servers = (first => $first, second => $second, third => $third);
+	my %servers = (first => $first, second => $second, third => $third, fourth => $fourth);
 	is(differences('u', 'u', server => $servers{$to}), '', "$name: the documents equal the rows");
 	wait_for("$name: the deletes at the other servers", sub {
 		!grep { @{ $servers{$_}->documents('u') } != $others{$_} } keys %others;
 	});
 	pass("$name: the documents of other servers are deleted, as far as they can be reached");
-	is(join(' ', map { $_->stats->{duplicates} } $first, $second, $third), '0 0 0', "$name: no duplicates");
+	is(join(' ', map { $_->stats->{duplicates} } $first, $second, $third, $fourth), '0 0 0 0', "$name: no duplicates");
 	return;
 }
 
@@ -225,35 +225,51 @@ like($err, qr/WARNING:  2 documents of 1 tables stay at "@{[ $second->url ]}" \(
 moved('ALTER SERVER of base_url', 'third', second => 2);
 settle();
 like(sql("SELECT DISTINCT state || ' ' || last_error FROM mixpeek.documents WHERE relation = 0::oid"),
-	qr/^failed the document is at "@{[ $second->url ]}" \(namespace "test"\), where no server leads to: /,
+	qr/^failed the document is at "@{[ $second->url ]}" \(namespace "test"\), where no server leads: /,
 	'the deletes that are owed at the old place say where the documents are');
 create_server($node, 'old', $second);
 moved('a server that leads to the old place', 'third', second => 0);
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid"), 0, 'nothing is owed any more');
 
 # There and back, before anything was deleted
+sub altered { my ($to) = @_; sql("ALTER SERVER two OPTIONS (SET base_url '@{[ $to->url ]}')"); settle(); return; }
+
 sql("DROP SERVER old CASCADE; INSERT INTO u VALUES (4, 'x')");
 settle();
-sql("ALTER SERVER two OPTIONS (SET namespace 'elsewhere')");
+$third->reset;
+altered($fourth);
+is(@{ $fourth->documents('u') } . @{ $third->documents('u') }, '33', 'ALTER SERVER: three documents stay, and three are new');
+sql('DELETE FROM u WHERE id = 1');
+altered($third);
+moved('ALTER SERVER there and back', 'third', third => 2, fourth => 2);
+is(sent($third), 'updates=2 deletes=1', 'ALTER SERVER there and back: the documents are taken back, and no other is made');
+create_server($node, 'elsewhere', $fourth);
+moved('a server that leads to where documents stayed', 'third', third => 2, fourth => 0);
+
+sub in_namespace
+{
+	my ($namespace) = @_;
+	return scalar(@{ $third->control(GET => "documents?collection=u&namespace=$namespace") });
+}
+sql("ALTER SERVER two OPTIONS (SET namespace 'another')");
 settle();
-is(@{ $third->documents('u') }, 6, 'ALTER SERVER of namespace: three documents stay, and three are new');
+is(join(' ', map { in_namespace($_) } 'test', 'another'), '2 2', 'ALTER SERVER of namespace: the rows are mirrored there');
+create_server($node, 'old', $third);
+wait_for('the deletes in the old namespace', sub { in_namespace('test') == 0 });
 sql("ALTER SERVER two OPTIONS (SET namespace 'test')");
-settle();
-is($third->stats->{duplicates}, 0, 'ALTER SERVER there and back: no duplicates');
-is($third->stats->{creates}, 6, 'ALTER SERVER there and back: the documents are found again');
-create_server($node, 'elsewhere', $third, namespace => 'elsewhere');
-moved('ALTER SERVER there and back', 'third', third => 3);
+wait_for('the documents in the old namespace', sub { in_namespace('test') == 2 });
+is(join(' ', map { in_namespace($_) } 'test', 'another'), '2 2', 'ALTER SERVER back: the rows are mirrored there');
 
 # DROP and CREATE SERVER, with the mirror as it was
 sql("DROP SERVER two CASCADE");
 create_server($node, 'two', $second);
-create_server($node, 'old', $third);
-moved('another server of the same name', 'second', third => 0);
+moved('another server of the same name', 'second', fourth => 0);
+wait_for('the deletes at the dropped server', sub { in_namespace('test') == 0 });
 
 # A create whose answer is lost at the old place
 $second->faults({ kind => 'reset_after', method => 'POST', body => '"v":"lost"' });
 sql("INSERT INTO u VALUES (5, 'lost')");
-wait_for('the create', sub { @{ $second->documents('u') } == 4 });
+wait_for('the create', sub { @{ $second->documents('u') } == 3 });
 sql("SELECT mixpeek.mirror('u', 'u', server => 'one')");
 $second->faults();
 moved('a create in doubt at the old place', 'first', second => 0);
@@ -269,12 +285,25 @@ sql("UPDATE t SET v = 'without extension' WHERE id = 1; DELETE FROM t WHERE id =
 	CREATE EXTENSION mixpeek_docs");
 create_server($node, 'mixpeek', $api);
 $api->reset;
-sql("SELECT mixpeek.mirror('t', 't'); SELECT mixpeek.adopt(origin => '$origin')");
-is(differences('t', 't'), '', 'adopt(origin): the documents equal the rows');
-is($api->stats->{duplicates}, 0, 'adopt(origin): no duplicates');
-is(sent(), 'creates=1 updates=' . sql('SELECT count(*) - 1 FROM t') . ' deletes=1', 'adopt(origin): documents are taken over');
+sql("SELECT mixpeek.adopt(origin => '$origin'); SELECT mixpeek.mirror('t', 't')");
+is(differences('t', 't'), '', 'adopt(origin), then mirror(): the documents equal the rows');
+is($api->stats->{duplicates}, 0, 'adopt(origin), then mirror(): no duplicates');
+is(sent(), 'creates=1 updates=' . sql('SELECT count(*) - 1 FROM t') . ' deletes=1',
+	'adopt(origin), then mirror(): the documents are taken over');
 is(sql('SELECT id FROM mixpeek.origin'), $origin, 'adopt(origin): it is the origin');
 ($rc, $out, $err) = $node->psql('postgres', "SELECT mixpeek.adopt(true, '$origin')");
 like($err, qr/ERROR:  a copy cannot take over/, 'adopt(as_copy, origin) is refused');
+
+# What was mirrored before adopt() is deleted again
+sql("DROP EXTENSION mixpeek_docs CASCADE; DELETE FROM t WHERE id = 13; CREATE EXTENSION mixpeek_docs");
+create_server($node, 'mixpeek', $api);
+sql("SELECT mixpeek.mirror('t', 't')");
+settle();
+is(@{ $api->documents('t') }, sql('SELECT 2 * count(*) + 1 FROM t'), 'mirror() in another extension: all rows are mirrored anew');
+sql("SELECT mixpeek.adopt(origin => '$origin')");
+settle();
+wait_for('the deletes', sub { @{ $api->documents('t') } == sql('SELECT count(*) FROM t') });
+is(differences('t', 't'), '', 'mirror(), then adopt(origin): the documents equal the rows');
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid"), 0, 'mirror(), then adopt(origin): nothing is owed any more');
 
 done_testing();
