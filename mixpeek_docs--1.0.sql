@@ -189,7 +189,7 @@ ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
 
 --
--- Mirrors (src/entry/trigger.c, mirror_functions.c, inspection_functions.c, event_triggers.c)
+-- Mirrors (src/entry/trigger.c, mirror_functions.c, inspection_functions.c, event_triggers.c, hidden_changes.c)
 --
 
 CREATE FUNCTION mixpeek.mirror_row() RETURNS trigger
@@ -258,6 +258,11 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS
     'event trigger function that deletes the entries and records of dropped tables and mirrors';
 
+CREATE FUNCTION mixpeek.on_alter() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_alter';
+COMMENT ON FUNCTION mixpeek.on_alter() IS
+    'event trigger function that has all rows and records of a mirror compared after a command that may have changed them without firing row triggers';
+
 CREATE EVENT TRIGGER mixpeek_on_ddl_start ON ddl_command_start
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_ddl_start();
@@ -265,10 +270,18 @@ CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
+CREATE EVENT TRIGGER mixpeek_on_alter ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER SCHEMA', 'CREATE POLICY', 'ALTER POLICY')
+    EXECUTE FUNCTION mixpeek.on_alter();
+-- These two also count with session_replication_role = replica, when row triggers are not fired.
+ALTER EVENT TRIGGER mixpeek_on_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER mixpeek_on_alter ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
     'has mirrors checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
     'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER';
+COMMENT ON EVENT TRIGGER mixpeek_on_alter IS
+    'has the rows and records of a mirror compared after a command that may have changed them without firing row triggers';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
     'deletes the entries and records of a table together with the table or its mirror';
 

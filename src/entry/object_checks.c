@@ -13,7 +13,7 @@
  * the event trigger mixpeek_on_create_trigger (see event_triggers.c), so that
  * each is given once.
  *
- * The same hook refuses triggers, rules and foreign keys on the extension's own
+ * The same hook notes that tables are truncated (hidden_changes.c), and refuses triggers, rules and foreign keys on the extension's own
  * tables, since the code that writes to these tables would not run them, and a new name
  * for the extension's schema.
  *
@@ -31,6 +31,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "entry/hidden_changes.h"
 #include "entry/object_checks.h"
 #include "mirror/mirror.h"
 #include "mirror/template_spelling.h"
@@ -232,6 +233,8 @@ check_accessed_object(ObjectAccessType access, Oid class_id, Oid object_id, int 
 {
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_TRUNCATE && class_id == RelationRelationId)
+		hidden_changes_note_truncate(object_id);
 	if (access == OAT_POST_CREATE ||
 		(access == OAT_POST_ALTER && class_id == NamespaceRelationId))
 		object_checks_apply(class_id, object_id, false);

@@ -35,6 +35,7 @@ typedef struct Recovery
 	bool		abandoned;
 	bool		abandoned_before;	/* the same at the start of the
 									 * transaction */
+	bool		rechecked_unlogged; /* see expansion_recheck_unlogged() */
 } Recovery;
 
 typedef void (*WorkerPart) (Worker *worker);
