@@ -14,7 +14,8 @@
 #include "base/settings.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "mirror/rows.h"
+#include "mirror/native_rows.h"
+#include "mirror/source_table.h"
 #include "utils/lsyscache.h"
 
 /* The API stores up to 16 MB a document. */
@@ -167,11 +168,11 @@ read_rows_guarded(void *arg)
 
 	if (call->reading->mirror->native)
 	{
-		if (!rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading))
+		if (!native_rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading))
 			skip_unread(call->reading);
 	}
 	else
-		mirror_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
+		source_table_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
 }
 
 /* Read all rows at once; return whether that succeeded. */
@@ -204,7 +205,7 @@ parse_key(void *arg)
 	mirror_check_key(call->mirror, call->key);
 }
 
-/* Is the text no value of the key columns' present types?  Then there is no such row. */
+/* Check whether the text is no value of the key columns' present types: then there is no such row. */
 static bool
 has_no_row(Mirror *mirror, const char *key)
 {

@@ -1,5 +1,5 @@
 # An API key is part of the text of CREATE USER MAPPING. pg_stat_activity, pg_stat_statements, pg_prepared_statements
-# and the log of errors show the text without it (src/entry/statement_key.c), however the statement comes.
+# and the log of errors show the text without it (src/entry/api_key_text.c), however the statement comes.
 use strict;
 use warnings;
 use IO::Socket::UNIX;

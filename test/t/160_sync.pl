@@ -10,6 +10,10 @@ use Time::HiRes qw(time);
 my ($node, $api) = sync_node('main',
 	"shared_preload_libraries = 'mixpeek_docs'\nlog_min_messages = log\nmax_connections = 150");
 my ($said, $session, @sessions, $began);
+sql('CREATE DATABASE empty');
+is(messages('\c empty' . "\nBEGIN; CREATE EXTENSION mixpeek_docs; ROLLBACK"), "\n",
+	'CREATE EXTENSION where the library is preloaded says nothing');
+sql('DROP DATABASE empty');
 is(sql("SELECT mixpeek.wait('1 min')"), 't', 'worker, nothing to do: wait() returns true');
 my $pids = pids();
 sql('INSERT INTO t VALUES (1), (2)');

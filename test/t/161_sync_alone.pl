@@ -190,6 +190,13 @@ is(messages('SET client_min_messages = warning; SET lock_timeout = \'60s\'; DROP
 like(finish($session), qr/55000: the worker has ended before it was done/,
 	'sync() during DROP EXTENSION says that its worker has ended');
 $api->faults();
+
+# CREATE EXTENSION
+like(messages('CREATE EXTENSION mixpeek_docs'),
+	qr/NOTICE:  00000: nothing is mirrored in the background, because mixpeek_docs is not in shared_preload_libraries\nHINT:  [^\n]*CALL mixpeek\.sync\(\)/,
+	'CREATE EXTENSION says that the library is not preloaded, and what to do');
+is(messages('SET client_min_messages = warning; DROP EXTENSION mixpeek_docs; CREATE EXTENSION mixpeek_docs'), "\n",
+	'CREATE EXTENSION in a script of pg_dump, which shows no notices, says nothing');
 $node->stop;
 
 # Rows and documents after sync()

@@ -1,32 +1,32 @@
 /*-------------------------------------------------------------------------
  *
- * statement_key.c
+ * api_key_text.c
  *		API keys in the text of statements.
  *
- * CREATE USER MAPPING has the key in its text, and the text is what
- * pg_stat_activity and pg_stat_statements show.  Here it gets asterisks in place of the
- * key, one a byte: positions in it stay what they were.
+ * CREATE USER MAPPING has the API key in its text, and the text is what
+ * pg_stat_activity and pg_stat_statements show.  Asterisks are put in place of the
+ * key, one for each byte, so that positions in the text stay valid.
  *
- * Where the statement's tree is at hand it says what the key is.  A text that
- * contains such a statement (several statements in one string, a DO block) is searched for
- * "mapping", then "api_key", then a literal; if what comes then is none, all of the
- * rest is hidden.
+ * If the statement's tree is available it says what the key is.  A text that may
+ * contain such a statement (several statements in one string, a DO block) is searched for
+ * "mapping", then "api_key", then a literal; if something else than a literal follows, the
+ * whole rest of the text is hidden.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
-#include "entry/statement_key.h"
+#include "entry/api_key_text.h"
 #include "parser/parser.h"
 
 #define FIRST_WORD "mapping"
 #define OPTION "api_key"
 
-/* A key that is shorter is not looked for in other texts. */
+/* Bytes; a shorter key is not searched for by its value, because it would match too much. */
 #define MIN_KEY 4
 
 DefElem *
-statement_key_option(Node *statement)
+api_key_find_option(Node *statement)
 {
 	List	   *options = NIL;
 	ListCell   *lc;
@@ -45,8 +45,9 @@ statement_key_option(Node *statement)
 	return NULL;
 }
 
+/* Put asterisks in place of a range; return its end. */
 static char *
-hide(char *from, char *to)
+hide_range(char *from, char *to)
 {
 	memset(from, '*', to - from);
 	return to;
@@ -55,12 +56,12 @@ hide(char *from, char *to)
 static char *
 hide_rest(char *p)
 {
-	return hide(p, p + strlen(p));
+	return hide_range(p, p + strlen(p));
 }
 
-/* Skips white space and comments. */
+/* Skip white space and comments. */
 static char *
-skip_space(char *p)
+skip_sql_space(char *p)
 {
 	for (;;)
 	{
@@ -79,7 +80,7 @@ skip_space(char *p)
 	}
 }
 
-/* A literal in single quotes, p behind the first; returns what follows it. */
+/* Hide a literal in single quotes, where p is behind the opening quote; return what follows the literal. */
 static char *
 hide_quoted(char *p, bool escapes)
 {
@@ -98,18 +99,18 @@ hide_quoted(char *p, bool escapes)
 		p++;
 		if (*p == '\'')
 		{
-			p[-1] = *p = '*';	/* a quote within */
+			p[-1] = *p = '*';	/* a doubled quote */
 			p++;
 			continue;
 		}
 		space = strspn(p, " \t\n\r\f\v");
 		if (p[space] != '\'' || memchr(p, '\n', space) == NULL)
 			return p;
-		p += space + 1;			/* goes on in another line */
+		p += space + 1;			/* the literal continues on another line */
 	}
 }
 
-/* A literal within another one: n quotes, p behind them, and as many at its end. */
+/* Hide a literal within another literal: it begins with n quotes, which p is behind, and ends with n. */
 static char *
 hide_within(char *p, size_t n)
 {
@@ -117,10 +118,10 @@ hide_within(char *p, size_t n)
 
 	while (*end && strspn(end, "'") < n)
 		end++;
-	return hide(p, end) + strspn(end, "'");
+	return hide_range(p, end) + strspn(end, "'");
 }
 
-/* $tag$...$tag$ */
+/* Hide the content of $tag$...$tag$, where p is at the first dollar sign. */
 static char *
 hide_dollars(char *p)
 {
@@ -133,17 +134,17 @@ hide_dollars(char *p)
 	content++;
 	tag = pnstrdup(p, content - p);
 	end = strstr(content, tag);
-	return end ? hide(content, end) + strlen(tag) : hide_rest(content);
+	return end ? hide_range(content, end) + strlen(tag) : hide_rest(content);
 }
 
-/* What stands behind the option's name. */
+/* Hide the value that follows the option's name; return what follows the value. */
 static char *
 hide_value(char *p)
 {
 	bool		escapes = COMPAT_BACKSLASH_ESCAPES();
 	size_t		quotes;
 
-	p = skip_space(p + strspn(p, "\""));
+	p = skip_sql_space(p + strspn(p, "\""));
 	if (*p == '\0' || strchr("),;", *p))
 		return p;				/* DROP api_key */
 	if ((p[0] == 'e' || p[0] == 'E') && p[1] == '\'')
@@ -159,6 +160,7 @@ hide_value(char *p)
 	return quotes % 2 ? hide_quoted(p + 1, escapes) : hide_within(p + quotes, quotes);
 }
 
+/* Hide the values of all options that look like API keys; return whether there are any. */
 static bool
 hide_options(char *text)
 {
@@ -173,6 +175,7 @@ hide_options(char *text)
 	return any;
 }
 
+/* Hide each occurrence of a key; return whether there are any. */
 static bool
 hide_occurrences(char *text, const char *key)
 {
@@ -182,11 +185,14 @@ hide_occurrences(char *text, const char *key)
 	if (len < MIN_KEY)
 		return false;
 	for (char *p = text; (p = strstr(p, key)) != NULL; any = true)
-		p = hide(p, p + len);
+		p = hide_range(p, p + len);
 	return any;
 }
 
-/* The part of the text that the statement is; with the first one, all. */
+/*
+ * Return a copy of the part of the text that is the statement; for the first statement, of
+ * all of the text, and set *location to 0.
+ */
 static char *
 statement_part(const char *text, int *location, int len)
 {
@@ -197,14 +203,14 @@ statement_part(const char *text, int *location, int len)
 }
 
 char *
-statement_hide_key(const char *text, int location, int len, const DefElem *option)
+api_key_hide(const char *text, int location, int len, const DefElem *option)
 {
 	char	   *part;
 	char	   *result = NULL;
 	bool		any;
 
 	if (option == NULL && location <= 0 && strcasestr(text, FIRST_WORD) == NULL)
-		return NULL;			/* nearly always */
+		return NULL;			/* the fast path for nearly all statements */
 	part = statement_part(text, &location, len);
 	any = hide_options(part);
 	if (option)
@@ -213,8 +219,8 @@ statement_hide_key(const char *text, int location, int len, const DefElem *optio
 
 		any |= hide_occurrences(part, strVal(option->arg));
 		if (!any && option->location >= location && start < (int) strlen(part))
-			hide_rest(part + start);	/* written in a way that was not
-										 * understood */
+			hide_rest(part + start);	/* the literal's syntax is not known
+										 * here */
 		any = true;
 	}
 	if (any)

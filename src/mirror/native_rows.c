@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
- * rows.c
- *		Rows of mirrored tables, read by PostgreSQL's own code and no other.
+ * native_rows.c
+ *		Reading rows of mirrored tables without calling code of users.
  *
- * The worker has a superuser's rights and everybody's keys, so nothing that a
- * table's owner can write a function for may run in it.  Here is neither a statement nor a
- * name: a relation is opened by its oid under a lock that the caller holds, its
- * key's index is searched, and what is found goes through functions that came with
- * initdb.  What needs more is not native, and is read elsewhere with the owner's rights.
+ * The worker has a superuser's rights and all users' API keys, so no function that a
+ * table's owner can write may run in it.  Therefore this file executes no statement and
+ * looks up no name: a relation is opened by its oid under a lock that the caller holds, its
+ * key's index is searched, and the values go through functions that initdb created.
+ * Mirrors for which this is not enough (see native.h) are read by agents, with their owners' rights.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,8 +20,8 @@
 #include "base/user.h"
 #include "catalog/pg_type.h"
 #include "mirror/native.h"
+#include "mirror/native_rows.h"
 #include "mirror/part.h"
-#include "mirror/rows.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "remote/marker.h"
@@ -37,19 +37,19 @@
 typedef struct Reader
 {
 	const Mirror *mirror;
-	MemoryContext context;		/* of one call */
+	MemoryContext context;		/* for one call */
 	MemoryContext row_context;
 	UserState	guard;
-	Relation	rel;			/* the mirrored one */
-	List	   *parts;			/* of Part: where its rows are */
-	FmgrInfo   *to_json;		/* one a column of the template, in
-								 * COLUMN_JSON only */
-	bool	   *is_enum;		/* or an array of enums */
+	Relation	rel;			/* the mirrored table */
+	List	   *parts;			/* Parts that hold its rows */
+	FmgrInfo   *to_json;		/* one for each column of the template, valid
+								 * for COLUMN_JSON */
+	bool	   *is_enum;		/* column is an enum or an array of enums */
 	Datum	   *values;			/* of the template's columns */
 	bool	   *nulls;
 } Reader;
 
-/* A function learns the type of a value from the expression that it is called for. */
+/* Prepare to_json() for a type, which it takes from the expression that it is called for. */
 static void
 init_to_json(FmgrInfo *function, Oid type)
 {
@@ -61,7 +61,7 @@ init_to_json(FmgrInfo *function, Oid type)
 }
 
 static void
-init_columns(Reader *reader)
+init_reader_columns(Reader *reader)
 {
 	List	   *columns = reader->mirror->template ? reader->mirror->template->columns : NIL;
 	int			n = list_length(columns);
@@ -96,8 +96,8 @@ close_reader(Reader *reader)
 }
 
 /*
- * NULL if a partition is locked.  Nothing is left to be released by hand where an
- * error ends the subtransaction.
+ * Open a reader as the table's owner.  Returns NULL if a partition is locked.  After an error
+ * there is nothing to close: the end of the subtransaction releases everything.
  */
 static Reader *
 open_reader(const Mirror *mirror)
@@ -114,7 +114,7 @@ open_reader(const Mirror *mirror)
 	reader->context = context;
 	reader->row_context = AllocSetContextCreate(context, "mixpeek row", ALLOCSET_DEFAULT_SIZES);
 	reader->rel = table_open(mirror->relation, NoLock);
-	init_columns(reader);
+	init_reader_columns(reader);
 	opened = parts_open(mirror, reader->rel, &reader->parts);
 	MemoryContextSwitchTo(old);
 	if (opened)
@@ -124,11 +124,12 @@ open_reader(const Mirror *mirror)
 }
 
 /*
- * What to_json() makes of a value.  Not of an enum: it would look for a cast, which
- * anybody may have made meanwhile.  The labels are texts, and so are those of an array.
+ * Return what to_json() makes of a value.  to_json() is not called for an enum, because it would
+ * look for a cast, which a user may have created since native_can_read(); the label is
+ * rendered as text instead.
  */
 static Datum
-json_of(Reader *reader, int i, TemplateColumn *column, Datum value)
+make_json(Reader *reader, int i, TemplateColumn *column, Datum value)
 {
 	FmgrInfo   *to_json = &reader->to_json[i];
 	char	   *text;
@@ -144,9 +145,9 @@ json_of(Reader *reader, int i, TemplateColumn *column, Datum value)
 	return PointerGetDatum(cstring_to_text_with_len(json.data, json.len));
 }
 
-/* The key's text of the row in the slot. */
+/* Return the key's text of the row in a part's slot. */
 static char *
-slot_key(Reader *reader, Part *part)
+read_slot_key(Reader *reader, Part *part)
 {
 	const Key  *key = reader->mirror->key;
 	Datum		values[INDEX_MAX_KEYS];
@@ -162,8 +163,9 @@ slot_key(Reader *reader, Part *part)
 	return key_to_text(key, values);
 }
 
+/* Call the caller's function with the row in a part's slot. */
 static void
-hand_over(Reader *reader, Part *part, MirrorRowFunction function, void *arg)
+hand_over_row(Reader *reader, Part *part, MirrorRowFunction function, void *arg)
 {
 	const Mirror *mirror = reader->mirror;
 	MemoryContext old = MemoryContextSwitchTo(reader->row_context);
@@ -179,16 +181,16 @@ hand_over(Reader *reader, Part *part, MirrorRowFunction function, void *arg)
 		reader->values[i] = part->slot->tts_values[part->attnums[i] - 1];
 		reader->nulls[i] = part->slot->tts_isnull[part->attnums[i] - 1];
 		if (column->form == COLUMN_JSON && !reader->nulls[i])
-			reader->values[i] = json_of(reader, i, column, reader->values[i]);
+			reader->values[i] = make_json(reader, i, column, reader->values[i]);
 	}
-	row.key = slot_key(reader, part);
+	row.key = read_slot_key(reader, part);
 	row.marker = marker_of_key(mirror->marker_prefix, row.key);
 	function(arg, row.key, &row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(reader->row_context);
 }
 
-/* A condition on the index' column i: "= value", or "> value". */
+/* Make the condition "= value" or "> value" on column i of the index. */
 static void
 init_condition(Reader *reader, Part *part, ScanKey condition, int i, StrategyNumber strategy, Datum value)
 {
@@ -205,9 +207,9 @@ begin_scan(Part *part, int nconditions)
 	return COMPAT_INDEX_BEGINSCAN(part->rel, part->index, GetActiveSnapshot(), nconditions);
 }
 
-/* As all the parts' indexes have it. */
+/* Compare two keys in the order of the parts' indexes. */
 static int
-compare_keys(const void *a, const void *b, void *arg)
+compare_key_values(const void *a, const void *b, void *arg)
 {
 	Part	   *part = arg;
 	const Datum *x = *(Datum *const *) a;
@@ -224,9 +226,9 @@ compare_keys(const void *a, const void *b, void *arg)
 	return 0;
 }
 
-/* The keys in the index' order, each once: those that follow each other are found side by side. */
+/* Parse, sort and deduplicate keys.  In the order of the index they are found faster. */
 static Datum **
-sorted_keys(Reader *reader, char *const *keys, int *nkeys)
+parse_and_sort_keys(Reader *reader, char *const *keys, int *nkeys)
 {
 	int			ncolumns = reader->mirror->key->ncolumns;
 	Part	   *part = linitial(reader->parts);
@@ -239,17 +241,17 @@ sorted_keys(Reader *reader, char *const *keys, int *nkeys)
 		sorted[k] = values + k * ncolumns;
 		key_from_text(reader->mirror->key, keys[k], sorted[k]);
 	}
-	qsort_arg(sorted, *nkeys, sizeof(Datum *), compare_keys, part);
+	qsort_arg(sorted, *nkeys, sizeof(Datum *), compare_key_values, part);
 	for (int k = 0; k < *nkeys; k++)
 	{
-		if (n == 0 || compare_keys(&sorted[n - 1], &sorted[k], part) != 0)
-			sorted[n++] = sorted[k];	/* not another text of the same key */
+		if (n == 0 || compare_key_values(&sorted[n - 1], &sorted[k], part) != 0)
+			sorted[n++] = sorted[k];	/* two texts may be the same key */
 	}
 	*nkeys = n;
 	return sorted;
 }
 
-/* Looks for keys one by one; those that it does not find are what is left of them. */
+/* Search a part for keys one by one.  Moves those not found to the front of keys; returns their number. */
 static int
 read_part(Reader *reader, Part *part, Datum **keys, int nkeys, MirrorRowFunction function, void *arg)
 {
@@ -266,8 +268,8 @@ read_part(Reader *reader, Part *part, Datum **keys, int nkeys, MirrorRowFunction
 		for (int i = 0; i < ncolumns; i++)
 			conditions[i].sk_argument = keys[k][i];
 		index_rescan(scan, conditions, ncolumns, NULL, 0);
-		if (index_getnext_slot(scan, ForwardScanDirection, part->slot)) /* there is but one */
-			hand_over(reader, part, function, arg);
+		if (index_getnext_slot(scan, ForwardScanDirection, part->slot)) /* at most one row */
+			hand_over_row(reader, part, function, arg);
 		else
 			keys[nleft++] = keys[k];
 	}
@@ -275,10 +277,11 @@ read_part(Reader *reader, Part *part, Datum **keys, int nkeys, MirrorRowFunction
 	return nleft;
 }
 
+/* Read keys in all parts, one by one. */
 static void
-read_in_order(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
+read_keys_one_by_one(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
 {
-	Datum	  **left = sorted_keys(reader, keys, &nkeys);
+	Datum	  **left = parse_and_sort_keys(reader, keys, &nkeys);
 	ListCell   *lc;
 
 	foreach(lc, reader->parts)
@@ -288,9 +291,9 @@ read_in_order(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction fu
 	}
 }
 
-/* Keys of one column in one scan: the index itself sorts an array's elements, and knows which are equal. */
+/* Read keys of one column in one scan; btree sorts and deduplicates the elements of an array. */
 static void
-read_together(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
+read_keys_together(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
 {
 	const KeyColumn *column = &reader->mirror->key->columns[0];
 	Part	   *part = linitial(reader->parts);
@@ -309,12 +312,12 @@ read_together(Reader *reader, char *const *keys, int nkeys, MirrorRowFunction fu
 	while (index_getnext_slot(scan, ForwardScanDirection, part->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		hand_over(reader, part, function, arg);
+		hand_over_row(reader, part, function, arg);
 	}
 	index_endscan(scan);
 }
 
-/* There is no array of arrays. */
+/* Check whether read_keys_together() can be used.  It needs an array of keys, and there are no arrays of arrays. */
 static bool
 may_read_together(const Reader *reader)
 {
@@ -325,7 +328,7 @@ may_read_together(const Reader *reader)
 }
 
 bool
-rows_read(Mirror *mirror, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
+native_rows_read(Mirror *mirror, char *const *keys, int nkeys, MirrorRowFunction function, void *arg)
 {
 	Reader	   *reader = open_reader(mirror);
 	MemoryContext old;
@@ -334,29 +337,29 @@ rows_read(Mirror *mirror, char *const *keys, int nkeys, MirrorRowFunction functi
 		return false;
 	old = MemoryContextSwitchTo(reader->context);
 	if (may_read_together(reader))
-		read_together(reader, keys, nkeys, function, arg);
+		read_keys_together(reader, keys, nkeys, function, arg);
 	else if (reader->parts != NIL)
-		read_in_order(reader, keys, nkeys, function, arg);
+		read_keys_one_by_one(reader, keys, nkeys, function, arg);
 	MemoryContextSwitchTo(old);
 	close_reader(reader);
 	return true;
 }
 
 /*
- * Walking the table in key order
+ * Scanning keys
  */
 
 /*
- * One part's keys behind a key: behind (a, b) come first those that begin with a and have
- * more than b, then those that have more than a, in as many scans as columns.
+ * Walk over one part's keys that come after a key.  After (a, b) come first the keys (a, > b), then
+ * the keys (> a): one scan for each column.
  */
 typedef struct Walk
 {
 	Part	   *part;
-	IndexScanDesc scan;			/* NULL: none is left */
-	int			nequal;			/* columns that are the same in the running
-								 * scan */
-	Datum	   *key;			/* where the walk is */
+	IndexScanDesc scan;			/* NULL at the end of the walk */
+	int			nequal;			/* number of leading columns that the running
+								 * scan keeps equal */
+	Datum	   *key;			/* the current key */
 } Walk;
 
 static void
@@ -377,9 +380,9 @@ begin_walk_scan(Reader *reader, Walk *walk, const Datum *after)
 	index_rescan(walk->scan, conditions, walk->nequal + 1, NULL, 0);
 }
 
-/* Goes to the next key, which is valid until the one after that. */
+/* Advance to the next key, which is valid until the next call. */
 static void
-walk_on(Reader *reader, Walk *walk, const Datum *after)
+advance_walk(Reader *reader, Walk *walk, const Datum *after)
 {
 	Part	   *part = walk->part;
 
@@ -407,13 +410,13 @@ begin_walk(Reader *reader, Part *part, const Datum *after)
 	walk->key = palloc(sizeof(Datum) * reader->mirror->key->ncolumns);
 	walk->nequal = reader->mirror->key->ncolumns - 1;
 	begin_walk_scan(reader, walk, after);
-	walk_on(reader, walk, after);
+	advance_walk(reader, walk, after);
 	return walk;
 }
 
-/* The walk that is at the smallest key; NULL if all have ended. */
+/* Return the walk with the smallest current key; NULL if all have ended. */
 static Walk *
-first_walk(List *walks)
+find_smallest_walk(List *walks)
 {
 	Walk	   *first = NULL;
 	ListCell   *lc;
@@ -422,14 +425,15 @@ first_walk(List *walks)
 	{
 		Walk	   *walk = lfirst(lc);
 
-		if (walk->scan && (first == NULL || compare_keys(&walk->key, &first->key, walk->part) < 0))
+		if (walk->scan && (first == NULL || compare_key_values(&walk->key, &first->key, walk->part) < 0))
 			first = walk;
 	}
 	return first;
 }
 
+/* Merge the walks over all parts; return up to limit keys, as a List of char * in result. */
 static List *
-walk_parts(Reader *reader, const Datum *after, int limit, MemoryContext result)
+scan_parts(Reader *reader, const Datum *after, int limit, MemoryContext result)
 {
 	List	   *walks = NIL;
 	List	   *keys = NIL;
@@ -438,14 +442,14 @@ walk_parts(Reader *reader, const Datum *after, int limit, MemoryContext result)
 
 	foreach(lc, reader->parts)
 		walks = lappend(walks, begin_walk(reader, lfirst(lc), after));
-	while (list_length(keys) < limit && (walk = first_walk(walks)) != NULL)
+	while (list_length(keys) < limit && (walk = find_smallest_walk(walks)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(result);
 
 		CHECK_FOR_INTERRUPTS();
-		keys = lappend(keys, slot_key(reader, walk->part));
+		keys = lappend(keys, read_slot_key(reader, walk->part));
 		MemoryContextSwitchTo(old);
-		walk_on(reader, walk, after);
+		advance_walk(reader, walk, after);
 	}
 	foreach(lc, walks)
 	{
@@ -457,7 +461,7 @@ walk_parts(Reader *reader, const Datum *after, int limit, MemoryContext result)
 }
 
 bool
-rows_scan_keys(Mirror *mirror, const char *after, int limit, List **keys)
+native_rows_scan_keys(Mirror *mirror, const char *after, int limit, List **keys)
 {
 	MemoryContext result = CurrentMemoryContext;
 	Datum		values[INDEX_MAX_KEYS];
@@ -471,7 +475,7 @@ rows_scan_keys(Mirror *mirror, const char *after, int limit, List **keys)
 	MemoryContextSwitchTo(reader->context);
 	if (after)
 		key_from_text(mirror->key, after, values);
-	*keys = walk_parts(reader, after ? values : NULL, limit, result);
+	*keys = scan_parts(reader, after ? values : NULL, limit, result);
 	MemoryContextSwitchTo(result);
 	close_reader(reader);
 	return true;

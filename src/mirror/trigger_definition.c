@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * definition.c
- *		A mirror's definition: its trigger, as pg_trigger has it.
+ * trigger_definition.c
+ *		Triggers as pg_trigger has them.
  *
- * A relation's own descriptor holds all of its triggers, with their arguments;
- * where one is wanted, or one that is not there yet or not any more, the catalog
- * is read.
+ * A relation's own descriptor (rel->trigdesc) holds all of its triggers with their
+ * arguments.  The catalog is read where one trigger is needed, or one that the
+ * descriptor does not show: just created, or dropped by the current transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,15 +17,15 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_trigger.h"
-#include "mirror/definition.h"
+#include "mirror/trigger_definition.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* tgargs has the arguments one after the other, each with a zero byte behind it. */
+/* Copy the arguments from tgargs, where each one is followed by a zero byte. */
 static void
-read_arguments(Definition *definition, HeapTuple tuple, TupleDesc desc)
+read_arguments(TriggerDefinition *definition, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	Datum		datum = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
@@ -45,11 +45,11 @@ read_arguments(Definition *definition, HeapTuple tuple, TupleDesc desc)
 	}
 }
 
-static Definition *
+static TriggerDefinition *
 make_definition(HeapTuple tuple, TupleDesc desc)
 {
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-	Definition *definition = palloc0(sizeof(Definition));
+	TriggerDefinition *definition = palloc0(sizeof(TriggerDefinition));
 
 	definition->relation = form->tgrelid;
 	definition->function = form->tgfoid;
@@ -63,9 +63,9 @@ make_definition(HeapTuple tuple, TupleDesc desc)
 	return definition;
 }
 
-/* Is it the last version of a row that the current transaction has deleted? */
+/* Check whether this is the last version of a tuple that the current transaction has deleted. */
 static bool
-is_dropped_here(HeapTuple tuple)
+is_deleted_by_us(HeapTuple tuple)
 {
 	HeapTupleHeader header = tuple->t_data;
 
@@ -75,11 +75,12 @@ is_dropped_here(HeapTuple tuple)
 		ItemPointerEquals(&tuple->t_self, &header->t_ctid);
 }
 
-static Definition *
+/* Read a trigger; with dropped, only a version that the current transaction has deleted. */
+static TriggerDefinition *
 read_trigger(Oid trigger, Snapshot snapshot, bool dropped)
 {
 	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
-	Definition *definition = NULL;
+	TriggerDefinition *definition = NULL;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -88,7 +89,7 @@ read_trigger(Oid trigger, Snapshot snapshot, bool dropped)
 	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, snapshot, 1, &key);
 	while (definition == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (!dropped || is_dropped_here(tuple))
+		if (!dropped || is_deleted_by_us(tuple))
 			definition = make_definition(tuple, RelationGetDescr(pg_trigger));
 	}
 	systable_endscan(scan);
@@ -96,20 +97,20 @@ read_trigger(Oid trigger, Snapshot snapshot, bool dropped)
 	return definition;
 }
 
-Definition *
-definition_read(Oid trigger, Snapshot snapshot)
+TriggerDefinition *
+trigger_definition_read(Oid trigger, Snapshot snapshot)
 {
 	return read_trigger(trigger, snapshot, false);
 }
 
-Definition *
-definition_read_dropped(Oid trigger)
+TriggerDefinition *
+trigger_definition_read_dropped(Oid trigger)
 {
 	return read_trigger(trigger, SnapshotAny, true);
 }
 
 int
-definition_count(Oid relation, Oid function, bool for_row)
+trigger_definition_count(Oid relation, Oid function, bool for_row)
 {
 	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -129,4 +130,32 @@ definition_count(Oid relation, Oid function, bool for_row)
 	systable_endscan(scan);
 	table_close(pg_trigger, AccessShareLock);
 	return n;
+}
+
+Oid
+trigger_definition_topmost_relation(Oid trigger)
+{
+	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
+	Oid			relation = InvalidOid;
+
+	while (OidIsValid(trigger))
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(trigger));
+		scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL, 1, &key);
+		trigger = InvalidOid;
+		tuple = systable_getnext(scan);
+		if (HeapTupleIsValid(tuple))
+		{
+			relation = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+			trigger = ((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid;
+		}
+		systable_endscan(scan);
+	}
+	table_close(pg_trigger, AccessShareLock);
+	return relation;
 }
