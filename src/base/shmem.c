@@ -225,7 +225,7 @@ shmem_wake_worker(Oid database)
  * blocks in vain; a new worker of this database reads the whole outbox to begin with.
  */
 void
-shmem_tell_worker(Oid database, const BlockSet *blocks)
+shmem_send_blocks(Oid database, const BlockSet *blocks)
 {
 	WorkerSlot *slot = state ? find_slot(database) : NULL;
 	bool		many = blockset_size(blocks) > MANY_BLOCKS;
@@ -252,7 +252,7 @@ shmem_note_prepared(Oid database, const BlockSet *blocks)
 }
 
 void
-shmem_tell_prepared(Oid database)
+shmem_send_prepared(Oid database)
 {
 	WorkerSlot *slot = state ? find_slot(database) : NULL;
 	BlockSet	prepared;
@@ -264,15 +264,15 @@ shmem_tell_prepared(Oid database)
 	prepared = slot->prepared;
 	SpinLockRelease(&slot->mutex);
 	blockset_add_table(&all);
-	shmem_tell_worker(database, &prepared);
-	shmem_tell_worker(database, &all);
+	shmem_send_blocks(database, &prepared);
+	shmem_send_blocks(database, &all);
 }
 
 /* This process' slot; NULL if it is not a worker. */
 static WorkerSlot *my_slot = NULL;
 
 bool
-shmem_is_told(void)
+shmem_is_attached(void)
 {
 	return my_slot != NULL;
 }

@@ -26,19 +26,18 @@ extern bool shmem_available(void);
 extern void shmem_wake_worker(Oid database);
 
 /*
- * Tell the database's worker that there are new entries in these blocks of the outbox.  Sets its
- * latch only once after each shmem_expect_changes(), so a worker that is busy or paused is not
- * disturbed.
+ * Send the database's worker the blocks of the outbox that have new entries.  Sets its latch only
+ * once after each shmem_expect_changes(), so a worker that is busy or paused is not disturbed.
  */
-extern void shmem_tell_worker(Oid database, const BlockSet *blocks);
+extern void shmem_send_blocks(Oid database, const BlockSet *blocks);
 
 /*
- * Note the blocks of a transaction that is prepared, and tell them to the worker when one is
- * committed.  A worker that was started in between does not have the blocks, so all
- * blocks are told as well.
+ * Note the blocks of a transaction that is prepared, and send the noted blocks when one is
+ * committed.  A worker that was started in between does not have them, so all blocks are
+ * sent as well.
  */
 extern void shmem_note_prepared(Oid database, const BlockSet *blocks);
-extern void shmem_tell_prepared(Oid database);
+extern void shmem_send_prepared(Oid database);
 
 /*
  * Functions of the worker.  It calls shmem_expect_changes() before it reads the outbox, so a later
@@ -46,7 +45,7 @@ extern void shmem_tell_prepared(Oid database);
  * shmem_changes_wait() and shmem_is_woken().  shmem_take_changes() adds the blocks to two sets: wide_news
  * are those of transactions that wrote many, which the others need not wait for.
  */
-extern bool shmem_is_told(void);
+extern bool shmem_is_attached(void);
 extern void shmem_expect_changes(void);
 extern bool shmem_changes_wait(void);
 extern void shmem_take_changes(BlockSet *news, BlockSet *wide_news);

@@ -48,7 +48,7 @@ typedef struct Ticket
 	slock_t		mutex;			/* protects what follows */
 	bool		open;			/* the session is waiting */
 	bool		answered;
-	bool		looked;			/* the worker has checked the request, and it
+	bool		checked;		/* the worker has checked the request, and it
 								 * was not done yet */
 	uint32		number;			/* changed each time the ticket is opened */
 	TicketKind	kind;
@@ -79,16 +79,16 @@ extern Tickets *shared_tickets;
  * open at the end of the session is closed.
  */
 extern void ticket_open(Tickets *tickets, Ticket *ticket, TicketKind kind);
-extern bool ticket_take(Ticket *ticket, TicketAnswer *answer, bool *looked);
+extern bool ticket_take(Ticket *ticket, TicketAnswer *answer, bool *checked);
 extern void ticket_close(Tickets *tickets, Ticket *ticket);
 
 /*
  * Functions of the worker.  ticket_read() copies all but the answer; it returns false unless
- * a session of the database is waiting.  ticket_answer() answers a ticket, and ticket_looked()
+ * a session of the database is waiting.  ticket_answer() answers a ticket, and ticket_note_checked()
  * notes that it was checked, if it still has the number.
  */
 extern bool ticket_read(Ticket *ticket, Oid database, Ticket *copy);
 extern void ticket_answer(Ticket *ticket, uint32 number, const TicketAnswer *answer);
-extern void ticket_looked(Ticket *ticket, uint32 number);
+extern void ticket_note_checked(Ticket *ticket, uint32 number);
 
 #endif							/* MIXPEEK_TICKET_H */

@@ -53,7 +53,7 @@ static void
 send_wakeups(void)
 {
 	if (requests.blocks.n > 0)
-		shmem_tell_worker(MyDatabaseId, &requests.blocks);
+		shmem_send_blocks(MyDatabaseId, &requests.blocks);
 	if (requests.flags & WAKEUP_PROBE)
 		shmem_request_probe(MyDatabaseId);
 	if (requests.flags & WAKEUP_PROBE_ALL)

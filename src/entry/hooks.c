@@ -267,7 +267,7 @@ after_statement(Node *parsetree)
 	{
 		shmem_request_probe(MyDatabaseId);	/* it may have made the extension */
 		shmem_wake_worker(MyDatabaseId);
-		shmem_tell_prepared(MyDatabaseId);
+		shmem_send_prepared(MyDatabaseId);
 	}
 	else if (IsA(parsetree, CreatedbStmt) || IsA(parsetree, DropdbStmt) ||
 			 IsA(parsetree, AlterDatabaseStmt))

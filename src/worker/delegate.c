@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * delegate.c
- *		What the worker leaves to the agents of tables' owners.
+ *		The part of the worker's work that agents do.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "utils/memutils.h"
-#include "worker/agent.h"
+#include "worker/agents.h"
 #include "worker/claim.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
@@ -19,18 +19,25 @@
 #include "worker/schedule.h"
 #include "worker/worker.h"
 
-/* Write-backs of one request, and bytes of their enrichments. */
+/* Most write-backs of one request, and bytes of their enrichments. */
 #define MAX_WRITE_BACKS			64
 #define MAX_WRITE_BACK_BYTES	(1024 * 1024)
 
-/* A mirror on which the worker and an agent do not agree is looked at again after so many seconds. */
+/* Seconds until a mirror is tried again of which an agent has compiled another version than the worker. */
 #define CHANGED_DELAY			0.1
 
-/* Which look comes next, at the latest, for a row that is missed: a minute's, see poll_delays in documents.c. */
+/*
+ * Most polls that a missed write-back counts: it makes a minute the longest delay, see
+ * poll_delays in documents.c.
+ */
 #define MAX_MISSED_POLLS		4
 
+/* Why a write-back was not tried. */
+#define NO_SLOT_PROBLEM	"no background worker slot is free for the owner's functions (see max_worker_processes)"
+#define REST_PROBLEM	"the owner's functions took too long the last time; it will be tried again"
+
 /*
- * Handing over
+ * Reading and listing: requests
  */
 
 bool
@@ -40,10 +47,10 @@ delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted)
 
 	if (mirror == NULL || mirror->native || mirror->problem)
 		return true;
-	if (wanted ? agents_take(worker->agents, mirror->owner) : agents_could_take(worker->agents, mirror->owner))
+	if (wanted ? agents_make_room(worker->agents, mirror->owner) : agents_may_serve(worker->agents, mirror->owner))
 		return true;
-	if (agents_rest(worker->agents, mirror->owner) > 0)
-		schedule_retry_in(worker, agents_rest(worker->agents, mirror->owner));
+	if (agents_rest_left(worker->agents, mirror->owner) > 0)
+		schedule_retry_in(worker, agents_rest_left(worker->agents, mirror->owner));
 	return false;
 }
 
@@ -56,9 +63,9 @@ keep_request(Worker *worker, AgentRequest *request)
 	MemoryContextSwitchTo(old);
 }
 
-/* The request of this claim for a mirror's rows. */
+/* Return this claim's request for a mirror's rows. */
 static AgentRequest *
-read_request(Worker *worker, Job *job)
+find_or_create_read(Worker *worker, Job *job)
 {
 	AgentRequest *request;
 	ListCell   *lc;
@@ -69,20 +76,20 @@ read_request(Worker *worker, Job *job)
 		if (request->task == AGENT_READ && request->mirror == job->mirror)
 			return request;
 	}
-	request = agents_request(worker->agents, AGENT_READ, job->mirror, job->collection);
+	request = agent_request_create(worker->context, AGENT_READ, job->mirror, job->collection);
 	keep_request(worker, request);
 	return request;
 }
 
 static void
-delegate_read(Worker *worker, Job *job)
+add_read(Worker *worker, Job *job)
 {
-	AgentRequest *request = read_request(worker, job);
+	AgentRequest *request = find_or_create_read(worker, job);
 	MemoryContext old;
 	List	   *entries = NIL;
 	ListCell   *lc;
 
-	if (request->njobs >= agents_batch(worker->agents, request->owner))
+	if (request->njobs >= agents_max_jobs(worker->agents, request->owner))
 	{
 		claim_leave_job(worker, job, false);
 		return;
@@ -91,7 +98,7 @@ delegate_read(Worker *worker, Job *job)
 	foreach(lc, job->entries)
 		entries = lappend(entries, outbox_copy_entry(lfirst(lc)));
 	job->entries = entries;
-	agents_add_job(request, job);
+	agent_request_add_job(request, job);
 	MemoryContextSwitchTo(old);
 }
 
@@ -106,7 +113,7 @@ delegate_reads(Worker *worker, List *jobs)
 		Job		   *job = lfirst(lc);
 
 		if (prepare_needs_row(job) && !job->mirror->native && !job->read)
-			delegate_read(worker, job);
+			add_read(worker, job);
 		else
 			others = lappend(others, job);
 	}
@@ -116,7 +123,7 @@ delegate_reads(Worker *worker, List *jobs)
 void
 delegate_scan(Worker *worker, CachedMirror *cached, const OutboxEntry *entry, int limit)
 {
-	AgentRequest *request = agents_request(worker->agents, AGENT_SCAN, cached->mirror, entry->collection);
+	AgentRequest *request = agent_request_create(worker->context, AGENT_SCAN, cached->mirror, entry->collection);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 
 	request->expansion = outbox_copy_entry(entry);
@@ -147,18 +154,18 @@ delegate_send(Worker *worker)
 	while (worker->delegation.requests != NIL)
 	{
 		agents_send(worker->agents, linitial(worker->delegation.requests));
-		worker->delegation.requests = list_delete_first(worker->delegation.requests);	/* an error leaves those
-																						 * that are not sent */
+		/* one by one, so that an error leaves those that are not sent */
+		worker->delegation.requests = list_delete_first(worker->delegation.requests);
 	}
 }
 
 /*
- * Taking up
+ * Reading and listing: results
  */
 
-/* Is the mirror still the one that was read by?  Its table is locked then. */
+/* Is the mirror still the one that the request was made for?  If so, its table is locked. */
 static bool
-is_unchanged(Worker *worker, const AgentRequest *request)
+is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 {
 	CachedMirror *cached = mirror_cache_get(worker->cache, request->relation, request->collection);
 
@@ -174,9 +181,12 @@ is_unchanged(Worker *worker, const AgentRequest *request)
 	return cached->mirror == request->mirror;
 }
 
-/* Nobody knows which of several rows has ended the agent; a single one has. */
+/*
+ * Does the request have a result for its jobs?  If the agent died, it has one only for
+ * a single job, because it is not known which of several rows was the cause.
+ */
 static bool
-is_answer(const AgentRequest *request)
+has_result(const AgentRequest *request)
 {
 	return request->end == AGENT_DONE || request->end == AGENT_FAILED ||
 		(request->end == AGENT_DIED && (request->task == AGENT_SCAN || request->njobs == 1));
@@ -185,31 +195,31 @@ is_answer(const AgentRequest *request)
 static void
 take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, void *arg)
 {
-	bool		answer = is_answer(request) && is_unchanged(worker, request);
+	bool		usable = has_result(request) && is_mirror_unchanged(worker, request);
 
 	for (int i = 0; i < request->njobs; i++)
 	{
 		Job		   *job = request->jobs[i];
 		AgentResult *result = &request->results[i];
 
-		request->jobs[i] = NULL;	/* an error may free it from here on */
+		request->jobs[i] = NULL;	/* after an error, recovery frees the job */
 		job->delegated = false;
 		job->claim = worker->jobs.claim;
-		if (!answer)
+		if (!usable)
 			jobs_free(worker, job);
 		else if (request->end == AGENT_DONE)
 			on_job(arg, job, result->row, result->problem);
 		else
 			on_job(arg, job, ROW_FAILED, request->problem);
 	}
-	if (!answer)
+	if (!usable)
 		schedule_rescan(worker);
 }
 
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
-	if (!is_answer(request) || !is_unchanged(worker, request))
+	if (!has_result(request) || !is_mirror_unchanged(worker, request))
 	{
 		schedule_rescan(worker);
 		return;
@@ -247,12 +257,11 @@ delegate_forget_answers(Worker *worker)
 	ListCell   *lc;
 
 	foreach(lc, worker->delegation.answers)
-		agents_free_request(lfirst(lc));
+		agent_request_free(lfirst(lc));
 	list_free(worker->delegation.answers);
 	worker->delegation.answers = NIL;
 }
 
-/* What answers speak of is claimed again. */
 void
 delegate_abort(Worker *worker)
 {
@@ -273,9 +282,9 @@ delegate_abort(Worker *worker)
 	delegate_forget_answers(worker);
 }
 
-/* A worker that is closing claims nothing any more: the keys stay in the outbox. */
+/* Free requests and their jobs when the worker is closing.  The keys stay in the outbox. */
 static void
-drop_reads(Worker *worker, List **requests)
+drop_requests(Worker *worker, List **requests)
 {
 	ListCell   *lc;
 
@@ -285,7 +294,7 @@ drop_reads(Worker *worker, List **requests)
 
 		for (int i = 0; i < request->njobs; i++)
 			jobs_free(worker, request->jobs[i]);
-		agents_free_request(request);
+		agent_request_free(request);
 	}
 	list_free(*requests);
 	*requests = NIL;
@@ -308,18 +317,19 @@ delegate_wants_write_back(const Job *job)
 		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
 }
 
+/* End a job whose write-back failed.  The next poll tries again. */
 static void
-could_not_write(Worker *worker, Job *job, const char *problem)
+fail_write_back(Worker *worker, Job *job, const char *problem)
 {
 	job->error = MemoryContextStrdup(job->context,
 									 psprintf("could not write to the table's columns: %s", problem));
-	job->unwritten = true;		/* it is tried again with the next look */
+	job->unwritten = true;
 	jobs_settle(worker, job);
 }
 
-/* The row is looked at again soon, later if it is missed again and again, and written to then. */
+/* End a job whose row is locked.  A poll tries again, after a delay that grows up to a minute. */
 static void
-missed(Worker *worker, Job *job)
+miss_write_back(Worker *worker, Job *job)
 {
 	job->unwritten = true;
 	job->polls = Min(job->polls, MAX_MISSED_POLLS);
@@ -333,13 +343,13 @@ take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentR
 	if (result->write == WRITE_DONE)
 		jobs_settle(worker, job);
 	else if (result->write == WRITE_FAILED)
-		could_not_write(worker, job, result->problem);
+		fail_write_back(worker, job, result->problem);
 	else if (request->end == AGENT_DIED && request->njobs == 1)
-		could_not_write(worker, job, request->problem);
+		fail_write_back(worker, job, request->problem);
 	else if (request->end == AGENT_DIED || request->end == AGENT_NOT_BEGUN)
 		dlist_push_tail(&worker->jobs.to_write, &job->node);
 	else
-		missed(worker, job);
+		miss_write_back(worker, job);
 }
 
 static void
@@ -347,15 +357,15 @@ take_write_backs(Worker *worker, AgentRequest *request)
 {
 	for (int i = 0; i < request->njobs; i++)
 		take_written(worker, request->jobs[i], request, &request->results[i]);
-	agents_free_request(request);
+	agent_request_free(request);
 }
 
-/* Takes the first job's mirror's jobs out of those that wait, as many as go along. */
+/* Send the write-backs that wait for the first job's mirror, up to max or the limits of a request. */
 static void
 send_write_backs(Worker *worker, Job *first, int max)
 {
-	AgentRequest *request = agents_request(worker->agents, AGENT_WRITE_BACK, first->mirror,
-										   first->collection);
+	AgentRequest *request = agent_request_create(worker->context, AGENT_WRITE_BACK, first->mirror,
+												 first->collection);
 	size_t		bytes = 0;
 	dlist_mutable_iter iter;
 
@@ -369,12 +379,12 @@ send_write_backs(Worker *worker, Job *first, int max)
 			continue;
 		dlist_delete(iter.cur);
 		bytes += job->enrichments ? VARSIZE(job->enrichments) : 0;
-		agents_add_job(request, job);
+		agent_request_add_job(request, job);
 	}
 	agents_send(worker->agents, request);
 }
 
-/* One request for each owner whose agent is free. */
+/* Send one request for each owner whose agent can take one. */
 static void
 send_all_write_backs(Worker *worker)
 {
@@ -386,16 +396,16 @@ send_all_write_backs(Worker *worker)
 		Job		   *job = dlist_head_element(Job, node, &worker->jobs.to_write);
 		Oid			owner = job->mirror->owner;
 
-		if (agents_take(worker->agents, owner))
+		if (agents_make_room(worker->agents, owner))
 		{
-			send_write_backs(worker, job, agents_batch(worker->agents, owner));
+			send_write_backs(worker, job, agents_max_jobs(worker->agents, owner));
 			continue;
 		}
 		dlist_delete(&job->node);
 		if (agents_have_no_slot(worker->agents))
-			could_not_write(worker, job, "there is no background worker slot for the owner's functions (max_worker_processes), it is tried again later");
-		else if (agents_rest(worker->agents, owner) > 0)
-			could_not_write(worker, job, "the owner's functions took too long the last time, it is tried again later");
+			fail_write_back(worker, job, NO_SLOT_PROBLEM);
+		else if (agents_rest_left(worker->agents, owner) > 0)
+			fail_write_back(worker, job, REST_PROBLEM);
 		else
 			dlist_push_tail(&waiting, &job->node);
 	}
@@ -426,8 +436,8 @@ delegate_turn(Worker *worker)
 	}
 	if (worker->closing)
 	{
-		drop_reads(worker, &worker->delegation.answers);
-		drop_reads(worker, &worker->delegation.requests);
+		drop_requests(worker, &worker->delegation.answers);
+		drop_requests(worker, &worker->delegation.requests);
 	}
 	if (!dlist_is_empty(&worker->jobs.to_write))
 	{

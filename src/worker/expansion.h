@@ -13,7 +13,7 @@
 
 #include "state/outbox.h"
 #include "worker/forward.h"
-#include "worker/account.h"
+#include "worker/mirror_cache.h"
 
 /* The expansions of one claim. */
 typedef struct Expansions

@@ -12,7 +12,7 @@
 #include "state/job.h"
 #include "utils/hsearch.h"
 #include "worker/forward.h"
-#include "worker/account.h"
+#include "worker/mirror_cache.h"
 
 /*
  * Bytes of enrichments in memory.  From FULL_KEPT_BYTES on outcomes are settled at

@@ -43,7 +43,7 @@ lookup_append_path(StringInfo path, const Job *job)
 int
 lookup_max_jobs(const Account *account)
 {
-	return account->lookup_batch;
+	return account->lookups.size;
 }
 
 char *
@@ -168,14 +168,14 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 		return false;
 	if (request->njobs == 1)
 	{
-		account->lookups_refused = !account->lookups_work;
-		if (account->lookups_refused)
-			account->lookup_batch = LOOKUP_BATCH;
+		account->lookups.refused = !account->lookups.works;
+		if (account->lookups.refused)
+			account->lookups.size = LOOKUP_BATCH;
 		return false;
 	}
-	if (account->lookups_refused)
+	if (account->lookups.refused)
 		return false;
-	account->lookup_batch = request->njobs / 2;
+	account->lookups.size = request->njobs / 2;
 	for (int i = request->njobs - 1; i >= 0; i--)
 		request_requeue(request->jobs[i]);
 	return true;
@@ -184,9 +184,9 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 static void
 note_lookup_works(Account *account)
 {
-	account->lookups_work = true;
-	account->lookups_refused = false;
-	account->lookup_batch = Min(LOOKUP_BATCH, account->lookup_batch * 2);
+	account->lookups.works = true;
+	account->lookups.refused = false;
+	account->lookups.size = Min(LOOKUP_BATCH, account->lookups.size * 2);
 }
 
 /* Some of the jobs' documents may stand on another page. */
@@ -195,7 +195,7 @@ look_up_again(Request *request, List *jobs)
 {
 	ListCell   *lc;
 
-	request->account->lookup_batch = Max(1, request->njobs / 2);
+	request->account->lookups.size = Max(1, request->njobs / 2);
 	foreach(lc, jobs)
 		request_requeue(lfirst(lc));
 }
@@ -210,7 +210,7 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 		return;
 	/* too many at once may be what was wrong */
 	if (response->verdict == VERDICT_UNSURE)
-		request->account->lookup_batch = Max(1, request->njobs / 2);
+		request->account->lookups.size = Max(1, request->njobs / 2);
 	for (int i = request->njobs - 1; i >= 0; i--)
 	{
 		if (cannot_filter(answer, response) && server && server->create_unfindable)

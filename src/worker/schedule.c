@@ -226,7 +226,7 @@ schedule_note_due(Worker *worker, TimestampTz due)
 void
 schedule_take_hints(Worker *worker, bool woken, bool settings)
 {
-	if (settings || !shmem_is_told() || clock_seconds() - worker->schedule.scan.restarted_at > RESCAN_EVERY)
+	if (settings || !shmem_is_attached() || clock_seconds() - worker->schedule.scan.restarted_at > RESCAN_EVERY)
 		schedule_rescan(worker);
 	else if (woken)
 		schedule_retry_left(worker);

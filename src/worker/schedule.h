@@ -17,7 +17,7 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "worker/forward.h"
-#include "worker/account.h"
+#include "worker/mirror_cache.h"
 #include "worker/outbox_scan.h"
 
 /* The most keys of one claim: while it runs, no answer is taken. */

@@ -12,12 +12,12 @@
 #define MIXPEEK_WORKER_H
 
 #include "base/user.h"
-#include "worker/agent.h"
+#include "worker/agents.h"
 #include "worker/delegate.h"
 #include "worker/failure_log.h"
 #include "worker/forward.h"
 #include "worker/jobs.h"
-#include "worker/account.h"
+#include "worker/mirror_cache.h"
 #include "worker/origin_check.h"
 #include "worker/recovery.h"
 #include "worker/request.h"
