@@ -17,7 +17,9 @@ PGFILEDESC = "mixpeek_docs - mirrors rows of tables as documents of the Mixpeek 
 
 PG_CONFIG ?= pg_config
 CURL_CONFIG ?= curl-config
-PG_CPPFLAGS = -Isrc $(shell $(CURL_CONFIG) --cflags)
+# The control file is beside this one, wherever the build is.
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(dir $(firstword $(MAKEFILE_LIST)))mixpeek_docs.control)
+PG_CPPFLAGS = -Isrc -DMIXPEEK_VERSION='"$(EXTVERSION)"' $(shell $(CURL_CONFIG) --cflags)
 SHLIB_LINK = $(shell $(CURL_CONFIG) --libs) -Wl,--version-script=mixpeek_docs.map
 # What -Wextra adds that PostgreSQL's own headers and macros do not stand is left out.
 ifeq ($(WERROR),1)

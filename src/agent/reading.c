@@ -14,7 +14,8 @@
 #include "base/settings.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "mirror/rows.h"
+#include "mirror/native_rows.h"
+#include "mirror/source_table.h"
 #include "utils/lsyscache.h"
 
 /* The API stores up to 16 MB a document. */
@@ -167,11 +168,11 @@ read_rows_guarded(void *arg)
 
 	if (call->reading->mirror->native)
 	{
-		if (!rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading))
+		if (!native_rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading))
 			skip_unread(call->reading);
 	}
 	else
-		mirror_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
+		source_table_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
 }
 
 /* Read all rows at once; return whether that succeeded. */

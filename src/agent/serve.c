@@ -16,6 +16,7 @@
 #include "base/guard.h"
 #include "base/settings.h"
 #include "commands/trigger.h"
+#include "mirror/source_table.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
@@ -155,7 +156,7 @@ scan_keys_guarded(void *arg)
 {
 	ScanCall   *call = arg;
 
-	call->keys = mirror_scan_keys(call->mirror, call->after, call->limit);
+	call->keys = source_table_scan_keys(call->mirror, call->after, call->limit);
 }
 
 static AgentEnd
@@ -198,7 +199,7 @@ write_row(void *arg)
 {
 	WriteCall  *call = arg;
 
-	call->done = mirror_write_back(call->mirror, call->key, call->document_id, call->enrichments);
+	call->done = source_table_write_back(call->mirror, call->key, call->document_id, call->enrichments);
 }
 
 static Jsonb *

@@ -608,3 +608,9 @@ contract_check_text(const ContractType *type, const char *body)
 {
 	contract_check(type, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body))), NULL, NULL);
 }
+
+const char *
+contract_field_name(const ContractType *type, int i)
+{
+	return type->fields[i].name;
+}

@@ -50,4 +50,7 @@ extern void contract_check(const ContractType *type, Jsonb *value,
 /* Check a request's body, which is a JSON object, in the same way. */
 extern void contract_check_text(const ContractType *type, const char *body);
 
+/* Return the name of field i of a type, counted from 0; NULL behind the last one. */
+extern const char *contract_field_name(const ContractType *type, int i);
+
 #endif							/* MIXPEEK_CONTRACT_H */

@@ -18,7 +18,7 @@
 
 /*
  * The first row counts that has the end and, if that is HTTP_ANSWERED, whose range
- * covers the status.  test/t/039_status_table.pl reads these rows.
+ * covers the status.  test/t/047_status_table.pl reads these rows.
  */
 static const StatusMeaning meanings[] =
 {

@@ -11,7 +11,7 @@
 #include "base/crash.h"
 #include "base/guard.h"
 #include "base/settings.h"
-#include "mirror/rows.h"
+#include "mirror/native_rows.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "worker/delegate.h"
@@ -52,7 +52,7 @@ list_keys(void *arg)
 	if (entry->operation == OUTBOX_ALL_STORED)
 		call->keys = mirror_records_scan_keys(entry->relation, entry->collection, entry->key, EXPANSION_CHUNK);
 	else if (call->cached->mirror)
-		call->blocked = !rows_scan_keys(call->cached->mirror, entry->key, EXPANSION_CHUNK, &call->keys);
+		call->blocked = !native_rows_scan_keys(call->cached->mirror, entry->key, EXPANSION_CHUNK, &call->keys);
 }
 
 void

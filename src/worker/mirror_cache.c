@@ -306,7 +306,7 @@ complete_mirror(Mirror *mirror)
 {
 	Relation	rel = relation_open(mirror->relation, NoLock);
 
-	mirror->native = rows_are_native(rel, mirror);
+	mirror->native = native_can_read(rel, mirror);
 	ereport(DEBUG1,
 			(errmsg("mixpeek_docs: rows of \"%s\" are read by %s", RelationGetRelationName(rel),
 					mirror->native ? "PostgreSQL's own code" : "statements of their owner")));

@@ -11,7 +11,8 @@ my $api = MixpeekTest::Server->new(api_key => 'sk_readme', enrich => 'now');
 my $base_url = $api->url;
 my $node = mixpeek_node('main', "shared_preload_libraries = 'mixpeek_docs'");
 
-$node->safe_psql('postgres', 'DROP EXTENSION mixpeek_docs; CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app');
+$node->safe_psql('postgres', 'DROP EXTENSION mixpeek_docs; CREATE ROLE app LOGIN; GRANT
+	CREATE ON SCHEMA public TO app');
 
 my @blocks = slurp_file('README.md') =~ /^```sql\n(.*?)^```/msg;
 my ($first, @others) = @blocks;
@@ -37,15 +38,18 @@ my ($superuser) = $node->safe_psql('postgres', 'SELECT current_user');
 unlike(run($superuser, $first), qr/failed/, 'a superuser sets it up');
 my $mirrored = run('app', shift @others);
 my @lines = grep { /\|/ } split(/\n/, $mirrored);
-is_deeply([ map { s/doc_\w+/ID/r } @lines ], [ '1|mirrored|ID|', '2|mirrored|ID|' ], 'after five minutes the rows have their documents')
+is_deeply([ map { s/doc_\w+/ID/r } @lines ], [ '1|mirrored|ID|', '2|mirrored|ID|' ],
+	'after five minutes the rows have their documents')
   or diag($mirrored);
 foreach my $block (@others)
 {
 	my ($begin) = $block =~ /^(.*)/;
 	unlike(run('app', "$block\nSELECT mixpeek.wait('1 minute')"), qr/failed/, "the table's owner runs: $begin");
 }
-is(run('app', "SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'"), 0, 'every document is mirrored in the end');
-is(run('app', 'SELECT count(*) FROM products WHERE doc_id IS NOT NULL AND enrichments IS NOT NULL'), 2, 'the rows have ids and enrichments written back');
+is(run('app', "SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'"), 0,
+	'every document is mirrored in the end');
+is(run('app', 'SELECT count(*) FROM products WHERE doc_id IS NOT NULL AND enrichments IS NOT NULL'), 2,
+	'the rows have ids and enrichments written back');
 unlike(run($superuser, $last), qr/failed/, 'the extension is removed');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM products'), 2, 'the table stays');
 
