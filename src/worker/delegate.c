@@ -163,7 +163,7 @@ delegate_send(Worker *worker)
  * Reading and listing: results
  */
 
-/* Is the mirror still the one that the request was made for?  If so, its table is locked. */
+/* Check whether the mirror is still the one that the request was made for.  If so, its table is locked. */
 static bool
 is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 {
@@ -182,7 +182,7 @@ is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 }
 
 /*
- * Does the request have a result for its jobs?  If the agent died, it has one only for
+ * Check whether the request has a result for its jobs.  If the agent died, it has one only for
  * a single job, because it is not known which of several rows was the cause.
  */
 static bool

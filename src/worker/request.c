@@ -25,8 +25,8 @@
  */
 
 /*
- * Of each kind: its method; what follows the path of the collection's documents; its body in UTF-8
- * (NULL: it has none); how many jobs go together; what takes its answer in.
+ * A kind has a method; what follows the path of the collection's documents; a body in UTF-8 (NULL:
+ * none); how many jobs may go together (NULL: one); and a function that takes the answer.
  */
 typedef struct RequestKind
 {
