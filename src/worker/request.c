@@ -234,7 +234,7 @@ collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 										   clock_seconds(), answer, response->verdict);
 
 	request->counted = true;
-	if (throttle_is_outage(answer, response->verdict))
+	if (status_has(answer, STATUS_OUTAGE))
 		note_setback(worker, request->account, outcome_text(response));
 	log_change(request->account, change, response);
 	if (change == THROTTLE_WENT_DOWN)

@@ -74,7 +74,7 @@ extern int	throttle_at_once(const Throttle *throttle);
 extern int	throttle_room(Throttle *throttle, double now, int claimed);
 
 /*
- * Check whether enough claimed keys are waiting to be sent.  Then the next claim can be put off:
+ * Are enough claimed keys waiting to be sent?  Then the next claim can be put off:
  * claims of many keys are cheaper than claims of few.
  */
 extern bool throttle_is_fed(Throttle *throttle, double now, int claimed);
@@ -98,11 +98,5 @@ extern void throttle_not_begun(Throttle *throttle);
  */
 extern ThrottleChange throttle_ended(Throttle *throttle, ThrottleMark mark, double now,
 									 const HttpAnswer *answer, Verdict verdict);
-
-/* Check whether the request failed because this process lacks sockets or memory, which says nothing about the server. */
-extern bool throttle_is_ours(const HttpAnswer *answer);
-
-/* Check whether this was the server's failure rather than the request's: then it is not one of the key's attempts. */
-extern bool throttle_is_outage(const HttpAnswer *answer, Verdict verdict);
 
 #endif							/* MIXPEEK_THROTTLE_H */
