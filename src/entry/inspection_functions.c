@@ -91,7 +91,8 @@ compile_mirror_into(Relation rel, const char *collection)
 		Trigger    *trigger = &triggers->triggers[i];
 
 		if (mirror_is_trigger_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
-			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, trigger->tgqual,
+								  CurrentMemoryContext, true);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -162,7 +163,8 @@ describe_trigger(void *arg)
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("the table is locked")));
 	rel = table_open(definition->relation, NoLock);
-	call->mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, false);
+	call->mirror = mirror_compile(rel, definition->nargs, definition->args, definition->when,
+								  CurrentMemoryContext, false);
 	table_close(rel, AccessShareLock);
 }
 

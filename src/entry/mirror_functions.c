@@ -202,7 +202,7 @@ mixpeek_mirror(PG_FUNCTION_ARGS)
 	mirror_check_owner(relation);
 	rel = relation_open(relation, ShareRowExclusiveLock);
 	nargs = make_arguments(fcinfo, args);
-	mirror = mirror_compile(rel, nargs, args, CurrentMemoryContext, true);
+	mirror = mirror_compile(rel, nargs, args, NULL, CurrentMemoryContext, true);
 	(void) mixpeek_server_get(mirror->arguments.server, mirror->owner);
 	name = choose_row_trigger_name(rel, args[0]);
 	truncate_name = choose_truncate_trigger_name(rel, args[0], name);

@@ -132,7 +132,8 @@ check_mirror(const TriggerDefinition *definition, bool warn)
 	check_events(definition->type);
 	check_mirror_count(rel, definition);
 	arguments_decode(&arguments, definition->nargs, definition->args);
-	mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, !is_restored);
+	mirror = mirror_compile(rel, definition->nargs, definition->args, definition->when,
+							CurrentMemoryContext, !is_restored);
 	if (warn && mirror->problem)
 		ereport(WARNING,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),

@@ -19,6 +19,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -161,6 +162,8 @@ typedef struct CompileCall
 	Relation	rel;
 	int			nargs;
 	char	  **args;
+	const char *when;
+	bool		raise;
 } CompileCall;
 
 /*
@@ -178,6 +181,7 @@ compile_guarded(void *arg)
 	mirror->key = key_of_relation(call->rel);
 	arguments_decode(&arguments, call->nargs, call->args);
 	check_relation(call->rel);
+	filter_refuse_when(call->rel, call->when, call->raise);
 	mirror->arguments = arguments;
 	mirror->table = arguments_table(&arguments, call->rel);
 	compile_template(mirror, call->rel);
@@ -185,13 +189,14 @@ compile_guarded(void *arg)
 }
 
 Mirror *
-mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool raise)
+mirror_compile(Relation rel, int nargs, char **args, const char *when,
+			   MemoryContext parent, bool raise)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek mirror",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Mirror	   *mirror = palloc0(sizeof(Mirror));
-	CompileCall call = {mirror, rel, nargs, args};
+	CompileCall call = {mirror, rel, nargs, args, when, raise};
 	MirrorArguments none = {0};
 	int			nest_level = pin_settings();	/* quote_all_identifiers
 												 * changes how names are
@@ -243,9 +248,12 @@ mirror_is_trigger_into(const Trigger *trigger, Oid function, const char *collect
 		(collection == NULL || strcmp(trigger->tgargs[0], collection) == 0);
 }
 
-/* Return a copy of the arguments of the row trigger that mirrors into the collection; NULL if there is none. */
+/*
+ * Return a copy of the arguments of the row trigger that mirrors into the collection, and of its
+ * condition; NULL if there is none.
+ */
 static char **
-find_arguments(Relation rel, const char *collection, int *nargs)
+find_arguments(Relation rel, const char *collection, int *nargs, char **when)
 {
 	Oid			function = mirror_function();
 	TriggerDesc *triggers = rel->trigdesc;
@@ -258,6 +266,7 @@ find_arguments(Relation rel, const char *collection, int *nargs)
 		if (!TRIGGER_FOR_ROW(trigger->tgtype) || !mirror_is_trigger_into(trigger, function, collection))
 			continue;
 		*nargs = trigger->tgnargs;
+		*when = trigger->tgqual ? pstrdup(trigger->tgqual) : NULL;
 		args = palloc(sizeof(char *) * *nargs);
 		for (int arg = 0; arg < *nargs; arg++)
 			args[arg] = pstrdup(trigger->tgargs[arg]);
@@ -272,13 +281,14 @@ mirror_find(Oid relation, const char *collection, MemoryContext parent)
 	Relation	rel = try_relation_open(relation, NoLock);
 	Mirror	   *mirror = NULL;
 	char	  **args;
+	char	   *when;
 	int			nargs;
 
 	if (rel == NULL)
 		return NULL;
-	args = find_arguments(rel, collection, &nargs);
+	args = find_arguments(rel, collection, &nargs, &when);
 	if (args)
-		mirror = mirror_compile(rel, nargs, args, parent, false);
+		mirror = mirror_compile(rel, nargs, args, when, parent, false);
 	relation_close(rel, NoLock);
 	return mirror;
 }

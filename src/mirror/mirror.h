@@ -37,11 +37,12 @@ typedef struct Mirror
 } Mirror;
 
 /*
- * Compile the mirror of rel, which is locked, from a trigger's arguments, in a new child of
- * parent.  A mistake in the arguments or the template, or a missing key, is raised if
- * raise is set; otherwise its message is left in problem.
+ * Compile the mirror of rel, which is locked, from a trigger's arguments and its condition
+ * WHEN (NULL: none), in a new child of parent.  A mistake in the arguments or the template, a
+ * condition, or a missing key, is raised if raise is set; otherwise its message is left in
+ * problem.
  */
-extern Mirror *mirror_compile(Relation rel, int nargs, char **args,
+extern Mirror *mirror_compile(Relation rel, int nargs, char **args, const char *when,
 							  MemoryContext parent, bool raise);
 extern void mirror_free(Mirror *mirror);
 
