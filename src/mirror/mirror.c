@@ -104,7 +104,45 @@ find_write_back_columns(Relation rel, const MirrorArguments *arguments)
 	return add_excluded_column(columns, rel, arguments->enrichments_column);
 }
 
-/* Compile the template, and check all that a mirror needs besides it.  mirror->key must be set. */
+static void
+raise_no_key(void *arg)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" has no primary key", RelationGetRelationName((Relation) arg)),
+			 errhint("A mirror finds its rows by key: add a primary key, or set a replica identity index.")));
+}
+
+/* Raise that the table has no key, or leave it in mirror->problem unless there is another one. */
+static void
+check_key(Mirror *mirror, Relation rel, MirrorErrors errors)
+{
+	if (mirror->key || mirror->problem)
+		return;
+	if (errors == MIRROR_RAISE_ALL)
+		raise_no_key(rel);
+	mirror->problem = guard_call(raise_no_key, rel);
+	mirror->template = NULL;
+}
+
+/* Add the columns that the filter uses to those that the document depends on. */
+static void
+compile_filter(Mirror *mirror, Relation rel, const Bitmapset *excluded)
+{
+	Bitmapset  *columns;
+
+	if (mirror->arguments.filter == NULL)
+		return;
+	columns = filter_columns(rel, mirror->arguments.filter);
+	if (bms_overlap(columns, excluded))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the filter must not use a column that is written back to"),
+				 errdetail("Write-backs do not count as changes of the row.")));
+	mirror->template->used = bms_add_members(mirror->template->used, columns);
+}
+
+/* Compile the template and the filter, and check all that a mirror needs besides them, except the key. */
 static void
 compile_template(Mirror *mirror, Relation rel)
 {
@@ -112,17 +150,12 @@ compile_template(Mirror *mirror, Relation rel)
 	Bitmapset  *excluded;
 	Jsonb	   *document = NULL;
 
-	if (mirror->key == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel)),
-				 errhint("A mirror finds its rows by key: add a primary key, or set a replica identity index.")));
 	mirror->document_id_attnum =
 		find_write_back_column(rel, arguments->document_id_column, TEXTOID, "text");
 	mirror->enrichments_attnum =
 		find_write_back_column(rel, arguments->enrichments_column, JSONBOID, "jsonb");
 	excluded = find_write_back_columns(rel, arguments);
-	for (int i = 0; i < mirror->key->ncolumns; i++)
+	for (int i = 0; mirror->key && i < mirror->key->ncolumns; i++)
 		if (bms_is_member(mirror->key->columns[i].attnum, excluded))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -132,6 +165,7 @@ compile_template(Mirror *mirror, Relation rel)
 		document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 													  CStringGetDatum(arguments->document)));
 	mirror->template = template_compile(document, RelationGetDescr(rel), excluded, mirror->table);
+	compile_filter(mirror, rel, excluded);
 }
 
 /* Raise an error unless the relation is of a kind that can be mirrored. */
@@ -163,7 +197,7 @@ typedef struct CompileCall
 	int			nargs;
 	char	  **args;
 	const char *when;
-	bool		raise;
+	bool		deparse;
 } CompileCall;
 
 /*
@@ -181,7 +215,7 @@ compile_guarded(void *arg)
 	mirror->key = key_of_relation(call->rel);
 	arguments_decode(&arguments, call->nargs, call->args);
 	check_relation(call->rel);
-	filter_refuse_when(call->rel, call->when, call->raise);
+	filter_refuse_when(call->rel, call->when, call->deparse);
 	mirror->arguments = arguments;
 	mirror->table = arguments_table(&arguments, call->rel);
 	compile_template(mirror, call->rel);
@@ -190,13 +224,13 @@ compile_guarded(void *arg)
 
 Mirror *
 mirror_compile(Relation rel, int nargs, char **args, const char *when,
-			   MemoryContext parent, bool raise)
+			   MemoryContext parent, MirrorErrors errors)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek mirror",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Mirror	   *mirror = palloc0(sizeof(Mirror));
-	CompileCall call = {mirror, rel, nargs, args, when, raise};
+	CompileCall call = {mirror, rel, nargs, args, when, errors != MIRROR_RAISE_NOTHING};
 	MirrorArguments none = {0};
 	int			nest_level = pin_settings();	/* quote_all_identifiers
 												 * changes how names are
@@ -208,10 +242,11 @@ mirror_compile(Relation rel, int nargs, char **args, const char *when,
 	mirror->namespace_hash = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
 	arguments_default(&mirror->arguments, nargs, args);
 	mirror->table = arguments_table(&none, rel);
-	if (raise)
+	if (errors != MIRROR_RAISE_NOTHING)
 		compile_guarded(&call);
 	else
 		mirror->problem = guard_call(compile_guarded, &call);
+	check_key(mirror, rel, errors);
 	unpin_settings(nest_level);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(context, parent);	/* only now: an error would
@@ -288,7 +323,7 @@ mirror_find(Oid relation, const char *collection, MemoryContext parent)
 		return NULL;
 	args = find_arguments(rel, collection, &nargs, &when);
 	if (args)
-		mirror = mirror_compile(rel, nargs, args, when, parent, false);
+		mirror = mirror_compile(rel, nargs, args, when, parent, MIRROR_RAISE_NOTHING);
 	relation_close(rel, NoLock);
 	return mirror;
 }
