@@ -225,7 +225,7 @@ drop_triggers(Relation rel, const char *collection)
 	}
 	foreach(lc, names)
 		mirror_trigger_run_utility(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)),
-							 qualify_name(rel)));
+											qualify_name(rel)));
 	return collections;
 }
 

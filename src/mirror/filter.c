@@ -62,7 +62,7 @@ parse_statement(char *sql)
 
 /* Return the only expression that SELECT has, and nothing else; NULL if that is not so. */
 static Node *
-only_expression(const SelectStmt *select)
+only_expression(const SelectStmt * select)
 {
 	ResTarget  *target;
 
@@ -121,7 +121,7 @@ add_all_columns(ColumnSearch *search)
 
 /* Add the column that a reference means, or all columns if it means the row. */
 static void
-add_column(ColumnSearch *search, const ColumnRef *reference)
+add_column(ColumnSearch *search, const ColumnRef * reference)
 {
 	Node	   *last = llast(reference->fields);
 	const char *name = IsA(last, A_Star) ? NULL : strVal(last);
@@ -170,7 +170,8 @@ filter_columns(Relation rel, const char *filter)
 	ColumnSearch search = {rel, NULL};
 	UserState	guard;
 
-	user_switch(&guard, rel->rd_rel->relowner); /* for the settings of the parser */
+	user_switch(&guard, rel->rd_rel->relowner); /* for the settings of the
+												 * parser */
 	(void) search_columns(parse_filter(filter), &search);
 	user_restore(&guard);
 	return search.columns;
