@@ -7,7 +7,8 @@
 #   sandbox_build VAR...  builds a copy of the project in $work/src, with these make variables, and
 #                         installs it in a copy of PostgreSQL, whose programs are in $bindir
 #   sandbox_build_weak    after that, builds a library whose safeguards can be switched off, into another copy of
-#                         PostgreSQL, whose programs are in $weak_prefix/bin
+#                         PostgreSQL, whose programs are in $weak_prefix/bin; in a folder of its own, and fails
+#                         where that leaves something there or in $work/src
 #   sandbox_wait CMD      runs a command so that a signal to this script ends it at once
 #   sandbox_user CMD      runs a command as the user who may run a server: initdb refuses root; with the
 #                         options of setpriv in $sandbox_capabilities, if any
@@ -109,13 +110,16 @@ sandbox_build() {
 }
 
 sandbox_build_weak() {
-    mkdir "$work/weak" "$work/weak-src" || return
-    cp -R --preserve=mode,timestamps "$work/src/Makefile" "$work/src"/mixpeek_docs* "$work/src/src" "$work/weak-src" || return
+    mkdir "$work/weak" "$work/weak-build" || return
+    touch "$work/weak-begun"
     # The files that stay the same are the same; install makes new ones.
     cp -R --link "$work/pg/." "$work/weak" || return
     weak_prefix=$work/weak$(dirname "$("$PG_CONFIG" --bindir)")
-    set -- make -s -C "$work/weak-src" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" with_llvm=no WEAKEN=1
-    sandbox_logged "$@" clean || return
+    set -- make -s -C "$work/weak-build" -f "$work/src/Makefile" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" with_llvm=no WEAKEN=1
     sandbox_logged "$@" all || return
-    sandbox_logged "$@" install DESTDIR="$work/weak"
+    sandbox_logged "$@" install DESTDIR="$work/weak" || return
+    sandbox_logged "$@" clean || return
+    stray=$(find "$work/weak-build" -mindepth 1 && find "$work/src" -newer "$work/weak-begun")
+    test -z "$stray" || { echo "a build in a folder of its own has left or changed:" && echo "$stray"; } >&2
+    test -z "$stray"
 }
