@@ -23,9 +23,13 @@ PG_CONFIG ?= pg_config
 CURL_CONFIG ?= curl-config
 PG_CPPFLAGS = -I$(top)/src $(shell $(CURL_CONFIG) --cflags)
 SHLIB_LINK = $(shell $(CURL_CONFIG) --libs) -Wl,--version-script=$(top)/mixpeek_docs.map
-# What -Wextra adds that PostgreSQL's own headers and macros do not stand is left out.
+# What -Wextra adds that PostgreSQL's own headers and macros do not stand is left out, and clang's opinion of the
+# options and headers of a PostgreSQL that gcc has built.
 ifeq ($(WERROR),1)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-clobbered -Werror
+ifneq ($(findstring clang,$(CC)),)
+PG_CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
+endif
 endif
 # For the tests of the tests: see Weakness in src/base/settings.h.
 ifeq ($(WEAKEN),1)
@@ -46,7 +50,7 @@ endif
 PROVE_TESTS = test/t/*.pl
 EXTRA_CLEAN = results regression.diffs regression.out
 
-.PHONY: all demo test chaos bench clean-test clean-folders
+.PHONY: all demo test chaos bench clean-test clean-folders no-libcurl
 all:
 
 # These two install the packages that are missing before they build anything.
@@ -75,11 +79,15 @@ vpath %.control $(top)
 
 # PGXS knows no dependencies on headers, and a whole build takes seconds.
 objects = $(OBJS) $(OBJS:.o=.bc)
+libcurl = $(if $(shell $(CURL_CONFIG) --version 2>/dev/null),,no-libcurl)
 folders = $(sort $(dir $(OBJS)))
-$(objects): $(wildcard $(top)/src/*/*.h) | $(folders)
+$(objects): $(wildcard $(top)/src/*/*.h) | $(folders) $(libcurl)
 $(folders):
 	@mkdir -p $@
 $(shlib): $(top)/mixpeek_docs.map
+
+no-libcurl:
+	@echo "There is no $(CURL_CONFIG): install libcurl's development files (Debian: libcurl4-openssl-dev), or set CURL_CONFIG." >&2; exit 1
 
 clean: clean-test clean-folders
 # Objects and, where they are not those of the sources, their folders.
@@ -90,7 +98,7 @@ clean-test:
 	@for d in test/api test/bench; do if test -f $$d/Makefile; then $(MAKE) -C $$d clean; fi; done
 else
 all install uninstall installcheck clean:
-	@echo "$(PG_CONFIG) --pgxs names no file: the server's headers are missing (Debian: postgresql-server-dev-15)." >&2; exit 1
+	@echo "$(PG_CONFIG) --pgxs names no file: install the server's development files (Debian 12: postgresql-server-dev-15), or set PG_CONFIG." >&2; exit 1
 endif
 
 # A variable's value, for test/run.
