@@ -2,8 +2,9 @@
 # A private place to build and to run servers in. Sourced by test/run and demo/run, with $top
 # set to the project's directory:
 #
-#   sandbox_open          makes the temporary directory $work; at exit, however it comes about, the
-#                         processes that run in it are ended and it is removed (kept where KEEP=1)
+#   sandbox_open MB       makes the temporary directory $work, where MB megabytes must be free; at exit, however
+#                         it comes about, the processes that run in it are ended and it is removed (kept where KEEP=1).
+#                         Where the machine lacks something it says so and what to do, and fails
 #   sandbox_build VAR...  builds a copy of the project in $work/src, with these make variables, and
 #                         installs it in a copy of PostgreSQL, whose programs are in $bindir
 #   sandbox_build_weak    after that, builds a library whose safeguards can be switched off, into another copy of
@@ -19,6 +20,31 @@
 : "${top:?}"
 PG_CONFIG=${PG_CONFIG:-pg_config}
 
+# sandbox_refuse MESSAGE LINE...: fails; the lines say what to do
+sandbox_refuse() {
+    echo "$1" >&2
+    shift
+    for line in "$@"; do echo "    $line" >&2; done
+    return 1
+}
+
+# What a build and servers in $work need of the machine.
+sandbox_check() {
+    free=$(df -Pk "$work" | awk 'NR == 2 { print int($4 / 1024) }')
+    test "$free" -ge "$1" ||
+        sandbox_refuse "$TMPDIR has $free MB free, and up to $1 are needed" \
+            "Make room there, or set TMPDIR to a directory that has it." || return
+    printf '#!/bin/sh\n' >"$work/program" && chmod 755 "$work/program" || return
+    "$work/program" 2>/dev/null ||
+        sandbox_refuse "no program can be run in $TMPDIR" \
+            "Set TMPDIR to a directory that is not mounted noexec." || return
+    rm "$work/program"
+    test -d /proc/self || sandbox_refuse "/proc is not mounted" "As root: mount -t proc proc /proc" || return
+    sandbox_user true ||
+        sandbox_refuse "root cannot run a program as $owner, and a server must not run as root" \
+            "Try again as an ordinary user."
+}
+
 sandbox_open() {
     umask 022
     # What would lead the build or libpq elsewhere.
@@ -30,7 +56,9 @@ sandbox_open() {
     # A socket's path has room for 107 bytes, and root's own directories are closed to others.
     TMPDIR=${TMPDIR:-/tmp}
     test "${#TMPDIR}" -le 40 && test "${TMPDIR#/root}" = "$TMPDIR" || TMPDIR=/tmp
-    work=$(mktemp -d "$TMPDIR/mixpeek_docs.XXXXXX")
+    work=$(mktemp -d "$TMPDIR/mixpeek_docs.XXXXXX") ||
+        sandbox_refuse "no directory can be made in $TMPDIR" \
+            "Set TMPDIR to one that is yours to write to, with a path of at most 40 characters." || return
     trap sandbox_close EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
@@ -39,6 +67,8 @@ sandbox_open() {
     mkdir "$work/src" "$work/pg" "$work/home" "$work/tmp"
     owner=
     test "$(id -u)" != 0 || owner=$(id -un postgres 2>/dev/null || echo nobody)
+    bindir=$("$PG_CONFIG" --bindir)
+    sandbox_check "$1"
 }
 
 sandbox_processes() {
