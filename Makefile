@@ -7,6 +7,8 @@
 #   make test                               all tests; needs no running server and installs no extension
 #   make chaos ROUNDS=40                    one of the tests for longer: kills, resets, failovers, and nothing lost or
 #                                           doubled; SEED: what a run before has printed
+#   test/format [--fix]                     checks, or fixes, the formatting of src/
+#   test/versions PG_CONFIG...              all tests with each of several PostgreSQL
 #   make bench                              measures it against libcurl and its peers, some 15 minutes; SAVE=1 keeps
 #                                           table and pictures in docs/bench, BENCH="writer latency" asks some questions
 
