@@ -23,7 +23,8 @@ PGFILEDESC = "mixpeek_docs - mirrors rows of tables as documents of the Mixpeek 
 
 PG_CONFIG ?= pg_config
 CURL_CONFIG ?= curl-config
-PG_CPPFLAGS = -I$(top)/src $(shell $(CURL_CONFIG) --cflags)
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(top)/mixpeek_docs.control)
+PG_CPPFLAGS = -I$(top)/src -DMIXPEEK_VERSION='"$(EXTVERSION)"' $(shell $(CURL_CONFIG) --cflags)
 SHLIB_LINK = $(shell $(CURL_CONFIG) --libs) -Wl,--version-script=$(top)/mixpeek_docs.map
 # What -Wextra adds that PostgreSQL's own headers and macros do not stand is left out, and clang's opinion of the
 # options and headers of a PostgreSQL that gcc has built.

@@ -3,23 +3,24 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION mixpeek_docs" to load this file. \quit
 
--- The control file's "schema = pg_catalog" makes that the search path here: no name and no operator
--- below is looked up where others can create one. What the extension makes is named with its schema, which
--- is made here, and is a member: where somebody has a schema of that name already, this fails.
+-- Because of "schema = pg_catalog" in the control file the search path is pg_catalog here, so no name and no operator
+-- below is looked up where other users can create objects. The extension's objects are named with their schema. It is
+-- created here, so that it is a member of the extension; if there is a schema of this name already, that fails.
 CREATE SCHEMA mixpeek;
-COMMENT ON SCHEMA mixpeek IS 'mirrors of tables as documents of the Mixpeek API';
+COMMENT ON SCHEMA mixpeek IS
+    'mirrors of tables as documents of the Mixpeek API';
 
 --
--- Server and key (src/remote/server.c), the API as SQL functions (src/entry/api_functions.c)
+-- Servers and user mappings (src/remote/server.c), the API as SQL functions (src/entry/api_functions.c)
 --
 CREATE FUNCTION mixpeek.fdw_validator(options text[], catalog oid) RETURNS void
 LANGUAGE C STRICT STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mixpeek_fdw_validator';
 COMMENT ON FUNCTION mixpeek.fdw_validator(text[], oid) IS
-    'checks the options of servers and user mappings';
+    'checks the options of a server or user mapping and raises an error for unknown ones and invalid values; called by CREATE and ALTER';
 
 CREATE FOREIGN DATA WRAPPER mixpeek_docs NO HANDLER VALIDATOR mixpeek.fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER mixpeek_docs IS
-    'servers of the Mixpeek API (options base_url, namespace, connect_timeout, request_timeout, max_connections, requests_per_minute, ca_file, if_unfindable) and users'' keys (api_key)';
+    'servers of the Mixpeek API (options base_url, namespace, connect_timeout, request_timeout, max_connections, requests_per_minute, ca_file, if_unfindable) and users'' keys (options api_key, base_url)';
 
 CREATE FUNCTION mixpeek.create_document(collection text, source_details jsonb DEFAULT NULL, metadata jsonb DEFAULT NULL,
                                         features jsonb DEFAULT NULL, extra jsonb DEFAULT NULL,
@@ -27,27 +28,27 @@ CREATE FUNCTION mixpeek.create_document(collection text, source_details jsonb DE
 RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_create_document';
 COMMENT ON FUNCTION mixpeek.create_document(text, jsonb, jsonb, jsonb, jsonb, name) IS
-    'creates a document and returns it as the API does; extra has further fields of the request';
+    'creates a document in a collection and returns it as the API does. A null argument is left out of the request; extra is an object with further fields of it. The API has then created the document, even if the transaction is rolled back. Raises an error for arguments that the API''s contract does not allow, and for each answer that is not a success';
 
 CREATE FUNCTION mixpeek.get_document(collection text, document_id text, return_url boolean DEFAULT false,
                                      return_vectors boolean DEFAULT false, server name DEFAULT 'mixpeek')
 RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'mixpeek_get_document';
 COMMENT ON FUNCTION mixpeek.get_document(text, text, boolean, boolean, name) IS
-    'returns a document';
+    'returns a document as the API does, with presigned URLs of its files if return_url is true, and with its vectors if return_vectors is true. Raises an error if there is no such document';
 
 CREATE FUNCTION mixpeek.update_document(collection text, document_id text, document jsonb,
                                         server name DEFAULT 'mixpeek')
 RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_update_document';
 COMMENT ON FUNCTION mixpeek.update_document(text, text, jsonb, name) IS
-    'replaces fields of a document and returns it; vectors cannot be changed';
+    'replaces those root-level fields of a document that document has, and returns the whole document. Vectors cannot be changed. Raises an error if there is no such document, and for fields that the API''s contract does not allow';
 
 CREATE FUNCTION mixpeek.delete_document(collection text, document_id text, server name DEFAULT 'mixpeek')
 RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_delete_document';
 COMMENT ON FUNCTION mixpeek.delete_document(text, text, name) IS
-    'deletes a document and returns the API''s answer';
+    'deletes a document and returns the API''s answer, or NULL if the answer has no body. Raises an error if there is no such document';
 
 CREATE FUNCTION mixpeek.list_documents(collection text, filters jsonb DEFAULT NULL, sort jsonb DEFAULT NULL,
                                        search text DEFAULT NULL, max_documents bigint DEFAULT NULL,
@@ -56,10 +57,10 @@ CREATE FUNCTION mixpeek.list_documents(collection text, filters jsonb DEFAULT NU
 RETURNS SETOF jsonb
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'mixpeek_list_documents';
 COMMENT ON FUNCTION mixpeek.list_documents(text, jsonb, jsonb, text, bigint, boolean, boolean, name) IS
-    'returns a collection''s documents, page by page; max_documents bounds them, as does LIMIT when the call stands in a select list';
+    'returns a collection''s documents, one in each row. filters, sort and search are the API''s own (NULL: none); at most max_documents are returned (NULL: all). Requests a page of up to 100 documents only when a row of it is needed, so that a LIMIT ends the requests if the function is called in a select list';
 
 --
--- State: what is still to be looked at, and what is known of each document
+-- State: the keys that may have changed (src/state/outbox.c), and what is known of each document (src/state/documents.c)
 --
 
 CREATE TABLE mixpeek.outbox
@@ -71,57 +72,58 @@ CREATE TABLE mixpeek.outbox
 ) USING heap
   WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
--- A publication FOR ALL TABLES must not keep the worker from deleting.
+-- Without a replica identity a publication FOR ALL TABLES would prevent the worker from deleting.
 ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;
 COMMENT ON TABLE mixpeek.outbox IS
-    'keys that may have changed and are still to be looked at; operation: I insert, U update, D delete, K look again, R look for enrichments, B all rows after key, T all stored documents after key';
+    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key';
 
+-- The order of the columns is that of DOCUMENT_COLUMNS in src/state/document_table.h.
 CREATE TABLE mixpeek.documents
 (
     relation regclass NOT NULL,
     collection text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     document_id text COLLATE "C",
-    state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
     enrichments jsonb,
-    content_hash bytea,
-    attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz,
-    last_error text,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    mirrored_at timestamptz,
-    in_doubt boolean NOT NULL DEFAULT false,
-    enrichment_polls smallint NOT NULL DEFAULT 0,
     server text COLLATE "C" NOT NULL,
     marker text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    mirrored_at timestamptz,
+    state text NOT NULL CHECK (state IN ('pending', 'sending', 'mirrored', 'failed')),
+    last_error text,
+    next_attempt_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    enrichment_polls smallint NOT NULL DEFAULT 0,
+    in_doubt boolean NOT NULL DEFAULT false,
+    content_hash bytea,
     features_hash bytea,
     intent_hash bytea,
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
--- Entries are collected before they go into the index: the more of them at once, the cheaper. A search looks through those that wait.
+-- New entries are collected in the pending list first; a large list makes inserts cheaper, and searches scan it.
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WITH (gin_pending_list_limit = 65536)
     WHERE enrichments IS NOT NULL;
-COMMENT ON TABLE mixpeek.documents IS 'one line a mirrored row: its document and what came back';
+COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned';
 COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost one of a partitioned table';
 COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';
-COMMENT ON COLUMN mixpeek.documents.document_id IS 'DocumentResponse.document_id; NULL while no document is known';
-COMMENT ON COLUMN mixpeek.documents.state IS 'pending (waits for its next attempt), sending, mirrored, failed (see last_error)';
+COMMENT ON COLUMN mixpeek.documents.document_id IS 'DocumentResponse.document_id; NULL if no document is known';
 COMMENT ON COLUMN mixpeek.documents.enrichments IS 'DocumentResponse.enrichments (2025-09), or the root-level fields that the API added (2026-02)';
-COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of all but the features as the API was last told; NULL while that is not known';
-COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
-COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document is tried again, or a mirrored one asked for its enrichments';
-COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
-COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
-COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
-COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent and its answer is not known: the marker is looked up before the next one';
-COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was asked for its enrichments';
 COMMENT ON COLUMN mixpeek.documents.server IS 'the foreign server that holds the document';
 COMMENT ON COLUMN mixpeek.documents.marker IS 'the document''s metadata.mixpeek_docs: origin:table:key';
-COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features as the API was last told, empty if there were none; NULL while that is not known';
-COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'both hashes of the create that is in doubt, without that of features that it does not have';
+COMMENT ON COLUMN mixpeek.documents.created_at IS 'when the row was first seen';
+COMMENT ON COLUMN mixpeek.documents.mirrored_at IS 'when the API last confirmed the row''s content';
+COMMENT ON COLUMN mixpeek.documents.state IS 'pending (waits for its next attempt), sending, mirrored, failed (see last_error)';
+COMMENT ON COLUMN mixpeek.documents.last_error IS 'why the last attempt failed';
+COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document is tried again, or a mirrored one is polled for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
+COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was polled for its enrichments';
+COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent, and its answer is not known: the marker is looked up before the next create';
+COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of the content, without features, that was sent last and confirmed; NULL if it is not known';
+COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features that were sent last and confirmed, empty if there were none; NULL if it is not known';
+COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'hashes of content and features of the create that is in doubt; only the first one if it has no features';
 
 CREATE TABLE mixpeek.origin
 (
@@ -132,9 +134,9 @@ CREATE TABLE mixpeek.origin
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
 );
 COMMENT ON TABLE mixpeek.origin IS
-    'this database''s part of every marker, and where it was made (cluster, database, instance); made by the first mirrored row, kept by pg_dump';
+    'this database''s part of every marker, and where it was created (cluster, database, instance); created with the first mirrored row, and part of a dump';
 
--- An INSERT is taken for new only where this says nothing else: see must_look_up() in src/worker/claim.c.
+-- An inserted row is assumed to have no document unless this table says otherwise: see must_look_up() in src/worker/decision.c.
 CREATE TABLE mixpeek.forgotten
 (
     marker_prefix text COLLATE "C" NOT NULL,
@@ -142,9 +144,9 @@ CREATE TABLE mixpeek.forgotten
     PRIMARY KEY (marker_prefix, collection)
 );
 COMMENT ON TABLE mixpeek.forgotten IS
-    'mirrors whose documents may be at the API without a line in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all): their new rows are looked up before they are created';
+    'mirrors that may have documents at the API without a record in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all mirrors). Their inserted rows are looked up before a document is created';
 
--- Written by the worker (src/state/aside.c); its owner's mixpeek.retry() deletes. Nothing of it is dumped.
+-- Written by the worker (src/state/aside.c); mixpeek.retry() of a table's owner deletes its row. It is not dumped.
 CREATE TABLE mixpeek.set_aside
 (
     relation regclass NOT NULL,
@@ -156,39 +158,39 @@ CREATE TABLE mixpeek.set_aside
 ALTER TABLE mixpeek.set_aside REPLICA IDENTITY FULL;
 ALTER TABLE mixpeek.set_aside ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE mixpeek.set_aside IS
-    'tables that are left alone until a time, for the worker died while it worked on them; their owners see it in mixpeek.mirrors.problem';
+    'tables that the worker leaves alone for a time because it died, or met an error, while it worked on them. Their owners see the reason in mixpeek.mirrors.problem, and mixpeek.retry() ends it';
 
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.forgotten', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.origin', '');
 
--- Who may read the table may read its documents, and nobody else: where the
--- table has policies of its own for a reader, only they can say which rows.
+-- Only roles that may read a table may read its records. Where policies apply to a role, they decide which rows it may
+-- read; they cannot be applied to records, so such a role reads none.
 CREATE FUNCTION mixpeek.may_read(relation regclass) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN coalesce(pg_catalog.has_table_privilege(relation::oid, 'SELECT'), false)
        AND NOT pg_catalog.row_security_active(relation::oid);
 COMMENT ON FUNCTION mixpeek.may_read(regclass) IS
-    'whether the current role may read all rows of the table, and so its documents';
+    'returns whether the current role may read all rows of a table, and so its records: it has SELECT on the table, and no policy applies to it';
 
 ALTER TABLE mixpeek.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.documents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.outbox FOR SELECT USING (mixpeek.may_read(relation));
 CREATE POLICY readers ON mixpeek.documents FOR SELECT USING (mixpeek.may_read(relation));
--- These two say nothing of anybody's rows; who has got a right on them still may not write.
+-- These two hold nothing of users' rows. Without policies for writing, a role that was granted a right still cannot write.
 ALTER TABLE mixpeek.origin ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
 
 --
--- The mirror (src/entry/trigger.c, src/mirror/mirror.c)
+-- Mirrors (src/entry/trigger.c, mirror_functions.c, inspection_functions.c, event_triggers.c)
 --
 
 CREATE FUNCTION mixpeek.mirror_row() RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_mirror_row';
 COMMENT ON FUNCTION mixpeek.mirror_row() IS
-    'AFTER INSERT OR UPDATE OR DELETE row trigger, or AFTER TRUNCATE statement trigger, that mirrors a table; arguments: collection, then document=, server=, document_id_column=, enrichments_column=, table=';
+    'trigger function that mirrors a table: AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW it notes the row''s key, AFTER TRUNCATE it notes all records. Arguments of the trigger: the collection, then document=, server=, document_id_column=, enrichments_column=, table=';
 
 CREATE FUNCTION mixpeek.mirror(relation regclass, collection text, document jsonb DEFAULT NULL,
                                server name DEFAULT 'mixpeek', backfill boolean DEFAULT true,
@@ -196,56 +198,60 @@ CREATE FUNCTION mixpeek.mirror(relation regclass, collection text, document json
 RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_mirror';
 COMMENT ON FUNCTION mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name) IS
-    'mirrors a table into a collection: creates or replaces its triggers and, unless backfill is false, marks all its rows to be looked at';
+    'mirrors a table into a collection: creates or replaces its triggers and, unless backfill is false, enters all its rows into the outbox. document is the template (NULL: all columns as metadata), server the foreign server; document_id_column and enrichments_column name columns of the table to write the document''s id and enrichments to (NULL: none). Raises an error unless the caller owns the table, and for each mistake in the template';
 
 CREATE FUNCTION mixpeek.unmirror(relation regclass, collection text DEFAULT NULL,
                                  delete_documents boolean DEFAULT false)
 RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_unmirror';
 COMMENT ON FUNCTION mixpeek.unmirror(regclass, text, boolean) IS
-    'drops a table''s mirror (all of them, or one collection''s) and forgets its documents; with delete_documents the API''s are deleted, too';
+    'drops a table''s mirror into a collection (NULL: all its mirrors) and deletes their records. Documents stay at the API; if delete_documents is true the worker deletes them, and then the records. Raises an error if there is no such mirror';
 
 CREATE FUNCTION mixpeek.preview(relation regclass, key text, collection text DEFAULT NULL)
 RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_preview';
 COMMENT ON FUNCTION mixpeek.preview(regclass, text, text) IS
-    'the document of a row as it would be created; sends nothing';
+    'returns the document that would be created for a row, or NULL if the table has no row with this key; sends nothing. collection is needed only if the table has several mirrors. Raises an error if the row cannot be rendered';
 
 CREATE FUNCTION mixpeek.retry(relation regclass DEFAULT NULL, collection text DEFAULT NULL, error text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_retry';
 COMMENT ON FUNCTION mixpeek.retry(regclass, text, text) IS
-    'puts failed documents back to be looked at: all that the caller owns, a table''s, or those whose last_error is LIKE error; returns how many';
+    'has failed keys tried again and returns their number: those of a table (NULL: of all tables that the caller owns), of a collection (NULL: all), whose last_error is LIKE error (NULL: any). Tables that were set aside are tried at once';
 
 CREATE FUNCTION mixpeek.refresh(relation regclass, collection text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_refresh';
 COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
-    'asks the API once more for the enrichments of a table''s mirrored documents; returns how many';
+    'has the API asked once more for the enrichments of a table''s mirrored documents, in a collection (NULL: all), and returns their number';
 
 CREATE FUNCTION mixpeek.mirror_arguments(trigger oid, OUT collection text, OUT server name, OUT document jsonb,
                                          OUT document_id_column name, OUT enrichments_column name,
                                          OUT "table" text, OUT problem text)
 LANGUAGE C STABLE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_mirror_arguments';
 COMMENT ON FUNCTION mixpeek.mirror_arguments(oid) IS
-    'a mirror trigger''s arguments, and what is wrong with them or NULL';
+    'returns the decoded arguments of a mirror''s trigger, and why the mirror does not work, or NULL; for the view mixpeek.mirrors';
 
 CREATE VIEW mixpeek.mirrors AS
 SELECT t.tgrelid::regclass AS relation, a.collection, t.tgname AS trigger_name, a.server, a.document,
        a.document_id_column, a.enrichments_column, t.tgenabled <> 'D' AS enabled, a.problem
   FROM pg_catalog.pg_trigger t, LATERAL mixpeek.mirror_arguments(t.oid) a
  WHERE t.tgfoid = 'mixpeek.mirror_row()'::regprocedure AND t.tgparentid = 0 AND t.tgtype & 1 <> 0;
-COMMENT ON VIEW mixpeek.mirrors IS 'one line a mirror: the row triggers that execute mixpeek.mirror_row(), arguments decoded';
+COMMENT ON VIEW mixpeek.mirrors IS
+    'one row for each mirror: the row triggers that execute mixpeek.mirror_row(), with their arguments decoded';
 
 CREATE FUNCTION mixpeek.on_ddl_start() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_ddl_start';
-COMMENT ON FUNCTION mixpeek.on_ddl_start() IS 'loads the library, which sees each trigger that is created';
+COMMENT ON FUNCTION mixpeek.on_ddl_start() IS
+    'event trigger function that loads the library, which checks each trigger that is created';
 CREATE FUNCTION mixpeek.on_create_trigger() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_create_trigger';
-COMMENT ON FUNCTION mixpeek.on_create_trigger() IS 'checks a mirror''s template where the mirror is made';
+COMMENT ON FUNCTION mixpeek.on_create_trigger() IS
+    'event trigger function that reports mistakes in a mirror to the command that creates it';
 CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
-COMMENT ON FUNCTION mixpeek.on_drop() IS 'forgets the state of dropped tables and mirrors';
+COMMENT ON FUNCTION mixpeek.on_drop() IS
+    'event trigger function that deletes the entries and records of dropped tables and mirrors';
 
 CREATE EVENT TRIGGER mixpeek_on_ddl_start ON ddl_command_start
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
@@ -254,41 +260,44 @@ CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
-COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS 'a mirror is checked in sessions that have not loaded the library yet, too';
-COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS 'a mirror''s mistakes are errors of its CREATE TRIGGER';
-COMMENT ON EVENT TRIGGER mixpeek_on_drop IS 'what is known of a table''s documents goes with the table or its mirror';
+COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
+    'has mirrors checked also in sessions that have not loaded the library yet';
+COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
+    'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER';
+COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
+    'deletes the entries and records of a table together with the table or its mirror';
 
 --
--- Running it (src/worker/worker.c)
+-- Running it (src/entry/sync_functions.c, src/state/origin.c)
 --
 
 CREATE PROCEDURE mixpeek.sync()
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_sync';
 COMMENT ON PROCEDURE mixpeek.sync() IS
-    'has the worker''s work done until nothing is left that is due within some seconds; starts a worker where none runs';
+    'has the worker mirror all that was committed before the call, and returns when it is mirrored or failed, or nothing is left that is due within some seconds. Starts a worker if none runs. Raises an error inside a transaction block, and if nothing may be mirrored';
 
 CREATE FUNCTION mixpeek.wait(timeout interval DEFAULT NULL) RETURNS boolean
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_wait';
 COMMENT ON FUNCTION mixpeek.wait(interval) IS
-    'returns true when everything committed before is mirrored or failed, false after the timeout';
+    'returns true as soon as all that was committed before the call is mirrored or failed, and false after the timeout (NULL: no timeout). Raises an error if no worker mirrors this database';
 
 CREATE FUNCTION mixpeek.adopt(as_copy boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_adopt';
 COMMENT ON FUNCTION mixpeek.adopt(boolean) IS
-    'says what a restored or copied database is: the new place of the original (its documents are kept in step), or a copy with documents of its own';
+    'declares what a restored or copied database is, which then mirrors again: the successor of the original, which keeps its documents up to date, or, if as_copy is true, a copy, whose rows get documents of their own. Raises an error if as_copy is true and the database is not a copy';
 
 --
--- What came back
+-- Enrichments
 --
 
--- A view over what others sent must not fail for one odd value of one document.
+-- The views must not fail because of an unexpected value in one document.
 CREATE FUNCTION mixpeek.enrichment_number(value jsonb) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN jsonb_typeof(value) = 'number'
             THEN CASE WHEN value::numeric = 0 OR abs(value::numeric) BETWEEN 1e-307 AND 1.7976931348623157e308
                       THEN value::double precision END END;
 COMMENT ON FUNCTION mixpeek.enrichment_number(jsonb) IS
-    'a JSON number, or NULL for what is none or is out of double precision''s range';
+    'returns a JSON number as double precision, or NULL if the value is not a number, or is out of range';
 
 CREATE FUNCTION mixpeek.enrichment_taxonomies(enrichments jsonb)
 RETURNS TABLE (taxonomy_id text, node_id text, path text[], label text, score double precision)
@@ -315,7 +324,7 @@ BEGIN ATOMIC
      GROUP BY f.taxonomy;
 END;
 COMMENT ON FUNCTION mixpeek.enrichment_taxonomies(jsonb) IS
-    'the TaxonomyAssignments of a document''s enrichments (2025-09), or its root-level fields taxonomy_<id>_* (2026-02)';
+    'returns the taxonomy assignments in a document''s enrichments: its TaxonomyAssignments (2025-09), or its root-level fields taxonomy_<id>_* (2026-02)';
 
 CREATE FUNCTION mixpeek.enrichment_clusters(enrichments jsonb)
 RETURNS TABLE (cluster_id text, member_document_id text, distance_to_centroid double precision,
@@ -337,23 +346,66 @@ BEGIN ATOMIC
      WHERE enrichments ->> 'cluster_id' IS NOT NULL;
 END;
 COMMENT ON FUNCTION mixpeek.enrichment_clusters(jsonb) IS
-    'the ClusterMembers of a document''s enrichments (2025-09), or its root-level fields cluster_id and cluster_distance (2026-02)';
+    'returns the cluster memberships in a document''s enrichments: its ClusterMembers (2025-09), or its root-level fields cluster_id and cluster_distance (2026-02)';
 
 CREATE VIEW mixpeek.taxonomies WITH (security_barrier) AS
 SELECT d.relation, d.collection, d.key, d.document_id, t.taxonomy_id, t.node_id, t.path, t.label, t.score
   FROM mixpeek.documents d, LATERAL mixpeek.enrichment_taxonomies(d.enrichments) t
  WHERE mixpeek.may_read(d.relation);
-COMMENT ON VIEW mixpeek.taxonomies IS 'one line a taxonomy assignment of a mirrored document';
+COMMENT ON VIEW mixpeek.taxonomies IS
+    'one row for each taxonomy assignment of a mirrored document';
 
 CREATE VIEW mixpeek.clusters WITH (security_barrier) AS
 SELECT d.relation, d.collection, d.key, d.document_id, c.cluster_id, c.distance_to_centroid,
        c.coordinates, c.source_type, c.source_id, c.features, c.member_document_id
   FROM mixpeek.documents d, LATERAL mixpeek.enrichment_clusters(d.enrichments) c
  WHERE mixpeek.may_read(d.relation);
-COMMENT ON VIEW mixpeek.clusters IS 'one line a cluster membership of a mirrored document';
+COMMENT ON VIEW mixpeek.clusters IS
+    'one row for each cluster membership of a mirrored document';
 
 --
--- Privileges: the owner's, and those that are named here, whatever ALTER DEFAULT PRIVILEGES says
+-- Columns. (Those that the views take from mixpeek.documents have their comments there.)
+--
+COMMENT ON COLUMN mixpeek.outbox.relation IS 'the mirrored table; the topmost one of a partitioned table';
+COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T';
+COMMENT ON COLUMN mixpeek.outbox.collection IS 'the API''s collection identifier';
+COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled (NULL at the start)';
+COMMENT ON COLUMN mixpeek.origin.id IS 'the first part of every marker';
+COMMENT ON COLUMN mixpeek.origin.system_identifier IS 'the cluster''s, from pg_control_system()';
+COMMENT ON COLUMN mixpeek.origin.database IS 'the database''s oid';
+COMMENT ON COLUMN mixpeek.origin.instance IS 'the place where the server ran: mixpeek.instance, or hashes of what can be seen of the machine';
+COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
+COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
+COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';
+COMMENT ON COLUMN mixpeek.set_aside.relation IS 'the table that is not worked on';
+COMMENT ON COLUMN mixpeek.set_aside.reason IS 'what happened to the worker';
+COMMENT ON COLUMN mixpeek.set_aside.until IS 'when the worker tries the table again';
+COMMENT ON COLUMN mixpeek.set_aside.times IS 'how often this has happened lately';
+COMMENT ON COLUMN mixpeek.set_aside.forget_after IS 'when this record is removed, unless it happens again';
+COMMENT ON COLUMN mixpeek.mirrors.relation IS 'the mirrored table';
+COMMENT ON COLUMN mixpeek.mirrors.collection IS 'the API''s collection identifier';
+COMMENT ON COLUMN mixpeek.mirrors.trigger_name IS 'the row trigger that is the mirror';
+COMMENT ON COLUMN mixpeek.mirrors.server IS 'the foreign server that the documents are sent to';
+COMMENT ON COLUMN mixpeek.mirrors.document IS 'the document''s template; NULL: the default';
+COMMENT ON COLUMN mixpeek.mirrors.document_id_column IS 'the table''s column that the worker stores document ids in, or NULL';
+COMMENT ON COLUMN mixpeek.mirrors.enrichments_column IS 'the table''s column that the worker stores enrichments in, or NULL';
+COMMENT ON COLUMN mixpeek.mirrors.enabled IS 'false after ALTER TABLE ... DISABLE TRIGGER';
+COMMENT ON COLUMN mixpeek.mirrors.problem IS 'why the mirror does not work, or NULL';
+COMMENT ON COLUMN mixpeek.taxonomies.taxonomy_id IS 'TaxonomyAssignment.taxonomy_id (2026-02: from the field''s name)';
+COMMENT ON COLUMN mixpeek.taxonomies.node_id IS 'the assigned node of the taxonomy';
+COMMENT ON COLUMN mixpeek.taxonomies.path IS 'the nodes from the taxonomy''s root to the assigned one';
+COMMENT ON COLUMN mixpeek.taxonomies.label IS 'the assigned node''s label';
+COMMENT ON COLUMN mixpeek.taxonomies.score IS 'the assignment''s confidence';
+COMMENT ON COLUMN mixpeek.clusters.cluster_id IS 'the cluster';
+COMMENT ON COLUMN mixpeek.clusters.distance_to_centroid IS 'the document''s distance to the cluster''s centroid';
+COMMENT ON COLUMN mixpeek.clusters.coordinates IS 'the document''s position for display (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.source_type IS 'ClusterMember.source_details.type (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.source_id IS 'ClusterMember.source_details.source_id (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.features IS 'ClusterMember.features (2025-09)';
+COMMENT ON COLUMN mixpeek.clusters.member_document_id IS 'ClusterMember.document_id (2025-09)';
+
+--
+-- Privileges: those of the owner, and those that are granted here, whatever ALTER DEFAULT PRIVILEGES has set
 --
 
 DO LANGUAGE plpgsql $privileges$

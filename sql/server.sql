@@ -34,6 +34,7 @@ $$;
 SELECT value, pg_temp.try_option('base_url', value) FROM unnest(ARRAY[
     'https://api.mixpeek.com',
     'https://api.mixpeek.com/',
+    'https://api.mixpeek.com/v1',
     'https://api.example.com:8443/some/path',
     'HTTPS://API.EXAMPLE.COM',
     'http://127.0.0.1:8080',

@@ -2,8 +2,8 @@
 -- No worker is to take what these tests look at, should the library be preloaded.
 SET client_min_messages = warning;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET mixpeek.enabled = off', current_database()); END $$;
-RESET client_min_messages;
 CREATE EXTENSION mixpeek_docs;
+RESET client_min_messages;
 CREATE SERVER mixpeek FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'http://127.0.0.1:1');
 CREATE USER MAPPING FOR CURRENT_USER SERVER mixpeek OPTIONS (api_key 'sk_test');
 INSERT INTO mixpeek.origin VALUES ('00000000-0000-0000-0000-000000000001', 0, 0, '');
@@ -82,6 +82,12 @@ SELECT try('{"source_details": [{"type": "bucket"}]}');
 SELECT try('{"features": [{"payload": {}}]}');
 SELECT try('{"features": [{"feature_extractor_id": "text", "vectors": {"embedding": "$name"}}]}');
 SELECT try('{"features": [{"feature_extractor_id": "text", "payload": "$id"}]}');
+
+-- a field at the root that is one edit away from a known one is a warning, once; other unknown fields pass silently
+SELECT mixpeek.mirror('plain', 'c', '{"metdata": {}, "feature": [], "source_typee": 1, "lineage_pith": 1, "soruce_details": []}', backfill => false);
+SELECT mixpeek.mirror('plain', 'c', '{"data": {}, "metdat": {}, "featuresss": [], "métadatas": 1, "": 1, "metadata": {"metdata": 1}}', backfill => false);
+CREATE OR REPLACE TRIGGER mixpeek AFTER INSERT OR UPDATE OR DELETE ON plain
+    FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('c', 'document={"métadata": {}}');
 
 -- a template that breaks later says so, and the view shows why
 SELECT try('{"metadata": {"n": "$name"}}');

@@ -1,5 +1,7 @@
 -- The trigger's side: which keys reach the outbox. (No worker runs in this test.)
+SET client_min_messages = warning;
 CREATE EXTENSION mixpeek_docs;
+RESET client_min_messages;
 CREATE VIEW entries AS SELECT relation, operation, collection, key FROM mixpeek.outbox;
 CREATE FUNCTION take() RETURNS TABLE (relation regclass, operation "char", collection text, key text) LANGUAGE sql AS
     'WITH d AS (DELETE FROM mixpeek.outbox RETURNING ctid, *) SELECT relation, operation, collection, key FROM d ORDER BY d.ctid';

@@ -1,5 +1,7 @@
 -- Statements that set no column of the document pass the trigger by; all others call it.
+SET client_min_messages = warning;
 CREATE EXTENSION mixpeek_docs;
+RESET client_min_messages;
 CREATE FUNCTION take() RETURNS TABLE (relation regclass, operation "char", collection text, key text) LANGUAGE sql AS
     'WITH d AS (DELETE FROM mixpeek.outbox RETURNING ctid, *) SELECT relation, operation, collection, key FROM d ORDER BY d.ctid';
 -- which triggers a statement calls, and how often

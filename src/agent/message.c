@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * message.c
- *		What the worker and an agent say to each other.
+ *		The messages between the worker and an agent.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +22,7 @@ message_put_int(StringInfo message, int64 value)
 	appendBinaryStringInfo(message, (const char *) &value, sizeof(value));
 }
 
-/* A terminating zero follows, so that text is one on the other side, too. */
+/* A zero byte follows, so that the reader can use text in place. */
 void
 message_put_bytes(StringInfo message, const void *bytes, int len)
 {
@@ -50,7 +50,7 @@ message_open(MessageReader *reader, const void *data, Size len)
 }
 
 static const char *
-take(MessageReader *reader, int64 len)
+take_bytes(MessageReader *reader, int64 len)
 {
 	const char *at = reader->at;
 
@@ -65,7 +65,7 @@ message_get_int(MessageReader *reader)
 {
 	int64		value;
 
-	memcpy(&value, take(reader, sizeof(value)), sizeof(value));
+	memcpy(&value, take_bytes(reader, sizeof(value)), sizeof(value));
 	return value;
 }
 
@@ -75,7 +75,7 @@ message_get_bytes(MessageReader *reader, int *len)
 	int64		n = message_get_int(reader);
 
 	*len = (int) n;
-	return n < 0 ? NULL : take(reader, n + 1);
+	return n < 0 ? NULL : take_bytes(reader, n + 1);
 }
 
 const char *

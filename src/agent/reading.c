@@ -14,21 +14,22 @@
 #include "base/settings.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "mirror/rows.h"
+#include "mirror/native_rows.h"
+#include "mirror/source_table.h"
 #include "utils/lsyscache.h"
 
-/* The API's store holds up to 16 MB a document. */
+/* The API stores up to 16 MB a document. */
 #define MAX_DOCUMENT_BYTES	(16 * 1024 * 1024)
 
-/* So many times mixpeek.read_timeout may rows take that are read one by one; the rest is put off. */
+/* Rows read one by one may take so many times mixpeek.read_timeout; the remaining ones are put off. */
 #define MAX_READ_TIMEOUTS	3
 
 /*
- * Finding a row's key among those asked for
+ * Finding a row's key among the keys to be read
  */
 
 static int
-compare_keys(const void *a, const void *b)
+compare_read_keys(const void *a, const void *b)
 {
 	return strcmp((*(ReadKey *const *) a)->key, (*(ReadKey *const *) b)->key);
 }
@@ -39,17 +40,17 @@ sort_keys(Reading *reading)
 	reading->sorted = palloc(sizeof(ReadKey *) * (reading->nkeys + 1));
 	for (int i = 0; i < reading->nkeys; i++)
 		reading->sorted[i] = &reading->keys[i];
-	qsort(reading->sorted, reading->nkeys, sizeof(ReadKey *), compare_keys);
+	qsort(reading->sorted, reading->nkeys, sizeof(ReadKey *), compare_read_keys);
 }
 
-/* NULL where an equal key has another text. */
+/* Return NULL if no key has this text: a key may be equal to one of them in its type, but be written otherwise. */
 static ReadKey *
 find_key(const Reading *reading, const char *key)
 {
 	ReadKey		wanted = {.key = key};
 	ReadKey    *pointer = &wanted;
 	ReadKey   **found = bsearch(&pointer, reading->sorted, reading->nkeys, sizeof(ReadKey *),
-								compare_keys);
+								compare_read_keys);
 
 	return found ? *found : NULL;
 }
@@ -58,8 +59,9 @@ find_key(const Reading *reading, const char *key)
  * Rendering
  */
 
+/* Return the text in UTF-8, which an SQL_ASCII database must contain already. */
 static const char *
-to_utf8(StringInfo text, int *len)
+encode_utf8(StringInfo text, int *len)
 {
 	char	   *utf8 = pg_server_to_any(text->data, text->len, PG_UTF8);
 
@@ -79,7 +81,7 @@ check_size(size_t bytes)
 						bytes, MAX_DOCUMENT_BYTES)));
 }
 
-/* Bytes of a row's values, before they are fetched from where they are stored out of line. */
+/* Return the bytes of a row's values, without fetching values stored out of line. */
 static int64
 stored_bytes(const Template *template, const TemplateRow *row)
 {
@@ -99,13 +101,13 @@ stored_bytes(const Template *template, const TemplateRow *row)
 }
 
 static bool
-fits(const Reading *reading, const TemplateRow *row)
+has_room_for(const Reading *reading, const TemplateRow *row)
 {
 	return (reading->room.one && reading->bytes == 0) ||
 		reading->bytes + stored_bytes(reading->mirror->template, row) < reading->room.bytes;
 }
 
-/* Called for each row that is found, within the guard. */
+/* Render a row that was found.  Runs in the guard. */
 static void
 render_row(void *arg, const char *key, const TemplateRow *found)
 {
@@ -118,7 +120,7 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 
 	if (read_key == NULL || read_key->end == ROW_FOUND)
 		return;
-	if (!fits(reading, &row))
+	if (!has_room_for(reading, &row))
 	{
 		read_key->end = ROW_LEFT;
 		return;
@@ -129,9 +131,9 @@ render_row(void *arg, const char *key, const TemplateRow *found)
 	initStringInfo(&features);
 	template_render(reading->mirror->template, &row, &content, &features);
 	check_size((size_t) content.len + features.len);
-	rendered.content = to_utf8(&content, &rendered.content_len);
+	rendered.content = encode_utf8(&content, &rendered.content_len);
 	if (reading->mirror->template->has_features)
-		rendered.features = to_utf8(&features, &rendered.features_len);
+		rendered.features = encode_utf8(&features, &rendered.features_len);
 	reading->take_row(reading->arg, read_key - reading->keys, &rendered);
 	reading->bytes += rendered.content_len + rendered.features_len;
 	read_key->end = ROW_FOUND;
@@ -148,9 +150,9 @@ typedef struct ReadCall
 	int			nkeys;
 } ReadCall;
 
-/* Somebody has locked a partition. */
+/* Skip the keys that were not read, since a partition is locked. */
 static void
-put_off_all(Reading *reading)
+skip_unread(Reading *reading)
 {
 	for (int i = 0; i < reading->nkeys; i++)
 	{
@@ -160,21 +162,22 @@ put_off_all(Reading *reading)
 }
 
 static void
-read_rows(void *arg)
+read_rows_guarded(void *arg)
 {
 	ReadCall   *call = arg;
 
 	if (call->reading->mirror->native)
 	{
-		if (!rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading))
-			put_off_all(call->reading);
+		if (!native_rows_read(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading))
+			skip_unread(call->reading);
 	}
 	else
-		mirror_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
+		source_table_read_rows(call->reading->mirror, call->keys, call->nkeys, render_row, call->reading);
 }
 
+/* Read all rows at once; return whether that succeeded. */
 static bool
-read_together(Reading *reading)
+read_all_at_once(Reading *reading)
 {
 	ReadCall	call = {reading, palloc(sizeof(char *) * (reading->nkeys + 1)), reading->nkeys};
 	int			timeouts;
@@ -183,7 +186,7 @@ read_together(Reading *reading)
 	for (int i = 0; i < reading->nkeys; i++)
 		call.keys[i] = unconstify(char *, reading->keys[i].key);
 	timeouts = guard_timeouts();
-	done = guard_call_within(read_rows, &call, mixpeek_read_timeout, NULL) == NULL;
+	done = guard_call_within(read_rows_guarded, &call, mixpeek_read_timeout, NULL) == NULL;
 	reading->together_too_long = guard_timeouts() > timeouts;
 	return done;
 }
@@ -202,7 +205,7 @@ parse_key(void *arg)
 	mirror_check_key(call->mirror, call->key);
 }
 
-/* A key of which the table's present key columns can hold none: there is no such row. */
+/* Check whether the text is no value of the key columns' present types: then there is no such row. */
 static bool
 has_no_row(Mirror *mirror, const char *key)
 {
@@ -218,7 +221,7 @@ read_alone(Reading *reading, ReadKey *key)
 {
 	char	   *text = unconstify(char *, key->key);
 	ReadCall	call = {reading, &text, 1};
-	char	   *problem = guard_call_within(read_rows, &call, mixpeek_read_timeout, NULL);
+	char	   *problem = guard_call_within(read_rows_guarded, &call, mixpeek_read_timeout, NULL);
 
 	if (problem == NULL || has_no_row(reading->mirror, key->key))
 		return;
@@ -233,7 +236,7 @@ reading_run(Reading *reading)
 	int			timeouts;
 
 	sort_keys(reading);
-	if (read_together(reading))
+	if (read_all_at_once(reading))
 		return;
 	timeouts = guard_timeouts();
 	give_up_at = clock_seconds() + MAX_READ_TIMEOUTS * mixpeek_read_timeout / 1000.0;

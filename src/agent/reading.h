@@ -3,8 +3,8 @@
  * reading.h
  *		Reads rows of one mirror and renders them as documents.
  *
- * The worker does this for mirrors that call no function of a user, an owner's agent
- * for all others; see agent.h.
+ * The worker does this for native mirrors, which call no function of a user; the
+ * owner's agent does it for all others, see agents.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,22 +13,24 @@
 
 #include "mirror/mirror.h"
 
-/* Bytes of rendered documents that there is room for. */
+/* How much may be rendered. */
 typedef struct RenderingRoom
 {
-	int64		bytes;
-	bool		one;			/* of one document, if it is the first */
+	int64		bytes;			/* of all documents */
+	bool		one;			/* the first document may be larger than that */
 } RenderingRoom;
 
-/* What became of a key. */
+/* The result of reading a key's row. */
 typedef enum RowEnd
 {
 	ROW_NOT_FOUND,				/* there is no such row */
-	ROW_FOUND,					/* it was handed over */
-	ROW_FAILED,					/* it cannot be read or rendered; see problem */
-	ROW_SKIPPED,				/* not read: others of the table took too long */
-	ROW_LEFT					/* not read: no room is left for its bytes, or
-								 * they were too many at once */
+	ROW_FOUND,					/* it was given to take_row */
+	ROW_FAILED,					/* reading or rendering raised an error; see
+								 * problem */
+	ROW_SKIPPED,				/* not read: other rows of the table took too
+								 * long, or a partition is locked */
+	ROW_LEFT					/* not read: no room is left for its document,
+								 * or for reading so many rows at once */
 } RowEnd;
 
 /* A row's document in UTF-8; features is NULL if the template has none. */
@@ -43,8 +45,8 @@ typedef struct RenderedRow
 typedef struct ReadKey
 {
 	const char *key;
-	const char *marker;			/* of the document that is known; NULL: the
-								 * mirror's for the key */
+	const char *marker;			/* of the document that is stored; NULL: the
+								 * one that the mirror has for the key */
 	RowEnd		end;
 	char	   *problem;		/* ROW_FAILED: why */
 } ReadKey;
@@ -54,26 +56,30 @@ typedef struct Reading
 	Mirror	   *mirror;
 	int			nkeys;
 	ReadKey    *keys;
-	RenderingRoom room;			/* what does not fit is left */
+	RenderingRoom room;
 
-	/* Takes a row over, which is valid during the call; may raise. */
+	/*
+	 * Takes the i-th key's document, which is valid during the call.  May
+	 * raise an error.
+	 */
 	void		(*take_row) (void *arg, int i, const RenderedRow *row);
 	void	   *arg;
 
-	bool		together_too_long;	/* out: all rows at once took longer than
-									 * they may */
+	bool		together_too_long;	/* out: reading all rows at once took
+									 * longer than mixpeek.read_timeout */
 
-	/* reading_run()'s own */
-	int64		bytes;
-	ReadKey   **sorted;
+	/* private to reading_run() */
+	int64		bytes;			/* rendered so far */
+	ReadKey   **sorted;			/* keys by text */
 } Reading;
 
 /*
- * Reads the rows of all keys, within some times mixpeek.read_timeout: together, and
- * where that fails one by one, so that a row that cannot be rendered fails alone.
- * Calls take_row for each that is found, and fills in end and problem, in the
- * current memory context.  In a transaction, with a lock on the table.  Raises nothing
- * but a cancel or a shutdown.
+ * Read the rows of all keys: all at once first; if that fails, one by one, so that a
+ * row that cannot be rendered fails alone.  Takes at most AGENT_MAX_TIMEOUTS (serve.h)
+ * times mixpeek.read_timeout.  Calls take_row for each row that is found, and sets
+ * end and problem of each key; problem is in the current memory context.  Must be
+ * called in a transaction, with a lock on the table.  Raises no error except for a
+ * cancel or a shutdown.
  */
 extern void reading_run(Reading *reading);
 

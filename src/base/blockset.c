@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * blockset.c
- *		Where in mixpeek.outbox there may be something to look at.
+ *		A set of blocks of mixpeek.outbox that may have entries to be claimed.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,7 @@ remove_range(BlockRange *ranges, int *n, int i)
 	(*n)--;
 }
 
-/* Makes one range of the two that have the fewest blocks between them. */
+/* Join the two neighboring ranges with the fewest blocks between them. */
 static void
 join_closest(BlockRange *ranges, int *n)
 {
@@ -41,7 +41,7 @@ blockset_add(BlockSet *set, BlockNumber first, BlockNumber last)
 	while (i < n && set->ranges[i].last < first)
 		i++;
 	if (i < n && set->ranges[i].first <= first && set->ranges[i].last >= last && (i > 0 || set->passed == 0))
-		return;					/* most of the time */
+		return;					/* the usual case: it has them all */
 	if (set->passed != 0 && first <= set->ranges[0].first)
 		set->passed = 0;
 	if (i > 0 && set->ranges[i - 1].last + 1 == first)

@@ -1,8 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * blockset.h
- *		Where in mixpeek.outbox there may be something to look at.
- *		Pure, of a fixed size, and never too small: ranges grow together.
+ *		A set of blocks of mixpeek.outbox that may have entries to be claimed.
+ *
+ * A set has a fixed size.  If it would need more ranges than fit, the closest
+ * ranges are joined, so a set may have too many blocks butnever too few.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,29 +21,29 @@ typedef struct BlockRange
 	BlockNumber last;
 } BlockRange;
 
-/* Ranges that do not touch, in ascending order; all zeros is an empty set. */
+/* Ranges that do not touch, in ascending order.  All zeros is an empty set. */
 typedef struct BlockSet
 {
 	int			n;
-	OffsetNumber passed;		/* up to this one the first block of all is
-								 * done */
+	OffsetNumber passed;		/* the first range's first block is done up to
+								 * this item */
 	BlockRange	ranges[BLOCKSET_RANGES];
 } BlockSet;
 
-/* Puts a range in.  Where there are too many, the two that are closest become one. */
+/* Add a range of blocks, or all blocks of another set. */
 extern void blockset_add(BlockSet *set, BlockNumber first, BlockNumber last);
 extern void blockset_add_all(BlockSet *set, const BlockSet *other);
 
-/* Puts the whole table in. */
+/* Add all blocks that the table may have. */
 extern void blockset_add_table(BlockSet *set);
 
-/* The number of blocks in it. */
+/* Return the number of blocks. */
 extern uint64 blockset_size(const BlockSet *set);
 
-/* What is behind position, which lies in the first range, is what is left of that. */
+/* Remove everything up to position, which is in the first range. */
 extern void blockset_pass(BlockSet *set, ItemPointer position);
 
-/* Takes the blocks before block out of the first range. */
+/* Remove the blocks before "block" from the first range. */
 extern void blockset_pass_blocks(BlockSet *set, BlockNumber block);
 
 #endif							/* MIXPEEK_BLOCKSET_H */

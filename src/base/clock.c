@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * clock.c
- *		The time by which keys wait: it goes on evenly while the wall clock is set.
+ *		A clock for the times of next attempts, which does not jump when the system clock is set.
  *
- * A wall clock that is set back makes all keys wait until it has caught up, and one
- * that is set ahead ends the rest after a request that may still be at work on the
- * other side, which doubles a document.  So the wall clock is asked once, and from
- * there on counted what passes.  Its drift is followed, by so little at a time that no
- * rest becomes noticeably shorter.
+ * If the system clock is set back, all keys would wait until it has caught up.  If
+ * it is set forward, the delay after a request that the API may still be processing
+ * would end too early, and a document could be created twice.  Therefore the system clock
+ * is read once, and from then on elapsed time is added.  The drift between the two
+ * is corrected in steps so small that no delay becomes noticeably shorter.
  *
- * The next worker goes on with the same clock (crash.c keeps it), until the machine is
- * started again or another one takes over: then nobody knows how the two clocks
- * compare, and what that may have cut short or drawn out is made good once, see
- * document_recover() and document_bound_waits().
+ * The next worker continues the same clock, whose offset crash.c keeps, until the
+ * machine is booted or another one takes over.  Then the relation between the two
+ * clocks is unknown, and delays that may be wrong are corrected once, see
+ * due_recover_abandoned() and due_bound_waits().
  *
  *-------------------------------------------------------------------------
  */
@@ -24,22 +24,22 @@
 #include "base/crash.h"
 #include "utils/timestamp.h"
 
-/* The drift is followed once a second, and by at most this part of the time that has passed. */
-#define STEP		USECS_PER_SEC
-#define MAX_HURRY	1000
-#define MAX_DELAY	10
+/* The drift is corrected once a second, by at most this fraction of the elapsed time: forward, and back. */
+#define STEP				USECS_PER_SEC
+#define MAX_FORWARD_PART	1000
+#define MAX_BACK_PART		10
 
-/* The offset is kept for the next process when it has changed by so much. */
+/* The offset is stored for the next worker when it has changed by so much. */
 #define KEEP_STEP	(USECS_PER_SEC / 20)
 
-/* A wall clock that is so far off was set, and does not drift. */
+/* A difference this large does not come from drift: the system clock was set. */
 #define SET_BY		(5 * USECS_PER_SEC)
 
 static bool running = false;
 static bool continued = false;
-static int64 offset;			/* from clock_elapsed() to the time */
-static int64 kept_offset;
-static int64 followed_at;
+static int64 offset;			/* to be added to clock_elapsed() */
+static int64 kept_offset;		/* as stored for the next worker */
+static int64 corrected_at;		/* clock_elapsed() at the last correction */
 static bool set_reported = false;
 static TimestampTz started = 0;
 
@@ -68,18 +68,19 @@ report_set(int64 drift)
 
 	if (set && !set_reported)
 		ereport(LOG,
-				(errmsg("mixpeek_docs: the clock was set %s by %lld seconds: what waits is not affected",
+				(errmsg("mixpeek_docs: the clock was set %s by %lld seconds: delays are not affected",
 						drift > 0 ? "forward" : "back", (long long) (drift > 0 ? drift : -drift) / USECS_PER_SEC)));
 	set_reported = set;
 }
 
+/* Correct the drift; "passed" microseconds have elapsed since the last correction. */
 static void
-follow(int64 elapsed, int64 passed)
+correct_drift(int64 elapsed, int64 passed)
 {
 	int64		drift = GetCurrentTimestamp() - elapsed - offset;
 
 	report_set(drift);
-	offset += Max(Min(drift, passed / MAX_HURRY), -passed / MAX_DELAY);
+	offset += Max(Min(drift, passed / MAX_FORWARD_PART), -passed / MAX_BACK_PART);
 	if (offset - kept_offset > KEEP_STEP || kept_offset - offset > KEEP_STEP)
 	{
 		kept_offset = offset;
@@ -92,10 +93,10 @@ clock_start(bool known, int64 known_offset)
 {
 	running = true;
 	continued = known;
-	followed_at = clock_elapsed();
-	offset = known ? known_offset : GetCurrentTimestamp() - followed_at;
+	corrected_at = clock_elapsed();
+	offset = known ? known_offset : GetCurrentTimestamp() - corrected_at;
 	kept_offset = offset;
-	started = followed_at + offset;
+	started = corrected_at + offset;
 }
 
 TimestampTz
@@ -105,10 +106,10 @@ clock_now(void)
 
 	if (!running)
 		clock_start(false, 0);
-	if (elapsed - followed_at >= STEP)
+	if (elapsed - corrected_at >= STEP)
 	{
-		follow(elapsed, elapsed - followed_at);
-		followed_at = elapsed;
+		correct_drift(elapsed, elapsed - corrected_at);
+		corrected_at = elapsed;
 	}
 	return elapsed + offset;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * clock.h
- *		The time by which keys wait: it goes on evenly while the wall clock is set.
+ *		A clock for the times of next attempts, which does not jump when the system clock is set.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,33 +11,44 @@
 #include "datatype/timestamp.h"
 
 /*
- * The time to compare mixpeek.documents.next_attempt_at with, and to make it from.
- * It is not for what people read as the time of something.
+ * Return the time that mixpeek.documents.next_attempt_at is compared with and made from.  It must
+ * not be used for times that are shown to users.
  */
 extern TimestampTz clock_now(void);
 
-/* The same in so many milliseconds. */
+/* Return the time in so many milliseconds from now. */
 extern TimestampTz clock_in(int64 milliseconds);
 
-/* When this process began to use it. */
+/* Return the time when this process started the clock. */
 extern TimestampTz clock_started(void);
 
 /*
- * Sets the clock going, by the one of the process before this one if that is known
- * (see crash.h).  *offset is what to add to clock_elapsed().
+ * Start the clock.  If known is true, continue the previous worker's clock (see crash.h), which
+ * differed from clock_elapsed() by offset microseconds.
  */
 extern void clock_start(bool known, int64 offset);
 
-/* False: times that were stored before clock_started() may be by another clock. */
+/*
+ * Check whether the clock continues that of the previous worker.  If not, stored times
+ * may be of another clock.
+ */
 extern bool clock_is_continued(void);
 
 /*
- * Return seconds by a clock that never jumps, for measuring how long something takes and for
- * waits that end with this process.  Only differences of two values mean something.
+ * Return seconds of a monotonic clock, for durations and for waits within this process.  Only
+ * differences of two values are meaningful.
  */
 extern double clock_seconds(void);
 
-/* Microseconds since the machine was started. */
+/* Return microseconds since the machine was booted, including suspensions. */
 extern int64 clock_elapsed(void);
+
+/* Shorten a wait (seconds; -1: forever) to delay, unless that is negative: no reason to wake up. */
+static inline void
+clock_wait_at_most(double *wait, double delay)
+{
+	if (delay >= 0 && (*wait < 0 || delay < *wait))
+		*wait = delay;
+}
 
 #endif							/* MIXPEEK_CLOCK_H */

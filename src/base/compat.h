@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *		All that differs between PostgreSQL 14 and 19.
+ *		Differences between PostgreSQL 14 to 19.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,19 +14,19 @@
 #error "mixpeek_docs needs PostgreSQL 14 to 19"
 #endif
 
-/* 16: variable-length values have a header of their own. */
+/* 16: variable-length types have a header file of their own. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
-/* 17: a backend's index into ProcGlobal->allProcs is a global of its own. */
+/* 17: a backend's index into ProcGlobal->allProcs is a global variable. */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_PROC_NUMBER	MyProcNumber
 #else
 #define COMPAT_PROC_NUMBER	(MyProc->pgprocno)
 #endif
 
-/* 18: generated columns may have no stored value that could be compared. */
+/* 18: generated columns may be virtual, without a stored value that can be compared. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_HAS_VIRTUAL_COLUMNS(desc) \
 	((desc)->constr != NULL && (desc)->constr->has_generated_virtual)
@@ -36,14 +36,14 @@
 #define COMPAT_IS_VIRTUAL_COLUMN(att) false
 #endif
 
-/* 15: what initdb makes first is nobody's to change, as in 14, and the limit has a name for that. */
+/* 15: the limit of the oids of pinned objects has a new name. */
 #if PG_VERSION_NUM >= 150000
 #define COMPAT_FIRST_UNPINNED_OID	FirstUnpinnedObjectId
 #else
 #define COMPAT_FIRST_UNPINNED_OID	FirstBootstrapObjectId
 #endif
 
-/* 17: a stronger lock can be asked for, too. */
+/* 17: stronger locks can be included. */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_LOCK_HELD(tag, mode)	LockHeldByMe(tag, mode, false)
 #else
@@ -55,7 +55,7 @@
 #define pg_noreturn			__attribute__((noreturn))
 #endif
 
-/* 15: random numbers from a generator of the server's own; 0 <= x < 1. */
+/* 15: the server has its own random number generator.  0 <= result < 1. */
 #if PG_VERSION_NUM >= 150000
 #include "common/pg_prng.h"
 #define COMPAT_RANDOM()		pg_prng_double(&pg_global_prng_state)
@@ -63,7 +63,7 @@
 #define COMPAT_RANDOM()		((double) random() / ((double) MAX_RANDOM_VALUE + 1))
 #endif
 
-/* 15: the number of backends is known when a library asks for shared memory. */
+/* 15: MaxBackends is known when a library requests shared memory. */
 #if PG_VERSION_NUM >= 150000
 #define COMPAT_MAX_BACKENDS	MaxBackends
 #else
@@ -73,7 +73,7 @@
 	(MaxConnections + autovacuum_max_workers + 1 + max_worker_processes + max_wal_senders)
 #endif
 
-/* 16: one function for the owner of every kind of object, and one for the rights on it. */
+/* 16: one function checks the owner of any object, and one the privileges on it. */
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_OWNS_TABLE(relid, roleid)	object_ownercheck(RelationRelationId, relid, roleid)
 #define COMPAT_OWNS_DATABASE(oid, roleid)	object_ownercheck(DatabaseRelationId, oid, roleid)
@@ -93,8 +93,8 @@
 #endif
 
 /*
- * An insert into a table that has a TOAST table asserts that there is a snapshot, needed or not.  That is
- * new in 18, and came to earlier branches in minor versions (15.18, 16.14, 17.10): the headers do not tell.
+ * An insert into a table with a TOAST table asserts that there is a snapshot, even if it is not needed.  This is
+ * new in 18 and in minor versions of earlier branches (15.18, 16.14, 17.10), so the headers do not show it.
  */
 #ifdef USE_ASSERT_CHECKING
 #define COMPAT_INSERT_WANTS_SNAPSHOT true
@@ -102,7 +102,7 @@
 #define COMPAT_INSERT_WANTS_SNAPSHOT false
 #endif
 
-/* 18: a scan can be counted.  19: a scan has flags. */
+/* 18: an index scan can be instrumented.  19: scans have flags. */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_INDEX_BEGINSCAN(rel, index, snapshot, nkeys) \
 	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
@@ -120,7 +120,7 @@
 	table_beginscan_tidrange(rel, snapshot, first, last)
 #endif
 
-/* 19: a row's change has options.  These wait for others, and check against no second snapshot. */
+/* 19: changes of a tuple have options.  These wait for concurrent changes, and have no crosscheck snapshot. */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_TUPLE_DELETE(rel, tid, snapshot, failure) \
 	table_tuple_delete(rel, tid, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot, true, failure)
@@ -135,28 +135,28 @@
 					   failure, lock_mode, update_indexes)
 #endif
 
-/* 19: a signal's handler is told who has sent it. */
+/* 19: a signal handler has an argument about the sender. */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_DIE()	die(postgres_signal_arg, pg_siginfo)
 #else
 #define COMPAT_DIE()	die(postgres_signal_arg)
 #endif
 
-/* 19: hooks may not change what a query was normalized to. */
+/* 19: the hook after parse analysis must not change the jumble state. */
 #if PG_VERSION_NUM >= 190000
 #define CompatJumbleState	const JumbleState
 #else
 #define CompatJumbleState	JumbleState
 #endif
 
-/* 19: a backslash in a plain string constant always stands for itself. */
+/* 19: standard_conforming_strings cannot be turned off. */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_BACKSLASH_ESCAPES()	false
 #else
 #define COMPAT_BACKSLASH_ESCAPES()	(!standard_conforming_strings)
 #endif
 
-/* 16: after a HOT update indexes that sum up blocks (BRIN) are told all the same. */
+/* 16: a HOT update still needs entries in summarizing indexes (BRIN). */
 #if PG_VERSION_NUM >= 160000
 #define CompatUpdateIndexes	TU_UpdateIndexes
 #define COMPAT_NO_INDEXES	TU_None
@@ -169,22 +169,22 @@
 #define COMPAT_PASSES_INDEX(which, info) false
 #endif
 
-/* 15: which timeline the server writes has a function; before, every process has found it out. */
+/* 15: a function returns the timeline that the server writes; before, there is a global variable. */
 #if PG_VERSION_NUM >= 150000
 #define COMPAT_TIMELINE()	GetWALInsertionTimeLine()
 #else
 #define COMPAT_TIMELINE()	(RecoveryInProgress() ? 0 : ThisTimeLineID)
 #endif
 
-/* What pg_stat_activity shows while the extension waits for the network. */
+/* The wait event that pg_stat_activity shows while the extension waits. */
 #define COMPAT_WAIT_EVENT	PG_WAIT_EXTENSION
 
-/* 18: wait event sets have a header of their own. */
+/* 18: wait event sets have a header file of their own. */
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
 
-/* glibc: large pieces of memory go back to the system at once, whatever was freed before. */
+/* glibc: return large allocations to the system when they are freed, with a fixed threshold. */
 #ifdef __GLIBC__
 #include <malloc.h>
 #define COMPAT_GIVE_MEMORY_BACK()	((void) mallopt(M_MMAP_THRESHOLD, 256 * 1024))
@@ -192,21 +192,21 @@
 #define COMPAT_GIVE_MEMORY_BACK()	((void) 0)
 #endif
 
-/* 18: pg_stat_activity's entry is made in three steps, of which the last one fills in the user. */
+/* 18: an entry of pg_stat_activity is made in three steps; the last one sets the user. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_REPORT_USER() pgstat_bestart_final()
 #else
 #define COMPAT_REPORT_USER() pgstat_bestart()
 #endif
 
-/* 15: a message can wait for others before its reader is woken. */
+/* 15: a flag decides whether the reader is woken at once. */
 #if PG_VERSION_NUM >= 150000
 #define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait, true)
 #else
 #define COMPAT_SHM_MQ_SEND(queue, len, data, nowait) shm_mq_send(queue, len, data, nowait)
 #endif
 
-/* 17: sets belong to a resource owner; here they live as long as the session. */
+/* 17: a wait event set belongs to a resource owner.  Without one it lives as long as the session. */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(NULL, n)
 #else

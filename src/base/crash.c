@@ -1,20 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * crash.c
- *		What a process leaves for the one after it, should it die at its work.
+ *		What a process records for its successor in case it crashes.
  *
- * When a process of the server dies, the postmaster ends all others and makes
- * shared memory anew, so what shall be known afterwards must be in a file: one a
- * database, in pg_stat_tmp.  That directory is what extensions have for it: it outlives
- * a crash, base backups and pg_rewind leave its files out, and who loses them loses
- * nothing but this memory.  The file is of one boot of the machine: after another one
- * nobody can say what ended the process.
+ * When a process of the server crashes, the postmaster ends all others and
+ * reinitializes shared memory, so what must be known afterwards has to be in a file.  There
+ * is one for each database, in pg_stat_tmp: files there survive a crash, base backups and
+ * pg_rewind leave them out, and losing them costs only this information.  A file
+ * is valid for one boot of the machine, because a reboot may have ended the process.
  *
- * A fault (SIGSEGV, …) is recorded by the process that it hits, in the signal's
- * handler, with the table that it was working on.  Only kill -9 gives no time for that, so
- * where much is done for a table its note is in the file beforehand.  Who is
- * ended because others died (SIGQUIT) takes the note back, and so does who is asked to
- * end: what is left is a table at whose work a process died by itself.
+ * A fatal signal (SIGSEGV etc.) is recorded by the process that gets it, in the signal
+ * handler, with the table that it was working on.  SIGKILL cannot be handled, so where a
+ * table needs much work the note is written to the file beforehand.  A process that is
+ * ended because another one crashed (SIGQUIT) removes its note, and so does one that
+ * is asked to end.  The notes that are left are of tables on which a process crashed.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,23 +44,23 @@
 #define BOOT_ID			"/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_LENGTH	36
 
-/* A worker that lived this long, in seconds, did not die of how it started. */
+/* The end of a worker that ran for so many seconds is no reason to delay the next one. */
 #define GOOD_LIFE		60.0
 
-/* The second of several quick deaths makes the next worker wait so long, each further one twice as long. */
+/* Seconds before the next worker starts after the second of several quick crashes; doubled by each further one. */
 #define MIN_DELAY		1.0
 #define MAX_DELAY		60.0
 
-/* For the signals' handlers: a fault may be that there is no stack left. */
+/* The stack of the signal handlers: the signal may be due to a stack overflow. */
 #define HANDLER_STACK	(64 * 1024)
 
 typedef struct Slot
 {
-	Oid			relation;		/* that is being worked on */
+	Oid			relation;		/* being worked on */
 	int32		end;			/* a CrashEnd; CRASH_KILLED while it runs */
 	int32		signal;
-	int32		running;		/* not ended, as far as anybody got to say so */
-	int32		deaths;			/* in a row, each soon after its start */
+	int32		running;		/* its end was not recorded */
+	int32		deaths;			/* crashes in a row, each soon after the start */
 	int32		pid;
 	int64		started;		/* clock_elapsed() */
 } Slot;
@@ -82,11 +81,11 @@ typedef struct CrashFile
 } CrashFile;
 
 static int	fd = -1;
-static CrashFile before;		/* as it was when this process opened it */
+static CrashFile before;		/* the file when this process opened it */
 static int	my_slot;
-static Slot mine;				/* as it is in the file */
+static Slot mine;				/* this process' slot in the file */
 static volatile sig_atomic_t noted = InvalidOid;
-static volatile sig_atomic_t told_to_end = false;
+static volatile sig_atomic_t is_terminated = false;
 static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGABRT};
 static struct sigaction former[lengthof(faults)];
 
@@ -96,7 +95,7 @@ file_name(Oid database, char *name, size_t size)
 	snprintf(name, size, "%s/mixpeek_docs.%u", PG_STAT_TMP_DIR, database);
 }
 
-/* A disk that is full, or the like, costs the memory and nothing else. */
+/* Write to the file.  Errors, such as a full disk, are ignored: they cost only the information. */
 static void
 write_at(const void *data, size_t length, off_t offset)
 {
@@ -124,7 +123,7 @@ read_boot_id(char *boot)
 	return ok;
 }
 
-/* Reads what is there; of another boot of the machine it is nothing. */
+/* Read the file.  The content is empty if the file is of another boot of the machine. */
 static void
 read_file(int file, CrashFile *content)
 {
@@ -144,8 +143,9 @@ read_file(int file, CrashFile *content)
  * Deaths
  */
 
+/* Return the seconds to wait after a number of crashes in a row. */
 static double
-delay_after(int deaths)
+start_delay_after(int deaths)
 {
 	double		delay = MIN_DELAY;
 
@@ -156,7 +156,7 @@ delay_after(int deaths)
 	return Min(delay, MAX_DELAY);
 }
 
-/* How many workers have died in a row, if this is what the last one has left. */
+/* Count the workers that have crashed in a row, from what the last one has left. */
 static int
 count_deaths(const Slot *slot, int64 now)
 {
@@ -164,7 +164,7 @@ count_deaths(const Slot *slot, int64 now)
 
 	if (!slot->running)
 		return 0;
-	return since >= GOOD_LIFE + delay_after(slot->deaths) ? 1 : slot->deaths + 1;
+	return since >= GOOD_LIFE + start_delay_after(slot->deaths) ? 1 : slot->deaths + 1;
 }
 
 double
@@ -181,7 +181,7 @@ crash_start_delay(Oid database)
 		return 0;
 	read_file(file, &content);
 	close(file);
-	return Max(0, delay_after(count_deaths(&content.slots[CRASH_WORKER], now)) -
+	return Max(0, start_delay_after(count_deaths(&content.slots[CRASH_WORKER], now)) -
 			   (now - content.slots[CRASH_WORKER].started) / (double) USECS_PER_SEC);
 }
 
@@ -198,7 +198,7 @@ crash_forget(Oid database)
  * The end
  */
 
-/* Is a signal this process' own doing?  What others send is like kill -9. */
+/* Check whether the process caused the signal itself.  A signal from outside counts as SIGKILL. */
 static bool
 is_own_fault(const siginfo_t *info)
 {
@@ -215,7 +215,7 @@ restore_handler(int signo)
 	}
 }
 
-/* Goes on with what would have happened: the instruction is tried again, or abort() goes on. */
+/* Record the signal, and let it take its effect: the instruction is repeated, or the signal raised again. */
 static void
 on_fault(int signo, siginfo_t *info, void *context)
 {
@@ -231,7 +231,7 @@ on_fault(int signo, siginfo_t *info, void *context)
 		(void) raise(signo);
 }
 
-/* Another process has died, or the server is stopped at once. */
+/* Handler for SIGQUIT: another process has crashed, or the server is shut down immediately. */
 static void
 on_quit(SIGNAL_ARGS)
 {
@@ -244,14 +244,14 @@ on_quit(SIGNAL_ARGS)
 void
 crash_die(SIGNAL_ARGS)
 {
-	told_to_end = true;
+	is_terminated = true;
 	COMPAT_DIE();
 }
 
 static void
 on_exit_note(int code, Datum arg)
 {
-	bool		failed = code != 0 && my_slot == CRASH_WORKER && !told_to_end && PostmasterIsAlive();
+	bool		failed = code != 0 && my_slot == CRASH_WORKER && !is_terminated && PostmasterIsAlive();
 
 	mine.running = false;
 	mine.relation = failed ? noted : InvalidOid;
@@ -303,7 +303,7 @@ crash_open(Oid database, int slot)
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s\": %m", name),
-				 errdetail("Should the worker die, the next one will not know at what.")));
+				 errdetail("If the worker crashes, the next one will not know on which table.")));
 		clock_start(false, 0);
 		return;
 	}
@@ -346,8 +346,9 @@ crash_note(Oid relation)
 }
 
 #ifdef MIXPEEK_WEAKEN
+/* In a build for tests, fail at tables of certain names. */
 static void
-come_to_grief(Oid relation)
+fail_on_purpose(Oid relation)
 {
 	volatile int *nowhere = NULL;
 	char	   *name = get_rel_name(relation);
@@ -365,7 +366,7 @@ come_to_grief(Oid relation)
 	}
 }
 #else
-#define come_to_grief(relation) ((void) 0)
+#define fail_on_purpose(relation) ((void) 0)
 #endif
 
 void
@@ -378,7 +379,7 @@ crash_note_stored(Oid relation)
 		mine.end = CRASH_KILLED;
 		write_mine();
 	}
-	come_to_grief(relation);
+	fail_on_purpose(relation);
 }
 
 void
@@ -397,7 +398,7 @@ crash_noted(void)
 	return noted;
 }
 
-/* An agent may outlive its worker. */
+/* Check whether the process of a slot is still running: an agent may outlive its worker. */
 static bool
 is_alive(int slot)
 {

@@ -1,24 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * crash.h
- *		What a process leaves for the one after it, should it die at its work.
+ *		What a process records for its successor in case it crashes.
  *
- * Of a process that has called crash_open(); in others these functions do nothing.
+ * Without a call of crash_open() these functions do nothing, except
+ * crash_start_delay() and crash_forget(), which are the launcher's.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef MIXPEEK_CRASH_H
 #define MIXPEEK_CRASH_H
 
-/* The worker's place in its database's file, and how many there are: agents take the others. */
+/* The worker's slot in its database's file, and the number of slots: agents use the others. */
 #define CRASH_WORKER	0
 #define CRASH_SLOTS		16
 
-/* How a process has ended that left a note. */
+/* How the process ended that left a note. */
 typedef enum CrashEnd
 {
-	CRASH_KILLED,				/* without a trace: kill -9, out of memory */
-	CRASH_SIGNALLED,			/* by a fault of its own */
+	CRASH_KILLED,				/* by SIGKILL, for example when out of memory */
+	CRASH_SIGNALLED,			/* by a signal that it caused itself */
 	CRASH_FAILED,				/* with an error */
 } CrashEnd;
 
@@ -30,36 +31,39 @@ typedef struct CrashNote
 } CrashNote;
 
 /*
- * Opens the database's file, and has this process' end recorded in it.  The worker
- * sets its clock going, too.  Needs nothing but a process that is set up; may be
- * called again.
+ * Open the database's file, and arrange for the end of this process to be recorded in it.  The
+ * worker also starts its clock.  May be called without a transaction, and more than once.
  */
 extern void crash_open(Oid database, int slot);
 
-/* A handler for SIGTERM: die(), and the end is not one that counts. */
+/* Handler for SIGTERM: like die(), but the end of the process is not recorded as a failure. */
 extern void crash_die(SIGNAL_ARGS);
 
 /*
- * What is done until crash_note_clear() is done for this table.  crash_note() costs
- * nothing, and says so after a fault of the process' own; crash_note_stored() costs a
- * microsecond, and says so after kill -9 as well.
+ * Note the table that is being worked on, until crash_note_clear().  A note of crash_note() costs
+ * nothing, and is stored if the process gets a fatal signal or ends with an error;
+ * crash_note_stored() writes to the file at once, which takes a microsecond, and survives SIGKILL.
  */
 extern void crash_note(Oid relation);
 extern void crash_note_stored(Oid relation);
 extern void crash_note_clear(void);
+
+/* Return the table that is noted; InvalidOid if there is none. */
 extern Oid	crash_noted(void);
 
-/* The notes that processes before this one have died with; there may be none. */
+/* Return the note that the previous process of a slot has left. */
 extern CrashNote crash_recall(int slot);
-extern void crash_recalled(void);	/* they are known elsewhere now, for good */
 
-/* Keeps what the next process' clock shall start with. */
+/* Remove these notes from the file, once they are stored elsewhere. */
+extern void crash_recalled(void);
+
+/* Store the offset of the clock for the next worker. */
 extern void crash_keep_clock(int64 offset);
 
-/* Seconds before another worker is started after what happened to those before it. */
+/* Return the seconds to wait before the next worker is started; more after several crashes in a row. */
 extern double crash_start_delay(Oid database);
 
-/* The database is no more. */
+/* Remove the file of a database that was dropped. */
 extern void crash_forget(Oid database);
 
 #endif							/* MIXPEEK_CRASH_H */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * extension.c
- *		The extension's own objects, found as its members and not by their names.
+ *		The extension's own objects, found among its members.
  *
- * A schema can be renamed, and then anybody who may create schemas can put
- * another one into its place.  What is read and written with a superuser's
- * rights is therefore what pg_depend says is the extension's.
+ * A schema can be renamed, and then any user who may create schemas can create
+ * another one of the same name.  Therefore the objects that are used with a
+ * superuser's rights are looked up in pg_depend, as members of the extension.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,7 +46,7 @@ static const struct
 	[EXTENSION_FDW_VALIDATOR] = {ProcedureRelationId, "fdw_validator"},
 };
 
-/* What was found, and how many changes of catalogs had been seen then. */
+/* The result of the last look-up, and the number of catalog changes that had been seen by then. */
 static struct
 {
 	uint64		changes;		/* 0: callbacks are not registered */
@@ -61,7 +61,7 @@ on_syscache_change(Datum arg, int cacheid, uint32 hash)
 	known.changes++;
 }
 
-/* A table that was missed may be any. */
+/* If a table was not found, any table may be the missing one. */
 static void
 on_relcache_change(Datum arg, Oid relation)
 {
@@ -78,7 +78,7 @@ on_relcache_change(Datum arg, Oid relation)
 }
 
 static char *
-name_of(Oid class_id, Oid oid)
+get_object_name(Oid class_id, Oid oid)
 {
 	return class_id == RelationRelationId ? get_rel_name(oid) : get_func_name(oid);
 }
@@ -96,7 +96,7 @@ note_member(Oid class_id, Oid oid)
 
 		if (objects[i].class_id != class_id || OidIsValid(known.oids[i]))
 			continue;
-		name = name_of(class_id, oid);
+		name = get_object_name(class_id, oid);
 		if (name && strcmp(name, objects[i].name) == 0)
 			known.oids[i] = oid;
 		if (name)
@@ -105,7 +105,7 @@ note_member(Oid class_id, Oid oid)
 }
 
 static void
-look_up(void)
+look_up_members(void)
 {
 	Oid			extension = get_extension_oid(EXTENSION_NAME, true);
 	Relation	pg_depend;
@@ -148,8 +148,8 @@ look_up_if_changed(void)
 	{
 		uint64		now = known.changes;
 
-		known.looked_up_at = 0; /* an error leaves it so */
-		look_up();
+		known.looked_up_at = 0; /* stays so after an error */
+		look_up_members();
 		known.looked_up_at = now;
 	}
 }
@@ -214,11 +214,11 @@ extension_check_schema(void)
 	if (!OidIsValid(schema))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" is not there", EXTENSION_NAME)));
+				 errmsg("extension \"%s\" does not exist", EXTENSION_NAME)));
 	name = get_namespace_name(schema);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_SCHEMA_NAME),
 			 errmsg("the schema of extension \"%s\" has another name than \"%s\"",
 					EXTENSION_NAME, EXTENSION_SCHEMA),
-			 errhint("ALTER SCHEMA %s RENAME TO %s.", name ? quote_identifier(name) : "...", EXTENSION_SCHEMA)));
+			 errhint("Run ALTER SCHEMA %s RENAME TO %s.", name ? quote_identifier(name) : "...", EXTENSION_SCHEMA)));
 }

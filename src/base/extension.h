@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * extension.h
- *		The extension's own objects, found as its members and not by their names.
+ *		The extension's own objects, found among its members.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,28 +24,31 @@ typedef enum ExtensionObject
 } ExtensionObject;
 
 /*
- * Returns the oid of one of the extension's objects: of the member that has the name.  InvalidOid
- * if the extension is not there, or the object is not a member of it.  Kept until something may
- * have changed, so it may be asked for each row; in a transaction.
+ * Return the oid of one of the extension's objects; InvalidOid if the extension does not exist, or
+ * has no member of that name.  Must be called in a transaction.  The result is cached, so
+ * this may be called for each row.
  */
 extern Oid	extension_object(ExtensionObject object);
 
-/* Did the last look find the extension, and not all of its objects?  Looks at no catalog, so it may be asked anywhere. */
+/*
+ * Check whether the last look-up found the extension, but not all of its objects.  Reads no catalog, so it
+ * may be called anywhere.
+ */
 extern bool extension_is_damaged(void);
 
-/* Is it one of the extension's tables, by oid? */
+/* Check whether an oid is that of one of these tables. */
 extern bool extension_has_table(Oid relation);
 
 /*
- * Raises ERRCODE_INVALID_SCHEMA_NAME unless the name of the extension's schema means the
- * extension's schema: what it means otherwise is somebody else's.
+ * Raise ERRCODE_UNDEFINED_OBJECT if the extension does not exist, and ERRCODE_INVALID_SCHEMA_NAME if
+ * its schema does not have the name EXTENSION_SCHEMA.
  */
 extern void extension_check_schema(void);
 
-/* The namespace that is a member of the extension, InvalidOid if there is none. */
+/* Return the oid of the schema that is a member of the extension; InvalidOid if there is none. */
 extern Oid	extension_schema(void);
 
-/* Is the object a member of the extension? Looked up each time. */
+/* Check whether an object is a member of the extension.  Not cached. */
 extern bool extension_has_member(Oid class_id, Oid object_id);
 
 #endif							/* MIXPEEK_EXTENSION_H */

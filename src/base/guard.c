@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guard.c
- *		Other people's code and data, run so that its errors stay values.
+ *		Running users' code so that its errors become values.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,113 +14,14 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#define MAX_PROBLEM		2000	/* bytes */
+#define MAX_PROBLEM		2000	/* bytes of a message that is returned */
 
-/* Settings that change the text of a value; a mirror must not depend on them. */
-static const struct
-{
-	const char *name;
-	const char *value;
-}			pinned_settings[] =
-
-{
-	{"datestyle", "ISO, YMD"},
-	{"intervalstyle", "postgres"},
-	{"timezone", "UTC"},
-	{"extra_float_digits", "1"},
-	{"bytea_output", "hex"},
-	{"xmlbinary", "base64"},
-	{"quote_all_identifiers", "off"},
-};
-
-/*
- * Statements look keys up in tables whose statistics may be from when they were
- * empty; only one plan is right however large they have grown since.  What is
- * scanned all the same looks so expensive then that it would be compiled each time.
- */
-static const char *const disabled_plans[] = {
-	"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"
-};
-
-/* What would print, log or parse other people's statements and data as somebody wishes. */
-static const struct
-{
-	const char *name;
-	const char *value;
-}			quiet_settings[] =
-
-{
-	{"debug_print_parse", "off"},
-	{"debug_print_rewritten", "off"},
-	{"debug_print_plan", "off"},
-	{"client_min_messages", "error"},
-	{"exit_on_error", "off"},
-	{"standard_conforming_strings", "on"},
-};
-
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-int
-pin_settings(void)
-{
-	int			nest_level = NewGUCNestLevel();
-
-	for (int i = 0; i < (int) lengthof(pinned_settings); i++)
-		set_local(pinned_settings[i].name, pinned_settings[i].value);
-	return nest_level;
-}
-
-int
-pin_name_settings(void)
-{
-	int			nest_level = pin_settings();
-
-	set_local("search_path", "pg_catalog, pg_temp");
-	set_local("lc_monetary", "C");
-	return nest_level;
-}
-
-/* Rolls back all settings since, also those that other people's code has set. */
-void
-unpin_settings(int nest_level)
-{
-	AtEOXact_GUC(false, nest_level);
-}
-
-void
-user_switch(UserState *state, Oid userid)
-{
-	GetUserIdAndSecContext(&state->userid, &state->sec_context);
-	SetUserIdAndSecContext(userid,
-						   state->sec_context | SECURITY_RESTRICTED_OPERATION);
-	state->guc_nest_level = pin_settings();
-	set_local("search_path", "pg_catalog, pg_temp");
-	set_local("row_security", "on");
-	for (int i = 0; i < (int) lengthof(quiet_settings); i++)
-		set_local(quiet_settings[i].name, quiet_settings[i].value);
-	for (int i = 0; i < (int) lengthof(disabled_plans); i++)
-		set_local(disabled_plans[i], "off");
-}
-
-void
-user_restore(const UserState *state)
-{
-	unpin_settings(state->guc_nest_level);
-	SetUserIdAndSecContext(state->userid, state->sec_context);
-}
-
-/* Of guard_call_within(). */
+/* The state of guard_call_within(). */
 static volatile sig_atomic_t time_is_up = false;
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static TimeoutId deadline_id = MAX_TIMEOUTS;
@@ -128,8 +29,8 @@ static int	grace = -1;
 static int	timeouts = 0;
 
 /*
- * A cancel must end the caller, whoever's code it hit.  Anybody can raise an error
- * of that code, so what counts is where it comes from.
+ * Check whether an error is a cancel request, which must end the caller as well.  Users' code can
+ * raise an error with the same code, so the function that raised it is checked.
  */
 static bool
 must_rethrow(const ErrorData *edata)
@@ -138,7 +39,7 @@ must_rethrow(const ErrorData *edata)
 		edata->funcname != NULL && strcmp(edata->funcname, "ProcessInterrupts") == 0;
 }
 
-/* The error's message and detail, of which others decide how long they are. */
+/* Return the error's message and detail, truncated: users' code decides how long they are. */
 static char *
 problem_text(const ErrorData *edata)
 {
@@ -194,7 +95,7 @@ guard_call(GuardedFunction function, void *arg)
 	return call_guarded(function, arg, NULL);
 }
 
-/* As if somebody had cancelled the statement. */
+/* Act as if the statement had been cancelled. */
 static void
 on_timeout(void)
 {
@@ -204,7 +105,7 @@ on_timeout(void)
 	SetLatch(MyLatch);
 }
 
-/* As if somebody had terminated the process: a cancel can be caught, this cannot. */
+/* Act as if the process had been terminated, which cannot be caught. */
 static void
 on_deadline(void)
 {
@@ -251,8 +152,8 @@ stop_timers(void)
 	disable_timeout(deadline_id, false);
 }
 
-static int	left = -1;			/* milliseconds of the timers that are paused;
-								 * -1: there are none */
+static int	time_left = -1;		/* milliseconds of the paused timers; -1: none
+								 * are paused */
 
 void
 guard_pause(void)
@@ -263,20 +164,20 @@ guard_pause(void)
 	if (timeout_id == MAX_TIMEOUTS || !get_timeout_active(timeout_id))
 		return;
 	until = (double) (get_timeout_finish_time(timeout_id) - GetCurrentTimestamp()) / 1000;
-	left = (int) Max(1, until);
+	time_left = (int) Max(1, until);
 	stop_timers();
 }
 
 void
 guard_resume(void)
 {
-	if (left >= 0)
+	if (time_left >= 0)
 	{
-		enable_timeout_after(timeout_id, left);
+		enable_timeout_after(timeout_id, time_left);
 		if (grace >= 0)
-			enable_timeout_after(deadline_id, left + grace);
+			enable_timeout_after(deadline_id, time_left + grace);
 	}
-	left = -1;
+	time_left = -1;
 	RESUME_CANCEL_INTERRUPTS();
 }
 

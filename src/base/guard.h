@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guard.h
- *		Other people's code and data, run so that its errors stay values.
+ *		Running users' code so that its errors become values.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,58 +11,36 @@
 typedef void (*GuardedFunction) (void *arg);
 
 /*
- * Runs function(arg) in a subtransaction.  Returns NULL if it succeeded, else
- * the error's message (and detail) in the current memory context, everything
- * it did being rolled back.  A cancel or a shutdown is not caught.
+ * Run function(arg) in a subtransaction.  Returns NULL if it succeeded.  If it raised an error,
+ * everything that it did is rolled back, and the error's message and detail are returned, in
+ * the current memory context.  A cancel request and a shutdown are not caught.
  */
 extern char *guard_call(GuardedFunction function, void *arg);
 
 /*
- * The same for what may take so many milliseconds; then it is cancelled, and that
- * is the problem.  sqlstate, if not NULL, is set to the error's SQLSTATE.
+ * Do the same, but cancel the function after so many milliseconds and return a message that says
+ * so.  *sqlstate, if sqlstate is not NULL, is set to the error's SQLSTATE.
  */
 extern char *guard_call_within(GuardedFunction function, void *arg, int milliseconds, int *sqlstate);
 
-/* How often guard_call_within() has cancelled something in this process. */
+/* Return how often guard_call_within() has cancelled a function in this process. */
 extern int	guard_timeouts(void);
 
 /*
- * Ends the process where what guard_call_within() has cancelled goes on for so many
- * milliseconds more: other people's code can catch a cancel.  -1, the default: never.
+ * Terminate the process if a function that guard_call_within() has cancelled continues for so many
+ * milliseconds, because users' code can catch a cancel.  -1, the default, means never.
  */
 extern void guard_set_grace(int milliseconds);
 
 /*
- * What is done in between is not other people's: its time does not count for
- * guard_call_within(), and no cancel interrupts it.  May not raise.
+ * Exclude the code between the two calls from the time limit of guard_call_within(), and hold off
+ * cancel requests.  The code must not raise errors.
  */
 extern void guard_pause(void);
 extern void guard_resume(void);
 
-/* Ends the process if guard_end_deadline() is not called within so many milliseconds. */
+/* Terminate the process if guard_end_deadline() is not called within so many milliseconds. */
 extern void guard_begin_deadline(int milliseconds);
 extern void guard_end_deadline(void);
-
-/*
- * Becomes user, security-restricted as for maintenance of a foreign table,
- * with the settings pinned that the text of values depends on, and plans that look
- * rows up by key; user_restore() goes back.  Must not span a transaction's end.
- */
-typedef struct UserState
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_nest_level;
-} UserState;
-
-extern void user_switch(UserState *state, Oid userid);
-extern void user_restore(const UserState *state);
-
-/* Pins only the settings on which the text of values depends. */
-extern int	pin_settings(void);
-
-/* The same, and those that decide how a name or an amount of money is written. */
-extern int	pin_name_settings(void);
-extern void unpin_settings(int nest_level);
 
 #endif							/* MIXPEEK_GUARD_H */

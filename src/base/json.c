@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * json.c
- *		Members of JSON objects.
+ *		Members of JSON objects: finding them, and writing them.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
 #include "base/json.h"
+#include "utils/json.h"
 
 JsonbValue *
 json_member(JsonbContainer *object, const char *name)
@@ -28,4 +29,22 @@ json_member_container(JsonbContainer *object, const char *name)
 	JsonbValue *value = json_member(object, name);
 
 	return value && value->type == jbvBinary ? value->val.binary.data : NULL;
+}
+
+void
+json_append_name(StringInfo object, const char *name)
+{
+	if (object->data[object->len - 1] != '{')
+		appendStringInfoChar(object, ',');
+	escape_json(object, name);
+	appendStringInfoChar(object, ':');
+}
+
+void
+json_append_member(StringInfo object, const char *name, Jsonb *value)
+{
+	if (value == NULL)
+		return;
+	json_append_name(object, name);
+	(void) JsonbToCString(object, &value->root, VARSIZE(value));
 }

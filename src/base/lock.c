@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * lock.c
- *		Who works on a database, and who may start somebody who does.
+ *		Locks that make the worker, and the starter of one, unique in a database.
  *
- * The worker holds two locks, and nobody works who has not both:
+ * A worker holds two locks, and works only while it has both:
  *
- * - one on a part of an extension that does not exist.  No SQL function can take or release it, and
- *	 neither CREATE nor DROP EXTENSION waits for it; but the end of a transaction that fails does release it.
- * - an advisory one that no SQL function can take.  It outlives transactions, whatever their end.
+ * - One on a part of an extension that does not exist.  No SQL function can take or release it, and
+ *	 neither CREATE nor DROP EXTENSION waits for it, but the abort of a transaction releases it.
+ * - An advisory lock that no SQL function can take.  It survives commits and aborts.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,11 +19,14 @@
 #include "storage/ipc.h"
 #include "storage/lock.h"
 
-/* Parts of the extension that does not exist. */
+/* Parts of the nonexistent extension. */
 #define PART_RECONCILER	1
 #define PART_STARTER	2
 
-/* Whatever the extension's oid: after DROP and CREATE EXTENSION the old worker may be there for a moment. */
+/*
+ * Return the tag of a lock.  It does not depend on the extension's oid, because the old worker may
+ * still run after DROP and CREATE EXTENSION.
+ */
 static LOCKTAG
 object_tag(uint16 part)
 {
@@ -33,7 +36,7 @@ object_tag(uint16 part)
 	return tag;
 }
 
-/* A process that ends without a transaction does not release the locks of its session by itself. */
+/* Release the lock when the process ends: outside of a transaction, session locks are not released automatically. */
 static void
 release_at_exit(int code, Datum arg)
 {
@@ -55,7 +58,7 @@ lock_reconciler(void)
 	(void) LockAcquire(&object, ExclusiveLock, true, false);
 }
 
-/* Nobody else can have got it, for want of the advisory one. */
+/* No other process can have taken the lock meanwhile, because it does not have the advisory one. */
 void
 lock_keep_reconciler(void)
 {
@@ -65,7 +68,7 @@ lock_keep_reconciler(void)
 		LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(FATAL,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("another mixpeek_docs worker works on the database")));
+				 errmsg("another mixpeek_docs worker is running in the database")));
 }
 
 bool

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lock.h
- *		Who works on a database, and who may start somebody who does.
+ *		Locks that make the worker, and the starter of one, unique in a database.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,16 +9,16 @@
 #define MIXPEEK_LOCK_H
 
 /*
- * Makes this process the only one that works on the database, until it ends; waits until it is.  In a
- * transaction.  An error that aborts a transaction takes a part of it back: then
- * lock_keep_reconciler() is called before anything else.
+ * Make this process the database's only worker until it ends; wait until it can be.  Must be called
+ * in a transaction.  If a transaction aborts later, one of the two locks is released, and
+ * lock_keep_reconciler() must be called before anything else.
  */
 extern void lock_reconciler(void);
 extern void lock_keep_reconciler(void);
 
 /*
- * Makes the session the only one that has a worker of its own, until unlock_starter() or the transaction's
- * end.  False if another is, and wait is not given.
+ * Make this session the only one that may start a worker of its own, until unlock_starter() or the end of
+ * the transaction.  If another session is, wait for it, or return false if wait is false.
  */
 extern bool lock_starter(bool wait);
 extern void unlock_starter(void);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * process.c
- *		The extension's background processes, as they are all started.
+ *		Starting the extension's background processes.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,7 @@ process_describe(BackgroundWorker *process, const char *type, const char *functi
 	strlcpy(process->bgw_library_name, "mixpeek_docs", sizeof(process->bgw_library_name));
 	strlcpy(process->bgw_function_name, function, sizeof(process->bgw_function_name));
 	process->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	process->bgw_start_time = BgWorkerStart_RecoveryFinished;	/* a standby waits */
+	process->bgw_start_time = BgWorkerStart_RecoveryFinished;	/* not on a standby */
 	process->bgw_restart_time = BGW_NEVER_RESTART;
 }
 
@@ -38,8 +38,8 @@ process_start(const char *name, const char *type, const char *function, Datum ar
 }
 
 /*
- * A database's or role's settings are meant for its clients.  What prints others' keys, or makes
- * statements slow or mean something else, is for no database's owner to decide.
+ * A database's or role's settings are meant for its clients.  The owner of a database must not be
+ * able to have API keys printed, or to make our statements slow or change their meaning.
  */
 void
 process_override_settings(void)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * process.h
- *		The extension's background processes, as they are all started.
+ *		Starting the extension's background processes.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,22 +11,22 @@
 #include "postmaster/bgworker.h"
 
 /*
- * Describes a process of this library: type is what pg_stat_activity shows as its
- * backend_type, function its entry point.  It may connect to a database, and is not
+ * Fill in the description of a process of this library.  type is its backend_type in
+ * pg_stat_activity, function its entry point.  It may connect to a database, and is not
  * restarted.
  */
 extern void process_describe(BackgroundWorker *process, const char *type, const char *function);
 
 /*
- * Starts a process whose end this one is told of, for an argument.  Returns its handle, in
- * the current memory context; NULL if no background worker slot is free.
+ * Start a process with an argument; this process is notified of its end.  Returns its handle, in
+ * the current memory context, or NULL if no background worker slot is free.
  */
 extern BackgroundWorkerHandle *process_start(const char *name, const char *type,
 											 const char *function, Datum argument);
 
 /*
- * Set what a database's or a role's settings are not to change in a process of this library.  To be
- * called once the process is connected.
+ * Override settings that a database or role must not change for a process of this library.  To be
+ * called when the process has connected.
  */
 extern void process_override_settings(void);
 

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * scan.c
- *		JSON texts that are run over and not parsed.
+ *		Scanning JSON texts without parsing them into jsonb.
  *
- * One pass, without recursion: what stands around a place is one bit for each
- * level, object or array.
+ * A text is scanned in one pass without recursion.  One bit for each level says whether it
+ * is an object or an array.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,15 +15,15 @@
 #include "base/scan.h"
 #include "mb/pg_wchar.h"
 
-/* Digits of an exponent that count: with more of them the number is too long in any case. */
+/* The limit of an exponent: a larger one makes the number too long in any case. */
 #define MAX_EXPONENT	100000000
 
 /*
- * The functions that follow take the place where a part of a JSON text begins and
- * return the one behind it, or NULL if it is none.
+ * Each of the following functions takes a pointer to the beginning of a part of a JSON text, and
+ * returns a pointer to its end, or NULL if the text is invalid.
  */
 static const char *
-skip_space(const char *p)
+skip_white_space(const char *p)
 {
 	while (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r')
 		p++;
@@ -71,7 +71,7 @@ skip_digits(const char *p)
 	return p;
 }
 
-/* *zeros: how many more than its own digits it may have when it is written out. */
+/* Skip a number.  *zeros: the zeros to be added if it is written without an exponent. */
 static const char *
 skip_number(const char *p, int64 *zeros)
 {
@@ -102,7 +102,7 @@ skip_word(const char *p, const char *word)
 	return strncmp(p, word, strlen(word)) == 0 ? p + strlen(word) : NULL;
 }
 
-/* A value that is no array and no object. */
+/* Skip a value that is neither an array nor an object. */
 static const char *
 skip_scalar(const char *p, JsonText *value)
 {
@@ -126,18 +126,18 @@ skip_scalar(const char *p, JsonText *value)
 	}
 }
 
-/* "name": of an object's member, up to where its value begins */
+/* Skip the name of a member and the colon, up to the beginning of its value. */
 static const char *
 skip_name(const char *p)
 {
 	p = skip_string(p);
 	if (p == NULL)
 		return NULL;
-	p = skip_space(p);
-	return *p == ':' ? skip_space(p + 1) : NULL;
+	p = skip_white_space(p);
+	return *p == ':' ? skip_white_space(p + 1) : NULL;
 }
 
-/* The arrays and objects that a place is in: is the innermost one an object? */
+/* The arrays and objects that a place is in, from the outermost one.  A bit is set if it is an object. */
 typedef struct Levels
 {
 	int			n;
@@ -165,7 +165,10 @@ in_object(const Levels *levels)
 	return levels->objects[(levels->n - 1) / 8] & (1 << (levels->n - 1) % 8);
 }
 
-/* Takes a place where a value begins; *whole: it has been run over, and is not only the beginning of one. */
+/*
+ * Scan the beginning of a value.  If it is an array or object that is not empty, go up to its first value and
+ * set *whole to false; otherwise skip all of it.
+ */
 static const char *
 begin_value(const char *p, Levels *levels, JsonText *value, bool *whole)
 {
@@ -178,7 +181,7 @@ begin_value(const char *p, Levels *levels, JsonText *value, bool *whole)
 	if (!push_level(levels, object))
 		return NULL;
 	value->depth = Max(value->depth, levels->n);
-	p = skip_space(p + 1);
+	p = skip_white_space(p + 1);
 	if (*p == (object ? '}' : ']'))
 	{
 		levels->n--;
@@ -191,18 +194,18 @@ begin_value(const char *p, Levels *levels, JsonText *value, bool *whole)
 	return skip_name(p);
 }
 
-/* Takes the place behind a value: closes what ends there, up to where the next value begins. */
+/* From the end of a value, close the arrays and objects that end there and go to the beginning of the next value. */
 static const char *
 end_value(const char *p, Levels *levels, JsonText *value)
 {
 	while (levels->n > 0)
 	{
 		bool		object = in_object(levels);
-		const char *rest = skip_space(p);
+		const char *rest = skip_white_space(p);
 
 		if (*rest == ',')
 		{
-			rest = skip_space(rest + 1);
+			rest = skip_white_space(rest + 1);
 			if (!object)
 				return rest;
 			value->values++;
@@ -247,9 +250,9 @@ scan_value(const char *text, JsonText *value)
 bool
 scan_text(const char *text, size_t len, JsonText *value)
 {
-	if (!scan_value(skip_space(text), value))
+	if (!scan_value(skip_white_space(text), value))
 		return false;
-	return skip_space(value->end) == text + len;
+	return skip_white_space(value->end) == text + len;
 }
 
 char *
@@ -266,13 +269,13 @@ scan_excess(const JsonText *value, const JsonBounds *bounds)
 }
 
 /*
- * What stands in an array or object
+ * Items of an array or object
  */
 
 bool
 scan_items(const char *text, JsonItems *items)
 {
-	const char *p = skip_space(text);
+	const char *p = skip_white_space(text);
 
 	memset(items, 0, sizeof(JsonItems));
 	items->named = *p == '{';
@@ -284,11 +287,11 @@ scan_items(const char *text, JsonItems *items)
 	return true;
 }
 
-/* Takes the place behind a bracket or an item. */
+/* From the end of a bracket or an item, go to the value of the next item. */
 static const char *
 next_item(JsonItems *items, const char *p)
 {
-	p = skip_space(p);
+	p = skip_white_space(p);
 	if (*p == (items->named ? '}' : ']'))
 	{
 		items->place = p + 1;
@@ -298,7 +301,7 @@ next_item(JsonItems *items, const char *p)
 	if (items->first)
 		items->first = false;
 	else if (*p == ',')
-		p = skip_space(p + 1);
+		p = skip_white_space(p + 1);
 	else
 		return NULL;
 	if (!items->named)
@@ -324,10 +327,10 @@ scan_next(JsonItems *items)
 bool
 scan_ended(const JsonItems *items, const char *end)
 {
-	return items->ended && (items->place == end || skip_space(items->place) == end);
+	return items->ended && (items->place == end || skip_white_space(items->place) == end);
 }
 
-/* The number that four hexadecimal digits stand for. */
+/* Return the value of four hexadecimal digits. */
 static pg_wchar
 hex_number(const char *p)
 {
@@ -337,7 +340,7 @@ hex_number(const char *p)
 	return strtol(digits, NULL, 16);
 }
 
-/* Takes an escape of a string; *bytes becomes what it stands for, in UTF-8 and with a NUL.  Returns the place behind it. */
+/* Read an escape sequence.  Sets bytes to its value, in UTF-8 and with a NUL; returns its end. */
 static const char *
 read_escape(const char *p, unsigned char *bytes)
 {
@@ -372,7 +375,7 @@ scan_string_is(const JsonText *string, const char *text)
 	const char *p = string->start + 1;
 	size_t		len = end - p;
 
-	if (len == strlen(text))	/* an escape is longer than what it stands for */
+	if (len == strlen(text))	/* an escape is longer than its value */
 		return memcmp(p, text, len) == 0;
 	if (len < strlen(text) || memchr(p, '\\', len) == NULL)
 		return false;

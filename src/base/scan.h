@@ -1,36 +1,36 @@
 /*-------------------------------------------------------------------------
  *
  * scan.h
- *		JSON texts that are run over and not parsed.  Pure.
+ *		Scanning JSON texts without parsing them into jsonb.
  *
- * Making jsonb of a text costs some ten times as much as running over it, and takes up
- * to a hundred times its memory.  So what an answer holds is found, measured and cut
- * out of its text, and only what is wanted, and is not too much, becomes jsonb.
+ * Parsing a text into jsonb costs some ten times as much as scanning it, and takes up to
+ * a hundred times its size in memory.  So the parts of an answer are located and
+ * measured in its text, and only those that are needed, and are not too large, are parsed.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef MIXPEEK_SCAN_H
 #define MIXPEEK_SCAN_H
 
-/* Levels that are followed: more than a jsonb of a user's can have, which an answer may repeat. */
+/* The maximum of nesting levels: more than a user's jsonb can have, which an answer may repeat. */
 #define SCAN_MAX_DEPTH	16384
 
-/* A JSON value within a text, and what it would take to keep it. */
+/* A JSON value within a text, and its size. */
 typedef struct JsonText
 {
 	const char *start;
-	const char *end;			/* behind its last character */
-	int			depth;			/* of arrays and objects within one another;
-								 * 0: it is neither */
-	int64		values;			/* of all kinds, it and members' names among
-								 * them */
-	int64		scalars;		/* but for null: 0 of an object like {"a": [],
-								 * "b": null} */
-	int64		written;		/* bytes with each number written out, at the
-								 * most */
+	const char *end;			/* after its last character */
+	int			depth;			/* nesting levels of arrays and objects; 0: it
+								 * is a scalar */
+	int64		values;			/* number of values, including itself and the
+								 * names of members */
+	int64		scalars;		/* number of scalars other than null: 0 for
+								 * {"a": [], "b": null} */
+	int64		written;		/* maximum of bytes, with numbers written
+								 * without exponents */
 } JsonText;
 
-/* The most that may be kept of one. */
+/* The maximum size of a value that is kept. */
 typedef struct JsonBounds
 {
 	int			depth;
@@ -39,23 +39,23 @@ typedef struct JsonBounds
 } JsonBounds;
 
 /*
- * Runs over the value that begins at text; false if it is no JSON, or nested more
- * deeply than can be followed.  *value is filled in up to where it is wrong, which is
- * then value->end.  The text ends with a NUL.
+ * Scan the value that begins at text, which must end with a NUL.  Returns false if it is not JSON or
+ * has more than SCAN_MAX_DEPTH levels; then value->end is the place of the error, and the other
+ * fields describe what precedes it.
  */
 extern bool scan_value(const char *text, JsonText *value);
 
-/* The same for a text of len bytes that is one value, with nothing but space around it. */
+/* Do the same for a text of len bytes, which must be one value with only white space around it. */
 extern bool scan_text(const char *text, size_t len, JsonText *value);
 
-/* Why a value cannot be kept within the bounds, palloc'd, or NULL if it can. */
+/* Return why a value exceeds the bounds, palloc'd, or NULL if it does not. */
 extern char *scan_excess(const JsonText *value, const JsonBounds *bounds);
 
 /*
- * Elements of an array or members of an object, one by one, each with a name as it is
- * written, in its quotes.  scan_items() is false where there is neither array nor object;
- * scan_next() where there is no further item, or what follows is wrong, at items->place;
- * scan_ended() says whether the whole text up to its end was right.
+ * Iterate over the elements of an array or the members of an object.  A name includes its quotes.
+ * scan_items() returns false if the text is neither an array nor an object.  scan_next() returns
+ * false if there is no further item, or an error at items->place.  Then scan_ended() returns whether
+ * the array or object is complete and reaches to the end of the text.
  */
 typedef struct JsonItems
 {
@@ -71,7 +71,7 @@ extern bool scan_items(const char *text, JsonItems *items);
 extern bool scan_next(JsonItems *items);
 extern bool scan_ended(const JsonItems *items, const char *end);
 
-/* Is the string, in its quotes, this one?  Escapes count as what they stand for. */
+/* Check whether a JSON string, including its quotes, has this value. */
 extern bool scan_string_is(const JsonText *string, const char *text);
 
 #endif							/* MIXPEEK_SCAN_H */

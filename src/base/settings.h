@@ -9,6 +9,8 @@
 #define MIXPEEK_SETTINGS_H
 
 extern bool mixpeek_enabled;	/* mixpeek.enabled */
+extern bool mixpeek_allow_http; /* mixpeek.allow_http: may a base_url be plain
+								 * http to another machine? */
 extern int	mixpeek_max_attempts;	/* mixpeek.max_attempts */
 extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
 extern int	mixpeek_read_timeout;	/* mixpeek.read_timeout, milliseconds */
@@ -16,9 +18,9 @@ extern int	mixpeek_read_timeout;	/* mixpeek.read_timeout, milliseconds */
 extern char *mixpeek_instance;	/* mixpeek.instance */
 
 /*
- * A build for the tests can switch off what keeps the promises, one at a time, to
- * show that the tests notice; or come to grief at a table of the name "doomed", or
- * an agent at one of the name "forsaken".  An ordinary build cannot.
+ * In a build for tests (MIXPEEK_WEAKEN) one safeguard at a time can be switched off, to show that
+ * the tests notice.  The WEAKEN_BY_... values make the worker fail at a table with the name
+ * "doomed", and an agent at one with the name "forsaken".
  */
 typedef enum Weakness
 {
@@ -33,8 +35,8 @@ typedef enum Weakness
 
 #ifdef MIXPEEK_WEAKEN
 extern int	mixpeek_weaken;		/* mixpeek.weaken */
-extern char *mixpeek_root;		/* mixpeek.root: where /sys, /proc, /etc and
-								 * /run are for place.c */
+extern char *mixpeek_root;		/* mixpeek.root: the parent of /sys, /proc,
+								 * /etc and /run for place_probe.c */
 #define WEAKENED(what) (mixpeek_weaken == (what))
 #else
 #define WEAKENED(what) false

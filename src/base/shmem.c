@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.c
- *		What the writers, the workers and the launcher tell each other.
+ *		Messages between writers, workers and the launcher.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,13 +21,13 @@
 #include "storage/shmem.h"
 #include "storage/spin.h"
 
-/* A small set of databases; what does not fit is remembered as "any". */
+/* A small set of databases. */
 #define MAX_OIDS	64
 
 typedef struct OidSet
 {
 	int			n;
-	bool		overflown;
+	bool		overflown;		/* some did not fit */
 	Oid			oids[MAX_OIDS];
 } OidSet;
 
@@ -36,25 +36,25 @@ typedef struct WorkerSlot
 	Oid			database;		/* InvalidOid: free */
 	int			pid;
 	int			procno;			/* index into ProcGlobal->allProcs */
-	pg_atomic_uint32 expects;	/* 1: the next change is to set its latch */
-	pg_atomic_uint32 woken;		/* 1: it is to look round, whatever became of
-								 * its latch */
+	pg_atomic_uint32 expects;	/* 1: the next change must set its latch */
+	pg_atomic_uint32 woken;		/* 1: it was woken, even if its latch was
+								 * reset since */
 	slock_t		mutex;			/* of the sets */
 	BlockSet	news;			/* blocks of the outbox with new entries */
-	BlockSet	wide_news;		/* those of transactions that filled many */
-	BlockSet	prepared;		/* those of transactions that were prepared */
+	BlockSet	wide_news;		/* likewise, of transactions that wrote many */
+	BlockSet	prepared;		/* blocks of prepared transactions */
 } WorkerSlot;
 
-/* A transaction that filled more blocks than this is one that others need not wait for. */
+/* If a transaction wrote more blocks than this, other transactions need not wait for it. */
 #define MANY_BLOCKS	64
 
 typedef struct SharedState
 {
 	LWLock	   *lock;
 	int			launcher_procno;	/* -1: none */
-	OidSet		probes;			/* databases the launcher should look at */
-	OidSet		absent;			/* whose worker found no extension and left */
-	OidSet		held;			/* in which no worker may run */
+	OidSet		probes;			/* databases that the launcher should check */
+	OidSet		absent;			/* databases whose worker found no extension */
+	OidSet		held;			/* databases in which no worker may run */
 	int			nslots;
 	WorkerSlot	slots[FLEXIBLE_ARRAY_MEMBER];
 } SharedState;
@@ -76,7 +76,7 @@ oidset_index(const OidSet *set, Oid oid)
 	return -1;
 }
 
-/* Puts it in once more. */
+/* Add an element even if the set has it. */
 static void
 oidset_push(OidSet *set, Oid oid)
 {
@@ -102,7 +102,7 @@ oidset_remove(OidSet *set, Oid oid)
 		set->oids[i] = set->oids[--set->n];
 }
 
-/* Takes one out; InvalidOid stands for all that did not fit. */
+/* Remove an element.  Returns false if there is none; InvalidOid stands for those that did not fit. */
 static bool
 oidset_take(OidSet *set, Oid *oid)
 {
@@ -127,7 +127,7 @@ state_size(void)
 }
 
 static void
-request(void)
+request_space(void)
 {
 #if PG_VERSION_NUM >= 150000
 	if (prev_request_hook)
@@ -138,7 +138,7 @@ request(void)
 }
 
 static void
-startup(void)
+init_shared_state(void)
 {
 	bool		found;
 
@@ -170,12 +170,12 @@ shmem_request(void)
 {
 #if PG_VERSION_NUM >= 150000
 	prev_request_hook = shmem_request_hook;
-	shmem_request_hook = request;
+	shmem_request_hook = request_space;
 #else
-	request();
+	request_space();
 #endif
 	prev_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup;
+	shmem_startup_hook = init_shared_state;
 }
 
 bool
@@ -201,7 +201,7 @@ set_latch(int procno)
 	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
 
-/* The latch is a hint: a lock that the worker waits for may take it.  What counts is what stands in the slot. */
+/* The worker may reset the latch while it waits for a lock, so the slot has a flag as well. */
 void
 shmem_wake_worker(Oid database)
 {
@@ -220,13 +220,12 @@ shmem_wake_worker(Oid database)
 }
 
 /*
- * Every commit of a mirrored table comes here, so no lock is taken that is held for
- * longer than it takes to put the blocks down.  A slot may change hands meanwhile:
- * then another database's worker looks at some blocks in vain, and the new worker, which
- * looks at everything to begin with, is not told.
+ * This is called by every commit that changes a mirrored table, so it takes only the slot's spinlock.
+ * If the slot is given to another database's worker meanwhile, that one reads some
+ * blocks in vain; a new worker of this database reads the whole outbox to begin with.
  */
 void
-shmem_tell_worker(Oid database, const BlockSet *blocks)
+shmem_send_blocks(Oid database, const BlockSet *blocks)
 {
 	WorkerSlot *slot = state ? find_slot(database) : NULL;
 	bool		many = blockset_size(blocks) > MANY_BLOCKS;
@@ -253,7 +252,7 @@ shmem_note_prepared(Oid database, const BlockSet *blocks)
 }
 
 void
-shmem_tell_prepared(Oid database)
+shmem_send_prepared(Oid database)
 {
 	WorkerSlot *slot = state ? find_slot(database) : NULL;
 	BlockSet	prepared;
@@ -265,15 +264,15 @@ shmem_tell_prepared(Oid database)
 	prepared = slot->prepared;
 	SpinLockRelease(&slot->mutex);
 	blockset_add_table(&all);
-	shmem_tell_worker(database, &prepared);
-	shmem_tell_worker(database, &all);
+	shmem_send_blocks(database, &prepared);
+	shmem_send_blocks(database, &all);
 }
 
-/* The worker's own slot; NULL in other processes. */
+/* This process' slot; NULL if it is not a worker. */
 static WorkerSlot *my_slot = NULL;
 
 bool
-shmem_is_told(void)
+shmem_is_attached(void)
 {
 	return my_slot != NULL;
 }
@@ -306,7 +305,7 @@ shmem_changes_wait(void)
 	if (pg_atomic_read_u32(&my_slot->expects) == 1)
 		return false;
 
-	/* what has set the latch was taken already, and perhaps the latch, too */
+	/* the changes that set the latch were taken already */
 	shmem_expect_changes();
 	return have_changes();
 }
@@ -369,7 +368,6 @@ detach_worker(int code, Datum arg)
 	LWLockRelease(state->lock);
 }
 
-/* False if another worker is attached for the database, or none may be. */
 bool
 shmem_attach_worker(Oid database)
 {
@@ -421,8 +419,8 @@ shmem_database_is_held(Oid database)
 }
 
 /*
- * The worker is told by signal, as it may be anywhere; it holds no lock and
- * no transaction for longer than a claim takes.
+ * The worker gets a signal, because it may be anywhere.  It has no transaction open for longer than
+ * a claim takes.
  */
 void
 shmem_hold_database(Oid database)
@@ -448,7 +446,7 @@ shmem_hold_database(Oid database)
 		if (i == 0)
 			kill(pid, SIGTERM);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
-						 PG_WAIT_EXTENSION);
+						 COMPAT_WAIT_EVENT);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -476,7 +474,7 @@ add_and_wake(OidSet *set, Oid database)
 }
 
 static bool
-take(OidSet *set, Oid *database)
+take_database(OidSet *set, Oid *database)
 {
 	bool		any;
 
@@ -496,7 +494,7 @@ shmem_request_probe(Oid database)
 bool
 shmem_take_probe(Oid *database)
 {
-	return take(&state->probes, database);
+	return take_database(&state->probes, database);
 }
 
 void
@@ -508,5 +506,5 @@ shmem_report_absent(Oid database)
 bool
 shmem_take_absent(Oid *database)
 {
-	return take(&state->absent, database);
+	return take_database(&state->absent, database);
 }

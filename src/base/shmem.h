@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.h
- *		What the writers, the workers and the launcher tell each other.
+ *		Messages between writers, workers and the launcher.
  *
- * All of it is hints: without the library in shared_preload_libraries there is
- * no shared memory, every function here does nothing, and no promise depends
- * on it.
+ * All messages are hints.  If the library is not in shared_preload_libraries there
+ * is no shared memory, and the functions of writers do nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,61 +13,67 @@
 
 #include "base/blockset.h"
 
-/* From _PG_init(), while the postmaster loads the library. */
+/* Request shared memory.  From _PG_init(), in the postmaster. */
 extern void shmem_request(void);
+
+/* Check whether there is shared memory. */
 extern bool shmem_available(void);
 
 /*
- * The database's worker, if it has one, looks round: at its servers, and at whose copy
- * the database is.
+ * Wake the database's worker, if there is one, to check its servers and whether the database is a
+ * copy.
  */
 extern void shmem_wake_worker(Oid database);
 
 /*
- * There are new entries in these blocks of the outbox.  Sets the worker's latch, but
- * only once after it has asked for that: a worker that is busy or paused is left alone,
- * and finds the blocks when it looks.
+ * Send the database's worker the blocks of the outbox that have new entries.  Sets its latch only
+ * once after each shmem_expect_changes(), so a worker that is busy or paused is not disturbed.
  */
-extern void shmem_tell_worker(Oid database, const BlockSet *blocks);
+extern void shmem_send_blocks(Oid database, const BlockSet *blocks);
 
 /*
- * A transaction that put entries in was prepared; one was committed.  Where the worker
- * began in between, nobody knows which blocks it has filled: so all of them are told, too.
+ * Note the blocks of a transaction that is prepared, and send the noted blocks when one is
+ * committed.  A worker that was started in between does not have them, so all blocks are
+ * sent as well.
  */
 extern void shmem_note_prepared(Oid database, const BlockSet *blocks);
-extern void shmem_tell_prepared(Oid database);
+extern void shmem_send_prepared(Oid database);
 
 /*
- * The worker's side.  It asks before it looks, so what it does not see sets its latch.
- * But a latch is a hint, which any wait may take: before it sleeps it asks whether there
- * are changes, or whether it was woken.
+ * Functions of the worker.  It calls shmem_expect_changes() before it reads the outbox, so a later
+ * change sets its latch.  Any wait may reset the latch, so before it sleeps it also calls
+ * shmem_changes_wait() and shmem_is_woken().  shmem_take_changes() adds the blocks to two sets: wide_news
+ * are those of transactions that wrote many, which the others need not wait for.
  */
-extern bool shmem_is_told(void);
+extern bool shmem_is_attached(void);
 extern void shmem_expect_changes(void);
 extern bool shmem_changes_wait(void);
 extern void shmem_take_changes(BlockSet *news, BlockSet *wide_news);
 extern bool shmem_is_woken(void);
 extern bool shmem_take_wake(void);
 
-/* The launcher's and the workers' own side; undone when the process exits. */
+/*
+ * Register this process as the launcher, or as the database's worker, until it exits.  The latter returns
+ * false if the database has a worker or is held.
+ */
 extern void shmem_attach_launcher(void);
 extern bool shmem_attach_worker(Oid database);
 
-/* Is a worker attached for the database? */
+/* Check whether the database has a worker. */
 extern bool shmem_worker_runs(Oid database);
 
 /*
- * Asks the database's worker to leave and keeps the launcher from starting
- * another until shmem_release_database() was called as often; waits until it
- * is gone.
+ * Terminate the database's worker, wait up to 5 seconds for its end, and keep the launcher from
+ * starting another one until shmem_release_database() has been called as often.
  */
 extern void shmem_hold_database(Oid database);
 extern void shmem_release_database(Oid database);
 extern bool shmem_database_is_held(Oid database);
 
 /*
- * Databases the launcher should look at, and those whose worker found no
- * extension.  take: true and InvalidOid means "more than were remembered".
+ * Databases that the launcher should check for the extension, and databases whose worker did not find
+ * it.  The _take_ functions remove one and return false if there is none.  shmem_take_probe()
+ * returns InvalidOid if more databases were requested than fit, or all were.
  */
 extern void shmem_request_probe(Oid database);
 extern bool shmem_take_probe(Oid *database);

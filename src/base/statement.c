@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * statement.c
- *		The extension's own SQL: statements planned once a session.
+ *		The extension's own SQL: statements that are planned once per session.
  *
- * They run with a superuser's rights, and name tables.  What a name means is
- * looked up once, when a statement is analyzed (again after a change of the
- * catalogs), and there it is checked: an own statement may only be about what is
- * built in or a member of the extension.  That is after names are bound to oids and
- * before anything is planned, which can run functions.
+ * The statements run with a superuser's rights, and refer to tables by name.  Names
+ * are resolved when a statement is analyzed, and again after a change of the catalogs.
+ * A hook checks the result: a statement of ours may only use objects that are built in or
+ * members of the extension.  The check is after names are resolved to oids and before
+ * planning, which can execute functions.
  *
- * No trigger that somebody has put on the extension's tables is run: what
- * executes these statements may be the worker.
+ * Triggers that users have created on the extension's tables are not fired, because
+ * these statements may be executed by the worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,10 +36,10 @@
 static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
 
-/* Of the statement that runs: statements do not nest. */
+/* The context of the running statement's results. */
 static MemoryContext result_context;
 
-/* Is what is analyzed, or started, one of ours? */
+/* Set while a statement of the extension is analyzed or started. */
 static bool is_own = false;
 
 static bool
@@ -70,7 +70,7 @@ check_table(Oid table)
 				(errcode(ERRCODE_INVALID_SCHEMA_NAME),
 				 errmsg("relation \"%s\" is no member of extension \"%s\"",
 						get_rel_name(table), EXTENSION_NAME),
-				 errhint("The extension's schema or tables were renamed, and something else has their names.")));
+				 errhint("The extension's schema or tables were renamed, and other objects have their names.")));
 	if (table >= FirstNormalObjectId && has_rules(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -90,7 +90,7 @@ is_untrusted_function(Oid function, void *arg)
 	return false;
 }
 
-/* Raises an error unless all that the statement is about is built in or the extension's. */
+/* Raise an error unless each object that the statement uses is built in or a member of the extension. */
 static bool
 check_own(Node *node, void *arg)
 {
@@ -109,7 +109,7 @@ check_own(Node *node, void *arg)
 }
 
 static void
-on_post_parse_analyze(ParseState *pstate, Query *statement, CompatJumbleState * jstate)
+check_after_analyze(ParseState *pstate, Query *statement, CompatJumbleState * jstate)
 {
 	if (prev_post_parse_analyze)
 		prev_post_parse_analyze(pstate, statement, jstate);
@@ -117,9 +117,12 @@ on_post_parse_analyze(ParseState *pstate, Query *statement, CompatJumbleState * 
 		(void) check_own((Node *) statement, NULL);
 }
 
-/* The executor's own copies of the descriptors, which go with the statement. */
+/*
+ * Remove the triggers from the executor's copies of the tables' descriptors.  The copies are freed
+ * with the statement.
+ */
 static void
-on_executor_start(QueryDesc *statement, int eflags)
+disable_triggers_at_start(QueryDesc *statement, int eflags)
 {
 	ListCell   *lc;
 
@@ -137,13 +140,14 @@ void
 statement_init(void)
 {
 	prev_post_parse_analyze = post_parse_analyze_hook;
-	post_parse_analyze_hook = on_post_parse_analyze;
+	post_parse_analyze_hook = check_after_analyze;
 	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = on_executor_start;
+	ExecutorStart_hook = disable_triggers_at_start;
 }
 
+/* Plan the statement if this has not been done yet, and execute it. */
 static void
-execute(Statement *statement, Datum *args, const char *nulls)
+execute_statement(Statement *statement, Datum *args, const char *nulls)
 {
 	int			rc;
 
@@ -168,15 +172,15 @@ statement_run(Statement *statement, Datum *args, const char *nulls)
 	bool		was_own = is_own;
 
 	if (strstr(statement->sql, EXTENSION_SCHEMA "."))
-		extension_check_schema();	/* what is wrong with it is said better
-									 * than by what follows */
+		extension_check_schema();	/* its errors are clearer than those of
+									 * check_own() */
 	result_context = CurrentMemoryContext;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	is_own = true;
 	PG_TRY();
 	{
-		execute(statement, args, nulls);
+		execute_statement(statement, args, nulls);
 	}
 	PG_FINALLY();
 	{
@@ -188,9 +192,19 @@ statement_run(Statement *statement, Datum *args, const char *nulls)
 void
 statement_end(void)
 {
-	PopActiveSnapshot();		/* results may have been TOASTed: it was
-								 * needed until now */
+	PopActiveSnapshot();		/* not earlier: results may have been TOASTed */
 	SPI_finish();
+}
+
+int64
+statement_execute(Statement *statement, Datum *args, const char *nulls)
+{
+	int64		n;
+
+	statement_run(statement, args, nulls);
+	n = SPI_processed;
+	statement_end();
+	return n;
 }
 
 void *
@@ -215,6 +229,18 @@ statement_text(HeapTuple tuple, int column)
 	return result;
 }
 
+Datum
+statement_value(uint64 row, int column, bool *isnull)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
+
+	Assert(isnull || !is_null);
+	if (isnull)
+		*isnull = is_null;
+	return value;
+}
+
 List *
 statement_oids(void)
 {
@@ -222,12 +248,7 @@ statement_oids(void)
 	List	   *oids = NIL;
 
 	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		oids = lappend_oid(oids, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-																SPI_tuptable->tupdesc, 1, &isnull)));
-	}
+		oids = lappend_oid(oids, DatumGetObjectId(statement_value(i, 1, NULL)));
 	MemoryContextSwitchTo(old);
 	return oids;
 }

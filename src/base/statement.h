@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * statement.h
- *		The extension's own SQL: statements planned once a session.
+ *		The extension's own SQL: statements that are planned once per session.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,23 +25,35 @@ typedef struct Statement
 extern void statement_init(void);
 
 /*
- * Runs a statement with the latest snapshot: between statement_run() and
- * statement_end() SPI_tuptable holds its rows.  Results made by statement_palloc(),
- * statement_text() and statement_lappend() are in the memory context that was current at
- * statement_run().  nulls is as SPI wants it, or NULL.  Raises ERRCODE_INVALID_SCHEMA_NAME where
- * the names in it do not mean the extension's objects.
+ * Run a statement with the latest snapshot.  Between statement_run() and
+ * statement_end() SPI_tuptable holds its rows; statements do not nest.  Results made by
+ * statement_palloc(), statement_text(), statement_oids() and statement_lappend() are in the
+ * memory context that was current at statement_run().  nulls is in SPI's format, or NULL.
+ * Raises ERRCODE_INVALID_SCHEMA_NAME if a name in the statement does not refer to an object of
+ * the extension, and ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if a table has a rule.
  */
 extern void statement_run(Statement *statement, Datum *args, const char *nulls);
 extern void statement_end(void);
 
+/* Run a statement to its end; return the number of rows that it returned or changed. */
+extern int64 statement_execute(Statement *statement, Datum *args, const char *nulls);
+
+/* Allocate zeroed memory for results. */
 extern void *statement_palloc(Size size);
-extern char *statement_text(HeapTuple tuple, int column);	/* NULL if null */
+
+/* Return a text column of a row, palloc'd, or NULL if it is null.  Columns are numbered from 1. */
+extern char *statement_text(HeapTuple tuple, int column);
+
+/* Return a column of a row; rows are numbered from 0.  It must not be null, unless isnull is given. */
+extern Datum statement_value(uint64 row, int column, bool *isnull);
+
+/* lappend() in the memory context of the results. */
 extern List *statement_lappend(List *list, void *datum);
 
-/* The first column of all rows, as a List of Oid. */
+/* Return the first column of all rows, as a List of Oid. */
 extern List *statement_oids(void);
 
-/* Arrays for unnest(): a NULL pointer in values becomes a null element. */
+/* Make arrays for unnest(): a NULL pointer in values becomes a null element. */
 extern Datum statement_text_array(char *const *values, int n);
 extern Datum statement_oid_array(const Oid *values, int n);
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ticket.c
- *		Questions of sessions that wait, which the database's worker answers.
+ *		Requests of sessions that wait for the database's worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +32,7 @@ tickets_init(Tickets *tickets, int n)
 		SpinLockInit(&tickets->tickets[i].mutex);
 }
 
-/* A session that is ended while it waits does not come back to close its ticket. */
+/* Close the ticket of a session that is terminated while it waits. */
 static void
 close_at_exit(int code, Datum arg)
 {
@@ -60,7 +60,7 @@ ticket_open(Tickets *tickets, Ticket *ticket, TicketKind kind)
 		close_shared_at_exit();
 	SpinLockAcquire(&ticket->mutex);
 	ticket->open = true;
-	ticket->answered = ticket->looked = false;
+	ticket->answered = ticket->checked = false;
 	ticket->number++;
 	ticket->kind = kind;
 	ticket->database = MyDatabaseId;
@@ -72,13 +72,13 @@ ticket_open(Tickets *tickets, Ticket *ticket, TicketKind kind)
 }
 
 bool
-ticket_take(Ticket *ticket, TicketAnswer *answer, bool *looked)
+ticket_take(Ticket *ticket, TicketAnswer *answer, bool *checked)
 {
 	bool		answered;
 
 	SpinLockAcquire(&ticket->mutex);
 	answered = ticket->answered;
-	*looked = ticket->looked;
+	*checked = ticket->checked;
 	if (answered)
 		*answer = ticket->answer;
 	SpinLockRelease(&ticket->mutex);
@@ -125,14 +125,14 @@ ticket_answer(Ticket *ticket, uint32 number, const TicketAnswer *answer)
 }
 
 void
-ticket_looked(Ticket *ticket, uint32 number)
+ticket_note_checked(Ticket *ticket, uint32 number)
 {
 	int			procno = -1;
 
 	SpinLockAcquire(&ticket->mutex);
-	if (ticket->open && ticket->number == number && !ticket->looked)
+	if (ticket->open && ticket->number == number && !ticket->checked)
 	{
-		ticket->looked = true;
+		ticket->checked = true;
 		procno = ticket->procno;
 	}
 	SpinLockRelease(&ticket->mutex);

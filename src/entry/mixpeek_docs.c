@@ -1,27 +1,35 @@
 /*-------------------------------------------------------------------------
  *
  * mixpeek_docs.c
- *		Module entry: settings, callbacks, and what only the postmaster does.
+ *		The module's entry point: settings and hooks.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
+#include "base/extension.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/statement.h"
-#include "entry/ddl.h"
-#include "entry/hooks.h"
+#include "base/wakeup.h"
+#include "entry/api_key_hooks.h"
+#include "entry/install_notice.h"
+#include "entry/object_checks.h"
 #include "entry/trigger.h"
+#include "entry/worker_hooks.h"
 #include "fmgr.h"
-#include "mirror/mirror.h"
+#include "mirror/bound_statement.h"
 #include "miscadmin.h"
-#include "remote/server.h"
-#include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/guc.h"
 #include "worker/launcher.h"
 
+/* MIXPEEK_VERSION is the control file's default_version; the Makefile defines it. */
+#ifdef PG_MODULE_MAGIC_EXT
+PG_MODULE_MAGIC_EXT(.name = EXTENSION_NAME,.version = MIXPEEK_VERSION);
+#else
 PG_MODULE_MAGIC;
+#endif
 
 extern PGDLLEXPORT void _PG_init(void);
 
@@ -59,7 +67,7 @@ define_settings(void)
 							   &mixpeek_root, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 #endif
 	DefineCustomBoolVariable("mixpeek.enabled",
-							 "Lets the worker mirror; off, keys wait in the outbox.",
+							 "Lets the worker mirror; while it is off, keys wait in the outbox.",
 							 NULL,
 							 &mixpeek_enabled, true,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
@@ -70,7 +78,7 @@ define_settings(void)
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("mixpeek.max_attempts",
 							"Sets how often a document is tried before it counts as failed.",
-							"Attempts while the server is not usable are not counted.",
+							"Attempts while the server cannot be used are not counted.",
 							&mixpeek_max_attempts, 10, 1, 1000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("mixpeek.retry_max_delay",
@@ -80,12 +88,12 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("mixpeek.read_timeout",
 							"Sets the longest time that the worker spends on reading a row, or on writing to it.",
-							"It runs the table's functions, and other tables wait meanwhile.",
+							"The table's functions run in this time, while other tables wait.",
 							&mixpeek_read_timeout, 10000, 1, 3600000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("mixpeek.instance",
 							   "Names the place where this server runs.",
-							   "A server that finds its documents to belong to another place sends nothing. Empty: what can be seen of host, disk and data directory.",
+							   "A server whose documents belong to another place sends nothing. If empty, the place is recognized by host, disk, data directory and more.",
 							   &mixpeek_instance, "",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000
@@ -99,15 +107,18 @@ void
 _PG_init(void)
 {
 	define_settings();
-	mirror_init();
+	bound_statement_init();
+	wakeup_init();
 	outbox_init();
 	statement_init();
 	trigger_init();
-	ddl_init();
+	object_checks_init();
+	install_notice_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		shmem_request();
-		hooks_install();
+		worker_hooks_install();
+		api_key_hooks_install();
 		launcher_register();
 	}
 }

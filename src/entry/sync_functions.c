@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * sync_functions.c
- *		mixpeek.sync() and mixpeek.wait(): they ask the worker, and wait for its answer.
+ *		mixpeek.sync() and mixpeek.wait(): they send a ticket to the worker and
+ *		wait for its answer.
  *
- * Nothing is done or read in the session.  Where the library is not preloaded there
- * is no worker: the session starts one, the same as the launcher's, which ends with its answer.  One
- * session a database does so at a time; the others wait for it.
+ * Nothing is mirrored or read in the session.  If the library is not preloaded there is no
+ * worker; then the session starts one, with the same code as the launcher's, which ends
+ * after its answer.  Only one session in a database does so at a time; the others wait
+ * for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,16 +34,16 @@
 PG_FUNCTION_INFO_V1(mixpeek_sync);
 PG_FUNCTION_INFO_V1(mixpeek_wait);
 
-/* Without a worker that runs a session waits for so many seconds that one comes. */
+/* Seconds that a session waits for a worker to start if none is running. */
 #define WORKER_PATIENCE		10.0
 
-/* And for an answer, however short its own patience is, so many. */
-#define LEAST_PATIENCE		1.0
+/* Seconds that a session waits for an answer at least, even if its timeout is shorter. */
+#define MIN_PATIENCE		1.0
 
-/* Nobody says that the worker has gone: milliseconds after which a session looks. */
-#define LOOK_AROUND			500
+/* Milliseconds between two checks whether the worker still runs: nothing signals its end. */
+#define CHECK_INTERVAL		500
 
-/* Seconds until a point in clock_seconds()'s time; -1: for ever. */
+/* Return the seconds until a time of clock_seconds(); -1 (no limit) for a time of -1. */
 static double
 time_left(double until)
 {
@@ -50,6 +52,7 @@ time_left(double until)
 	return until < 0 ? -1 : Max(left, 0);
 }
 
+/* Sleep until the latch is set, or for some milliseconds. */
 static void
 sleep_for(long milliseconds)
 {
@@ -64,17 +67,17 @@ sleep_for(long milliseconds)
  */
 
 static void
-raise_nobody_works(void)
+raise_no_worker(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("no worker mirrors this database"),
 			 shmem_available() ?
-			 errhint("See the server's log for why it could not be started.") :
+			 errhint("The server's log says why it could not be started.") :
 			 errhint("Add mixpeek_docs to shared_preload_libraries, or CALL mixpeek.sync().")));
 }
 
-/* Raises what stops everything. */
+/* Raise an error if the answer says that nothing can be mirrored. */
 static void
 check_answer(const TicketAnswer *answer)
 {
@@ -94,14 +97,14 @@ check_answer(const TicketAnswer *answer)
 					 errmsg("nothing is mirrored: mixpeek.enabled is off")));
 			break;
 		case TICKET_NOBODY:
-			raise_nobody_works();
+			raise_no_worker();
 			break;
 	}
 }
 
-/* What sync() could not do, as far as its caller may know. */
+/* Report what sync() could not do, as far as its caller may know it. */
 static void
-report_rest(const TicketAnswer *answer)
+report_what_is_left(const TicketAnswer *answer)
 {
 	char	   *text = pstrdup(answer->text);
 
@@ -118,43 +121,43 @@ report_rest(const TicketAnswer *answer)
 }
 
 /*
- * The worker that runs
+ * Asking the running worker
  */
 
-/* Waiting for nobody would be for ever. */
+/* Raise an error if there has been no worker for WORKER_PATIENCE seconds. */
 static void
-check_somebody_works(double *absent_since)
+check_worker_runs(double *absent_since)
 {
 	if (shmem_worker_runs(MyDatabaseId))
 		*absent_since = -1;
 	else if (*absent_since < 0)
 		*absent_since = clock_seconds();
 	else if (clock_seconds() - *absent_since > WORKER_PATIENCE)
-		raise_nobody_works();
+		raise_no_worker();
 }
 
-/* False if the time is over, and the worker has said that it is not done, or says nothing. */
+/* Wait for the worker's answer.  Returns false after the timeout, if the worker is not done or has not replied. */
 static bool
-wait_for_answer(Ticket *ticket, double until, TicketAnswer *answer)
+wait_for_worker_answer(Ticket *ticket, double until, TicketAnswer *answer)
 {
-	double		least = clock_seconds() + LEAST_PATIENCE;
+	double		least = clock_seconds() + MIN_PATIENCE;
 	double		absent_since = -1;
 
 	for (;;)
 	{
-		bool		looked;
+		bool		seen;
 		double		left;
 
-		if (ticket_take(ticket, answer, &looked))
+		if (ticket_take(ticket, answer, &seen))
 			return true;
-		if (until >= 0 && !looked)
+		if (until >= 0 && !seen)
 			left = time_left(Max(until, least));
 		else
 			left = time_left(until);
 		if (left == 0)
 			return false;
-		check_somebody_works(&absent_since);
-		sleep_for(left < 0 || left * 1000 >= LOOK_AROUND ? LOOK_AROUND : (long) (left * 1000) + 1);
+		check_worker_runs(&absent_since);
+		sleep_for(left < 0 || left * 1000 >= CHECK_INTERVAL ? CHECK_INTERVAL : (long) (left * 1000) + 1);
 	}
 }
 
@@ -168,7 +171,7 @@ ask_worker(TicketKind kind, double until, TicketAnswer *answer)
 	PG_TRY();
 	{
 		shmem_wake_worker(MyDatabaseId);
-		answered = wait_for_answer(ticket, until, answer);
+		answered = wait_for_worker_answer(ticket, until, answer);
 	}
 	PG_FINALLY();
 	{
@@ -179,12 +182,12 @@ ask_worker(TicketKind kind, double until, TicketAnswer *answer)
 }
 
 /*
- * A worker of the session's own
+ * Starting a worker for this session
  */
 
-/* The session has its answer, gives up, or ends. */
+/* End the session's worker, at the end of its segment: the session has its answer, gives up, or ends. */
 static void
-end_worker(dsm_segment *segment, Datum arg)
+end_own_worker(dsm_segment *segment, Datum arg)
 {
 	BackgroundWorkerHandle *handle = (BackgroundWorkerHandle *) DatumGetPointer(arg);
 
@@ -193,7 +196,7 @@ end_worker(dsm_segment *segment, Datum arg)
 }
 
 static BackgroundWorkerHandle *
-start_worker(dsm_segment *segment)
+start_own_worker(dsm_segment *segment)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	BackgroundWorkerHandle *handle;
@@ -212,16 +215,16 @@ start_worker(dsm_segment *segment)
 	return handle;
 }
 
-/* Until it has answered and ended. */
+/* Wait until the session's worker has answered and ended. */
 static void
-wait_for_worker(Ticket *ticket, BackgroundWorkerHandle *handle, TicketAnswer *answer)
+wait_for_own_worker(Ticket *ticket, BackgroundWorkerHandle *handle, TicketAnswer *answer)
 {
 	for (;;)
 	{
 		pid_t		pid;
 		bool		stopped = GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
-		bool		looked;
-		bool		answered = ticket_take(ticket, answer, &looked);
+		bool		seen;
+		bool		answered = ticket_take(ticket, answer, &seen);
 
 		if (answered && stopped)
 			return;
@@ -229,12 +232,12 @@ wait_for_worker(Ticket *ticket, BackgroundWorkerHandle *handle, TicketAnswer *an
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the worker has ended before it was done"),
-					 errhint("See the server's log.")));
-		sleep_for(LOOK_AROUND);
+					 errhint("The server's log may say why.")));
+		sleep_for(CHECK_INTERVAL);
 	}
 }
 
-/* The caller is the only one who does so. */
+/* Start a worker and wait for its answer.  The caller holds the starter's lock (see lock.h). */
 static void
 ask_own_worker(TicketKind kind, TicketAnswer *answer)
 {
@@ -247,9 +250,9 @@ ask_own_worker(TicketKind kind, TicketAnswer *answer)
 
 		tickets_init(tickets, 1);
 		ticket_open(tickets, &tickets->tickets[0], kind);
-		handle = start_worker(segment);
-		on_dsm_detach(segment, end_worker, PointerGetDatum(handle));
-		wait_for_worker(&tickets->tickets[0], handle, answer);
+		handle = start_own_worker(segment);
+		on_dsm_detach(segment, end_own_worker, PointerGetDatum(handle));
+		wait_for_own_worker(&tickets->tickets[0], handle, answer);
 	}
 	PG_FINALLY();
 	{
@@ -273,14 +276,15 @@ check_sync_may_run(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("mixpeek.sync() cannot run inside a transaction block"),
-				 errdetail("What is to be mirrored must be committed.")));
+				 errdetail("Only committed changes are mirrored.")));
 }
 
 /*
- * CALL mixpeek.sync(): has the worker's work done, by a worker that is started for it where there is
- * none.  Returns when all that was committed before is mirrored or failed, or nothing is
- * left that is due within some seconds.  Raises ERRCODE_INVALID_TRANSACTION_TERMINATION inside a transaction
- * block, and ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE where nothing may be mirrored.
+ * CALL mixpeek.sync(): have the worker mirror all that was committed before, and start one
+ * if there is none.  Returns when all of it is mirrored or failed, or nothing is left that is
+ * due within some seconds.  Raises ERRCODE_INVALID_TRANSACTION_TERMINATION inside a
+ * transaction block, and ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if nothing may be
+ * mirrored.
  */
 Datum
 mixpeek_sync(PG_FUNCTION_ARGS)
@@ -289,7 +293,7 @@ mixpeek_sync(PG_FUNCTION_ARGS)
 
 	check_sync_may_run(fcinfo);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	SPI_commit();				/* no snapshot is held meanwhile */
+	SPI_commit();				/* hold no snapshot while waiting */
 	if (shmem_available())
 	{
 		if (shmem_worker_runs(MyDatabaseId))
@@ -303,7 +307,7 @@ mixpeek_sync(PG_FUNCTION_ARGS)
 		unlock_starter();
 	}
 	check_answer(&answer);
-	report_rest(&answer);
+	report_what_is_left(&answer);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -312,7 +316,10 @@ mixpeek_sync(PG_FUNCTION_ARGS)
  * mixpeek.wait()
  */
 
-/* Waits for who works now; what is left then nobody does. */
+/*
+ * Wait for the worker that another session has started, if any, then start one to see what is
+ * left.  Returns false after the timeout.
+ */
 static bool
 wait_without_worker(double until, TicketAnswer *answer)
 {
@@ -330,9 +337,9 @@ wait_without_worker(double until, TicketAnswer *answer)
 	return true;
 }
 
-/* When a timeout is over, in clock_seconds()'s time; -1: never. */
+/* Return the time of clock_seconds() at which the timeout argument ends; -1: never. */
 static double
-wait_until(FunctionCallInfo fcinfo)
+timeout_end(FunctionCallInfo fcinfo)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz end;
@@ -347,14 +354,14 @@ wait_until(FunctionCallInfo fcinfo)
 }
 
 /*
- * mixpeek.wait(timeout interval): true when everything that was committed
- * before the call is mirrored or failed, false after the timeout (NULL: none).
- * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if nobody does the work.
+ * mixpeek.wait(timeout interval): return true as soon as everything that was committed
+ * before the call is mirrored or failed, and false after the timeout (NULL: none).
+ * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if no worker mirrors the database.
  */
 Datum
 mixpeek_wait(PG_FUNCTION_ARGS)
 {
-	double		until = wait_until(fcinfo);
+	double		until = timeout_end(fcinfo);
 	TicketAnswer answer;
 	bool		answered;
 

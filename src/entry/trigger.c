@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * trigger.c
- *		mixpeek.mirror_row(): says which key may have changed, and no more.
+ *		mixpeek.mirror_row(): the trigger that notes which keys may have changed.
  *
  * The trigger runs in the user's transaction, with the user's rights and
  * settings, so it must not fail, wait, or do what can be done later: it
- * reads no table, sends nothing, and looks at no worker.  What it cannot make
- * out (a table that lost its key) it leaves to the worker, as an entry that
- * says "look at every row".
+ * reads no table, sends nothing, and does not depend on a worker.  If it cannot
+ * determine the key (the table has lost its primary key), it leaves an entry that makes
+ * the worker check every row.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,10 @@
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "mirror/mirror.h"
+#include "mirror/source_table.h"
+#include "mirror/trigger_definition.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -28,18 +31,19 @@
 
 PG_FUNCTION_INFO_V1(mixpeek_mirror_row);
 
-/* What a trigger needs to know of its mirror; one a trigger and session. */
+/* What the trigger function needs to know of a trigger and its mirror, kept for the session. */
 typedef struct TriggerCacheEntry
 {
 	Oid			trigger;		/* hash key */
-	Oid			table;			/* the trigger's own */
-	Oid			relation;		/* topmost, as stored */
-	bool		valid;
-	Mirror	   *mirror;
+	Oid			table;			/* of the trigger, maybe a partition */
+	Oid			relation;		/* topmost table, as in the outbox */
+	bool		valid;			/* false: compile again */
+	Mirror	   *mirror;			/* NULL if compiling failed */
 } TriggerCacheEntry;
 
 static HTAB *trigger_cache = NULL;
 
+/* Relation cache callback. */
 static void
 invalidate_table(Datum arg, Oid relid)
 {
@@ -78,14 +82,14 @@ fill_entry(void *arg)
 {
 	FillCall   *call = arg;
 
-	call->entry->relation = mirror_topmost_relation(call->trigger->tgoid);
+	call->entry->relation = trigger_definition_topmost_relation(call->trigger->tgoid);
 	call->entry->mirror = mirror_compile(call->rel, call->trigger->tgnargs, call->trigger->tgargs,
 										 CacheMemoryContext, false);
 }
 
 /*
- * The trigger's entry, compiled if need be; mirror is NULL where even that
- * failed.  Entries are never removed, so the one of the last call can be kept.
+ * Return the trigger's cache entry, compiled again if it is not valid.  Entries are never
+ * removed, so a pointer to the one of the last call can be kept.
  */
 static TriggerCacheEntry *
 lookup_trigger(Relation rel, Trigger *trigger)
@@ -106,7 +110,7 @@ lookup_trigger(Relation rel, Trigger *trigger)
 		mirror_free(entry->mirror);
 	entry->mirror = NULL;
 	entry->table = entry->relation = RelationGetRelid(rel);
-	entry->valid = true;		/* an invalidation from here on counts */
+	entry->valid = true;		/* before compiling, which may invalidate it */
 	call.entry = entry;
 	call.rel = rel;
 	call.trigger = trigger;
@@ -115,9 +119,9 @@ lookup_trigger(Relation rel, Trigger *trigger)
 	return entry;
 }
 
-/* The key of a row; NULL if its columns do not make one. */
+/* Return the text of a row's key; NULL if one of its columns is null. */
 static char *
-row_key(const Key *key, TupleTableSlot *row)
+make_row_key(const Key *key, TupleTableSlot *row)
 {
 	Datum		values[INDEX_MAX_KEYS];
 
@@ -143,6 +147,7 @@ same_key(const Key *key, TupleTableSlot *old, TupleTableSlot *new)
 	return true;
 }
 
+/* Check whether no column that is part of the document has changed. */
 static bool
 same_content(const Mirror *mirror, TupleTableSlot *old, TupleTableSlot *new)
 {
@@ -158,12 +163,13 @@ same_content(const Mirror *mirror, TupleTableSlot *old, TupleTableSlot *new)
 	return true;
 }
 
+/* Add an entry to the outbox; without a key, one for all rows. */
 static void
 add_key(const TriggerCacheEntry *entry, char operation, const char *collection, char *key)
 {
 	if (key == NULL)
 		outbox_add(entry->relation, OUTBOX_ALL_ROWS, collection, NULL);
-	else if (!mirror_is_written_back(entry->relation, key))
+	else if (!source_table_is_written_back(entry->relation, key))
 		outbox_add(entry->relation, operation, collection, key);
 }
 
@@ -177,11 +183,11 @@ add_update(const TriggerCacheEntry *entry, const char *collection, TriggerData *
 	if (same_key(mirror->key, old, new))
 	{
 		if (!same_content(mirror, old, new))
-			add_key(entry, OUTBOX_UPDATE, collection, row_key(mirror->key, new));
+			add_key(entry, OUTBOX_UPDATE, collection, make_row_key(mirror->key, new));
 		return;
 	}
-	add_key(entry, OUTBOX_DELETE, collection, row_key(mirror->key, old));
-	add_key(entry, OUTBOX_INSERT, collection, row_key(mirror->key, new));
+	add_key(entry, OUTBOX_DELETE, collection, make_row_key(mirror->key, old));
+	add_key(entry, OUTBOX_INSERT, collection, make_row_key(mirror->key, new));
 }
 
 static void
@@ -195,7 +201,7 @@ add_row(const TriggerCacheEntry *entry, const char *collection, TriggerData *tri
 		add_update(entry, collection, trigdata);
 	else
 		add_key(entry, TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? OUTBOX_INSERT : OUTBOX_DELETE,
-				collection, row_key(mirror->key, trigdata->tg_trigslot));
+				collection, make_row_key(mirror->key, trigdata->tg_trigslot));
 }
 
 static void
@@ -215,10 +221,10 @@ check_protocol(FunctionCallInfo fcinfo)
 }
 
 /*
- * Trigger function: AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW, or AFTER
- * TRUNCATE.  Arguments: the collection, then name=value (see mirror.c).
- * Puts the row's key into the transaction's outbox.  Raises
- * ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED if attached in another way.
+ * mixpeek.mirror_row(): trigger function, AFTER INSERT OR UPDATE OR DELETE FOR EACH
+ * ROW, or AFTER TRUNCATE.  Arguments: the collection, then name=value (see arguments.h).
+ * Adds the row's key to the transaction's entries for the outbox.  Raises
+ * ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED if it is called in another way.
  */
 Datum
 mixpeek_mirror_row(PG_FUNCTION_ARGS)
@@ -245,17 +251,17 @@ mixpeek_mirror_row(PG_FUNCTION_ARGS)
 /*
  * Statements that cannot change a document
  *
- * An AFTER trigger costs an UPDATE an event and two fetches a row before it can
- * find that nothing of the document has changed.  Most of the time the statement
- * says so itself: it sets other columns.  Then it is started without the trigger.
- * That is AFTER UPDATE OF (the document's columns), but decided each time anew, so
- * it also sees BEFORE triggers, which may change any column, and no ALTER TABLE
- * is refused because a trigger lists the column.
+ * For each row that an UPDATE changes, an AFTER trigger costs an event and two fetches before
+ * it can find that nothing of the document has changed.  Most of the time the statement
+ * shows this beforehand, because it sets other columns.  Then it is started without the
+ * trigger.  The effect is that of AFTER UPDATE OF (the document's columns), but it is
+ * decided for each statement, so BEFORE triggers, which may change any column, are taken into
+ * account, and ALTER TABLE is never refused because a trigger lists a column.
  */
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
 
-/* Only a column's own assignment changes it, and the statement has none. */
+/* Check whether a statement that sets these columns keeps a column's value.  A generated column may depend on others. */
 static bool
 keeps_column(Relation rel, AttrNumber attnum, const Bitmapset *updated)
 {
@@ -263,6 +269,7 @@ keeps_column(Relation rel, AttrNumber attnum, const Bitmapset *updated)
 		!bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, updated);
 }
 
+/* Check whether a statement that sets these columns can change neither the key nor the document. */
 static bool
 keeps_document(Relation rel, const Mirror *mirror, const Bitmapset *updated)
 {
@@ -290,9 +297,12 @@ fires_after_update(const Trigger *trigger)
 								TRIGGER_TYPE_UPDATE);
 }
 
-/* The descriptor is the executor's own copy: it goes with the statement. */
+/*
+ * Make a statement skip the triggers of mirrors whose documents it cannot change.  The
+ * descriptor is the executor's own copy, which is freed with the statement.
+ */
 static void
-pass_by_mirrors(ResultRelInfo *target, const Bitmapset *updated)
+skip_mirrors(ResultRelInfo *target, const Bitmapset *updated)
 {
 	Relation	rel = target->ri_RelationDesc;
 	TriggerDesc *triggers = target->ri_TrigDesc;
@@ -313,7 +323,7 @@ pass_by_mirrors(ResultRelInfo *target, const Bitmapset *updated)
 }
 
 static void
-on_executor_start(QueryDesc *query, int eflags)
+start_without_mirrors(QueryDesc *query, int eflags)
 {
 	ListCell   *lc;
 
@@ -332,7 +342,7 @@ on_executor_start(QueryDesc *query, int eflags)
 			continue;
 		updated = ExecGetUpdatedCols(target, query->estate);
 		if (!bms_is_empty(updated))
-			pass_by_mirrors(target, updated);
+			skip_mirrors(target, updated);
 	}
 }
 
@@ -340,5 +350,5 @@ void
 trigger_init(void)
 {
 	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = on_executor_start;
+	ExecutorStart_hook = start_without_mirrors;
 }

@@ -3,8 +3,8 @@
  * arguments.c
  *		The arguments of a mirror's trigger.
  *
- * Whoever owns a table writes them, and they reach every process that compiles
- * the mirror: what is too long is refused before anything is made of it.
+ * Any owner of a table can write them, and every process that compiles the mirror
+ * reads them.  Therefore lengths are checked before anything else is done.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,9 +37,9 @@ static const struct
 	{"table", offsetof(MirrorArguments, table), MAX_TABLE_NAME},
 };
 
-/* The value of name=value, or NULL if it is another argument. */
+/* Return the value of an argument name=value; NULL if it has another name. */
 static const char *
-value_of(const char *arg, const char *name)
+match_option(const char *arg, const char *name)
 {
 	size_t		len = strlen(name);
 
@@ -57,9 +57,9 @@ check_length(const char *name, const char *value, int max_length)
 				 errmsg("%s has %zu bytes, more than %d", name, len, max_length)));
 }
 
-/* As much of a text as an error should show. */
+/* Return as much of a text as an error should show. */
 static char *
-clipped(const char *text)
+clip_text(const char *text)
 {
 	int			len = strnlen(text, NAMEDATALEN * 4);
 
@@ -71,7 +71,7 @@ decode_option(MirrorArguments *arguments, const char *arg)
 {
 	for (int i = 0; i < (int) lengthof(options); i++)
 	{
-		const char *value = value_of(arg, options[i].name);
+		const char *value = match_option(arg, options[i].name);
 		char	  **field = (char **) ((char *) arguments + options[i].offset);
 
 		if (value == NULL)
@@ -79,18 +79,18 @@ decode_option(MirrorArguments *arguments, const char *arg)
 		if (*field)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("mirror argument \"%s\" is there twice", options[i].name)));
+					 errmsg("mirror argument \"%s\" is specified more than once", options[i].name)));
 		check_length(options[i].name, value, options[i].max_length);
 		*field = pstrdup(value);
 		return;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown mirror argument \"%s\"", clipped(arg)),
+			 errmsg("unknown mirror argument \"%s\"", clip_text(arg)),
 			 errhint("After the collection come arguments of the form name=value: document, server, document_id_column, enrichments_column, table.")));
 }
 
-/* "." and ".." are steps within the request's path. */
+/* Check for "." and "..", which would be steps in the path of a request's URL. */
 static bool
 is_path_step(const char *collection)
 {
@@ -141,7 +141,7 @@ arguments_find(int nargs, char **args, const char *name)
 	const char *value = NULL;
 
 	for (int i = 1; i < nargs && value == NULL; i++)
-		value = value_of(args[i], name);
+		value = match_option(args[i], name);
 	return value;
 }
 
@@ -149,6 +149,7 @@ arguments_find(int nargs, char **args, const char *name)
  * table=
  */
 
+/* Check whether a role owns a table of this name, or could create it. */
 static bool
 may_have_table(Oid owner, const char *schema, const char *table)
 {
@@ -174,13 +175,13 @@ arguments_table(const MirrorArguments *arguments, Relation rel)
 	if (!SplitIdentifierString(pstrdup(arguments->table), '.', &names) || list_length(names) != 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("table=%s is not a table's name with its schema", clipped(arguments->table)),
+				 errmsg("table=%s is not a table's name with its schema", clip_text(arguments->table)),
 				 errhint("Write it as in SQL: table=schema.name.")));
 	if (!may_have_table(rel->rd_rel->relowner, linitial(names), lsecond(names)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("table=%s names a table that \"%s\" does not own and could not create",
-						clipped(arguments->table), GetUserNameFromId(rel->rd_rel->relowner, true)),
-				 errdetail("A document's marker has the name: it says whose document it is.")));
+						clip_text(arguments->table), GetUserNameFromId(rel->rd_rel->relowner, true)),
+				 errdetail("The name is part of each document's marker, which says whose document it is.")));
 	return quote_qualified_identifier(linitial(names), lsecond(names));
 }

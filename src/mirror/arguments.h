@@ -22,28 +22,36 @@ typedef struct MirrorArguments
 } MirrorArguments;
 
 /*
- * Decodes arguments into what has been zeroed.  Raises ERRCODE_INVALID_PARAMETER_VALUE for what
- * they must not be, with the list of options as HINT, and ERRCODE_PROGRAM_LIMIT_EXCEEDED for
- * what is too long (see bounds.h).
+ * Decode a trigger's arguments into a zeroed struct, in the current memory context.  Raises
+ * ERRCODE_INVALID_PARAMETER_VALUE for invalid arguments, with the list of options as
+ * HINT, and ERRCODE_PROGRAM_LIMIT_EXCEEDED for arguments that are too long (see
+ * bounds.h).
  */
 extern void arguments_decode(MirrorArguments *arguments, int nargs, char **args);
 
 /*
- * Fills in what stands for arguments that cannot be decoded: the collection as far as it can be
- * one, and defaults.
+ * Fill in what stands for arguments that cannot be decoded: defaults, and the
+ * collection, truncated to its maximum length.
  */
 extern void arguments_default(MirrorArguments *arguments, int nargs, char **args);
 
-/* Can it be the name of a collection? If not, nothing can ever be mirrored into it. */
+/*
+ * Check whether a text can be the name of a collection.  Otherwise no row can ever be
+ * mirrored into it.
+ */
 extern bool arguments_is_collection(const char *collection);
 
-/* The value of an argument by its name, within args, or NULL; nothing is checked. */
+/*
+ * Return the value of the argument with this name, as a pointer into args, unchecked;
+ * NULL if there is none.
+ */
 extern const char *arguments_find(int nargs, char **args, const char *name);
 
 /*
- * The logical table's name as a marker has it.  Raises ERRCODE_INVALID_NAME unless it is
- * schema.table, and ERRCODE_INSUFFICIENT_PRIVILEGE unless it is the name of a table that rel's
- * owner owns, or could create: documents are told apart by it.
+ * Return the logical table's name as it is part of a marker: that of the argument
+ * table=, or else rel's own.  Raises ERRCODE_INVALID_NAME unless the argument is schema.table,
+ * and ERRCODE_INSUFFICIENT_PRIVILEGE unless rel's owner owns a table of this name or
+ * could create it: the marker decides whose document it is.
  */
 extern char *arguments_table(const MirrorArguments *arguments, Relation rel);
 

@@ -3,9 +3,9 @@
  * key.c
  *		A row's key as text: the value of one column, the row text of several.
  *
- * The writer's session computes the text and the worker's reads it, so it must
- * not depend on any session's settings: those that matter are pinned around
- * the output functions of the types that look at them.
+ * The writer's session computes the text and the worker parses it, so it must
+ * not depend on a session's settings.  Those that matter are pinned around the calls of
+ * output functions whose results depend on them.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,22 +13,27 @@
 
 #include "access/genam.h"
 #include "access/stratnum.h"
-#include "base/guard.h"
+#include "base/user.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "mirror/key.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* What the text of a type's values depends on. */
+/* The part of an abbreviated key that is kept, in bytes. */
+#define ABBREVIATED_BYTES	200
+
+/* What the output function of a type depends on, besides the value. */
 typedef enum TextDependence
 {
 	DEPENDS_ON_NOTHING,
 	DEPENDS_ON_SETTINGS,		/* those that pin_settings() pins */
-	DEPENDS_ON_NAMES			/* the search path or the locale as well, for
-								 * all that is known */
+	DEPENDS_ON_NAMES			/* also the search path or the locale; assumed
+								 * for unknown types */
 } TextDependence;
 
 static TextDependence
@@ -71,7 +76,7 @@ text_dependence(Oid type)
 }
 
 static void
-init_column(KeyColumn *column, Relation rel, Relation index, int i)
+init_key_column(KeyColumn *column, Relation rel, Relation index, int i)
 {
 	AttrNumber	attnum = index->rd_index->indkey.values[i];
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
@@ -96,7 +101,7 @@ init_column(KeyColumn *column, Relation rel, Relation index, int i)
 Oid
 key_index(Relation rel)
 {
-	(void) RelationGetIndexList(rel);	/* fills in the two */
+	(void) RelationGetIndexList(rel);	/* sets the two fields */
 	return OidIsValid(rel->rd_pkindex) ? rel->rd_pkindex : rel->rd_replidindex;
 }
 
@@ -112,9 +117,8 @@ key_of_relation(Relation rel)
 	index = index_open(index_oid, AccessShareLock);
 	if (index->rd_rel->relam != BTREE_AM_OID)
 	{
-		index_close(index, AccessShareLock);	/* 18: WITHOUT OVERLAPS has no
-												 * equality */
-		return NULL;
+		index_close(index, AccessShareLock);
+		return NULL;			/* 18: WITHOUT OVERLAPS has no equality */
 	}
 	key = palloc0(sizeof(Key));
 	key->index = index_oid;
@@ -124,7 +128,7 @@ key_of_relation(Relation rel)
 	{
 		TextDependence dependence;
 
-		init_column(&key->columns[i], rel, index, i);
+		init_key_column(&key->columns[i], rel, index, i);
 		dependence = text_dependence(key->columns[i].type);
 		key->pin_settings = key->pin_settings || dependence != DEPENDS_ON_NOTHING;
 		key->pin_names = key->pin_names || dependence == DEPENDS_ON_NAMES;
@@ -133,7 +137,7 @@ key_of_relation(Relation rel)
 	return key;
 }
 
-/* One field of a row's text, quoted as record_out() does. */
+/* Append one field of a row's text, quoted as record_out() does. */
 static void
 append_field(StringInfo buf, const char *text)
 {
@@ -183,7 +187,7 @@ key_to_text(const Key *key, const Datum *values)
 	return text;
 }
 
-/* Reads one field of a row's text; returns what follows it. */
+/* Parse one field of a row's text; return what follows it. */
 static const char *
 read_field(const char *p, StringInfo field)
 {
@@ -238,6 +242,17 @@ key_from_text(const Key *key, const char *text, Datum *values)
 	text_to_columns(key, text, values);
 	if (key->pin_names)
 		unpin_settings(nest_level);
+}
+
+const char *
+key_abbreviate(const char *key)
+{
+	int			len = strlen(key);
+
+	if (len <= MAX_KEY_BYTES)
+		return key;
+	return psprintf("%.*s... (%d bytes, hash %016llx)", pg_mbcliplen(key, len, ABBREVIATED_BYTES), key, len,
+					(unsigned long long) hash_bytes_extended((const unsigned char *) key, len, 0));
 }
 
 bool

@@ -16,12 +16,12 @@ typedef struct KeyColumn
 {
 	AttrNumber	attnum;			/* in the relation that was compiled */
 	char	   *name;
-	Oid			type;			/* base type of a domain, whose checks are not
-								 * run */
+	Oid			type;			/* base type of a domain; the domain's checks
+								 * are not run */
 	int32		typmod;
-	Oid			equals;			/* the index's operators */
+	Oid			equals;			/* = and > of the index's operator class */
 	Oid			greater;
-	FmgrInfo	output;
+	FmgrInfo	output;			/* functions of the type */
 	FmgrInfo	input;
 	Oid			ioparam;
 } KeyColumn;
@@ -31,32 +31,51 @@ typedef struct Key
 	Oid			index;
 	int			ncolumns;
 	KeyColumn  *columns;
-	bool		pin_settings;	/* does the text depend on settings? */
-	bool		pin_names;		/* and on the search path, or on the locale of
-								 * money? */
+	bool		pin_settings;	/* the text depends on settings */
+	bool		pin_names;		/* it depends also on the search path or the
+								 * locale */
 } Key;
 
 /*
- * The index by which rel's rows are found: its primary key's, or else its replica
- * identity.  InvalidOid if it has neither.
+ * Return the index by which rel's rows are found: that of the primary key, or else the
+ * replica identity index.  InvalidOid if there is neither.
  */
 extern Oid	key_index(Relation rel);
 
 /*
- * The columns of that index, in the current memory context.  NULL if there is none,
- * or none that knows what is equal.
+ * Return the key that key_index() gives, in the current memory context.  NULL if there is
+ * no such index, or it has no equality (WITHOUT OVERLAPS).
  */
 extern Key *key_of_relation(Relation rel);
 
-/* The key's text, palloc'd.  values and nulls are those of the key's columns. */
+/* Return the text of a key, palloc'd; values are those of its columns, none of them null. */
 extern char *key_to_text(const Key *key, const Datum *values);
 
-/* Its inverse; raises what the types' input functions raise. */
+/*
+ * Parse a key's text into its columns' values.  Raises
+ * ERRCODE_INVALID_TEXT_REPRESENTATION if it has another number of columns, and what the
+ * types' input functions raise.
+ */
 extern void key_from_text(const Key *key, const char *text, Datum *values);
 
 /*
- * Has a column the same bytes in two rows?  Equal values that are stored differently
- * count as different: that costs the worker a look, nothing more.
+ * The longest key that is stored whole, in bytes.  Together with the collection it must fit into an
+ * entry of the primary key's index on mixpeek.documents, which has room for some 2,700 bytes.
+ */
+#define MAX_KEY_BYTES		2000
+
+/*
+ * Return the text that is stored for a key: the key itself, or if it is longer than MAX_KEY_BYTES its
+ * beginning with its length and hash, palloc'd.  key_from_text() cannot read the latter.
+ */
+extern const char *key_abbreviate(const char *key);
+
+/* A regular expression, as an SQL string, for the keys that key_abbreviate() has shortened. */
+#define KEY_ABBREVIATED_PATTERN "'\\.\\.\\. \\(\\d+ bytes, hash [0-9a-f]{16}\\)$'"
+
+/*
+ * Check whether a column has the same bytes in two rows.  Equal values that are stored
+ * differently count as different, which costs the worker a needless check of the row.
  */
 extern bool key_same_column(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attnum);
 

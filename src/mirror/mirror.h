@@ -15,89 +15,75 @@
 
 typedef struct Mirror
 {
-	MemoryContext context;		/* everything below lives in it */
-	Oid			relation;		/* topmost mirrored table, as stored */
+	MemoryContext context;		/* of the Mirror and everything it points to */
+	Oid			relation;		/* the table that was compiled */
 	Oid			owner;
 	MirrorArguments arguments;
-	char	   *table;			/* the logical table's name; its own if there
-								 * is a problem */
-	char	   *marker_prefix;	/* "origin:table:", worker only */
-	bool		forgotten;		/* new rows may have documents already, worker
+	char	   *table;			/* logical table's name, see arguments.h; the
+								 * table's own if there is a problem */
+	char	   *marker_prefix;	/* "origin:table:"; worker and agent only */
+	bool		forgotten;		/* new rows may have documents already; worker
 								 * only */
-	bool		native;			/* read by PostgreSQL's own code only, see
-								 * rows.h; worker only */
-	int			njobs;			/* that point to it, worker only */
-	Size		bytes;			/* of the context, worker only */
-	uint32		namespace_hash; /* of the schema in the system cache */
+	bool		native;			/* native_can_read(); worker only */
+	int			njobs;			/* number of jobs that point here; worker only */
+	Size		bytes;			/* size of the context; worker only */
+	uint32		namespace_hash; /* hash value of the schema's entry in the
+								 * system cache */
 	Key		   *key;			/* NULL if the table has none */
-	Template   *template;		/* NULL if it is broken; see problem */
+	Template   *template;		/* NULL if there is a problem */
 	char	   *problem;		/* why no row can be mirrored, or NULL */
-	AttrNumber	document_id_attnum; /* 0: none */
+	AttrNumber	document_id_attnum; /* write-back columns; 0: none */
 	AttrNumber	enrichments_attnum;
 } Mirror;
 
 /*
- * Compiles the mirror of rel in a new child of parent.  A mistake in the
- * arguments or the template, or a missing key, is left in problem; if raise is
- * set it is raised.
+ * Compile the mirror of rel, which is locked, from a trigger's arguments, in a new child of
+ * parent.  A mistake in the arguments or the template, or a missing key, is raised if
+ * raise is set; otherwise its message is left in problem.
  */
 extern Mirror *mirror_compile(Relation rel, int nargs, char **args,
 							  MemoryContext parent, bool raise);
 extern void mirror_free(Mirror *mirror);
 
-/* Once a backend, from _PG_init(). */
-extern void mirror_init(void);
-
-/* Oid of mixpeek.mirror_row(), InvalidOid if there is none. */
-extern Oid	mirror_function(void);
-
-/* Raises what is wrong with a key's text, for the table's key columns as they are now. */
-extern void mirror_check_key(const Mirror *mirror, const char *key);
-
-/* A copy of the table's triggers: the relation's own may vanish with any catalog access. */
-extern TriggerDesc *mirror_triggers(Relation rel);
-
-/* The topmost table whose trigger this one is a partition's copy of. */
-extern Oid	mirror_topmost_relation(Oid trigger);
-
 /*
- * Finds the trigger that mirrors the relation into the collection and compiles
- * it.  NULL if there is none.  The caller holds a lock on the relation.
+ * Find the row trigger of the relation that mirrors into the collection, and compile it
+ * as mirror_compile() does with raise = false.  Returns NULL if there is none.  The caller
+ * holds a lock on the relation.
  */
 extern Mirror *mirror_find(Oid relation, const char *collection, MemoryContext parent);
 
+/* Return the oid of mixpeek.mirror_row(), InvalidOid if the extension does not exist. */
+extern Oid	mirror_function(void);
+
+/* Return a copy of the table's triggers; any catalog access may free the relation's own. */
+extern TriggerDesc *mirror_triggers(Relation rel);
+
 /*
- * Reads rows by key as the table's owner, for each found calls function with
- * its key (as text) and its columns, valid during the call.  Raises what the
- * owner's functions raise.
+ * Check whether a trigger executes mirror_row(), whose oid is function, for the
+ * collection; NULL: any collection.
  */
-typedef void (*MirrorRowFunction) (void *arg, const char *key, const TemplateRow *row);
+extern bool mirror_is_trigger_into(const Trigger *trigger, Oid function, const char *collection);
 
-extern void mirror_read_rows(Mirror *mirror, char *const *keys, int nkeys,
-							 MirrorRowFunction function, void *arg);
+/*
+ * Raise ERRCODE_INSUFFICIENT_PRIVILEGE unless the current user owns the table.  A mirror
+ * sends the owner's rows with the owner's API key, so only the owner may manage it, and
+ * not everyone who may create triggers.
+ */
+extern void mirror_check_owner(Oid relation);
 
-/* Raises that the table is not what was compiled any more. */
+/*
+ * Raise what the input functions of the key's types raise for a key's text, as the
+ * table's owner.
+ */
+extern void mirror_check_key(const Mirror *mirror, const char *key);
+
+/* Raise ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE: the table is no longer what was compiled. */
 pg_noreturn extern void mirror_raise_changed(const Mirror *mirror);
 
 /*
- * Up to limit keys that follow "after" in key order (NULL: from the first), as a
- * List of char *, read as the table's owner.
+ * Function that receives the rows read by source_table.h and native_rows.h: the key's text
+ * and the columns, both valid during the call only.
  */
-extern List *mirror_scan_keys(Mirror *mirror, const char *after, int limit);
-
-/*
- * Puts the document's id and enrichments into the row's own columns, as the
- * table's owner.  Does nothing if they are there.  Returns false if the row is
- * locked by somebody.
- */
-extern bool mirror_write_back(Mirror *mirror, const char *key,
-							  const char *document_id, Jsonb *enrichments);
-
-
-/*
- * Is it mirror_write_back() that changes this row?  No mirror of its table is
- * told: the documents do not depend on what comes back.
- */
-extern bool mirror_is_written_back(Oid relation, const char *key);
+typedef void (*MirrorRowFunction) (void *arg, const char *key, const TemplateRow *row);
 
 #endif							/* MIXPEEK_MIRROR_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * native.c
- *		Which mirrors can be read by PostgreSQL's own code and no other.
+ *		Which mirrors can be read without calling code of users.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,10 +21,10 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-/* A key is looked for in one partition after the other. */
+/* Each key is searched for in one partition after the other, so there must not be many. */
 #define MAX_PARTITIONS	256
 
-/* Nobody can make an object with such an oid. */
+/* Check whether an object was created by initdb: no user can create one with such an oid. */
 static bool
 is_pinned(Oid object)
 {
@@ -32,8 +32,8 @@ is_pinned(Oid object)
 }
 
 /*
- * A base or range type that came with initdb, or an array of such: their output
- * and to_json() know no other functions than PostgreSQL's own.
+ * Check for a base or range type that was created by initdb, or an array of one.  Their
+ * output functions and to_json() call built-in functions only.
  */
 static bool
 is_native_type(Oid type)
@@ -50,7 +50,7 @@ is_native_type(Oid type)
 		(typtype == TYPTYPE_BASE || typtype == TYPTYPE_RANGE || typtype == TYPTYPE_MULTIRANGE);
 }
 
-/* to_json() would call it; that of an enum may be made at any time, see json_of(). */
+/* Check whether a type has a cast to json, which to_json() would call.  See make_json() for enums. */
 static bool
 has_cast_to_json(Oid type)
 {
@@ -68,6 +68,7 @@ native_enum(Oid type)
 	return get_typtype(base) == TYPTYPE_ENUM ? base : InvalidOid;
 }
 
+/* Check whether a column can be read and rendered in this form. */
 static bool
 is_native_column(Form_pg_attribute att, ColumnForm form)
 {
@@ -81,8 +82,8 @@ is_native_column(Form_pg_attribute att, ColumnForm form)
 }
 
 /*
- * The same of a key's column, whose values are also read from text.  A domain's checks are
- * left out there, but not those of an array's elements.
+ * Check whether a key column can be read, and its values parsed from text.  Parsing leaves
+ * out the checks of a domain, but not those of an array's elements.
  */
 static bool
 is_native_key_column(Form_pg_attribute att)
@@ -104,7 +105,7 @@ native_attribute(Relation rel, AttrNumber attnum, Oid type)
 	return att->attisdropped || getBaseType(att->atttypid) != type ? NULL : att;
 }
 
-/* What scans call, and the order in which they go: from the smallest key to the largest. */
+/* Check that an index calls built-in functions only, and is in ascending order. */
 static bool
 is_native_index(Relation index)
 {
@@ -171,7 +172,7 @@ has_native_columns(Relation rel, const Template *template)
 	return true;
 }
 
-/* The owner may have taken away his own right, or be one whom policies apply to. */
+/* Check whether the owner may read all rows: owners can revoke their own rights, or force policies on themselves. */
 static bool
 owner_reads_all(Relation rel)
 {
@@ -188,7 +189,7 @@ native_storage(Relation rel)
 	return rel->rd_rel->relkind == RELKIND_RELATION && is_pinned(rel->rd_rel->relam);
 }
 
-/* Whether partitions are tables, and not too many to look for a key in each. */
+/* Check that all partitions are tables, and not too many. */
 static bool
 has_native_partitions(Relation rel)
 {
@@ -208,11 +209,10 @@ has_native_partitions(Relation rel)
 }
 
 bool
-rows_are_native(Relation rel, const Mirror *mirror)
+native_can_read(Relation rel, const Mirror *mirror)
 {
 	if (mirror->key == NULL)
-		return true;			/* there is nothing to read, and no way to do
-								 * it */
+		return true;			/* without a key no row is read */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? !has_native_partitions(rel) : !native_storage(rel))
 		return false;
 	return rel->rd_rel->relowner == mirror->owner && owner_reads_all(rel) && has_native_key(rel, mirror->key) &&

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * native.h
- *		Which mirrors can be read by PostgreSQL's own code and no other.
+ *		Which mirrors can be read without calling code of users.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,22 +11,25 @@
 #include "mirror/mirror.h"
 
 /*
- * Can the mirror's rows be read without a call of any function that somebody has
- * made?  The answer holds for as long as the caller's lock on rel does, and the
- * mirror was compiled under it.
+ * Check whether the mirror's rows can be read with PostgreSQL's own functions only.  The
+ * mirror was compiled under the lock that the caller holds on rel; the answer is valid
+ * as long as that lock is held.
  */
-extern bool rows_are_native(Relation rel, const Mirror *mirror);
+extern bool native_can_read(Relation rel, const Mirror *mirror);
 
-/* Is it a table whose rows PostgreSQL itself keeps? */
+/* Check whether rel is a table of a built-in access method. */
 extern bool native_storage(Relation rel);
 
-/* Is it rel's index on just these columns, unique, of PostgreSQL's own functions, and rising? */
+/*
+ * Check whether index is rel's unique btree index on exactly these columns, with the key's
+ * operators, built-in functions and ascending order.
+ */
 extern bool native_index(Relation rel, Relation index, const Key *key, const AttrNumber *attnums);
 
-/* The column, if it is there and its base type is the one that was compiled; else NULL. */
+/* Return the column if it exists and its base type is the one that was compiled; else NULL. */
 extern Form_pg_attribute native_attribute(Relation rel, AttrNumber attnum, Oid type);
 
-/* The enum that a type, or its elements, are; InvalidOid: neither. */
+/* Return the enum that a type, or the element type of an array, is based on; InvalidOid if it is none. */
 extern Oid	native_enum(Oid type);
 
 #endif							/* MIXPEEK_NATIVE_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * part.c
- *		The tables that hold a mirrored table's rows: itself, or its partitions.
+ *		Tables that hold a mirrored table's rows: the table itself, or its partitions.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,9 +22,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-/* A partition has the columns of its table by name, not by number. */
+/*
+ * Return the number that a column of the mirrored table has in a part.  A partition has the
+ * same columns by name, but not by number.
+ */
 static AttrNumber
-find_column(const Mirror *mirror, Part *part, AttrNumber attnum, const char *name, Oid type)
+find_part_column(const Mirror *mirror, Part *part, AttrNumber attnum, const char *name, Oid type)
 {
 	Form_pg_attribute att;
 
@@ -38,9 +41,9 @@ find_column(const Mirror *mirror, Part *part, AttrNumber attnum, const char *nam
 }
 
 /*
- * Under the table's lock nothing of what is checked here can have changed since the
- * mirror was compiled.  But a value that is taken for one of another type is any
- * memory that somebody wants to see, and a partition may have been attached meanwhile.
+ * Open a part, and check that it is what was compiled.  Of a table that is not partitioned nothing
+ * can have changed under its lock, but a partition may have been attached; and a value that is
+ * read as one of another type would disclose arbitrary memory.
  */
 static Part *
 open_part(const Mirror *mirror, Relation rel, Oid index)
@@ -54,14 +57,14 @@ open_part(const Mirror *mirror, Relation rel, Oid index)
 	part->index = index_open(index, AccessShareLock);
 	part->attnums = palloc(sizeof(AttrNumber) * (list_length(columns) + 1));
 	for (int i = 0; i < key->ncolumns; i++)
-		part->key_attnums[i] = find_column(mirror, part, key->columns[i].attnum,
-										   key->columns[i].name, key->columns[i].type);
+		part->key_attnums[i] = find_part_column(mirror, part, key->columns[i].attnum,
+												key->columns[i].name, key->columns[i].type);
 	foreach(lc, columns)
 	{
 		const TemplateColumn *column = lfirst(lc);
 
 		part->attnums[foreach_current_index(lc)] =
-			find_column(mirror, part, column->attnum, column->name, column->type);
+			find_part_column(mirror, part, column->attnum, column->name, column->type);
 	}
 	if (!native_storage(rel) || !native_index(rel, part->index, key, part->key_attnums))
 		mirror_raise_changed(mirror);
@@ -69,9 +72,9 @@ open_part(const Mirror *mirror, Relation rel, Oid index)
 	return part;
 }
 
-/* What open_parts() does for one partition; rel is closed again unless it is a part. */
 static bool open_parts(const Mirror *mirror, Relation rel, Oid index, List **parts);
 
+/* Open a partition, or its own partitions.  Unless it has become a part itself it is closed again. */
 static bool
 open_partition(const Mirror *mirror, Oid partition, Oid parent_index, List **parts)
 {
@@ -83,7 +86,7 @@ open_partition(const Mirror *mirror, Oid partition, Oid parent_index, List **par
 		return false;
 	rel = try_relation_open(partition, NoLock);
 	if (rel == NULL)
-		return false;			/* it has been detached and dropped */
+		return false;			/* it was detached and dropped */
 	index = index_get_partition(rel, parent_index);
 	if (!OidIsValid(index))
 		mirror_raise_changed(mirror);
@@ -93,7 +96,7 @@ open_partition(const Mirror *mirror, Oid partition, Oid parent_index, List **par
 	return done;
 }
 
-/* The last partition first: where they go by time, most of what changes is there. */
+/* Open the parts of a table, the last partition first: in tables partitioned by time most changes are there. */
 static bool
 open_parts(const Mirror *mirror, Relation rel, Oid index, List **parts)
 {
@@ -123,7 +126,7 @@ parts_open(const Mirror *mirror, Relation rel, List **parts)
 
 	if (rel->rd_rel->relowner != mirror->owner)
 		mirror_raise_changed(mirror);
-	RelationIncrementReferenceCount(rel);	/* a part closes its table */
+	RelationIncrementReferenceCount(rel);	/* parts_close() closes it */
 	done = open_parts(mirror, rel, mirror->key->index, parts);
 	if (!done || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		RelationDecrementReferenceCount(rel);

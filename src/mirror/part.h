@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * part.h
- *		The tables that hold a mirrored table's rows: itself, or its partitions.
+ *		Tables that hold a mirrored table's rows: the table itself, or its partitions.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,23 +14,26 @@
 typedef struct Part
 {
 	Relation	rel;
-	Relation	index;			/* the key's */
+	Relation	index;			/* of the key */
 	TupleTableSlot *slot;
 	AttrNumber	key_attnums[INDEX_MAX_KEYS];
 	AttrNumber *attnums;		/* of the template's columns */
-	AttrNumber	last_attnum;	/* of all these */
+	AttrNumber	last_attnum;	/* the largest of all these */
 } Part;
 
 /*
- * Opens what holds the rows of rel, in the current memory context, as a List of Part.
- * Waits for no lock: false if somebody has one that is in the way; then some
- * may be open.  Raises if it is not what was compiled, or not native.  There must be an
- * active snapshot.
+ * Open the tables that hold the rows of rel, as a List of Part in the current memory
+ * context.  Does not wait for locks: returns false if another session holds a conflicting
+ * lock; then some parts may be open.  Raises what mirror_raise_changed() does if a part
+ * is not what was compiled, or not native.  There must be an active snapshot.
  */
 extern bool parts_open(const Mirror *mirror, Relation rel, List **parts);
 extern void parts_close(List *parts);
 
-/* Locks the partitions of a table, if it has any, until the transaction's end; false if somebody is in the way. */
+/*
+ * Lock the partitions of a table, if it has any, until the transaction's end.  Does not wait:
+ * returns false if another session holds a conflicting lock.
+ */
 extern bool parts_lock(Oid relation);
 
 #endif							/* MIXPEEK_PART_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * render.c
- *		A row, rendered by a compiled template.
+ *		Rendering of a row with a compiled template.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,9 +17,9 @@
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
-/* Numbers that JSON cannot write become strings, as to_json() makes them. */
+/* Append a number; NaN and infinities become strings, as to_json() makes them. */
 static void
-append_number(StringInfo out, const char *text)
+append_json_number(StringInfo out, const char *text)
 {
 	if (strspn(text, "0123456789+-.eE") == strlen(text))
 		appendStringInfoString(out, text);
@@ -38,6 +38,7 @@ append_datetime(StringInfo out, Datum value, Oid type)
 	appendStringInfoChar(out, '"');
 }
 
+/* Append a value of COLUMN_NATIVE. */
 static void
 append_native(StringInfo out, TemplateColumn *column, Datum value)
 {
@@ -54,7 +55,7 @@ append_native(StringInfo out, TemplateColumn *column, Datum value)
 		case FLOAT4OID:
 		case FLOAT8OID:
 		case NUMERICOID:
-			append_number(out, OutputFunctionCall(&column->output, value));
+			append_json_number(out, OutputFunctionCall(&column->output, value));
 			break;
 		case DATEOID:
 		case TIMESTAMPOID:
@@ -75,11 +76,12 @@ append_native(StringInfo out, TemplateColumn *column, Datum value)
 		case UUIDOID:
 			escape_json(out, OutputFunctionCall(&column->output, value));
 			break;
-		default:				/* a vector prints as an array of numbers */
+		default:				/* a vector's output is a JSON array */
 			appendStringInfoString(out, OutputFunctionCall(&column->output, value));
 	}
 }
 
+/* Append a column's value as JSON, or raise that it must not be null. */
 static void
 append_column(StringInfo out, const TemplateStep *step, const TemplateRow *row)
 {
@@ -107,9 +109,9 @@ append_column(StringInfo out, const TemplateStep *step, const TemplateRow *row)
 		append_native(out, column, value);
 }
 
-/* Metadata that came from the API may hold the marker of some document: it is not this one's. */
+/* Remove the marker's field from metadata: metadata that came from the API may hold another document's marker. */
 static void
-drop_marker(StringInfo json)
+remove_marker(StringInfo json)
 {
 	Datum		document;
 
@@ -123,7 +125,7 @@ drop_marker(StringInfo json)
 	(void) JsonbToCString(json, &DatumGetJsonbP(document)->root, VARSIZE(DatumGetPointer(document)));
 }
 
-/* The members of a column that is an object, after the marker. */
+/* Append the members of a column that holds an object; the marker stands before them. */
 static void
 append_metadata(StringInfo out, const TemplateStep *step, const TemplateRow *row)
 {
@@ -134,7 +136,7 @@ append_metadata(StringInfo out, const TemplateStep *step, const TemplateRow *row
 		return;
 	initStringInfo(&json);
 	append_column(&json, step, row);
-	drop_marker(&json);
+	remove_marker(&json);
 	p = json.data + strspn(json.data, " \t\r\n");
 	if (*p != '{')
 		ereport(ERROR,
@@ -183,7 +185,7 @@ render_steps(const List *steps, const TemplateRow *row, StringInfo out)
 	}
 }
 
-/* A feature without its vector would be refused, and the whole document with it. */
+/* Check whether a feature's vector is null.  The API would refuse the whole document because of it. */
 static bool
 lacks_vector(const List *steps, const TemplateRow *row)
 {

@@ -1,21 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * template.c
- *		A document template, compiled once, rendered once a row.
+ *		A document template, compiled once and rendered once for each row.
  *
- * A template is the API's own request with columns in it.  Compiling turns it
- * into a list of steps: text to copy, and columns to append as JSON.  Rendering
- * (render.c) walks the list; it looks nothing up.
+ * A template is the body of the API's create request with columns in it.  Compiling
+ * turns it into a list of steps: text to copy, and columns to append as JSON.
+ * Rendering (render.c) executes the list and needs no catalog.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
-#include "access/transam.h"
 #include "base/bounds.h"
 #include "base/json.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "mirror/column_form.h"
 #include "mirror/template.h"
 #include "miscadmin.h"
 #include "remote/contract.h"
@@ -24,14 +24,14 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 
-/* A place of the template where the contract says what a column must be. */
+/* A place in the template where the contract restricts what a column may be. */
 typedef struct Place
 {
 	const char *path;			/* hash key */
-	bool		as_text;		/* only a string will do: send the value's
-								 * text */
-	bool		not_null;
-	char		status;
+	bool		as_text;		/* the contract wants a string, so send the
+								 * value's text */
+	bool		not_null;		/* the contract does not allow null */
+	char		status;			/* of the hash table's entry */
 } Place;
 
 #define SH_PREFIX places
@@ -49,16 +49,17 @@ typedef struct Compiler
 {
 	Template   *template;
 	TupleDesc	desc;
-	const Bitmapset *excluded;
-	const char *table;
+	const Bitmapset *excluded;	/* attnums that are not part of "$*" */
+	const char *table;			/* logical table's name */
 	places_hash *places;
-	int		   *column_index;	/* of each attribute, as it is and as text, in
-								 * template->columns; -1: none */
-	StringInfoData literal;		/* text not yet made a step */
-	List	  **steps;
-	int			ncolumns;		/* steps that append a column */
-	int			text_len;		/* bytes of steps that are text */
-	int			depth;
+	int		   *column_index;	/* two for each attribute, in its own form and
+								 * as text: index into template->columns, or
+								 * -1 */
+	StringInfoData literal;		/* text that is not part of a step yet */
+	List	  **steps;			/* list that steps are added to */
+	int			ncolumns;		/* number of steps that append a column */
+	int			text_len;		/* bytes of text in all steps */
+	int			depth;			/* of nested objects and arrays */
 } Compiler;
 
 /*
@@ -66,16 +67,16 @@ typedef struct Compiler
  */
 
 pg_noreturn static void
-too_much(const char *what, int max)
+raise_too_much(const char *what, int max)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("the document template has more than %d %s", max, what)));
 }
 
-/* A field's path; what it is part of is "path". */
+/* Return the path of a field of the object at "path", which is empty for the root. */
 static char *
-path_of(const char *path, const char *name)
+make_path(const char *path, const char *name)
 {
 	char	   *result = path[0] ? psprintf("%s.%s", path, name) : pstrdup(name);
 
@@ -90,6 +91,7 @@ path_of(const char *path, const char *name)
  * Compiling: columns
  */
 
+/* Return the column that the template names at "path". */
 static Form_pg_attribute
 find_attribute(Compiler *compiler, const char *name, const char *path)
 {
@@ -106,79 +108,13 @@ find_attribute(Compiler *compiler, const char *name, const char *path)
 			 errhint("A text that begins with a dollar sign is written with two: \"$$%s\".", name)));
 }
 
-/* pgvector's types print as JSON arrays. */
-static bool
-is_vector_type(Oid type)
-{
-	char	   *name;
-
-	if (type < FirstNormalObjectId)
-		return false;
-	name = format_type_extended(type, -1, FORMAT_TYPE_ALLOW_INVALID);
-	if (strrchr(name, '.'))
-		name = strrchr(name, '.') + 1;
-	return strcmp(name, "vector") == 0 || strcmp(name, "halfvec") == 0;
-}
-
-static ColumnForm
-json_form(Oid type)
-{
-	switch (type)
-	{
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case NAMEOID:
-		case UUIDOID:
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-		case JSONBOID:
-			return COLUMN_NATIVE;
-		default:
-			return is_vector_type(type) ? COLUMN_NATIVE : COLUMN_JSON;
-	}
-}
-
-/* JSON types that a column's values can have, as contract.h counts them. */
+/* Return the index into template->columns of a column in a form; add it if it is not there. */
 static int
-json_types(Oid type)
-{
-	switch (type)
-	{
-		case BOOLOID:
-			return CONTRACT_BOOLEAN;
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-			return CONTRACT_INTEGER;
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return CONTRACT_NUMBER;
-		case JSONOID:
-		case JSONBOID:
-			return CONTRACT_ANY;
-	}
-	if (OidIsValid(get_element_type(type)) || is_vector_type(type))
-		return CONTRACT_ARRAY;
-	return type_is_rowtype(type) ? CONTRACT_OBJECT : CONTRACT_STRING;
-}
-
-/* The index of a column in a form among the selected ones. */
-static int
-add_column(Compiler *compiler, Form_pg_attribute att, bool as_text)
+add_template_column(Compiler *compiler, Form_pg_attribute att, bool as_text)
 {
 	Template   *template = compiler->template;
 	Oid			type = getBaseType(att->atttypid);
-	ColumnForm	form = as_text ? COLUMN_TEXT : json_form(type);
+	ColumnForm	form = as_text ? COLUMN_TEXT : column_form(type);
 	TemplateColumn *column;
 	int		   *index = &compiler->column_index[(att->attnum - 1) * 2 + as_text];
 	Oid			output;
@@ -213,6 +149,7 @@ add_step(Compiler *compiler, StepKind kind)
 	return step;
 }
 
+/* Make a step of the collected text. */
 static void
 flush_literal(Compiler *compiler)
 {
@@ -227,8 +164,9 @@ flush_literal(Compiler *compiler)
 	resetStringInfo(&compiler->literal);
 }
 
+/* Add a step that needs no more than its kind. */
 static void
-add_special(Compiler *compiler, StepKind kind)
+add_simple_step(Compiler *compiler, StepKind kind)
 {
 	flush_literal(compiler);
 	add_step(compiler, kind);
@@ -238,20 +176,20 @@ static void
 add_column_step(Compiler *compiler, StepKind kind, Form_pg_attribute att, const char *path)
 {
 	const Place *place = places_lookup(compiler->places, path); /* NULL: the contract
-																 * says nothing of it */
+																 * does not restrict it */
 	TemplateStep *step;
 
 	if (++compiler->ncolumns > MAX_TEMPLATE_COLUMNS)
-		too_much("columns to send", MAX_TEMPLATE_COLUMNS);
+		raise_too_much("columns to send", MAX_TEMPLATE_COLUMNS);
 	flush_literal(compiler);
 	step = add_step(compiler, kind);
-	step->column = add_column(compiler, att, place && place->as_text);
+	step->column = add_template_column(compiler, att, place && place->as_text);
 	step->definition = list_nth(compiler->template->columns, step->column);
 	step->not_null = place && place->not_null;
 	step->path = pstrdup(path);
 }
 
-/* All columns but the excluded as members, each preceded by a comma. */
+/* Add all columns except the excluded ones as members, each preceded by a comma. */
 static void
 add_whole_row(Compiler *compiler, const char *path)
 {
@@ -273,7 +211,33 @@ add_whole_row(Compiler *compiler, const char *path)
 	}
 }
 
-/* A JSON string of the template: a column, the row, or a text. */
+/* Add "$*": all columns as an object. */
+static void
+add_row_object(Compiler *compiler, const char *path)
+{
+	List	  **steps = compiler->steps;
+	List	   *members = NIL;
+
+	flush_literal(compiler);
+	compiler->steps = &members;
+	add_whole_row(compiler, path);
+	flush_literal(compiler);
+	compiler->steps = steps;
+	appendStringInfoChar(&compiler->literal, '{');
+	if (members != NIL)
+	{
+		TemplateStep *first = linitial(members);
+
+		/* the first member needs no comma */
+		first->text++;
+		first->text_len--;
+	}
+	flush_literal(compiler);
+	*steps = list_concat(*steps, members);
+	appendStringInfoChar(&compiler->literal, '}');
+}
+
+/* Add a string of the template: a column, the row, or a text. */
 static void
 add_string(Compiler *compiler, const char *str, const char *path)
 {
@@ -282,41 +246,20 @@ add_string(Compiler *compiler, const char *str, const char *path)
 	else if (str[1] == '$')
 		escape_json(&compiler->literal, str + 1);
 	else if (strcmp(str, "$*") == 0)
-	{
-		List	  **steps = compiler->steps;
-		List	   *members = NIL;
-		TemplateStep *first;
-
-		flush_literal(compiler);
-		compiler->steps = &members;
-		add_whole_row(compiler, path);
-		flush_literal(compiler);
-		compiler->steps = steps;
-		appendStringInfoChar(&compiler->literal, '{');
-		if (members != NIL)
-		{
-			/* the first member needs no comma */
-			first = linitial(members);
-			first->text++;
-			first->text_len--;
-		}
-		flush_literal(compiler);
-		*steps = list_concat(*steps, members);
-		appendStringInfoChar(&compiler->literal, '}');
-	}
+		add_row_object(compiler, path);
 	else
 		add_column_step(compiler, STEP_COLUMN, find_attribute(compiler, str + 1, path), path);
 }
 
 static void add_container(Compiler *compiler, JsonbContainer *container, const char *path);
 
-/* Frees the path, of which there is one a value. */
+/* Add a value of the template.  Frees the path. */
 static void
 add_value(Compiler *compiler, JsonbValue *value, char *path)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (compiler->text_len + compiler->literal.len > MAX_TEMPLATE_TEXT)
-		too_much("bytes of text", MAX_TEMPLATE_TEXT);
+		raise_too_much("bytes of text", MAX_TEMPLATE_TEXT);
 	switch (value->type)
 	{
 		case jbvNull:
@@ -342,7 +285,7 @@ add_value(Compiler *compiler, JsonbValue *value, char *path)
 	pfree(path);
 }
 
-/* The members of an object, each preceded by a comma; no braces. */
+/* Add the members of an object, each preceded by a comma, without braces. */
 static void
 add_members(Compiler *compiler, JsonbContainer *object, const char *path)
 {
@@ -360,11 +303,12 @@ add_members(Compiler *compiler, JsonbContainer *object, const char *path)
 			appendStringInfoChar(&compiler->literal, ',');
 			escape_json(&compiler->literal, name);
 			appendStringInfoChar(&compiler->literal, ':');
-			add_value(compiler, &value, path_of(path, name));
+			add_value(compiler, &value, make_path(path, name));
 		}
 	}
 }
 
+/* Add an object or an array. */
 static void
 add_container(Compiler *compiler, JsonbContainer *container, const char *path)
 {
@@ -376,7 +320,7 @@ add_container(Compiler *compiler, JsonbContainer *container, const char *path)
 	bool		is_array = JsonContainerIsArray(container);
 
 	if (++compiler->depth > MAX_TEMPLATE_DEPTH)
-		too_much("levels of objects and arrays", MAX_TEMPLATE_DEPTH);
+		raise_too_much("levels of objects and arrays", MAX_TEMPLATE_DEPTH);
 	appendStringInfoChar(&compiler->literal, is_array ? '[' : '{');
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
@@ -390,7 +334,7 @@ add_container(Compiler *compiler, JsonbContainer *container, const char *path)
 			{
 				escape_json(&compiler->literal, name);
 				appendStringInfoChar(&compiler->literal, ':');
-				add_value(compiler, &value, path_of(path, name));
+				add_value(compiler, &value, make_path(path, name));
 			}
 			else
 				add_value(compiler, &value, psprintf("%s[%d]", path, n));
@@ -405,7 +349,7 @@ add_container(Compiler *compiler, JsonbContainer *container, const char *path)
  * Compiling: the document's fields
  */
 
-/* "metadata": the marker, then what the template says, or every column. */
+/* Add "metadata": the marker, then what the template says, or else all columns. */
 static void
 add_metadata(Compiler *compiler, JsonbValue *value)
 {
@@ -415,7 +359,7 @@ add_metadata(Compiler *compiler, JsonbValue *value)
 		str = pnstrdup(value->val.string.val, value->val.string.len);
 
 	appendStringInfoString(&compiler->literal, ",\"metadata\":{\"" MARKER_FIELD "\":");
-	add_special(compiler, STEP_MARKER);
+	add_simple_step(compiler, STEP_MARKER);
 	if (str && strcmp(str, "$*") != 0)
 		add_column_step(compiler, STEP_METADATA,
 						find_attribute(compiler, str + 1, "metadata"), "metadata");
@@ -426,7 +370,7 @@ add_metadata(Compiler *compiler, JsonbValue *value)
 	appendStringInfoChar(&compiler->literal, '}');
 }
 
-/* The contract requires the fields; none of the tasks exists for a row. */
+/* Add the source_details of a template that has none.  The contract requires the task fields, which mean nothing for a row. */
 static void
 add_default_source_details(Compiler *compiler)
 {
@@ -434,20 +378,22 @@ add_default_source_details(Compiler *compiler)
 						   ",\"source_details\":[{\"type\":\"bucket\",\"source_id\":");
 	escape_json(&compiler->literal, compiler->table);
 	appendStringInfoString(&compiler->literal, ",\"object_id\":");
-	add_special(compiler, STEP_KEY);
+	add_simple_step(compiler, STEP_KEY);
 	appendStringInfoString(&compiler->literal,
 						   ",\"feature_extractor_task_id\":\"none\",\"object_task_id\":\"none\""
 						   ",\"feature_extractor_id\":\"mixpeek_docs\"}]");
 }
 
+/* Return a field of the template's root; NULL if it is missing or null. */
 static JsonbValue *
-find_field(Jsonb *document, const char *name)
+find_root_field(Jsonb *document, const char *name)
 {
 	JsonbValue *value = document ? json_member(&document->root, name) : NULL;
 
 	return value && value->type == jbvNull ? NULL : value;
 }
 
+/* Check whether the field has a function of its own here. */
 static bool
 is_named_field(const char *name)
 {
@@ -455,6 +401,7 @@ is_named_field(const char *name)
 		strcmp(name, "features") == 0;
 }
 
+/* Add the fields of the root that have no function of their own. */
 static void
 add_other_fields(Compiler *compiler, Jsonb *document)
 {
@@ -472,19 +419,20 @@ add_other_fields(Compiler *compiler, Jsonb *document)
 			appendStringInfoChar(&compiler->literal, ',');
 			escape_json(&compiler->literal, name);
 			appendStringInfoChar(&compiler->literal, ':');
-			add_value(compiler, &value, path_of("", name));
+			add_value(compiler, &value, make_path("", name));
 			compiler->template->names = lappend(compiler->template->names, name);
 		}
 	}
 }
 
+/* Add everything except the features. */
 static void
 add_content(Compiler *compiler, Jsonb *document)
 {
-	JsonbValue *source_details = find_field(document, "source_details");
+	JsonbValue *source_details = find_root_field(document, "source_details");
 
 	compiler->steps = &compiler->template->content;
-	add_metadata(compiler, find_field(document, "metadata"));
+	add_metadata(compiler, find_root_field(document, "metadata"));
 	if (source_details)
 	{
 		appendStringInfoString(&compiler->literal, ",\"source_details\":");
@@ -508,11 +456,11 @@ add_feature(Compiler *compiler, JsonbValue *feature, int n)
 	compiler->template->features = lappend(compiler->template->features, steps);
 }
 
-/* The contract has been checked: an array, or a column for the whole of it. */
+/* Add the features.  The contract has been checked: they are an array, or one column for all of them. */
 static void
 add_features(Compiler *compiler, Jsonb *document)
 {
-	JsonbValue *features = find_field(document, "features");
+	JsonbValue *features = find_root_field(document, "features");
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	value;
@@ -533,14 +481,14 @@ add_features(Compiler *compiler, Jsonb *document)
 		if (token != WJB_ELEM)
 			continue;
 		if (n == MAX_TEMPLATE_FEATURES)
-			too_much("features", MAX_TEMPLATE_FEATURES);
+			raise_too_much("features", MAX_TEMPLATE_FEATURES);
 		add_feature(compiler, &value, n++);
 	}
 }
 
-/* Would the contract take all that a column of these types can hold? */
+/* Check whether the contract accepts every value of a column of these types. */
 static bool
-fits(int types, int expected)
+types_fit(int types, int expected)
 {
 	if (expected & CONTRACT_NUMBER)
 		expected |= CONTRACT_INTEGER;
@@ -548,11 +496,12 @@ fits(int types, int expected)
 }
 
 /*
- * contract_check()'s question: what will stand where the template has this
- * string?  Where only a string will do, a column is sent as its text.
+ * ContractStringHook: return the JSON types that a string of the template will have when it is
+ * rendered.  Where the contract wants a string, a column of any type is sent as its
+ * text; note such places, and those where null is not allowed.
  */
 static int
-column_types(const char *str, int len, const char *path, int expected, void *arg)
+string_types(const char *str, int len, const char *path, int expected, void *arg)
 {
 	Compiler   *compiler = arg;
 	Form_pg_attribute att;
@@ -566,17 +515,18 @@ column_types(const char *str, int len, const char *path, int expected, void *arg
 	if (len == 2 && str[1] == '*')
 		return CONTRACT_OBJECT;
 	att = find_attribute(compiler, pnstrdup(str + 1, len - 1), path);
-	types = json_types(getBaseType(att->atttypid));
+	types = column_json_types(getBaseType(att->atttypid));
 	if ((expected & CONTRACT_ANY) == CONTRACT_ANY)
 		return types;
 	if (compiler->places->members == MAX_TEMPLATE_COLUMNS)
-		too_much("columns to send", MAX_TEMPLATE_COLUMNS);
+		raise_too_much("columns to send", MAX_TEMPLATE_COLUMNS);
 	place = places_insert(compiler->places, pstrdup(path), &found);
 	place->not_null = !(expected & CONTRACT_NULL);
-	place->as_text = (expected & CONTRACT_STRING) && !fits(types, expected);
+	place->as_text = (expected & CONTRACT_STRING) && !types_fit(types, expected);
 	return place->as_text ? CONTRACT_STRING : types;
 }
 
+/* Raise what is wrong with the template, except unknown columns outside the contract's fields. */
 static void
 check_template(Compiler *compiler, Jsonb *document)
 {
@@ -586,25 +536,29 @@ check_template(Compiler *compiler, Jsonb *document)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the document template must be a JSON object")));
-	if (find_field(document, "collection_id"))
+	if (find_root_field(document, "collection_id"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("collection_id: a mirror's collection is an argument of its own, not part of the template")));
-	contract_check(&contract_create, document, column_types, compiler);
-	metadata = find_field(document, "metadata");
+				 errmsg("collection_id must not be part of the document template"),
+				 errdetail("A mirror's collection is an argument of its own.")));
+	contract_check(&contract_create, document, string_types, compiler);
+	metadata = find_root_field(document, "metadata");
 	if (metadata && metadata->type == jbvBinary &&
 		json_member(metadata->val.binary.data, MARKER_FIELD))
 		ereport(ERROR,
 				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("metadata.%s is where the marker stands", MARKER_FIELD)));
+				 errmsg("metadata.%s is reserved for the marker", MARKER_FIELD)));
 }
 
-/* Names under which the API may hand metadata back at the document's root. */
+/*
+ * Collect the names of all fields of metadata: the API may return them at the document's root,
+ * where they must not be taken for enrichments.
+ */
 static void
 collect_names(Compiler *compiler, Jsonb *document)
 {
 	Template   *template = compiler->template;
-	JsonbValue *metadata = find_field(document, "metadata");
+	JsonbValue *metadata = find_root_field(document, "metadata");
 
 	template->names = lappend(template->names, pstrdup(MARKER_FIELD));
 	if (metadata && metadata->type == jbvBinary)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * template.h
- *		A document template, compiled once, rendered once a row.
+ *		A document template, compiled once and rendered once for each row.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,16 +11,9 @@
 #include "access/tupdesc.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "mirror/column_form.h"
 #include "nodes/bitmapset.h"
 #include "utils/jsonb.h"
-
-/* In which form the row's query hands a column over. */
-typedef enum ColumnForm
-{
-	COLUMN_NATIVE,				/* as it is; rendered here */
-	COLUMN_JSON,				/* through to_json(); appended as it is */
-	COLUMN_TEXT					/* as it is; sent as a JSON string of its text */
-} ColumnForm;
 
 typedef struct TemplateColumn
 {
@@ -28,14 +21,15 @@ typedef struct TemplateColumn
 	char	   *name;
 	ColumnForm	form;
 	Oid			type;			/* base type of a domain */
-	FmgrInfo	output;			/* COLUMN_NATIVE and COLUMN_TEXT only */
+	FmgrInfo	output;			/* the type's output function */
 } TemplateColumn;
 
 typedef enum StepKind
 {
 	STEP_TEXT,					/* copy text */
 	STEP_COLUMN,				/* append a column */
-	STEP_METADATA,				/* append a column that is the whole metadata */
+	STEP_METADATA,				/* append the members of a column that is all
+								 * of the metadata */
 	STEP_KEY,					/* append the key as a JSON string */
 	STEP_MARKER					/* append the marker as a JSON string */
 } StepKind;
@@ -48,24 +42,23 @@ typedef struct TemplateStep
 	int			column;			/* STEP_COLUMN, STEP_METADATA: index into
 								 * columns */
 	TemplateColumn *definition;
-	bool		not_null;		/* the contract wants a value there */
-	char	   *path;			/* where it stands, for errors */
+	bool		not_null;		/* the contract does not allow null */
+	char	   *path;			/* of the field, for errors */
 } TemplateStep;
 
 typedef struct Template
 {
-	List	   *columns;		/* of TemplateColumn: what the row's query
-								 * selects */
-	Bitmapset  *used;			/* attnums of columns that are mirrored */
-	List	   *content;		/* of TemplateStep: all but the features */
+	List	   *columns;		/* TemplateColumns to read from a row */
+	Bitmapset  *used;			/* their attnums */
+	List	   *content;		/* TemplateSteps of all but the features */
 	bool		has_features;
 	bool		features_are_column;	/* "features": "$column" */
-	List	   *features;		/* of List of TemplateStep: one an element */
-	List	   *names;			/* char *: names of metadata and root fields
-								 * sent */
+	List	   *features;		/* for each feature, a List of TemplateStep */
+	List	   *names;			/* names of metadata and root fields that are
+								 * sent, as char * */
 } Template;
 
-/* One row to render: values[i] is columns[i] in its form. */
+/* A row to render; values[i] is the value of columns[i], in its form. */
 typedef struct TemplateRow
 {
 	const Datum *values;
@@ -75,23 +68,24 @@ typedef struct TemplateRow
 } TemplateRow;
 
 /*
- * Compiles document (NULL: all defaults) for rows of desc, in the current memory
+ * Compile document (NULL: the default template) for rows of desc, in the current memory
  * context.  Columns in "excluded" (attnums) are not part of "$*".  "table" is
  * the logical table's name, for the default source_details.  Raises
  * ERRCODE_UNDEFINED_COLUMN and ERRCODE_INVALID_PARAMETER_VALUE with the path of
- * the field, and ERRCODE_PROGRAM_LIMIT_EXCEEDED for what is too much (see bounds.h).  Takes time
- * in proportion to the document's size, and can be interrupted.
+ * the field, ERRCODE_RESERVED_NAME for the marker's field, and
+ * ERRCODE_PROGRAM_LIMIT_EXCEEDED for what exceeds bounds.h.  The time it takes is
+ * proportional to the document's size, and it can be interrupted.
  */
 extern Template *template_compile(Jsonb *document, TupleDesc desc,
 								  const Bitmapset *excluded, const char *table);
 
 /*
- * Appends the members of the document's object without features, each
- * preceded by a comma, to content; the features array, if the template has
- * one, to features.  A feature whose vector is null is left out: it comes when
- * the vector does.  Text is in the database encoding.  Raises
- * ERRCODE_NULL_VALUE_NOT_ALLOWED where the contract wants a value and the column
- * is null.
+ * Render a row: append to content the members of the document's object except
+ * "features", each preceded by a comma, and to features the array, if the template has
+ * one.  A feature whose vector is null is left out of the array; it is sent when the
+ * vector is set.  Text is in the database encoding.  Raises
+ * ERRCODE_NULL_VALUE_NOT_ALLOWED where the contract does not allow null and the column
+ * is null, and ERRCODE_INVALID_PARAMETER_VALUE if metadata is not an object.
  */
 extern void template_render(const Template *template, const TemplateRow *row,
 							StringInfo content, StringInfo features);

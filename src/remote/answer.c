@@ -1,12 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * answer.c
- *		What the worker takes from an answer: a document's id, its marker and its
+ *		What is read of a document in an answer: its id, its marker and its
  *		enrichments.
  *
- * An answer has whatever the other side likes: it is run over, and the parts that are
- * wanted become values one by one.  A document whose enrichments are too much, or
- * cannot be jsonb, is there all the same.
+ * A document whose enrichments are too large, or cannot be jsonb, is a document all the same.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,15 +16,15 @@
 #include "remote/marker.h"
 #include "remote/response.h"
 
-/* Bytes; the ids are indexed, and an index holds no more than some 2,700. */
+/* Longest document id, in bytes.  Ids are indexed, and an index entry has at most some 2,700. */
 #define MAX_DOCUMENT_ID	1000
 
-/* Bytes of a string, as it is written, that is worth being looked at: a marker of ours is shorter. */
+/* Longest string that is read, in bytes as it is written: our markers are shorter. */
 #define MAX_STRING		65536
 
 static const JsonBounds enrichment_bounds = {MAX_ENRICHMENT_DEPTH, MAX_ENRICHMENT_VALUES, MAX_ENRICHMENT_BYTES};
 
-/* Root-level fields of an answer that are not enrichments (both contracts). */
+/* Root-level fields of a document that are not enrichments, in either contract. */
 static const char *const system_fields[] = {
 	"document_id", "collection_id", "source_details", "source_blobs", "document_blobs",
 	"internal_metadata", "metadata", "vector", "vectors", "features", "presigned_url",
@@ -35,16 +33,17 @@ static const char *const system_fields[] = {
 	"lineage_chain", "document_schema_version", "enrichments", NULL
 };
 
-/* The members of a document that count; start is NULL where there is none. */
+/* The members of a document that are read; start is NULL if one is missing. */
 typedef struct Members
 {
 	JsonText	document_id;
-	JsonText	marker;			/* 2026-02 may flatten metadata */
+	JsonText	marker;			/* at the root: in 2026-02, metadata may be
+								 * there */
 	JsonText	metadata;
 	JsonText	enrichments;
-	StringInfoData fields;		/* 2026-02's enrichments: an object that lacks
-								 * its last bracket */
-	JsonText	measure;		/* of that */
+	StringInfoData fields;		/* other fields, which are enrichments in
+								 * 2026-02: an object without its last bracket */
+	JsonText	measure;		/* the size of that object */
 } Members;
 
 bool
@@ -53,9 +52,9 @@ answer_is_utf8(const HttpAnswer *answer)
 	return (size_t) pg_encoding_verifymbstr(PG_UTF8, answer->body, (int) answer->body_len) == answer->body_len;
 }
 
-/* A string as text in the database encoding, palloc'd; NULL if it is none or too long. */
+/* Return a string in the database encoding, palloc'd; or NULL if it is no string or too long. */
 static char *
-string_text(const JsonText *string)
+read_string(const JsonText *string)
 {
 	size_t		len = string->end - string->start;
 	bool		plain = GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
@@ -73,11 +72,14 @@ string_text(const JsonText *string)
 	return pnstrdup(value.val.string.val, value.val.string.len);
 }
 
-/* A step within a path is no id, nor is what no index has room for. */
+/*
+ * Return a document id, palloc'd; or NULL if it is none that can be used.  "." and ".." would be
+ * other paths, and a long one has no room in the index.
+ */
 static char *
-document_id_text(const JsonText *string)
+read_document_id(const JsonText *string)
 {
-	char	   *id = string_text(string);
+	char	   *id = read_string(string);
 
 	if (id == NULL || id[0] == '\0' || strcmp(id, ".") == 0 || strcmp(id, "..") == 0 ||
 		strlen(id) > MAX_DOCUMENT_ID)
@@ -96,8 +98,9 @@ is_system_field(const JsonText *name)
 	return false;
 }
 
+/* Return a name in UTF-8. */
 static const char *
-name_in_utf8(const char *name)
+convert_name(const char *name)
 {
 	return GetDatabaseEncoding() == PG_SQL_ASCII ? name : pg_server_to_any(name, strlen(name), PG_UTF8);
 }
@@ -109,13 +112,16 @@ is_sent(const JsonText *name, List *sent)
 
 	foreach(lc, sent)
 	{
-		if (scan_string_is(name, name_in_utf8(lfirst(lc))))
+		if (scan_string_is(name, convert_name(lfirst(lc))))
 			return true;
 	}
 	return false;
 }
 
-/* A root-level field that is an enrichment; of too many, or too large ones, no more than shows that. */
+/*
+ * Add a root-level field that is an enrichment.  Once the sum of the sizes is over the bound, only
+ * the sizes are added.
+ */
 static void
 add_field(Members *members, const JsonText *name, const JsonText *value)
 {
@@ -150,7 +156,7 @@ take_member(Members *members, const JsonText *name, const JsonText *value, List 
 		add_field(members, name, value);
 }
 
-/* Why they are not kept, which may have something of the other side's in it. */
+/* Return why enrichments are not kept; why may have text of remote origin. */
 static char *
 describe_unkept(const char *verb, const char *why)
 {
@@ -162,14 +168,15 @@ describe_unkept(const char *verb, const char *why)
 	return text.data;
 }
 
+/* Read the enrichments from a text of this size, if they are within bounds. */
 static void
-take_enrichments(AnswerDocument *document, const char *text, size_t len, const JsonText *measure)
+read_enrichments(AnswerDocument *document, const char *text, size_t len, const JsonText *measure)
 {
 	char	   *excess = scan_excess(measure, &enrichment_bounds);
 	char	   *error;
 
 	if (measure->scalars == 0)	/* {} and {"clusters": [], "taxonomies": []}
-								 * are nothing yet */
+								 * are no enrichments */
 		return;
 	if (excess)
 		document->unkept = describe_unkept("they have ", excess);
@@ -203,15 +210,15 @@ answer_document(const char *text, const char *end, List *sent,
 	*wrong = items.place;
 	if (!scan_ended(&items, end))
 		return false;
-	document->document_id = document_id_text(&members.document_id);
+	document->document_id = read_document_id(&members.document_id);
 	if (members.enrichments.depth > 0)
-		take_enrichments(document, members.enrichments.start,
+		read_enrichments(document, members.enrichments.start,
 						 members.enrichments.end - members.enrichments.start, &members.enrichments);
 	else if (members.measure.values > 0)
 	{
 		if (members.fields.data)
 			appendStringInfoChar(&members.fields, '}');
-		take_enrichments(document, members.fields.data, members.fields.len, &members.measure);
+		read_enrichments(document, members.fields.data, members.fields.len, &members.measure);
 	}
 	return true;
 }
@@ -243,6 +250,6 @@ answer_listed(const JsonText *text, char **document_id, char **marker)
 				own_marker = items.value;
 		}
 	}
-	*document_id = document_id_text(&id);
-	*marker = string_text(own_marker.start && *own_marker.start == '"' ? &own_marker : &root_marker);
+	*document_id = read_document_id(&id);
+	*marker = read_string(own_marker.start && *own_marker.start == '"' ? &own_marker : &root_marker);
 }

@@ -1,8 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * answer.h
- *		What the worker takes from an answer: a document's id, its marker and its
+ *		What is read of a document in an answer: its id, its marker and its
  *		enrichments.
+ *
+ * A document may be large and may contain anything.  It stays a text, which is scanned
+ * (base/scan.h), and only what is kept of it becomes a value.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,34 +17,35 @@
 #include "remote/http.h"
 #include "utils/jsonb.h"
 
-/* What may be kept of a document's enrichments.  It can be dumped, restored and shown. */
+/* Bounds of enrichments that are kept: such a value can be dumped, restored and displayed. */
 #define MAX_ENRICHMENT_BYTES	(1024 * 1024)
 #define MAX_ENRICHMENT_VALUES	100000
 #define MAX_ENRICHMENT_DEPTH	64
 
-/* All palloc'd, and in the database encoding. */
+/* What is kept of a document.  Everything is palloc'd, and in the database encoding. */
 typedef struct AnswerDocument
 {
-	char	   *document_id;	/* NULL: none, or one that cannot be meant */
-	Jsonb	   *enrichments;	/* NULL: there are none yet */
-	char	   *unkept;			/* why there are some and they are not kept;
-								 * NULL: they are */
+	char	   *document_id;	/* NULL if there is none, or no valid one */
+	Jsonb	   *enrichments;	/* NULL if there are none, or they are not
+								 * kept */
+	char	   *unkept;			/* why there are enrichments that are not
+								 * kept, or NULL */
 } AnswerDocument;
 
-/* Is the body UTF-8?  What follows takes that for granted. */
+/* Check whether the body is UTF-8, which the other functions here require. */
 extern bool answer_is_utf8(const HttpAnswer *answer);
 
 /*
- * Reads the document that text is, up to end, which may be any JSON.  False if it is none;
- * *wrong is then where.  sent names the root-level fields that are no enrichments, as we
- * have sent them.
+ * Read a document from a text that ends at "end" with a NUL.  JSON of any kind is read without
+ * error.  Return false if it is not JSON; *wrong is then where it is wrong.  "sent" lists the names
+ * of root-level fields that are no enrichments because the mirror sends them itself.
  */
 extern bool answer_document(const char *text, const char *end, List *sent,
 							AnswerDocument *document, const char **wrong);
 
 /*
- * A document in a list: its id and marker, or NULL.  text was run over, and found to be an
- * object.
+ * Read id and marker of a document in a list, a text that was scanned and is an object.  Each is
+ * palloc'd, or NULL if the document has none or no valid one.
  */
 extern void answer_listed(const JsonText *text, char **document_id, char **marker);
 

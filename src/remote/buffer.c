@@ -34,13 +34,13 @@ buffer_append(HttpBuffer *buffer, const char *data, size_t len)
 
 		if (enlarged == NULL)
 			return false;
-		buffer	  ->data = enlarged;
-		buffer	  ->size = size;
+		buffer->data = enlarged;
+		buffer->size = size;
 	}
 	if (len > 0)
 		memcpy(buffer->data + buffer->len, data, len);
-	buffer	  ->len += len;
-	buffer	  ->data[buffer->len] = '\0';
+	buffer->len += len;
+	buffer->data[buffer->len] = '\0';
 
 	return true;
 }
@@ -48,12 +48,12 @@ buffer_append(HttpBuffer *buffer, const char *data, size_t len)
 void
 buffer_reset(HttpBuffer *buffer, size_t keep)
 {
-	buffer	  ->len = 0;
+	buffer->len = 0;
 
 	if (buffer->size > keep)
 	{
 		free(buffer->data);
-		buffer	  ->data = NULL;
-		buffer	  ->size = 0;
+		buffer->data = NULL;
+		buffer->size = 0;
 	}
 }

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * contract.c
- *		The API's published contract as tables, and the check of a value
- *		against it.  Pure: no catalog, no network.
+ *		The API's published contract as tables, and checks of values against
+ *		it.  Pure: no catalog, no network.
  *
- * The tables join the contracts of 2025-09 and 2026-02: a field that one of them
- * has is checked, a field that neither has passes.  Fields that only one of them
- * requires are left to the API, so source_details may be missing.
+ * The tables join the contracts of 2025-09 and 2026-02: a field is checked if one of them has
+ * it, and accepted if neither has.  Whether a field that only one of them requires may be
+ * missing (source_details) is left to the API.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,12 +19,10 @@
 #include "miscadmin.h"
 #include "remote/contract.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-/*
- * The API bounds how deep filters nest, without saying where; this protects the
- * stack.
- */
+/* Levels of nested filters.  The API does not document its own bound; this one protects the stack. */
 #define MAX_FILTER_DEPTH	32
 #define MAX_SHOWN_VALUE		64	/* bytes of a wrong value in a message */
 
@@ -33,10 +31,10 @@ typedef struct Walker
 	ContractStringHook hook;
 	void	   *arg;
 	StringInfoData path;
-	int			depth;			/* of filters */
+	int			depth;			/* levels of filters around the present one */
 } Walker;
 
-/* A check that a table cannot say; value is an object. */
+/* A check of an object that a table cannot express. */
 typedef void (*ObjectCheck) (Walker *walker, JsonbContainer *value);
 
 typedef struct ContractField
@@ -56,7 +54,7 @@ struct ContractType
 	ObjectCheck check;			/* or NULL */
 };
 
-static void check_object(Walker *walker, const ContractType *type, JsonbContainer *value);
+static void check_members(Walker *walker, const ContractType *type, JsonbContainer *value);
 static void check_vectors(Walker *walker, JsonbContainer *value);
 static void check_filters(Walker *walker, JsonbContainer *value);
 
@@ -157,7 +155,7 @@ static const ContractType lineage_step = {
 	}, NULL
 };
 
-/* collection_id is required, but the mirror adds it after the check. */
+/* collection_id is required by the API, but added after the check. */
 const ContractType contract_create = {
 	(const ContractField[]) {
 		{"collection_id", CONTRACT_STRING, false, NULL, NULL, 0},
@@ -193,8 +191,8 @@ static const ContractType sort_option = {
 };
 
 /*
- * A logical operator, or in 2026-02's shorthand fields and the values they must
- * equal; within one, a condition, too.
+ * Filters are an object with logical operators, or, in 2026-02's short form, with fields and the
+ * values that they must equal.  An operand may also be a condition.
  */
 static const ContractType filters = {
 	(const ContractField[]) {
@@ -244,7 +242,7 @@ static const struct
 	{CONTRACT_NULL, "null"},
 };
 
-/* "a string, an object or null" */
+/* Return a set of types in words: "a string, an object or null". */
 static char *
 describe_types(int types)
 {
@@ -293,7 +291,7 @@ is_integer(const JsonbValue *value)
 											DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0))));
 }
 
-/* Appends a step to the path; pass the result to leave_path(). */
+/* Append a step to the path; return what leave_path() needs to remove it. */
 static int
 enter_field(Walker *walker, const char *name, int len)
 {
@@ -322,7 +320,7 @@ leave_path(Walker *walker, int end)
 }
 
 pg_noreturn static void
-wrong_type(Walker *walker, int expected, int found)
+raise_wrong_type(Walker *walker, int expected, int found)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -336,7 +334,7 @@ wrong_type(Walker *walker, int expected, int found)
  */
 
 pg_noreturn static void
-unknown_value(Walker *walker, const char *const *values, const char *str, int len)
+raise_unknown_value(Walker *walker, const char *const *values, const char *str, int len)
 {
 	StringInfoData valid;
 	int			shown = pg_mbcliplen(str, len, MAX_SHOWN_VALUE);
@@ -357,23 +355,23 @@ check_enum(Walker *walker, const char *const *values, const char *str, int len)
 	for (int i = 0; values[i]; i++)
 		if (strlen(values[i]) == (size_t) len && memcmp(values[i], str, len) == 0)
 			return;
-	unknown_value(walker, values, str, len);
+	raise_unknown_value(walker, values, str, len);
 }
 
-/* Do the types that a template's column can have suit the contract? */
+/* Check that the types of a template's column are among those of the contract. */
 static void
 check_promised(Walker *walker, int promised, int expected)
 {
 	if (expected & CONTRACT_NUMBER)
 		expected |= CONTRACT_INTEGER;
 	if ((promised & expected) == 0)
-		wrong_type(walker, expected & ~((expected & CONTRACT_NUMBER) ? CONTRACT_INTEGER : 0),
-				   promised);
+		raise_wrong_type(walker, expected & ~((expected & CONTRACT_NUMBER) ? CONTRACT_INTEGER : 0),
+						 promised);
 }
 
-/* Returns whether the value itself stands there, and not a promise of one. */
+/* Check a value's type; return whether it is a value, and not the name of a template's column. */
 static bool
-check_type(Walker *walker, const JsonbValue *value, int expected)
+check_value_type(Walker *walker, const JsonbValue *value, int expected)
 {
 	int			found = type_of(value);
 
@@ -392,7 +390,7 @@ check_type(Walker *walker, const JsonbValue *value, int expected)
 		!(expected & CONTRACT_NUMBER) && is_integer(value))
 		found = CONTRACT_INTEGER;
 	if ((found & expected) == 0)
-		wrong_type(walker, expected, found);
+		raise_wrong_type(walker, expected, found);
 	return true;
 }
 
@@ -412,8 +410,8 @@ check_elements(Walker *walker, JsonbContainer *array, int types, const ContractT
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		end = enter_element(walker, i++);
-		if (check_type(walker, &value, types) && type && value.type == jbvBinary)
-			check_object(walker, type, value.val.binary.data);
+		if (check_value_type(walker, &value, types) && type && value.type == jbvBinary)
+			check_members(walker, type, value.val.binary.data);
 		leave_path(walker, end);
 	}
 }
@@ -421,7 +419,7 @@ check_elements(Walker *walker, JsonbContainer *array, int types, const ContractT
 static void
 check_field(Walker *walker, const ContractField *field, JsonbValue *value)
 {
-	if (!check_type(walker, value, field->types))
+	if (!check_value_type(walker, value, field->types))
 		return;
 	if (value->type == jbvString && field->values)
 		check_enum(walker, field->values, value->val.string.val, value->val.string.len);
@@ -433,11 +431,11 @@ check_field(Walker *walker, const ContractField *field, JsonbValue *value)
 			check_elements(walker, value->val.binary.data, field->elements, field->type);
 	}
 	else if (field->type)
-		check_object(walker, field->type, value->val.binary.data);
+		check_members(walker, field->type, value->val.binary.data);
 }
 
 static void
-check_object(Walker *walker, const ContractType *type, JsonbContainer *value)
+check_members(Walker *walker, const ContractType *type, JsonbContainer *value)
 {
 	check_stack_depth();
 	for (const ContractField *field = type->fields; field->name; field++)
@@ -458,7 +456,8 @@ check_object(Walker *walker, const ContractType *type, JsonbContainer *value)
 }
 
 /*
- * Vectors: named lists of numbers, lists of such lists, or sparse ones.
+ * Vectors: an object of named vectors, each an array of numbers, an array of such arrays, or a
+ * sparse vector
  */
 
 static void
@@ -467,7 +466,7 @@ check_sparse(Walker *walker, JsonbContainer *value)
 	JsonbValue *indices = json_member(value, "indices");
 	JsonbValue *values = json_member(value, "values");
 
-	check_object(walker, &sparse_vector, value);
+	check_members(walker, &sparse_vector, value);
 	if (indices->type == jbvBinary && values->type == jbvBinary &&
 		JsonContainerSize(indices->val.binary.data) != JsonContainerSize(values->val.binary.data))
 		ereport(ERROR,
@@ -475,7 +474,7 @@ check_sparse(Walker *walker, JsonbContainer *value)
 				 errmsg("%s must have as many values as indices", walker->path.data)));
 }
 
-/* Numbers, or arrays of numbers, but not both. */
+/* Check an array of numbers, or of arrays of numbers, but not of both. */
 static void
 check_dense(Walker *walker, JsonbContainer *array)
 {
@@ -522,7 +521,7 @@ check_vectors(Walker *walker, JsonbContainer *value)
 			continue;
 		(void) JsonbIteratorNext(&it, &vector, true);
 		end = enter_field(walker, key.val.string.val, key.val.string.len);
-		if (check_type(walker, &vector, CONTRACT_ARRAY | CONTRACT_OBJECT))
+		if (check_value_type(walker, &vector, CONTRACT_ARRAY | CONTRACT_OBJECT))
 		{
 			if (JsonContainerIsArray(vector.val.binary.data))
 				check_dense(walker, vector.val.binary.data);
@@ -547,12 +546,12 @@ check_operands(Walker *walker, JsonbContainer *operands)
 		JsonbValue *operand = getIthJsonbValueFromContainer(operands, i);
 		int			end = enter_element(walker, i);
 
-		if (check_type(walker, operand, CONTRACT_OBJECT))
+		if (check_value_type(walker, operand, CONTRACT_OBJECT))
 		{
 			JsonbContainer *object = operand->val.binary.data;
 			bool		condition = json_member(object, "field") || json_member(object, "operator");
 
-			check_object(walker, condition ? &filter_condition : &filters, object);
+			check_members(walker, condition ? &filter_condition : &filters, object);
 		}
 		leave_path(walker, end);
 	}
@@ -580,7 +579,7 @@ check_filters(Walker *walker, JsonbContainer *value)
 		if (operands == NULL)
 			continue;
 		end = enter_field(walker, operators[i], strlen(operators[i]));
-		if (check_type(walker, operands, OR_NULL(CONTRACT_ARRAY)) &&
+		if (check_value_type(walker, operands, OR_NULL(CONTRACT_ARRAY)) &&
 			operands->type == jbvBinary)
 			check_operands(walker, operands->val.binary.data);
 		leave_path(walker, end);
@@ -595,11 +594,23 @@ contract_check(const ContractType *type, Jsonb *value, ContractStringHook hook, 
 
 	initStringInfo(&walker.path);
 	if (JB_ROOT_IS_OBJECT(value))
-		check_object(&walker, type, &value->root);
+		check_members(&walker, type, &value->root);
 	else if (JB_ROOT_IS_SCALAR(value))
-		wrong_type(&walker, CONTRACT_OBJECT,
-				   type_of(getIthJsonbValueFromContainer(&value->root, 0)));
+		raise_wrong_type(&walker, CONTRACT_OBJECT,
+						 type_of(getIthJsonbValueFromContainer(&value->root, 0)));
 	else
-		wrong_type(&walker, CONTRACT_OBJECT, CONTRACT_ARRAY);
+		raise_wrong_type(&walker, CONTRACT_OBJECT, CONTRACT_ARRAY);
 	pfree(walker.path.data);
+}
+
+void
+contract_check_text(const ContractType *type, const char *body)
+{
+	contract_check(type, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body))), NULL, NULL);
+}
+
+const char *
+contract_field_name(const ContractType *type, int i)
+{
+	return type->fields[i].name;
 }

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * contract.h
- *		The API's published contract as tables, and the check of a value
- *		against it.  Pure: no catalog, no network.
+ *		The API's published contract as tables, and checks of values against
+ *		it.  Pure: no catalog, no network.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +11,7 @@
 
 #include "utils/jsonb.h"
 
-/* A request body of the contract; see contract.c for what is in each. */
+/* The body of a kind of request; its fields are in contract.c. */
 typedef struct ContractType ContractType;
 
 extern const ContractType contract_create;	/* DocumentCreateRequest of both
@@ -19,7 +19,7 @@ extern const ContractType contract_create;	/* DocumentCreateRequest of both
 extern const ContractType contract_update;	/* DocumentUpdateRequest */
 extern const ContractType contract_list;	/* ListDocumentsRequest */
 
-/* JSON types as a set; a field's contract is such a set. */
+/* JSON types, as a set. */
 #define CONTRACT_NULL		0x01
 #define CONTRACT_STRING		0x02
 #define CONTRACT_NUMBER		0x04
@@ -30,22 +30,27 @@ extern const ContractType contract_list;	/* ListDocumentsRequest */
 #define CONTRACT_ANY		0x77
 
 /*
- * Called for each JSON string found where the contract speaks, before it is
- * checked.  Returns the set of types that will stand there (a template's
- * column), or 0 if the string is what it says.  "path" is where it stands;
- * "expected" the set of types that the contract wants there.
+ * A function that is called for each JSON string in a field of the contract, before the string is
+ * checked.  path is the field's, expected the set of types that the contract allows.  Return the set
+ * of types that will replace the string (it stands for a template's column), or 0 to check the
+ * string itself.
  */
 typedef int (*ContractStringHook) (const char *str, int len, const char *path,
 								   int expected, void *arg);
 
 /*
- * Checks value against type: wrong types, missing required fields, values that
- * no enum has.  Unknown fields pass.  Raises ERRCODE_INVALID_PARAMETER_VALUE
- * with the path ("source_details[0].type") at the beginning of the message
- * and, for an enum, the list of values in HINT.  hook may be NULL.
+ * Check value against type: types, required fields and values of enums.  Unknown fields are
+ * accepted.  hook may be NULL.  Raises ERRCODE_INVALID_PARAMETER_VALUE, with the field's path
+ * ("source_details[0].type") at the beginning of the message and, for an enum, its values in the
+ * hint.
  */
 extern void contract_check(const ContractType *type, Jsonb *value,
 						   ContractStringHook hook, void *arg);
 
+/* Check a request's body, which is a JSON object, in the same way. */
+extern void contract_check_text(const ContractType *type, const char *body);
+
+/* Return the name of field i of a type, counted from 0; NULL behind the last one. */
+extern const char *contract_field_name(const ContractType *type, int i);
 
 #endif							/* MIXPEEK_CONTRACT_H */

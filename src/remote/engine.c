@@ -3,17 +3,16 @@
  * engine.c
  *		What drives libcurl: one multi handle, its sockets and its timer.
  *
- * libcurl is driven by its socket interface: it names the sockets it waits for,
- * they go into an epoll descriptor, and its one timer is a deadline that bounds
- * the wait.  Somebody has to do that: the driver.  Without a thread it is the caller
- * itself, while it waits: then the epoll descriptor is one entry of its
- * WaitEventSet, beside the latch and the postmaster's death.  With a thread it is
- * the thread, and what the caller's set has instead is an eventfd that says "some
- * have ended".  Nothing else is different.
+ * libcurl is driven by its socket interface: it names the sockets that it waits for,
+ * which go into an epoll descriptor, and its one timer becomes a deadline that bounds
+ * the wait.  The driver is whoever does that.  Without a thread it is the caller, while
+ * it waits: the epoll descriptor is one entry of its WaitEventSet, beside the latch and
+ * the postmaster's death.  With a thread it is the thread, and the caller's set has an
+ * eventfd instead, which says that transfers have ended.  All else is the same.
  *
- * What a worker does with the database takes longer than what it does with the
- * network; meanwhile requests would wait to be written and answers to be read, and
- * on another core there is nobody who does.
+ * The thread exists because claiming and settling take longer than the network work.
+ * Without it, requests would wait to be sent and responses to be read during that time,
+ * while a second core is idle.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,25 +24,26 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
-#include "remote/driver.h"
+#include "remote/lanes.h"
+#include "remote/sockets.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
 #define MAX_EVENTS			64
 
-/* While answers wait for room it is looked at so often, in milliseconds. */
-#define LOOK_AT_ROOM		1000
+/* While answers wait for room, room is checked at least this often, in milliseconds. */
+#define ROOM_CHECK_INTERVAL	1000
 
 static void
-lock(Engine *engine)
+lock_engine(Engine *engine)
 {
 	if (engine->threaded)
 		pthread_mutex_lock(&engine->mutex);
 }
 
 static void
-unlock(Engine *engine)
+unlock_engine(Engine *engine)
 {
 	if (engine->threaded)
 		pthread_mutex_unlock(&engine->mutex);
@@ -53,7 +53,6 @@ unlock(Engine *engine)
  * The driver
  */
 
-/* libcurl's CURLMOPT_TIMERFUNCTION. */
 int
 engine_timer_callback(CURLM *multi, long timeout_ms, void *arg)
 {
@@ -61,7 +60,7 @@ engine_timer_callback(CURLM *multi, long timeout_ms, void *arg)
 
 	engine->deadline = timeout_ms < 0 ? NO_DEADLINE :
 		now_us() + (int64) timeout_ms * 1000;
-	engine->deadline_told = true;
+	engine->deadline_set = true;
 	return 0;
 }
 
@@ -83,17 +82,18 @@ engine_set_options(Engine *engine, EngineTask *task)
 	return code;
 }
 
-/* Lets libcurl act on one socket, or on its timer. */
+/* Have libcurl handle the events of one socket, or its timer. */
 static void
-act(Engine *engine, curl_socket_t fd, int events)
+run_libcurl(Engine *engine, curl_socket_t fd, int events)
 {
 	int			running;
 
 	if (engine->multi &&
 		curl_multi_socket_action(engine->multi, fd, events, &running) != CURLM_OK)
-		lane_fail(engine);
+		lane_fail_all(engine);
 }
 
+/* Handle one event that epoll has reported. */
 static void
 handle_event(Engine *engine, const struct epoll_event *event)
 {
@@ -105,7 +105,7 @@ handle_event(Engine *engine, const struct epoll_event *event)
 		return;
 	if (entry->wanted == 0)
 	{
-		/* the other side closed a connection at rest; libcurl will see it */
+		/* the server closed an idle connection, which libcurl notices itself */
 		(void) socket_watch(engine, fd, entry);
 		return;
 	}
@@ -113,18 +113,20 @@ handle_event(Engine *engine, const struct epoll_event *event)
 		events |= CURL_CSELECT_IN;
 	if (event->events & EPOLLOUT)
 		events |= CURL_CSELECT_OUT;
-	act(engine, fd, events);	/* for an error alone libcurl looks for itself */
+	run_libcurl(engine, fd, events);	/* with 0, libcurl checks the socket
+										 * for errors */
 }
 
-/* Takes an eventfd's count. */
+/* Reset an eventfd. */
 static void
-take_wake(int fd)
+reset_wake(int fd)
 {
 	eventfd_t	count;
 
 	(void) eventfd_read(fd, &count);
 }
 
+/* Wait for events of sockets, for timeout_ms at most, and handle them. */
 static void
 handle_sockets(Engine *engine, int timeout_ms)
 {
@@ -137,7 +139,7 @@ handle_sockets(Engine *engine, int timeout_ms)
 		for (int i = 0; i < n; i++)
 		{
 			if (events[i].data.fd == engine->driver_wake)
-				take_wake(engine->driver_wake);
+				reset_wake(engine->driver_wake);
 			else
 				handle_event(engine, &events[i]);
 		}
@@ -146,8 +148,9 @@ handle_sockets(Engine *engine, int timeout_ms)
 }
 
 /*
- * Runs libcurl's timer if it is due.  libcurl keeps silent about a timer that
- * it thinks has not changed, as when we come a moment early: then it is asked.
+ * Run libcurl's timer if it is due.  libcurl does not call the timer callback if it thinks
+ * that its timer has not changed, for example because it was run a moment too early.  In that
+ * case, ask libcurl for the time.
  */
 static void
 handle_timer(Engine *engine)
@@ -156,15 +159,15 @@ handle_timer(Engine *engine)
 
 	if (engine->deadline == NO_DEADLINE || engine->deadline > now_us())
 		return;
-	engine->deadline_told = false;
-	act(engine, CURL_SOCKET_TIMEOUT, 0);
-	if (engine->deadline_told || engine->multi == NULL)
+	engine->deadline_set = false;
+	run_libcurl(engine, CURL_SOCKET_TIMEOUT, 0);
+	if (engine->deadline_set || engine->multi == NULL)
 		return;
 	curl_multi_timeout(engine->multi, &timeout_ms);
 	(void) engine_timer_callback(engine->multi, timeout_ms == 0 ? 1 : timeout_ms, engine);
 }
 
-/* Takes over what libcurl has finished. */
+/* Take the transfers that libcurl has finished. */
 static void
 collect_finished(Engine *engine)
 {
@@ -184,11 +187,14 @@ collect_finished(Engine *engine)
 	}
 }
 
-/* Milliseconds until libcurl's timer, or -1; rounded up, as coming early is of no use. */
+/*
+ * Return the milliseconds until libcurl's timer is due, or -1 if it is not set.  Round up, as
+ * running it early has no effect.
+ */
 static int
 time_to_timer(Engine *engine)
 {
-	int			most = dlist_is_empty(&engine->paused) ? INT_MAX : LOOK_AT_ROOM;
+	int			most = dlist_is_empty(&engine->paused) ? INT_MAX : ROOM_CHECK_INTERVAL;
 	int64		left;
 
 	if (engine->deadline == NO_DEADLINE)
@@ -197,7 +203,10 @@ time_to_timer(Engine *engine)
 	return left <= 0 ? 0 : (int) Min((left + 999) / 1000, most);
 }
 
-/* What was started becomes libcurl's; is there some?  If not, the caller is asked to say when there is. */
+/*
+ * Start or queue the tasks that the caller has handed over.  Return whether there is anything
+ * to do at once; if not, the caller wakes the driver when there is.
+ */
 static bool
 take_started(Engine *engine)
 {
@@ -205,39 +214,40 @@ take_started(Engine *engine)
 	bool		any;
 
 	dlist_init(&tasks);
-	lock(engine);
+	lock_engine(engine);
 	move_all(&engine->started, &tasks);
 	any = !dlist_is_empty(&tasks) || engine->stop || engine->room_returned;
 	engine->room_returned = false;
 	engine->driver_sleeps = !any;
-	unlock(engine);
+	unlock_engine(engine);
 	while (!dlist_is_empty(&tasks))
-		lane_begin_or_wait(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&tasks)));
+		lane_start_or_queue(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&tasks)));
 	return any;
 }
 
-/* What libcurl has finished becomes the caller's; false if that was all. */
+/* Hand the ended tasks to the caller; return false if the engine is to stop. */
 static bool
 give_finished(Engine *engine)
 {
 	bool		wake;
 	bool		stop;
 
-	lock(engine);
+	lock_engine(engine);
 	engine->driver_sleeps = false;
 	wake = engine->threaded && engine->caller_sleeps && !dlist_is_empty(&engine->finished);
 	if (wake)
 		engine->caller_sleeps = false;
 	move_all(&engine->finished, &engine->ended);
 	stop = engine->stop;
-	unlock(engine);
+	unlock_engine(engine);
 	if (wake)
 		(void) eventfd_write(engine->caller_wake, 1);
 	return !stop;
 }
 
+/* Run the driver, as the main function of the thread. */
 static void *
-drive(void *arg)
+run_thread(void *arg)
 {
 	Engine	   *engine = arg;
 
@@ -258,8 +268,9 @@ drive(void *arg)
  */
 
 /*
- * No signal may arrive in a thread that is not PostgreSQL's: ours and libcurl's
- * resolver threads inherit the mask that is in force when they are started.
+ * Block all signals.  No signal may be delivered to a thread other than PostgreSQL's own:
+ * the engine's thread and libcurl's resolver threads inherit the mask in force when they are
+ * created.
  */
 static void
 block_signals(sigset_t *saved)
@@ -276,7 +287,7 @@ restore_signals(const sigset_t *saved)
 	pthread_sigmask(SIG_SETMASK, saved, NULL);
 }
 
-/* One round of the driver's work by the caller itself. */
+/* Do one round of the driver's work in the caller. */
 static void
 drive_once(Engine *engine, bool sockets)
 {
@@ -299,6 +310,7 @@ engine_start(Engine *engine, EngineTask *task)
 	dlist_push_tail(&engine->starting, &task->node);
 }
 
+/* Hand the started tasks to the driver, and wake it if need be. */
 static void
 give_starting(Engine *engine)
 {
@@ -306,23 +318,26 @@ give_starting(Engine *engine)
 
 	if (dlist_is_empty(&engine->starting))
 		return;
-	lock(engine);
+	lock_engine(engine);
 	move_all(&engine->starting, &engine->started);
 	wake = engine->driver_sleeps;
 	engine->driver_sleeps = false;
-	unlock(engine);
+	unlock_engine(engine);
 	if (wake && engine->threaded)
 		(void) eventfd_write(engine->driver_wake, 1);
 }
 
-/* Is there something for engine_next_ended()?  If not, the driver may be asked to say when there is. */
+/*
+ * Take the ended tasks from the driver; return whether there are any for engine_next_ended().
+ * If there are none and sleep is set, the driver wakes the caller when there are.
+ */
 static bool
-take_ended(Engine *engine, bool sleep)
+receive_ended(Engine *engine, bool sleep)
 {
-	lock(engine);
+	lock_engine(engine);
 	move_all(&engine->ended, &engine->taken);
 	engine->caller_sleeps = sleep && dlist_is_empty(&engine->taken);
-	unlock(engine);
+	unlock_engine(engine);
 	return !dlist_is_empty(&engine->taken);
 }
 
@@ -332,7 +347,7 @@ engine_push(Engine *engine)
 	give_starting(engine);
 	if (!engine->threaded)
 		drive_once(engine, false);
-	(void) take_ended(engine, false);
+	(void) receive_ended(engine, false);
 }
 
 EngineTask *
@@ -343,7 +358,19 @@ engine_next_ended(Engine *engine)
 	return dlist_container(EngineTask, node, dlist_pop_head_node(&engine->taken));
 }
 
-/* Whoever waits for room is told. */
+bool
+engine_take_room(EngineTask *task, size_t size)
+{
+	Engine	   *engine = task->engine;
+
+	if (size <= ROOM_FREE)
+		return true;
+	task->paused = !room_take(&engine->room, &task->share, size, now_us());
+	if (task->paused)
+		dlist_push_tail(&engine->paused, &task->paused_node);
+	return !task->paused;
+}
+
 void
 engine_return_room(EngineTask *task)
 {
@@ -352,11 +379,11 @@ engine_return_room(EngineTask *task)
 
 	if (engine == NULL || !room_return(&engine->room, &task->share))
 		return;
-	lock(engine);
+	lock_engine(engine);
 	engine->room_returned = true;
 	wake = engine->driver_sleeps;
 	engine->driver_sleeps = false;
-	unlock(engine);
+	unlock_engine(engine);
 	if (wake && engine->threaded)
 		(void) eventfd_write(engine->driver_wake, 1);
 }
@@ -368,7 +395,10 @@ engine_cancel(Engine *engine, EngineTask *task)
 	lane_cancel(engine, task);
 }
 
-/* Milliseconds, -1 for as long as it takes: one reading of the clock, since whatever is below 0 waits for ever. */
+/*
+ * Return how long the caller may sleep, in milliseconds, or -1 if there is no bound.  The clock
+ * is read only once: a negative difference would mean no bound.
+ */
 static long
 wait_time(Engine *engine, int64 until)
 {
@@ -378,7 +408,7 @@ wait_time(Engine *engine, int64 until)
 	if (!engine->threaded && engine->deadline != NO_DEADLINE && (end < 0 || engine->deadline < end))
 		end = engine->deadline;
 	if (!engine->threaded && !dlist_is_empty(&engine->paused))
-		end = Min(end < 0 ? PG_INT64_MAX : end, now + LOOK_AT_ROOM * 1000);
+		end = Min(end < 0 ? PG_INT64_MAX : end, now + ROOM_CHECK_INTERVAL * 1000);
 	if (end < 0)
 		return -1;
 	return end <= now ? 0 : (long) Min((end - now + 999) / 1000, INT_MAX);
@@ -391,26 +421,29 @@ engine_wait(Engine *engine, long timeout_ms, uint32 wait_event)
 	bool		over = false;
 
 	engine_push(engine);
-	while (!take_ended(engine, true) && !over)
+	while (!receive_ended(engine, true) && !over)
 	{
 		WaitEvent	event;
 		int			n = WaitEventSetWait(engine->wait_set, wait_time(engine, until), &event, 1, wait_event);
 
 		if (!engine->threaded)
-			drive_once(engine, n > 0);	/* the latch hides the sockets; they
-										 * must not starve */
+			drive_once(engine, n > 0);	/* after any event, as a latch that is
+										 * set again and again hides sockets */
 		else if (n > 0 && event.events & WL_SOCKET_READABLE)
-			take_wake(engine->caller_wake);
+			reset_wake(engine->caller_wake);
 		over = (n > 0 && (event.events & WL_LATCH_SET)) ||
 			(until >= 0 && now_us() >= until);
 	}
 }
 
 /*
- * Its life
+ * Creation and destruction
  */
 
-/* Counted among the files that PostgreSQL may open. */
+/*
+ * Check a new descriptor, and count it among those that PostgreSQL may open.  Raise an error
+ * if it is invalid, or if there is none left.
+ */
 static int
 keep_descriptor(int fd)
 {
@@ -428,6 +461,7 @@ keep_descriptor(int fd)
 	return fd;
 }
 
+/* Close a descriptor of keep_descriptor(), unless it is -1. */
 static void
 close_descriptor(int *fd)
 {
@@ -455,18 +489,21 @@ stop_thread(Engine *engine)
 {
 	if (!engine->threaded)
 		return;
-	lock(engine);
+	lock_engine(engine);
 	engine->stop = true;
-	unlock(engine);
+	unlock_engine(engine);
 	(void) eventfd_write(engine->driver_wake, 1);
 	pthread_join(engine->thread, NULL);
 	engine->threaded = false;
 }
 
-/* A process has one such engine at the most. */
+/* The process's engine with a thread; there is at most one. */
 static Engine *threaded_engine = NULL;
 
-/* Nothing is begun any more when the session lock goes, which says that nobody else is at work. */
+/*
+ * Stop the thread before the session lock is released, since another worker may start as soon
+ * as it is.
+ */
 static void
 stop_thread_at_exit(int code, Datum arg)
 {
@@ -474,6 +511,7 @@ stop_thread_at_exit(int code, Datum arg)
 		stop_thread(threaded_engine);
 }
 
+/* Start the thread; if that is not possible, the caller drives the engine itself. */
 static void
 start_thread(Engine *engine)
 {
@@ -487,7 +525,7 @@ start_thread(Engine *engine)
 		return;
 	engine->threaded = true;
 	block_signals(&saved);
-	if (pthread_create(&engine->thread, NULL, drive, engine) != 0)
+	if (pthread_create(&engine->thread, NULL, run_thread, engine) != 0)
 		engine->threaded = false;
 	restore_signals(&saved);
 	if (!engine->threaded)
@@ -529,7 +567,7 @@ engine_destroy(Engine *engine)
 	if (threaded_engine == engine)
 		threaded_engine = NULL;
 	while (!dlist_is_empty(&engine->running))
-		lane_stop(engine, dlist_head_element(EngineTask, node, &engine->running));
+		lane_remove(engine, dlist_head_element(EngineTask, node, &engine->running));
 	if (engine->multi)
 		curl_multi_cleanup(engine->multi);
 	if (engine->wait_set)

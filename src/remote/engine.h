@@ -3,9 +3,9 @@
  * engine.h
  *		What drives libcurl: one multi handle, its sockets and its timer.
  *
- * Only http.c uses it.  It runs in the caller's own time, while the caller waits,
- * or in a thread.  That thread knows nothing of PostgreSQL: it takes no memory from a
- * context, raises nothing, gets no signal, and shares two lists with the caller.
+ * Only http.c and transfer.c use it.  An engine runs in the caller's process: while the caller waits,
+ * or in a thread of its own.  The thread knows nothing of PostgreSQL: it takes no memory
+ * from a context, raises no error, gets no signal, and shares two lists with the caller.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,80 +20,89 @@
 typedef struct Engine Engine;
 
 /*
- * Transfers to one server.  No more than at_once run together, and the others
- * wait for their turn here; when one ends in a way that bodes ill for them, they end, too, with
- * ENGINE_NOT_BEGUN.  Zeros to begin with; only the engine looks into it.
+ * Queue of the transfers to one server.  At most at_once of them run together; later ones
+ * wait here.  If a running one fails in a way that suggests that the server is unusable
+ * (STATUS_HOLDS_OTHERS in status.h), the waiting ones end with ENGINE_NOT_BEGUN, unsent, and
+ * the caller decides.  Must be zero-initialized, with "waiting" as an empty list; private to
+ * the engine.
  */
 typedef struct EngineLane
 {
-	int			at_once;		/* as the last transfer that was started says;
-								 * 0: any number */
-	int			running;
-	dlist_head	waiting;
-	bool		blocked;		/* some of these wait for connections of other
-								 * lanes */
-	dlist_node	blocked_node;	/* then in the engine's list of such lanes */
+	int			at_once;		/* bound of the transfer started last; 0: no
+								 * bound */
+	int			running;		/* number of running transfers */
+	dlist_head	waiting;		/* tasks */
+	bool		blocked;		/* do these wait for connections of other
+								 * lanes? */
+	dlist_node	blocked_node;	/* if so, in the engine's list "blocked" */
 	RoomLane	room;
 } EngineLane;
 
-/* A transfer, as a part of what the caller knows of it. */
+/*
+ * A transfer, embedded in the caller's own struct.  The caller sets easy, lane and at_once
+ * before engine_start(), and reads code, no_socket, paused and evicted after the end.
+ */
 typedef struct EngineTask
 {
-	dlist_node	node;			/* in the list it stands in */
-	CURL	   *easy;			/* with its options set */
+	dlist_node	node;			/* in the list that the task is in */
+	CURL	   *easy;			/* with all options set */
 	EngineLane *lane;
-	int			at_once;
-	bool		running;		/* libcurl has it */
-	bool		paused;			/* until there is room for more of its answer */
-	bool		evicted;		/* it was ended, as others waited for its room */
-	dlist_node	paused_node;	/* then in the engine's list of such tasks */
-	int			no_socket;		/* errno, where no socket could be made for
-								 * it; else 0 */
+	int			at_once;		/* see EngineLane */
+	bool		running;		/* does libcurl have it? */
+	bool		paused;			/* does its answer wait for room? */
+	bool		evicted;		/* was it ended because other answers waited
+								 * for its room? */
+	dlist_node	paused_node;	/* if paused, in the engine's list "paused" */
+	int			no_socket;		/* errno if there was no descriptor for its
+								 * socket, else 0 */
 	RoomShare	share;
-	Engine	   *engine;
+	Engine	   *engine;			/* set by engine_set_options() */
 	CURLcode	code;			/* how it ended */
 } EngineTask;
 
-/* Libcurl itself gives this code to none of the transfers that are driven here. */
+/* Code of a task that ended unsent.  libcurl itself gives it to no transfer driven here. */
 #define ENGINE_NOT_BEGUN	CURLE_AGAIN
 
 /*
- * In the current memory context.  Raises what there is too little of; the engine's place
- * is filled in before that.  With a thread, transfers go on while the caller does other
- * things; where none can be started it does without.
+ * Create an engine in the current memory context and store it in *place, which is set
+ * before anything can fail.  With a thread, transfers go on while the caller does other
+ * things; if no thread can be started, the engine does without.  Raises
+ * ERRCODE_SYSTEM_ERROR or ERRCODE_INSUFFICIENT_RESOURCES if there is no file descriptor.
  */
 extern void engine_create(Engine **place, bool thread);
 
-/* Ends all transfers; the tasks are the caller's again.  Safe on a half-built engine. */
+/* End all transfers without reporting them, and free what is not in the memory context. */
 extern void engine_destroy(Engine *engine);
 
-/* The options of a transfer that are the engine's own: CURLOPT_PRIVATE and how sockets are made. */
+/* Set the options of a transfer that are the engine's own. */
 extern CURLcode engine_set_options(Engine *engine, EngineTask *task);
 
-/*
- * A transfer for the next engine_push() or engine_wait().  engine_push() does not
- * wait; it also sees which transfers have ended.
- */
+/* Start a transfer with the next engine_push() or engine_wait(). */
 extern void engine_start(Engine *engine, EngineTask *task);
+
+/* Hand over the started transfers and take those that have ended, without waiting. */
 extern void engine_push(Engine *engine);
 
-/* A transfer that had ended by then, or NULL. */
+/* Return the next transfer that has ended, or NULL.  It is the caller's again. */
 extern EngineTask *engine_next_ended(Engine *engine);
 
 /*
- * Room for an answer.  From libcurl's callbacks: may the task's answer have size bytes?  If not it
- * is paused; the callback says so to libcurl, and will be called again with the same data.
- * For the caller: the task has ended, and what its answer took is free again.
+ * Reserve memory for size bytes of the task's answer, in place of what it has.  Return
+ * false if there is none: the task is then paused, and the callback must tell libcurl so
+ * (CURL_WRITEFUNC_PAUSE), which will call it again with the same data.  Called from
+ * libcurl's callbacks only.
  */
 extern bool engine_take_room(EngineTask *task, size_t size);
+
+/* Give back the memory of an ended task's answer.  Called by the caller of the engine. */
 extern void engine_return_room(EngineTask *task);
 
-/* Ends a transfer that is under way; only for an engine without a thread. */
+/* End a transfer that is under way, without reporting it.  Only for an engine without a thread. */
 extern void engine_cancel(Engine *engine, EngineTask *task);
 
 /*
- * Sleeps until a transfer has ended, the process latch is set, or timeout_ms has
- * passed (-1: no timeout); exits on postmaster death.
+ * Sleep until a transfer has ended, the process latch is set, or timeout_ms has passed (-1:
+ * no timeout).  Exits on postmaster death.
  */
 extern void engine_wait(Engine *engine, long timeout_ms, uint32 wait_event);
 

@@ -1,9 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * headers.c
- *		What an answer's headers say of when the next request may come.
- *
- * They may say anything.  Called in the engine's thread: it neither raises nor pallocs.
+ *		The headers of an answer that say when the next request may be sent.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +12,7 @@
 
 #include "remote/headers.h"
 
-/* An answer's headers put nothing off for longer, in seconds. */
+/* The longest wait that a header can ask for, in seconds. */
 #define MAX_WAIT	3600.0
 
 static double
@@ -23,12 +21,12 @@ seconds_from_now(double unix_time)
 	return Max(0.0, unix_time - (double) time(NULL));
 }
 
-/* Larger ones are not believed; a unix time in milliseconds is smaller. */
+/* Larger numbers are ignored; a unix time in milliseconds is smaller. */
 #define MAX_NUMBER		1e13
 
-/* A number that is not negative, or HTTP_NO_HEADER. */
+/* Return a number that is not negative, or HTTP_NO_HEADER. */
 static double
-header_number(const char *value)
+read_number(const char *value)
 {
 	char	   *end;
 	double		number = strtod(value, &end);
@@ -40,11 +38,11 @@ header_number(const char *value)
 	return number;
 }
 
-/* Retry-After: seconds or an HTTP date; believed up to an hour. */
+/* Return the seconds of Retry-After, which is a number of seconds or an HTTP date. */
 static double
-retry_after(const char *value)
+read_retry_after(const char *value)
 {
-	double		seconds = header_number(value);
+	double		seconds = read_number(value);
 	time_t		date;
 
 	if (seconds == HTTP_NO_HEADER)
@@ -57,19 +55,21 @@ retry_after(const char *value)
 	return Min(seconds, MAX_WAIT);
 }
 
-/* X-RateLimit-Reset: unix time by the API's documentation, seconds elsewhere. */
+/*
+ * Return the seconds of X-RateLimit-Reset, which is a unix time in the API's documentation, and
+ * a number of seconds elsewhere.
+ */
 static double
-rate_limit_reset(const char *value)
+read_reset(const char *value)
 {
-	double		number = header_number(value);
-
+	double		number = read_number(value);
 	double		seconds = number > 1e9 ? seconds_from_now(number) : number;
 
 	return Min(seconds, MAX_WAIT);
 }
 
 void
-headers_forget(HttpAnswer *answer)
+headers_clear(HttpAnswer *answer)
 {
 	answer->retry_after = HTTP_NO_HEADER;
 	answer->limit = HTTP_NO_HEADER;
@@ -82,13 +82,13 @@ void
 headers_take(HttpAnswer *answer, const char *name, const char *value)
 {
 	if (pg_strcasecmp(name, "retry-after") == 0)
-		answer->retry_after = retry_after(value);
+		answer->retry_after = read_retry_after(value);
 	else if (pg_strcasecmp(name, "x-ratelimit-limit") == 0)
-		answer->limit = header_number(value);
+		answer->limit = read_number(value);
 	else if (pg_strcasecmp(name, "x-ratelimit-remaining") == 0)
-		answer->remaining = header_number(value);
+		answer->remaining = read_number(value);
 	else if (pg_strcasecmp(name, "x-ratelimit-reset") == 0)
-		answer->reset = rate_limit_reset(value);
+		answer->reset = read_reset(value);
 	else if (pg_strcasecmp(name, "x-ratelimit-window") == 0)
-		answer->window = header_number(value);
+		answer->window = read_number(value);
 }

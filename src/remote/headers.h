@@ -1,7 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * headers.h
- *		What an answer's headers say of when the next request may come.
+ *		The headers of an answer that say when the next request may be sent.
+ *
+ * Their values may be anything.  The functions are called in the engine's thread: they neither
+ * raise errors nor palloc.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,10 +13,10 @@
 
 #include "remote/http.h"
 
-/* None of them was there. */
-extern void headers_forget(HttpAnswer *answer);
+/* Set all fields of headers to HTTP_NO_HEADER. */
+extern void headers_clear(HttpAnswer *answer);
 
-/* Takes one of them in, if it is one that matters. */
+/* Store a header's value, if it is one of those that count and the value makes sense. */
 extern void headers_take(HttpAnswer *answer, const char *name, const char *value);
 
 #endif							/* MIXPEEK_HEADERS_H */

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * http.h
- *		HTTP requests as values: the only user of libcurl handles.
+ *		HTTP requests as values.
  *
- * A client owns one curl multi handle, its connections and one WaitEventSet
- * {latch, postmaster death, curl}.  It belongs to the memory context it was
- * created in: resetting that context ends every transfer and frees all.
- * Nothing here needs a transaction, reads a catalog or takes a lock.
+ * A client owns an engine (engine.h), its connections and its transfers.  It belongs to the
+ * memory context that it was created in: resetting that context ends all transfers and frees
+ * everything.  Nothing here needs a transaction, reads a catalog or takes a lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,104 +27,94 @@ typedef enum HttpMethod
 	HTTP_DELETE
 } HttpMethod;
 
-/* How a transfer ended.  Whether the server may have acted on it is the point. */
+/*
+ * How a transfer ended, which says whether the server may have acted on the request.
+ * status.h says what each end means.
+ */
 typedef enum HttpEnd
 {
-	HTTP_ANSWERED,				/* status, headers and whole body are here */
-	HTTP_NOT_BEGUN,				/* it waited for others, and one of them went
-								 * wrong */
-	HTTP_NOT_SENT,				/* no connection: name, refused, connect
+	HTTP_ANSWERED,				/* status, headers and the whole body arrived */
+	HTTP_NOT_BEGUN,				/* not sent: it was queued behind a transfer
+								 * that failed */
+	HTTP_NOT_SENT,				/* no connection: host name, refused, connect
 								 * timeout */
 	HTTP_TLS_FAILED,			/* no connection: certificate or handshake */
-	HTTP_TIMED_OUT,				/* sent, no (whole) answer in request_timeout */
-	HTTP_BROKEN,				/* sent, connection reset or answer cut short */
-	HTTP_TOO_LARGE,				/* sent, answer over the cap */
-	HTTP_NO_ROOM,				/* sent, other answers took the memory that
-								 * there is for them (room.h) */
+	HTTP_TIMED_OUT,				/* sent; no or half an answer within
+								 * request_timeout */
+	HTTP_BROKEN,				/* sent; connection lost before the answer was
+								 * complete */
+	HTTP_TOO_LARGE,				/* sent; the answer exceeds ROOM_LARGEST */
+	HTTP_NO_ROOM,				/* sent; no memory for the answer beside
+								 * others (room.h) */
 	HTTP_NO_SOCKET,				/* no connection: this process has no
 								 * descriptor left */
-	HTTP_OUT_OF_MEMORY
+	HTTP_OUT_OF_MEMORY			/* perhaps sent */
 } HttpEnd;
 
 #define HTTP_NO_HEADER	(-1)
 
+/* How a transfer ended.  It belongs to the transfer. */
 typedef struct HttpAnswer
 {
 	HttpEnd		end;
-	int			status;			/* HTTP status, 0 unless one was received */
-	char	   *body;			/* NUL-terminated; malloc'd, owned by the
-								 * transfer */
+	int			status;			/* HTTP status; 0 if none was received */
+	char	   *body;			/* NUL-terminated, malloc'd; any bytes */
 	size_t		body_len;
-	char		error[256];		/* what went wrong, for people; "" if
+	char		error[256];		/* what went wrong, in words; "" if
 								 * HTTP_ANSWERED */
-	double		retry_after;	/* seconds from now (both forms),
-								 * HTTP_NO_HEADER if none */
+	double		retry_after;	/* Retry-After in seconds from now, or
+								 * HTTP_NO_HEADER */
 	double		limit;			/* X-RateLimit-Limit, or HTTP_NO_HEADER */
 	double		remaining;		/* X-RateLimit-Remaining, or HTTP_NO_HEADER */
-	double		reset;			/* seconds from now (X-RateLimit-Reset as unix
-								 * time or as seconds), or HTTP_NO_HEADER */
+	double		reset;			/* X-RateLimit-Reset in seconds from now, or
+								 * HTTP_NO_HEADER */
 	double		window;			/* X-RateLimit-Window in seconds, or
 								 * HTTP_NO_HEADER */
-	double		seconds;		/* how long the transfer took, with the
-								 * connection's making */
+	double		seconds;		/* duration of the transfer, including its
+								 * connection's set-up */
 } HttpAnswer;
 
 /*
- * In the current memory context.  With a thread, transfers go on whatever the
- * caller does, and none of them can be freed before it has ended.  Raises only what
- * there is too little of: memory, file descriptors.
+ * Create a client in the current memory context.  With a thread, transfers go on while the
+ * caller does other things, and none can be freed before it has ended.  Raises
+ * ERRCODE_SYSTEM_ERROR or ERRCODE_INSUFFICIENT_RESOURCES if libcurl cannot be initialized or
+ * there is no file descriptor.
  */
 extern HttpClient *http_client_create(bool thread);
 
 /*
- * Starts a request: path is what follows the server's base_url and begins
- * with a slash, its parts already escaped.  body is JSON in UTF-8, or NULL.
- * The client copies path, body and what it needs of server.  At most at_once requests
- * to the server run together (0: any number): of more, those that were started later
- * wait, and end with HTTP_NOT_BEGUN should one of the others say that the server is in
- * trouble.  "owner" is handed back by http_transfer_owner().  Raises only out of memory: what else
- * goes wrong is the transfer's answer.  Nothing is sent before http_push() or http_wait().
+ * Start a request.  path follows the server's base_url: it begins with a slash, and its parts
+ * are escaped.  body is JSON in UTF-8, or NULL.  The client copies path, body and what it
+ * needs of server.  At most at_once requests to the server run together (0: no bound); later
+ * ones wait, and end with HTTP_NOT_BEGUN if a running one ends with STATUS_HOLDS_OTHERS.
+ * http_transfer_owner() returns "owner".  Nothing is sent before http_push() or http_wait().
+ * Raises only out of memory; every other failure is the transfer's answer.
  *
- * All but a GET is at most once on the wire: if a kept-alive connection dies,
- * the answer is HTTP_BROKEN and not libcurl's own second try.
+ * A request other than GET is written at most once: if a kept-alive connection breaks, the
+ * answer is HTTP_BROKEN, and libcurl does not send it again.
  */
 extern HttpTransfer *http_start(HttpClient *client, const MixpeekServer *server,
 								HttpMethod method, const char *path,
 								const char *body, size_t body_len, int at_once, void *owner);
 
-/*
- * Sends what was started, and sees what has ended, for a caller that has other things
- * to do before it waits.
- */
+/* Send the started requests and take those that have ended, without waiting. */
 extern void http_push(HttpClient *client);
 
 /*
- * Drives all transfers and sleeps until one has ended, the process latch is
- * set, or timeout_ms has passed (-1: no timeout).  Returns at once if a
- * transfer that has ended is waiting for http_next_ended().  The caller resets the
- * latch and checks for interrupts afterwards; on postmaster death exits.
+ * Run all transfers and sleep until one has ended, the process latch is set, or timeout_ms has
+ * passed (-1: no timeout).  Return at once if http_next_ended() has one already.  Afterwards
+ * the caller resets the latch and checks for interrupts.  Exits on postmaster death.
  */
 extern void http_wait(HttpClient *client, long timeout_ms, uint32 wait_event);
 
-/* The next transfer that has ended, or NULL; the caller frees it after use. */
+/* Return the next transfer that has ended, or NULL.  The caller frees it after use. */
 extern HttpTransfer *http_next_ended(HttpClient *client);
+
+/* Return the answer of a transfer that has ended, and the owner given to http_start(). */
 extern const HttpAnswer *http_transfer_answer(const HttpTransfer *transfer);
 extern void *http_transfer_owner(const HttpTransfer *transfer);
 
-/* Ends the transfer if it is under way, and frees it. */
+/* Free the transfer; end it before that if it is under way, which needs a client without thread. */
 extern void http_transfer_free(HttpTransfer *transfer);
-
-/*
- * Appends s to dst with everything but unreserved characters as %XX.  s is in
- * UTF-8: the caller has converted it from the database encoding.
- */
-extern void http_append_escaped(StringInfo dst, const char *s);
-
-/*
- * Is url one that can be used as base_url?  Returns NULL, or what is wrong
- * with it (static text).  *plain and *loopback tell whether it is http and
- * whether the host is this machine.
- */
-extern const char *http_check_url(const char *url, bool *plain, bool *loopback);
 
 #endif							/* MIXPEEK_HTTP_H */

@@ -1,14 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * lanes.c
- *		Which transfers run, which wait for their turn, and whose answers for room.
+ *		Which transfers run, which wait for their turn, and which answers
+ *		wait for memory.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
-#include "remote/driver.h"
+#include "remote/lanes.h"
+#include "remote/sockets.h"
+#include "remote/status.h"
 
+/* Create libcurl's multi handle; return NULL if there is no memory. */
 static CURLM *
 create_multi(Engine *engine)
 {
@@ -22,22 +26,23 @@ create_multi(Engine *engine)
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine);
 
 	/*
-	 * those at rest count, and make room for others; of those in use there
-	 * are fewer, see lane_may_run()
+	 * These count idle connections as well, which libcurl closes to make
+	 * room. Connections in use never exceed the bound: see engine_has_room().
 	 */
 	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) engine->max_running);
 	curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) engine->max_running);
 	return multi;
 }
 
-/* It is in no list. */
+/* Append a task that is in no list to those that have ended. */
 static void
-finish(Engine *engine, EngineTask *task, CURLcode code)
+finish_task(Engine *engine, EngineTask *task, CURLcode code)
 {
 	task->code = code;
 	dlist_push_tail(&engine->finished, &task->node);
 }
 
+/* Check whether the lane's own bound lets it run another task. */
 static bool
 lane_has_room(const EngineLane *lane)
 {
@@ -45,8 +50,9 @@ lane_has_room(const EngineLane *lane)
 }
 
 /*
- * Descriptors are few, and each lane leaves as many connections to others as it has itself: so there are
- * some for a server while another one, which answers nothing, may have a thousand.
+ * Check whether the engine's bound lets the lane run another task.  Descriptors are few, so
+ * each lane leaves at least as many connections free as it has itself.  A server that does
+ * not answer then cannot use up those of the other servers.
  */
 static bool
 engine_has_room(const Engine *engine, const EngineLane *lane)
@@ -55,15 +61,15 @@ engine_has_room(const Engine *engine, const EngineLane *lane)
 		(lane->running == 0 || lane->running < engine->max_running - engine->nrunning);
 }
 
-/* Takes a task that is in no list. */
+/* Hand a task that is in no list to libcurl; if that fails, the task has ended. */
 static void
-begin(Engine *engine, EngineTask *task)
+start_task(Engine *engine, EngineTask *task)
 {
 	if (engine->multi == NULL)
 		engine->multi = create_multi(engine);
 	if (engine->multi == NULL || curl_multi_add_handle(engine->multi, task->easy) != CURLM_OK)
 	{
-		finish(engine, task, CURLE_OUT_OF_MEMORY);
+		finish_task(engine, task, CURLE_OUT_OF_MEMORY);
 		return;
 	}
 	dlist_push_tail(&engine->running, &task->node);
@@ -73,7 +79,7 @@ begin(Engine *engine, EngineTask *task)
 	engine->nrunning++;
 }
 
-/* Its tasks go on when other lanes' have ended. */
+/* Note that the lane's queue waits for connections of other lanes. */
 static void
 block_lane(Engine *engine, EngineLane *lane)
 {
@@ -91,9 +97,9 @@ unblock_lane(EngineLane *lane)
 	lane->blocked = false;
 }
 
-/* Begins what the lane and the engine have room for. */
+/* Start as many of the lane's queued tasks as the lane and the engine have room for. */
 static void
-begin_waiting(Engine *engine, EngineLane *lane)
+start_queued_tasks(Engine *engine, EngineLane *lane)
 {
 	unblock_lane(lane);
 	while (!dlist_is_empty(&lane->waiting) && lane_has_room(lane))
@@ -103,12 +109,13 @@ begin_waiting(Engine *engine, EngineLane *lane)
 			block_lane(engine, lane);
 			return;
 		}
-		begin(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting)));
+		start_task(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting)));
 	}
 }
 
+/* Start queued tasks of the lanes that waited for connections of other lanes. */
 static void
-begin_blocked(Engine *engine)
+start_blocked_lanes(Engine *engine)
 {
 	dlist_head	lanes;
 
@@ -117,107 +124,92 @@ begin_blocked(Engine *engine)
 	dlist_init(&lanes);
 	move_all(&engine->blocked, &lanes);
 	while (!dlist_is_empty(&lanes))
-		begin_waiting(engine, dlist_head_element(EngineLane, blocked_node, &lanes));
+		start_queued_tasks(engine, dlist_head_element(EngineLane, blocked_node, &lanes));
 }
 
 void
-lane_begin_or_wait(Engine *engine, EngineTask *task)
+lane_start_or_queue(Engine *engine, EngineTask *task)
 {
 	EngineLane *lane = task->lane;
 
 	lane->at_once = task->at_once;
 	dlist_push_tail(&lane->waiting, &task->node);
-	begin_waiting(engine, lane);
+	start_queued_tasks(engine, lane);
 }
 
-/* Takes it out of its list. */
 void
-lane_stop(Engine *engine, EngineTask *task)
+lane_remove(Engine *engine, EngineTask *task)
 {
 	dlist_delete(&task->node);
 	if (!task->running)
 		return;
 	task->running = false;
 	if (task->paused)
-		dlist_delete(&task->paused_node);	/* it remains so: that is how it
-											 * ended */
+		dlist_delete(&task->paused_node);	/* "paused" stays set, for
+											 * classify_end() in transfer.c */
 	task->lane->running--;
 	engine->nrunning--;
 	if (engine->multi)
 		curl_multi_remove_handle(engine->multi, task->easy);
 }
 
-/* Ends a task that the caller wants no more. */
 void
 lane_cancel(Engine *engine, EngineTask *task)
 {
-	lane_stop(engine, task);
-	begin_waiting(engine, task->lane);
-	begin_blocked(engine);
+	lane_remove(engine, task);
+	start_queued_tasks(engine, task->lane);
+	start_blocked_lanes(engine);
 }
 
-/* Does its end say something of the server, rather than of this request?  The caller is to decide what now. */
+/* Check whether the end suggests that the server is unusable, rather than that it refuses this request. */
 static bool
-is_bad_sign(const EngineTask *task, CURLcode code)
+holds_others(const EngineTask *task, CURLcode code)
 {
 	long		status = 0;
 
 	if (code != CURLE_OK)
 		return true;
 	curl_easy_getinfo(task->easy, CURLINFO_RESPONSE_CODE, &status);
-	return status < 200 || (status >= 300 && status < 400) || status == 401 || status == 429 || status >= 500;
+	return (status_meaning(HTTP_ANSWERED, (int) status)->flags & STATUS_HOLDS_OTHERS) != 0;
 }
 
-/* A running task's end is the beginning of another one, or the end of all that wait. */
 void
 lane_end_running(Engine *engine, EngineTask *task, CURLcode code)
 {
 	EngineLane *lane = task->lane;
-	bool		bad = is_bad_sign(task, code);
+	bool		hold = holds_others(task, code);
 
-	lane_stop(engine, task);
-	finish(engine, task, code);
-	while (bad && !dlist_is_empty(&lane->waiting))
-		finish(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting)),
-			   ENGINE_NOT_BEGUN);
-	begin_waiting(engine, lane);
-	begin_blocked(engine);
+	lane_remove(engine, task);
+	finish_task(engine, task, code);
+	while (hold && !dlist_is_empty(&lane->waiting))
+		finish_task(engine, dlist_container(EngineTask, node, dlist_pop_head_node(&lane->waiting)),
+					ENGINE_NOT_BEGUN);
+	start_queued_tasks(engine, lane);
+	start_blocked_lanes(engine);
 }
 
-/* Gives up all transfers and libcurl's state after an error inside libcurl. */
 void
-lane_fail(Engine *engine)
+lane_fail_all(Engine *engine)
 {
 	while (!dlist_is_empty(&engine->running))
 		lane_end_running(engine, dlist_head_element(EngineTask, node, &engine->running), CURLE_OUT_OF_MEMORY);
 	curl_multi_cleanup(engine->multi);
-	engine->nsockets = 0;		/* all are closed, what is known of them is
-								 * void */
+	engine->nsockets = 0;		/* all are closed */
 	engine->nopen = 0;
 	engine->multi = NULL;
 	engine->deadline = NO_DEADLINE;
 }
 
 /*
- * Room for answers
+ * Memory for answers
  */
 
-bool
-engine_take_room(EngineTask *task, size_t size)
-{
-	Engine	   *engine = task->engine;
-
-	if (size <= ROOM_FREE)
-		return true;
-	task->paused = !room_take(&engine->room, &task->share, size, now_us());
-	if (task->paused)
-		dlist_push_tail(&engine->paused, &task->paused_node);
-	return !task->paused;
-}
-
-/* Of those that there is room for now, the one whose lane had no large answer for the longest time. */
+/*
+ * Return the next paused task that there is room for, or NULL: the one whose lane has had no
+ * large answer for the longest time.
+ */
 static EngineTask *
-next_paused(Engine *engine)
+find_resumable(Engine *engine)
 {
 	EngineTask *found = NULL;
 	dlist_iter	iter;
@@ -233,13 +225,13 @@ next_paused(Engine *engine)
 	return found;
 }
 
-/* Lets go on what there is room for. */
+/* Resume the paused answers that there is room for. */
 static void
-resume_paused(Engine *engine)
+resume_paused_tasks(Engine *engine)
 {
 	EngineTask *task;
 
-	while ((task = next_paused(engine)) != NULL)
+	while ((task = find_resumable(engine)) != NULL)
 	{
 		CURLcode	code;
 
@@ -251,9 +243,9 @@ resume_paused(Engine *engine)
 	}
 }
 
-/* Gives up the large answer that others have waited for too long. */
+/* End the task whose answer has been the large one for too long, if other answers wait. */
 static void
-evict_overdue(Engine *engine)
+evict_overdue_task(Engine *engine)
 {
 	RoomShare  *share = dlist_is_empty(&engine->paused) ? NULL : room_overdue(&engine->room, now_us());
 	EngineTask *task;
@@ -262,7 +254,8 @@ evict_overdue(Engine *engine)
 		return;
 	task = (EngineTask *) ((char *) share - offsetof(EngineTask, share));
 	if (!task->running)
-		return;					/* the caller is about to take it */
+		return;					/* it has ended, and is about to be handed
+								 * over */
 	task->evicted = true;
 	lane_end_running(engine, task, CURLE_WRITE_ERROR);
 }
@@ -272,6 +265,6 @@ lane_handle_room(Engine *engine)
 {
 	if (dlist_is_empty(&engine->paused))
 		return;
-	resume_paused(engine);
-	evict_overdue(engine);
+	resume_paused_tasks(engine);
+	evict_overdue_task(engine);
 }

@@ -1,22 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * peer.c
- *		What transfers to one server with one key have in common.
+ *		A server and a key, as libcurl needs them: what the transfers to one
+ *		server with one key have in common.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
-#include "remote/http.h"
 #include "remote/peer.h"
+#include "remote/url.h"
 
 static bool
-same_text(const char *a, const char *b)
+is_same_option(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* strdup() that knows NULL. */
+/* Copy a text, or NULL; return false if there is no memory. */
 static bool
 copy_text(char **copy, const char *text)
 {
@@ -41,8 +42,9 @@ free_headers(struct curl_slist *headers)
 	curl_slist_free_all(headers);
 }
 
+/* Free the peer, and overwrite the memory that had the key. */
 static void
-peer_free(HttpPeer *peer)
+free_peer(HttpPeer *peer)
 {
 	free_headers(peer->headers);
 	free_headers(peer->body_headers);
@@ -58,10 +60,10 @@ void
 peer_release(HttpPeer *peer)
 {
 	if (peer && --peer->references == 0 && !peer->current)
-		peer_free(peer);
+		free_peer(peer);
 }
 
-/* Appends "name: value"; false if there is no memory. */
+/* Append a header, whose name ends with its colon; return false if there is no memory. */
 static bool
 add_header(struct curl_slist **headers, const char *name, const char *value)
 {
@@ -89,15 +91,15 @@ add_common_headers(struct curl_slist **headers, const MixpeekServer *server)
 		 add_header(headers, "X-Namespace: ", server->namespace));
 }
 
-/* Returns false if there is no memory; the caller frees what there is. */
+/* Set all fields; return false if there is no memory, and then the caller frees the peer. */
 static bool
-peer_fill(HttpPeer *peer, const MixpeekServer *server)
+fill_peer(HttpPeer *peer, const MixpeekServer *server)
 {
 	peer->serverid = server->serverid;
 	peer->userid = server->userid;
 	peer->connect_timeout = server->connect_timeout;
 	peer->request_timeout = server->request_timeout;
-	(void) http_check_url(server->base_url, &peer->plain, &peer->loopback);
+	(void) url_check_base(server->base_url, &peer->plain, &peer->loopback);
 	return copy_text(&peer->base_url, server->base_url) &&
 		copy_text(&peer->api_key, server->api_key) &&
 		copy_text(&peer->namespace, server->namespace) &&
@@ -109,15 +111,16 @@ peer_fill(HttpPeer *peer, const MixpeekServer *server)
 		add_header(&peer->body_headers, "Expect:", "");
 }
 
+/* Check whether the peer has the server's present options. */
 static bool
-peer_matches(const HttpPeer *peer, const MixpeekServer *server)
+matches_server(const HttpPeer *peer, const MixpeekServer *server)
 {
 	return peer->connect_timeout == server->connect_timeout &&
 		peer->request_timeout == server->request_timeout &&
-		same_text(peer->base_url, server->base_url) &&
-		same_text(peer->api_key, server->api_key) &&
-		same_text(peer->namespace, server->namespace) &&
-		same_text(peer->ca_file, server->ca_file);
+		is_same_option(peer->base_url, server->base_url) &&
+		is_same_option(peer->api_key, server->api_key) &&
+		is_same_option(peer->namespace, server->namespace) &&
+		is_same_option(peer->ca_file, server->ca_file);
 }
 
 void
@@ -126,19 +129,19 @@ peer_retire(HttpPeer *peer)
 	dlist_delete(&peer->node);
 	peer->current = false;
 	if (peer->references == 0)
-		peer_free(peer);
+		free_peer(peer);
 }
 
 static HttpPeer *
-peer_create(dlist_head *peers, const MixpeekServer *server)
+create_peer(dlist_head *peers, const MixpeekServer *server)
 {
 	HttpPeer   *peer = calloc(1, sizeof(HttpPeer));
 
 	if (peer == NULL)
 		return NULL;
-	if (!peer_fill(peer, server))
+	if (!fill_peer(peer, server))
 	{
-		peer_free(peer);
+		free_peer(peer);
 		return NULL;
 	}
 	peer->current = true;
@@ -158,9 +161,9 @@ peer_get(dlist_head *peers, const MixpeekServer *server)
 
 		if (peer->serverid != server->serverid || peer->userid != server->userid)
 			continue;
-		if (peer_matches(peer, server))
+		if (matches_server(peer, server))
 			return peer;
 		peer_retire(peer);
 	}
-	return peer_create(peers, server);
+	return create_peer(peers, server);
 }

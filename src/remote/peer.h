@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * peer.h
- *		What transfers to one server with one key have in common.
+ *		A server and a key, as libcurl needs them: what the transfers to one
+ *		server with one key have in common.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,35 +14,37 @@
 #include "remote/server.h"
 
 /*
- * What transfers to one server with one key have in common.  Options that
- * change make a new peer; the old one lives until its last transfer lets go.
+ * If an option of the server changes, there is a new peer; the old one is freed with its last
+ * transfer.  All strings are malloc'd.
  */
 typedef struct HttpPeer
 {
-	dlist_node	node;			/* in the client's list, while it is current */
-	bool		current;
+	dlist_node	node;			/* in the client's list, if current */
+	bool		current;		/* does it have the server's present options? */
 	int			references;		/* transfers that use it */
 	Oid			serverid;
 	Oid			userid;
 	char	   *base_url;
 	char	   *api_key;
-	Secret	   *secret;			/* the same, to be found in answers */
+	Secret	   *secret;			/* the key, prepared for finding it in answers */
 	char	   *namespace;
 	char	   *ca_file;
-	int			connect_timeout;
-	int			request_timeout;
-	bool		plain;
+	int			connect_timeout;	/* milliseconds */
+	int			request_timeout;	/* milliseconds */
+	bool		plain;			/* see url_check_base() */
 	bool		loopback;
-	EngineLane	lane;
+	EngineLane	lane;			/* queue of its transfers */
 	struct curl_slist *headers; /* of requests without body */
-	struct curl_slist *body_headers;	/* of requests with one */
+	struct curl_slist *body_headers;	/* of requests with a body */
 } HttpPeer;
 
-/* The list's peer for server as it is now; NULL if there is no memory. */
+/* Return the list's peer for the server as it is now, or NULL if there is no memory. */
 extern HttpPeer *peer_get(dlist_head *peers, const MixpeekServer *server);
 
-/* Takes one out of the list; it is freed when no transfer uses it any more. */
+/* Take a peer out of the list; it is freed when no transfer uses it any more. */
 extern void peer_retire(HttpPeer *peer);
+
+/* Note that a transfer does not use the peer any more; peer may be NULL. */
 extern void peer_release(HttpPeer *peer);
 
 #endif							/* MIXPEEK_PEER_H */

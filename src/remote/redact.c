@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * redact.c
- *		Taking a secret out of what the other side sends back.
+ *		Removing a secret from what the server sends back.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,11 +13,12 @@ struct Secret
 {
 	size_t		len;
 	char	   *text;
-	bool		has[256];		/* is it one of its characters? */
-	size_t	   *fallback;		/* Knuth, Morris and Pratt's: how much of it
-								 * still matches when the next one does not */
-	size_t	   *starts;			/* where the last len characters begin, as a
-								 * ring */
+	bool		has[256];		/* is the character in it? */
+	size_t	   *fallback;		/* failure function of Knuth, Morris and
+								 * Pratt: how many characters still match if
+								 * the one behind the i-th does not */
+	size_t	   *starts;			/* ring: offsets of the last len characters of
+								 * the text */
 };
 
 static void
@@ -71,7 +72,7 @@ secret_free(Secret *secret)
 	free(secret);
 }
 
-/* The value of n hexadecimal digits, or -1. */
+/* Return the value of n hexadecimal digits, or -1. */
 static int
 hex_value(const char *digits, int n)
 {
@@ -91,7 +92,10 @@ hex_value(const char *digits, int n)
 	return value;
 }
 
-/* The character that begins at p, escaped or not, and in *n its bytes; '\0' for one that is in no secret. */
+/*
+ * Return the character at p, escaped or not, or '\0' for one that cannot be in a secret; set *n to
+ * the number of its bytes.
+ */
 static char
 read_character(const char *p, const char *end, size_t *n)
 {
@@ -112,7 +116,7 @@ read_character(const char *p, const char *end, size_t *n)
 	return code < 0x80 ? (char) code : '\0';
 }
 
-/* Is one of the secret's characters escaped by an escape of this kind? */
+/* Check whether one of the secret's characters is in the text with an escape that begins with "kind". */
 static bool
 has_escape(const Secret *secret, const char *text, const char *end, char kind)
 {
@@ -130,6 +134,7 @@ has_escape(const Secret *secret, const char *text, const char *end, char kind)
 	return false;
 }
 
+/* Overwrite occurrences without escapes. */
 static void
 redact_plain(const Secret *secret, char *text, const char *end)
 {
@@ -140,6 +145,7 @@ redact_plain(const Secret *secret, char *text, const char *end)
 	}
 }
 
+/* Overwrite occurrences with or without escapes. */
 static void
 redact_escaped(Secret *secret, char *text, const char *end)
 {

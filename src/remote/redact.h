@@ -1,29 +1,30 @@
 /*-------------------------------------------------------------------------
  *
  * redact.h
- *		Taking a secret out of what the other side sends back.  Pure.
+ *		Removing a secret from what the server sends back.  Pure.
  *
- * Gateways that are to help with debugging echo a request's headers, and a hostile
- * server would do it so that others read the key in an error or in a document.
+ * Gateways may echo a request's headers as an aid for debugging.  A hostile server may do so to
+ * show the key to users who read an error or a document.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef MIXPEEK_REDACT_H
 #define MIXPEEK_REDACT_H
 
-/* Shorter keys are not looked for: they are no secrets, and stand in many a text by chance. */
+/* Shorter keys, in bytes, are not removed: they are in many texts by chance. */
 #define MIN_SECRET		8
 
 typedef struct Secret Secret;
 
-/* Malloc'd, as it is used where nothing may be raised; NULL: no memory.  secret is visible ASCII. */
+/* Return a secret, which is visible ASCII, in the form for secret_redact(); NULL if there is no memory. */
 extern Secret *secret_create(const char *text);
+
+/* Free a secret and overwrite its memory; secret may be NULL. */
 extern void secret_free(Secret *secret);
 
 /*
- * Overwrites each occurrence of the secret by as many asterisks as it has bytes there:
- * as it is, or with some of its characters as JSON's or as a URL's escapes.  The time it
- * takes is linear, whatever the text.
+ * Overwrite each occurrence of the secret in text by asterisks, one for each byte.  Any of its
+ * characters may be written as an escape of JSON or of URLs.  Takes linear time for any text.
  */
 extern void secret_redact(Secret *secret, char *text, size_t len);
 

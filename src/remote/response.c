@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * response.c
- *		What the API's answers mean.  Pure: values in, values out.
+ *		The result of a request, for the worker and for sessions: what its
+ *		status means (status.h), and the API's own words.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,104 +20,23 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-#define MAX_EXCERPT		200		/* bytes shown of an answer that is not JSON */
-#define MAX_TEXT		1000	/* bytes of one text of the API's error */
-#define MAX_TYPE		64		/* bytes of the error's type, part of the
-								 * message */
-#define MAX_FIELDS		10		/* rejected fields shown */
-#define MAX_PATH_PART	100		/* bytes of one step of a rejected field's
-								 * path */
-#define MAX_DETAIL		1800	/* bytes of all that is said of an answer */
+/* Bounds of what messages and details have of an answer: bytes, but for MAX_FIELDS. */
+#define MAX_EXCERPT		200		/* the beginning of an answer that is not JSON */
+#define MAX_TEXT		1000	/* one text of the API's error */
+#define MAX_TYPE		64		/* the error's type, in the message */
+#define MAX_FIELDS		10		/* number of rejected fields */
+#define MAX_PATH_PART	100		/* one step of a rejected field's path */
+#define MAX_DETAIL		1800	/* the whole detail */
 
-/* What an API's error may have to be read as one; of others the beginning is shown. */
+/* Bounds of an answer that is read as an error of the API; of a larger one the beginning is shown. */
 static const JsonBounds error_bounds = {64, 10000, 256 * 1024};
 static const JsonBounds session_bounds = {MAX_SESSION_DEPTH, MAX_SESSION_VALUES, MAX_SESSION_BYTES};
-
-/*
- * What each status means.  The first line that covers the status counts.
- */
-typedef struct StatusMeaning
-{
-	int			first;
-	int			last;
-	Verdict		verdict;
-	int			sqlstate;
-	const char *hint;
-} StatusMeaning;
-
-static const StatusMeaning status_meanings[] =
-{
-	{200, 299, VERDICT_DONE, 0, NULL},
-	{300, 399, VERDICT_UNREACHED, ERRCODE_PROTOCOL_VIOLATION,
-	"Redirects are not followed. Check the server's option base_url."},
-	{400, 400, VERDICT_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
-	{401, 401, VERDICT_UNAUTHORIZED, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-	"Check the option api_key of the user mapping."},
-	{402, 402, VERDICT_REFUSED, ERRCODE_FDW_ERROR,
-	"Check the credits of the API key's organization."},
-	{403, 403, VERDICT_REFUSED, ERRCODE_INSUFFICIENT_PRIVILEGE,
-	"Check what the API key may do, and the server's option namespace."},
-	{404, 404, VERDICT_GONE, ERRCODE_NO_DATA_FOUND, NULL},
-	{408, 408, VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE, NULL},
-	{409, 409, VERDICT_REFUSED, ERRCODE_UNIQUE_VIOLATION, NULL},
-	{413, 413, VERDICT_REFUSED, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL},
-	{422, 422, VERDICT_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
-	{429, 429, VERDICT_SLOW_DOWN, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-	"Wait before the next request, or lower the server's option requests_per_minute."},
-	{400, 499, VERDICT_REFUSED, ERRCODE_FDW_ERROR, NULL},
-	{500, 599, VERDICT_UNSURE, ERRCODE_SYSTEM_ERROR, NULL},
-	{0, INT_MAX, VERDICT_UNSURE, ERRCODE_PROTOCOL_VIOLATION, NULL},
-};
-
-/* What each transport failure means, indexed by HttpEnd. */
-typedef struct EndMeaning
-{
-	Verdict		verdict;
-	int			sqlstate;
-	const char *message;
-	const char *hint;
-} EndMeaning;
-
-#define PERHAPS_DONE "The API may have carried the request out."
-
-static const EndMeaning end_meanings[] =
-{
-	[HTTP_NOT_BEGUN] = {VERDICT_UNREACHED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-	"the Mixpeek API was in trouble before the request could be sent", NULL},
-	[HTTP_NOT_SENT] = {VERDICT_UNREACHED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-	"could not connect to the Mixpeek API", NULL},
-	[HTTP_TLS_FAILED] = {VERDICT_UNREACHED, ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
-		"could not make a secure connection to the Mixpeek API",
-	"Check the server's options base_url and ca_file."},
-	[HTTP_TIMED_OUT] = {VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE,
-	"Mixpeek API did not answer in time", PERHAPS_DONE},
-	[HTTP_BROKEN] = {VERDICT_UNSURE, ERRCODE_CONNECTION_FAILURE,
-	"lost the connection to the Mixpeek API", PERHAPS_DONE},
-	[HTTP_TOO_LARGE] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-	"answer of the Mixpeek API is too large", PERHAPS_DONE},
-	[HTTP_NO_ROOM] = {VERDICT_UNSURE, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-	"there was no room for the answer of the Mixpeek API", PERHAPS_DONE},
-	[HTTP_NO_SOCKET] = {VERDICT_UNREACHED, ERRCODE_INSUFFICIENT_RESOURCES,
-	"there was no file descriptor for a connection to the Mixpeek API", NULL},
-	[HTTP_OUT_OF_MEMORY] = {VERDICT_UNSURE, ERRCODE_OUT_OF_MEMORY,
-	"out of memory during a request to the Mixpeek API", PERHAPS_DONE},
-};
-
-static const StatusMeaning *
-status_meaning(int status)
-{
-	const StatusMeaning *meaning = status_meanings;
-
-	while (status < meaning->first || status > meaning->last)
-		meaning++;
-	return meaning;
-}
 
 /*
  * Remote text
  */
 
-/* Characters that are not seen, or change what is seen of others: controls, those of directions, and the like. */
+/* Check whether the character is invisible, or changes how others are displayed (controls, directions). */
 static bool
 is_invisible(pg_wchar c)
 {
@@ -125,7 +45,10 @@ is_invisible(pg_wchar c)
 		c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
 }
 
-/* The character that begins at p; of encodings without such characters, one that is seen. */
+/*
+ * Return the character at p, for is_invisible().  Encodings that have no invisible characters
+ * beyond ASCII give a visible one.
+ */
 static pg_wchar
 character_at(const char *p)
 {
@@ -138,8 +61,8 @@ character_at(const char *p)
 		return utf8_to_unicode((const unsigned char *) p);
 	if ((encoding >= PG_LATIN1 && encoding <= PG_LATIN10) ||
 		(encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8))
-		return c;				/* the lower ones of these are the same
-								 * controls */
+		return c;				/* 0x80 to 0x9f are the same controls as in
+								 * Unicode */
 	return '?';
 }
 
@@ -166,7 +89,7 @@ response_append_remote(StringInfo dst, const char *text, size_t len, int max)
 		appendStringInfoString(dst, "...");
 }
 
-/* The same for bytes that may be anything. */
+/* Append the beginning of bytes that may be in any encoding. */
 static void
 append_excerpt(StringInfo dst, const char *bytes, size_t len)
 {
@@ -195,10 +118,10 @@ append_excerpt(StringInfo dst, const char *bytes, size_t len)
  */
 
 /*
- * jsonb_in() raises what is wrong with its input.  Catching that without a
- * subtransaction is safe because nothing but memory of the current context has
- * been taken by then: it reads no catalog, holds no lock, pin or resource.  Whatever it
- * is: what the other side sent is no error of ours.  Only a cancel goes on (class 57).
+ * Return a JSON text as jsonb, or NULL and why it cannot be one.  jsonb_in() raises what is wrong
+ * with its input.  Catching the error without a subtransaction is safe, because jsonb_in() takes
+ * nothing but memory of the current context: it reads no catalog and holds no lock, pin or other
+ * resource.  Errors of class 57 (a cancel) are raised again; every other error is due to the text.
  */
 static Jsonb *
 parse_json(const char *text, char **error)
@@ -230,9 +153,9 @@ parse_json(const char *text, char **error)
 }
 
 /*
- * UTF-8 to pure ASCII JSON: jsonb_in() turns the escapes into the database
- * encoding by a conversion that the session has at hand, where converting the
- * text would read the catalog.
+ * Return JSON in UTF-8 as JSON in ASCII.  jsonb_in() converts the escapes to the database encoding
+ * with a function that the session has loaded already, while converting the text itself would
+ * read the catalog.
  */
 static char *
 escape_non_ascii(const char *text, size_t len)
@@ -275,31 +198,38 @@ response_parse_utf8(const char *text, size_t len, char **error)
 }
 
 char *
-response_wrong_at(const HttpAnswer *answer, const char *wrong)
+response_describe_wrong(const HttpAnswer *answer, const char *wrong)
 {
 	return psprintf("it is no JSON from byte %zu on", (size_t) (wrong - answer->body) + 1);
 }
 
-/* The answer's body as jsonb, or NULL, why not, and whether that is for its size. */
-static Jsonb *
-parse_body(const HttpAnswer *answer, const JsonBounds *bounds, char **error, bool *too_large)
+/* Return NULL if the body is JSON within the bounds; else why not, and whether it is too large. */
+static char *
+check_body(const HttpAnswer *answer, const JsonBounds *bounds, bool *too_large)
 {
 	JsonText	text;
-	char	   *excess = NULL;
+	char	   *excess;
 
 	*too_large = false;
 	if ((size_t) pg_encoding_verifymbstr(PG_UTF8, answer->body, (int) answer->body_len) != answer->body_len)
-		*error = pstrdup("it is not UTF-8");
-	else if (!scan_text(answer->body, answer->body_len, &text))
-		*error = response_wrong_at(answer, text.end);
-	else if ((excess = scan_excess(&text, bounds)) != NULL)
-	{
-		*error = psprintf("it has %s", excess);
-		*too_large = true;
-	}
-	else
-		return response_parse_utf8(answer->body, answer->body_len, error);
-	return NULL;
+		return pstrdup("it is not UTF-8");
+	if (!scan_text(answer->body, answer->body_len, &text))
+		return response_describe_wrong(answer, text.end);
+	excess = scan_excess(&text, bounds);
+	*too_large = excess != NULL;
+	return excess ? psprintf("it has %s", excess) : NULL;
+}
+
+/* Return the body as jsonb, or NULL if it is not JSON, too large or not possible as jsonb. */
+static Jsonb *
+parse_error_body(const HttpAnswer *answer)
+{
+	bool		too_large;
+	char	   *error;
+
+	if (check_body(answer, &error_bounds, &too_large) != NULL)
+		return NULL;
+	return response_parse_utf8(answer->body, answer->body_len, &error);
 }
 
 static JsonbValue *
@@ -321,14 +251,14 @@ append_string(StringInfo dst, const JsonbValue *string, int max)
 }
 
 static void
-append_number(StringInfo dst, const JsonbValue *number)
+append_numeric(StringInfo dst, const JsonbValue *number)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number->val.numeric)));
 
 	response_append_remote(dst, text, strlen(text), MAX_PATH_PART);
 }
 
-/* Appends a path such as body.source_details.0.type; returns if there is one. */
+/* Append a path such as body.source_details.0.type; return whether there is one. */
 static bool
 append_path(StringInfo dst, JsonbContainer *path)
 {
@@ -344,7 +274,7 @@ append_path(StringInfo dst, JsonbContainer *path)
 		if (part->type == jbvString)
 			append_string(dst, part, MAX_PATH_PART);
 		else if (part->type == jbvNumeric)
-			append_number(dst, part);
+			append_numeric(dst, part);
 	}
 	return dst->len > start;
 }
@@ -363,7 +293,7 @@ append_rejected_field(StringInfo dst, JsonbContainer *field,
 		append_string(dst, message, MAX_TEXT);
 }
 
-/* One line a field that a 422 rejects. */
+/* Append one line for each field that a 422 rejects. */
 static void
 append_rejected_fields(StringInfo dst, JsonbContainer *fields,
 					   const char *path_name, const char *message_name)
@@ -384,6 +314,7 @@ append_rejected_fields(StringInfo dst, JsonbContainer *fields,
 		appendStringInfo(dst, "\n(and %d more)", n - MAX_FIELDS);
 }
 
+/* Return the error's type with a space before it, or "". */
 static const char *
 error_type(JsonbContainer *root)
 {
@@ -420,7 +351,7 @@ append_error_detail(StringInfo dst, JsonbContainer *root)
  * Reading an answer
  */
 
-/* The whole is bounded, whatever its parts are. */
+/* Cut a detail to MAX_DETAIL; return NULL for an empty one. */
 static char *
 clip_detail(StringInfo detail)
 {
@@ -435,6 +366,7 @@ clip_detail(StringInfo detail)
 	return detail->data;
 }
 
+/* Return the API's own words about the error, or the beginning of an answer of another kind. */
 static char *
 failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 {
@@ -448,17 +380,7 @@ failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 	return clip_detail(&detail);
 }
 
-static char *
-failure_reason(int status)
-{
-	if (status >= 300 && status < 400)
-		return psprintf("Mixpeek API answered with a redirect: %d", status);
-	if (status >= 400 && status < 500)
-		return psprintf("Mixpeek API refused the request: %d", status);
-	return psprintf("Mixpeek API failed: %d", status);
-}
-
-/* How long to wait is more than the table's hint can say. */
+/* Return the hint, which says how long to wait if the answer does. */
 static const char *
 wait_hint(const HttpAnswer *answer, const StatusMeaning *meaning)
 {
@@ -472,24 +394,23 @@ wait_hint(const HttpAnswer *answer, const StatusMeaning *meaning)
 	return psprintf("Wait %.0f s before the next request.", ceil(seconds));
 }
 
+/* Read an answer whose status is not a success. */
 static void
 read_failure(Response *response, const HttpAnswer *answer,
 			 const StatusMeaning *meaning)
 {
-	char	   *error;
-	bool		too_large;
 	JsonbContainer *root;
 
-	response->json = parse_body(answer, &error_bounds, &error, &too_large);
+	response->json = parse_error_body(answer);
 	root = response->json ? &response->json->root : NULL;
-	response->reason = failure_reason(answer->status);
+	response->reason = psprintf("%s: %d", meaning->reason, answer->status);
 	response->message = psprintf("%s%s", response->reason, error_type(root));
 	response->detail = failure_detail(answer, root);
 	response->hint = wait_hint(answer, meaning);
 }
 
 void
-response_unreadable(Response *response, const HttpAnswer *answer, const char *why)
+response_reject_unreadable(Response *response, const HttpAnswer *answer, const char *why)
 {
 	StringInfoData detail;
 
@@ -506,62 +427,68 @@ response_unreadable(Response *response, const HttpAnswer *answer, const char *wh
 	response->reason = "Mixpeek API sent an answer that is not valid JSON";
 	response->message = pstrdup(response->reason);
 	response->detail = clip_detail(&detail);
-	response->hint = PERHAPS_DONE;
+	response->hint = status_meaning(HTTP_BROKEN, 0)->hint;
 }
 
-static void
-read_success(Response *response, const HttpAnswer *answer)
+void
+response_reject(Response *response, Verdict verdict, const char *reason)
 {
-	const EndMeaning *large = &end_meanings[HTTP_TOO_LARGE];
-	char	   *error;
+	response->verdict = verdict;
+	response->sqlstate = ERRCODE_PROTOCOL_VIOLATION;
+	response->reason = reason;
+	response->message = pstrdup(reason);
+}
+
+/* Check the body of a success and, for RESPONSE_AS_JSONB, read it. */
+static void
+read_success(Response *response, const HttpAnswer *answer, ResponseUse use)
+{
+	const StatusMeaning *large = status_meaning(HTTP_TOO_LARGE, 0);
 	bool		too_large;
+	char	   *error;
 
 	if (answer->status == 204)
 		return;
-	response->json = parse_body(answer, &session_bounds, &error, &too_large);
-	if (response->json)
+	error = check_body(answer, &session_bounds, &too_large);
+	if (error == NULL && use == RESPONSE_AS_JSONB)
+		response->json = response_parse_utf8(answer->body, answer->body_len, &error);
+	if (error == NULL)
 		return;
-	response_unreadable(response, answer, error);
+	response_reject_unreadable(response, answer, error);
 	if (!too_large)
 		return;
 	response->sqlstate = large->sqlstate;
-	response->message = pstrdup(large->message);
+	response->message = pstrdup(large->reason);
 	response->detail = psprintf("The answer cannot be read: %s.", error);
 }
 
+/* Describe a transfer that broke. */
 static void
-read_end(Response *response, const HttpAnswer *answer)
+read_end(Response *response, const HttpAnswer *answer, const StatusMeaning *meaning)
 {
-	const EndMeaning *meaning = &end_meanings[answer->end];
 	StringInfoData detail;
 
 	initStringInfo(&detail);
 	append_excerpt(&detail, answer->error, strlen(answer->error));
-	response->verdict = meaning->verdict;
-	response->sqlstate = meaning->sqlstate;
-	response->reason = meaning->message;
-	response->message = pstrdup(meaning->message);
+	response->reason = meaning->reason;
+	response->message = pstrdup(meaning->reason);
 	response->detail = detail.len > 0 ? detail.data : NULL;
 	response->hint = meaning->hint;
 }
 
 Response *
-response_read(const HttpAnswer *answer, bool for_session)
+response_read(const HttpAnswer *answer, ResponseUse use)
 {
 	Response   *response = palloc0(sizeof(Response));
-	const StatusMeaning *meaning;
+	const StatusMeaning *meaning = status_meaning(answer->end, answer->status);
 
-	if (answer->end != HTTP_ANSWERED)
-	{
-		read_end(response, answer);
-		return response;
-	}
-	meaning = status_meaning(answer->status);
 	response->verdict = meaning->verdict;
 	response->sqlstate = meaning->sqlstate;
-	if (meaning->verdict != VERDICT_DONE)
+	if (answer->end != HTTP_ANSWERED)
+		read_end(response, answer, meaning);
+	else if (meaning->verdict != VERDICT_DONE)
 		read_failure(response, answer, meaning);
-	else if (for_session)
-		read_success(response, answer);
+	else if (use != RESPONSE_UNREAD)
+		read_success(response, answer, use);
 	return response;
 }

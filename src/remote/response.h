@@ -1,7 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * response.h
- *		What the API's answers mean.  Pure: values in, values out.
+ *		The result of a request, for the worker and for sessions: what its
+ *		status means (status.h), and the API's own words.
+ *
+ * Pure: no catalog, no network.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,59 +12,18 @@
 #define MIXPEEK_RESPONSE_H
 
 #include "lib/stringinfo.h"
-#include "remote/http.h"
+#include "remote/status.h"
 #include "utils/jsonb.h"
 
-/*
- * The one answer to "what now?" for each way a request can end; the tables in
- * response.c say which HTTP status or transport failure is which.  What the worker
- * makes of it, as README's "Failure and recovery" tells it and
- * test/t/004_failures.pl tries it:
- *
- *		verdict		again?		when						state meanwhile, at the end
- *		DONE		-			-							mirrored
- *		GONE		update, delete: at once, by its marker	sending
- *					create, look-up: no						failed
- *		REFUSED		no (1)		mixpeek.retry(), next change	failed
- *		SLOW_DOWN	for free	Retry-After, else
- *								X-RateLimit-Reset, else 1 s	sending, pending from 5 s on
- *		UNAUTHORIZED, UNREACHED
- *					for free	server is down: 1 s, 2 s ... 1 min (2)	pending
- *		UNSURE		max_attempts times, looked up first;
- *								jitter up to 1 s, 2 s, 4 s ...
- *								retry_max_delay (3)			pending, then failed
- *
- * (1) A look-up refused with 400, 405, 413 or 422 is split; of one key with 400, 405
- * or 422 it may mean "create" (if_unfindable).  (2) Or when the server, its mapping
- * or a right to use it changes.  (3) Not before Retry-After, nor, where no answer
- * came or a gateway's (502, 504), before request_timeout is over.  Where throttle_is_outage() holds (502, 503, 504,
- * timeout, lost connection) five in a row make the server down, as above.
- *
- * What never was a request: a row or template that cannot be rendered, a document
- * over 16 MB, a key over 2,000 bytes: as REFUSED (claim.c).  No server, mapping or
- * USAGE: for free, every minute or when that changes (account.c).  A crash: as
- * UNSURE, after request_timeout (claim.c).
- */
-typedef enum Verdict
-{
-	VERDICT_DONE,				/* the API did what was asked */
-	VERDICT_GONE,				/* 404: there is no such document (or
-								 * collection) */
-	VERDICT_REFUSED,			/* the API will never accept this request */
-	VERDICT_SLOW_DOWN,			/* 429: not done, too many requests */
-	VERDICT_UNAUTHORIZED,		/* 401: not done, nothing else will be either */
-	VERDICT_UNREACHED,			/* not sent; the server is down for everybody */
-	VERDICT_UNSURE				/* 408, 5xx, lost or unreadable answer:
-								 * perhaps done */
-} Verdict;
-
+/* The result of a request.  Only response.c changes it. */
 typedef struct Response
 {
 	Verdict		verdict;
-	Jsonb	   *json;			/* the answer, NULL if there is none to read */
-	int			sqlstate;		/* for errors of the SQL functions */
-	const char *reason;			/* our own words only, for the log; NULL if
-								 * done */
+	Jsonb	   *json;			/* the answer, if it was to be read as jsonb;
+								 * else NULL */
+	int			sqlstate;		/* of the error that a session gets */
+	const char *reason;			/* for the log, without text of remote origin;
+								 * NULL if done */
 	char	   *message;		/* one line, for last_error and errmsg; NULL
 								 * if done */
 	char	   *detail;			/* the API's type, message and field paths, or
@@ -69,37 +31,49 @@ typedef struct Response
 	const char *hint;			/* what to do, or NULL */
 } Response;
 
-/* What a session may read of one answer. */
+/* What the caller of response_read() needs of the body of a success. */
+typedef enum ResponseUse
+{
+	RESPONSE_UNREAD,			/* nothing: it reads the text itself, and
+								 * calls response_reject_unreadable() if it
+								 * cannot */
+	RESPONSE_AS_TEXT,			/* that it is JSON, within the bounds below */
+	RESPONSE_AS_JSONB			/* the same, and its value */
+} ResponseUse;
+
+/* Bounds of an answer that a session reads: see scan.h. */
 #define MAX_SESSION_DEPTH	1000
 #define MAX_SESSION_VALUES	4000000
 #define MAX_SESSION_BYTES	(64 * 1024 * 1024)	/* with its numbers written
 												 * out */
 
 /*
- * Reads an answer; the result is in the current memory context.  Never
- * raises for what the other side sent: JSON that is malformed, too large, not
- * UTF-8 or cannot be jsonb makes the verdict VERDICT_UNSURE.  Everything of
- * remote origin in message and detail is bounded and in the database encoding.
- * A success' answer becomes json for a session only; the worker takes what it needs
- * from the text (answer.c), and says response_unreadable() if that cannot be done.
+ * Return what the end of a request means, allocated in the current memory context.  A body
+ * that cannot be read as "use" says (malformed, too large, not UTF-8, not possible as jsonb)
+ * makes the verdict VERDICT_UNSURE; no error is raised for it.  All text of remote origin in
+ * message and detail is bounded and in the database encoding.
  */
-extern Response *response_read(const HttpAnswer *answer, bool for_session);
+extern Response *response_read(const HttpAnswer *answer, ResponseUse use);
 
-/* Makes a success one whose answer is no JSON, for this reason. */
-extern void response_unreadable(Response *response, const HttpAnswer *answer, const char *why);
+/* Turn a success into VERDICT_UNSURE because its body cannot be read; why may have text of remote origin. */
+extern void response_reject_unreadable(Response *response, const HttpAnswer *answer, const char *why);
 
-/* Why a body cannot be read in which scan.c found that place to be wrong, palloc'd. */
-extern char *response_wrong_at(const HttpAnswer *answer, const char *wrong);
+/* Turn a success into another verdict because its body does not say what it must; reason is static text. */
+extern void response_reject(Response *response, Verdict verdict, const char *reason);
+
+/* Return a text, palloc'd, that says where a body stops being JSON; wrong is a place in the body. */
+extern char *response_describe_wrong(const HttpAnswer *answer, const char *wrong);
 
 /*
- * A JSON text in UTF-8 as jsonb, or NULL and why not in *error.  It was run over, and is not too
- * large.  Needs no transaction; raises only that the process is to end, or a cancel.
+ * Return a JSON text in UTF-8 as jsonb; or NULL, and why it cannot be jsonb in *error.  The text
+ * has been scanned (scan.h) and is within bounds.  Needs no transaction.  Raises only a cancel or
+ * a termination of the process.
  */
 extern Jsonb *response_parse_utf8(const char *text, size_t len, char **error);
 
 /*
- * Appends text of remote origin, which is in the database encoding: at most max bytes, on one line,
- * and no character that is not seen or changes the order in which others are.
+ * Append text of remote origin, in the database encoding: at most max bytes, on one line, without
+ * characters that are invisible or change the order in which others are displayed.
  */
 extern void response_append_remote(StringInfo dst, const char *text, size_t len, int max);
 

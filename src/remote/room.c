@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * room.c
- *		How much memory the answers of a client may take together.
+ *		Bounds on the memory that the answers of a client take together.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +16,7 @@ room_init(Room *room)
 	pthread_mutex_init(&room->mutex, NULL);
 }
 
+/* Check whether the pool has room for the share with this size. */
 static bool
 fits_pool(const Room *room, const RoomShare *share, size_t size)
 {
@@ -32,6 +33,7 @@ set_pooled(Room *room, RoomShare *share, size_t size)
 	share->pooled = size;
 }
 
+/* Check whether the share may have this size, in the pool or as the large one. */
 static bool
 has_room(const Room *room, const RoomShare *share, size_t size)
 {

@@ -3,11 +3,11 @@
  * server.c
  *		Where the API is and with which key: foreign servers and user mappings.
  *
- * Options are checked twice: when they are defined, by the wrapper's validator,
- * and base_url again when it is used, as mixpeek.allow_http may have changed.
+ * Options are checked by the wrapper's validator when they are defined, and again when they
+ * are used: mixpeek.allow_http, which decides about base_url, may have changed.
  *
- * No error here shows a key's value, and while a key is among the options
- * checked, the statement that has it in its text is kept out of the log.
+ * No error here shows a key's value.  If a key is among the options that are checked, the
+ * statement, whose text has it, is kept out of the log.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +20,7 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "base/extension.h"
+#include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
@@ -27,8 +28,8 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "remote/http.h"
 #include "remote/server.h"
+#include "remote/url.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -47,8 +48,8 @@
 #define MAX_API_KEY				8192	/* bytes */
 
 /*
- * An option: where it belongs, and the function that checks its value and
- * stores it in a MixpeekServer.
+ * An option: the catalog that it belongs to, and the function that checks its value and stores
+ * it in a MixpeekServer.
  */
 typedef void (*OptionFunction) (MixpeekServer *server, const char *name, char *value);
 
@@ -61,11 +62,12 @@ typedef struct ServerOption
 
 PG_FUNCTION_INFO_V1(mixpeek_fdw_validator);
 
-/* Is an option with a secret being checked?  Then no log shows the statement. */
+/* Keep the statement out of the log, as an option with a secret is being checked? */
 static bool hide_statement = false;
 
+/* Raise that an option's value is wrong; value is not shown if it is NULL. */
 pg_noreturn static void
-bad_value(const char *name, const char *value, const char *problem)
+raise_bad_value(const char *name, const char *value, const char *problem)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
@@ -88,9 +90,9 @@ is_visible_ascii(const char *text, bool with_spaces)
  * Options
  */
 
-/* Plain http is for this machine alone: it shows the key to the network. */
+/* Raise an error if the URL would send the key over the network unencrypted, and that is not allowed. */
 static void
-check_plain(const char *url, bool plain, bool loopback)
+check_plain_http(const char *url, bool plain, bool loopback)
 {
 	if (plain && !loopback && !mixpeek_allow_http)
 		ereport(ERROR,
@@ -101,16 +103,34 @@ check_plain(const char *url, bool plain, bool loopback)
 				 errhidestmt(hide_statement)));
 }
 
-/* Takes the slashes off its end. */
-static char *
-without_slashes(char *url)
+static void
+trim_slashes(char *url)
 {
 	for (size_t len = strlen(url); len > 0 && url[len - 1] == '/'; len--)
 		url[len - 1] = '\0';
+}
+
+/*
+ * Bring a base_url into the form in which it is used and compared, in place: without slashes at
+ * the end and without a last step "v1" of its path.  The API's documentation has URLs with
+ * "/v1", and requests add it themselves.
+ */
+static char *
+trim_base_url(char *url)
+{
+	char	   *host = strstr(url, "://");
+	char	   *path = host ? strchr(host + 3, '/') : NULL;
+	size_t		len;
+
+	trim_slashes(url);
+	len = strlen(url);
+	if (path && len >= 3 && url + len - 3 >= path && strcmp(url + len - 3, "/v1") == 0)
+		url[len - 3] = '\0';
+	trim_slashes(url);
 	return url;
 }
 
-/* A URL as it is used; changes value. */
+/* Check a base_url and return it as it is used; changes value. */
 static char *
 parse_base_url(const char *name, char *value)
 {
@@ -118,14 +138,14 @@ parse_base_url(const char *name, char *value)
 	bool		loopback;
 	const char *problem;
 
-	problem = http_check_url(value, &plain, &loopback);
+	problem = url_check_base(value, &plain, &loopback);
 	if (problem)
 	{
-		/* what stands before an @ may be a password */
-		bad_value(name, strchr(value, '@') ? NULL : value, problem);
+		/* the text before an @ may be a password */
+		raise_bad_value(name, strchr(value, '@') ? NULL : value, problem);
 	}
-	check_plain(value, plain, loopback);
-	return without_slashes(value);
+	check_plain_http(value, plain, loopback);
+	return trim_base_url(value);
 }
 
 static void
@@ -145,11 +165,11 @@ take_namespace(MixpeekServer *server, const char *name, char *value)
 {
 	if (value[0] == '\0' || !is_visible_ascii(value, true) ||
 		value[0] == ' ' || value[strlen(value) - 1] == ' ')
-		bad_value(name, value, "must consist of printable ASCII characters");
+		raise_bad_value(name, value, "must consist of printable ASCII characters");
 	server->namespace = value;
 }
 
-/* Milliseconds of a number of seconds, which may have a unit. */
+/* Return the milliseconds of a number of seconds, which may have a unit. */
 static int
 parse_timeout(const char *name, const char *value)
 {
@@ -158,8 +178,8 @@ parse_timeout(const char *name, const char *value)
 
 	if (!parse_real(value, &seconds, GUC_UNIT_S, &hint) ||
 		!(seconds >= 0.001 && seconds <= MAX_TIMEOUT_SECONDS))
-		bad_value(name, value,
-				  "must be a number of seconds from 0.001 to 86400, or a number with a unit such as \"500ms\" or \"2min\"");
+		raise_bad_value(name, value,
+						"must be a number of seconds from 0.001 to 86400, or a number with a unit such as \"500ms\" or \"2min\"");
 	return (int) rint(seconds * 1000);
 }
 
@@ -181,7 +201,7 @@ take_max_connections(MixpeekServer *server, const char *name, char *value)
 	int			n;
 
 	if (!parse_int(value, &n, 0, NULL) || n < 1 || n > MAX_MAX_CONNECTIONS)
-		bad_value(name, value, "must be an integer from 1 to 1000");
+		raise_bad_value(name, value, "must be an integer from 1 to 1000");
 	server->max_connections = n;
 }
 
@@ -192,7 +212,7 @@ take_requests_per_minute(MixpeekServer *server, const char *name, char *value)
 
 	if (!parse_real(value, &n, 0, NULL) ||
 		!(n >= MIN_REQUESTS_PER_MINUTE && n <= MAX_REQUESTS_PER_MINUTE))
-		bad_value(name, value, "must be a number from 0.01 to 1000000000");
+		raise_bad_value(name, value, "must be a number from 0.01 to 1000000000");
 	server->requests_per_minute = n;
 }
 
@@ -200,7 +220,7 @@ static void
 take_ca_file(MixpeekServer *server, const char *name, char *value)
 {
 	if (!is_absolute_path(value))
-		bad_value(name, value, "must be an absolute path");
+		raise_bad_value(name, value, "must be an absolute path");
 	server->ca_file = value;
 }
 
@@ -208,7 +228,7 @@ static void
 take_if_unfindable(MixpeekServer *server, const char *name, char *value)
 {
 	if (strcmp(value, "fail") != 0 && strcmp(value, "create") != 0)
-		bad_value(name, value, "must be \"fail\" or \"create\"");
+		raise_bad_value(name, value, "must be \"fail\" or \"create\"");
 	server->create_unfindable = strcmp(value, "create") == 0;
 }
 
@@ -216,9 +236,9 @@ static void
 take_api_key(MixpeekServer *server, const char *name, char *value)
 {
 	if (value[0] == '\0' || !is_visible_ascii(value, false))
-		bad_value(name, NULL, "must consist of visible ASCII characters");
+		raise_bad_value(name, NULL, "must consist of visible ASCII characters");
 	if (strlen(value) > MAX_API_KEY)
-		bad_value(name, NULL, "must not have more than 8192 characters");
+		raise_bad_value(name, NULL, "must not have more than 8192 characters");
 	server->api_key = value;
 }
 
@@ -246,8 +266,9 @@ find_option(const char *name, Oid catalog)
 	return NULL;
 }
 
+/* Raise that there is no such option; the hint lists those that there are. */
 pg_noreturn static void
-unknown_option(const char *name, Oid catalog)
+raise_unknown_option(const char *name, Oid catalog)
 {
 	StringInfoData valid;
 
@@ -265,7 +286,7 @@ unknown_option(const char *name, Oid catalog)
 			 errhidestmt(hide_statement)));
 }
 
-/* Checks the options and stores them; an unknown one is an error. */
+/* Check the options and store them in server; raise an error for an unknown one. */
 static void
 take_options(MixpeekServer *server, List *options, Oid catalog)
 {
@@ -277,7 +298,7 @@ take_options(MixpeekServer *server, List *options, Oid catalog)
 		const ServerOption *option = find_option(def->defname, catalog);
 
 		if (option == NULL)
-			unknown_option(def->defname, catalog);
+			raise_unknown_option(def->defname, catalog);
 		option->take(server, option->name, pstrdup(defGetString(def)));
 	}
 }
@@ -287,8 +308,8 @@ take_options(MixpeekServer *server, List *options, Oid catalog)
  */
 
 /*
- * A PEM file is read with the server's rights, and its parse errors could tell
- * something about any file.
+ * Check that the user may set ca_file.  The file is read with the rights of the database server,
+ * and errors in its format could reveal a part of any file.
  */
 static void
 check_ca_file_privilege(void)
@@ -300,7 +321,7 @@ check_ca_file_privilege(void)
 				 errdetail("Only superusers and members of the role pg_read_server_files may set it.")));
 }
 
-/* Does any option look like a key, be it in its place or not? */
+/* Check whether an option resembles a key, even if it is misspelled or in the wrong place. */
 static bool
 has_secret(List *options)
 {
@@ -314,7 +335,7 @@ has_secret(List *options)
 	return false;
 }
 
-/* Options of whatever wrapper's mapping, unchecked: key and base_url. */
+/* Read key and base_url of a user mapping, which may be of another wrapper, without checks. */
 static void
 read_pin(List *options, MixpeekServer *server)
 {
@@ -327,14 +348,15 @@ read_pin(List *options, MixpeekServer *server)
 		if (strcmp(def->defname, "api_key") == 0)
 			server->api_key = defGetString(def);
 		else if (strcmp(def->defname, "base_url") == 0)
-			server->pinned_url = without_slashes(pstrdup(defGetString(def)));
+			server->pinned_url = trim_base_url(pstrdup(defGetString(def)));
 	}
 }
 
 /*
- * A server's owner may change its users' mappings, but not so that a key goes elsewhere than
- * where its user has pinned it to.  The validator is not told which mapping it is that will have the
- * options: it is one that has this key until now.
+ * Check that no key loses its pin.  A server's owner may change its users' mappings, but must not
+ * send a user's key to another base_url than that user's mapping says.  The validator does not
+ * know which mapping the options are for, so check all mappings of other users that the current
+ * user may change and that have this key.
  */
 static void
 check_pin_stays(const MixpeekServer *new)
@@ -390,9 +412,10 @@ mixpeek_fdw_validator(PG_FUNCTION_ARGS)
 }
 
 /*
- * Looking a server up
+ * Reading a server
  */
 
+/* Return the foreign server; raise an error if there is none, or if it is another wrapper's. */
 static ForeignServer *
 get_server(const char *name)
 {
@@ -406,7 +429,10 @@ get_server(const char *name)
 				 errhint("Create it with CREATE SERVER %s FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (namespace '...').",
 						 quote_identifier(name))));
 
-	/* the validator, and not the name, vouches for the options */
+	/*
+	 * options are valid if our validator has checked them; the wrapper's name
+	 * says nothing
+	 */
 	wrapper = GetForeignDataWrapper(server->fdwid);
 	if (!OidIsValid(wrapper->fdwvalidator) ||
 		wrapper->fdwvalidator != extension_object(EXTENSION_FDW_VALIDATOR))
@@ -424,6 +450,7 @@ has_mapping(Oid userid, Oid serverid)
 								 ObjectIdGetDatum(serverid));
 }
 
+/* Return the mapping of the user, or that of PUBLIC; raise an error if there is neither. */
 static UserMapping *
 get_mapping(const ForeignServer *server, Oid userid)
 {

@@ -9,43 +9,38 @@
 #define MIXPEEK_SERVER_H
 
 /*
- * What a request needs to know of the other side.  All strings live in the
- * memory context that was current when mixpeek_server_get() was called.
+ * A foreign server and one user mapping: what a request needs.  All strings are in the memory
+ * context that was current when mixpeek_server_get() was called.
  */
 typedef struct MixpeekServer
 {
 	Oid			serverid;		/* pg_foreign_server */
-	Oid			userid;			/* whose user mapping api_key is from;
-								 * InvalidOid: that of PUBLIC */
+	Oid			userid;			/* of the user mapping; InvalidOid: that of
+								 * PUBLIC */
 	char	   *name;			/* the foreign server's name */
-	char	   *base_url;		/* scheme://host[:port][/path], no slash at
-								 * the end */
+	char	   *base_url;		/* scheme://host[:port][/path], without a last
+								 * step "v1" and without slash at the end */
 	char	   *namespace;		/* X-Namespace, or NULL */
-	char	   *api_key;		/* secret: into the Authorization header,
-								 * nowhere else */
-	char	   *pinned_url;		/* the mapping's base_url: the only one that
-								 * may get the key; or NULL */
+	char	   *api_key;		/* secret: only for the Authorization header */
+	char	   *pinned_url;		/* the mapping's base_url, the only one that
+								 * the key may be sent to; or NULL */
 	char	   *ca_file;		/* PEM bundle, or NULL for the system's */
 	int			connect_timeout;	/* milliseconds */
-	int			request_timeout;	/* milliseconds, whole request from its
-									 * start */
-	int			max_connections;	/* requests at once */
-	double		requests_per_minute;	/* 0: only what the answers' headers
-										 * say */
-	bool		create_unfindable;	/* if_unfindable 'create': see documents.c */
+	int			request_timeout;	/* milliseconds from the start of a
+									 * request to the end of its answer */
+	int			max_connections;	/* most requests at once */
+	double		requests_per_minute;	/* 0: bounded by the answers' headers
+										 * only */
+	bool		create_unfindable;	/* if_unfindable is 'create': see lookup.c */
 } MixpeekServer;
 
 /*
- * Returns the server "name" with the mapping of "userid" (or of PUBLIC).
- * Raises ERRCODE_UNDEFINED_OBJECT (no such server, or no mapping),
- * ERRCODE_WRONG_OBJECT_TYPE (another wrapper's server) and
- * ERRCODE_INSUFFICIENT_PRIVILEGE (userid has no USAGE on it, or the mapping's key is
- * for another base_url).  Must run in a
- * transaction.
+ * Return the server "name" with the mapping of "userid", or of PUBLIC if it has none, in the
+ * current memory context.  Must run in a transaction.  Raises ERRCODE_UNDEFINED_OBJECT (no
+ * such server or no mapping), ERRCODE_WRONG_OBJECT_TYPE (another wrapper's server) and
+ * ERRCODE_INSUFFICIENT_PRIVILEGE (userid has no USAGE on it, or the key is pinned to another
+ * base_url).
  */
 extern MixpeekServer *mixpeek_server_get(const char *name, Oid userid);
-
-/* Setting mixpeek.allow_http: may other machines be asked by plain http? */
-extern bool mixpeek_allow_http;
 
 #endif							/* MIXPEEK_SERVER_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sockets.c
- *		The engine's sockets: what libcurl waits for, and how many there are.
+ *		The engine's sockets: libcurl's callbacks, and what epoll watches.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "remote/driver.h"
+#include "remote/sockets.h"
 
 EngineSocket *
 socket_entry(Engine *engine, int fd)
@@ -31,7 +31,6 @@ socket_entry(Engine *engine, int fd)
 	return &engine->sockets[fd];
 }
 
-/* Tells epoll what is wanted; false if it could not. */
 bool
 socket_watch(Engine *engine, int fd, EngineSocket *entry)
 {
@@ -42,7 +41,10 @@ socket_watch(Engine *engine, int fd, EngineSocket *entry)
 		return true;
 	if (entry->wanted == 0)
 	{
-		/* it may be closed already, and then epoll has forgotten it */
+		/*
+		 * fails if the descriptor was closed: epoll then does not watch it
+		 * any more
+		 */
 		(void) epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, fd, &event);
 		rc = 0;
 	}
@@ -56,9 +58,9 @@ socket_watch(Engine *engine, int fd, EngineSocket *entry)
 }
 
 /*
- * libcurl's CURLMOPT_SOCKETFUNCTION.  A connection that comes to rest is left in
- * epoll, as its next request usually follows at once: two system calls a request
- * less.  That is safe for sockets whose end socket_close() will tell.
+ * Note the events that libcurl waits for, and tell epoll.  An idle connection stays in epoll, as
+ * its next request usually follows at once: that saves two system calls a request, and is safe
+ * for sockets that socket_close() closes.
  */
 int
 socket_watch_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
@@ -78,7 +80,7 @@ socket_watch_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *u
 	return socket_watch(engine, fd, entry) ? 0 : -1;
 }
 
-/* The descriptor, or -1 and errno. */
+/* Create a socket; return its descriptor, or -1 and set errno. */
 static int
 make_socket(Engine *engine, const struct curl_sockaddr *address)
 {
@@ -106,7 +108,6 @@ make_socket(Engine *engine, const struct curl_sockaddr *address)
 	return fd;
 }
 
-/* libcurl's CURLOPT_OPENSOCKETFUNCTION.  Where there is no descriptor, that is no fault of the server's. */
 curl_socket_t
 socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * url.c
- *		Parts of URLs: which may be a server's, and how a text becomes one.
+ *		Parts of URLs: what a base_url may be, escaping, and the path of a
+ *		collection's documents.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,14 +11,14 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 
-#include "remote/http.h"
+#include "remote/url.h"
 
 void
-http_append_escaped(StringInfo dst, const char *s)
+url_append_escaped(StringInfo dst, const char *text)
 {
 	static const char hex[] = "0123456789ABCDEF";
 
-	for (const unsigned char *p = (const unsigned char *) s; *p; p++)
+	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
 	{
 		if ((*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') ||
 			(*p >= 'a' && *p <= 'z') || strchr("-._~", *p))
@@ -31,7 +32,18 @@ http_append_escaped(StringInfo dst, const char *s)
 	}
 }
 
-/* 127.0.0.0/8, ::1 or "localhost", which libcurl itself resolves to these. */
+void
+url_append_documents(StringInfo dst, const char *collection)
+{
+	appendStringInfoString(dst, "/v1/collections/");
+	url_append_escaped(dst, collection);
+	appendStringInfoString(dst, "/documents");
+}
+
+/*
+ * Check whether the host is 127.0.0.0/8, ::1 or "localhost".  libcurl itself resolves the last one to the
+ * other two.
+ */
 static bool
 is_loopback(const char *host)
 {
@@ -50,6 +62,7 @@ is_loopback(const char *host)
 	return inet_pton(AF_INET6, bare, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+/* Check whether the URL has this part. */
 static bool
 has_part(CURLU *parsed, CURLUPart which)
 {
@@ -60,6 +73,7 @@ has_part(CURLU *parsed, CURLUPart which)
 	return found;
 }
 
+/* Return what is wrong with the parts that a base_url must not have, or NULL. */
 static const char *
 check_parts(CURLU *parsed)
 {
@@ -73,6 +87,7 @@ check_parts(CURLU *parsed)
 	return NULL;
 }
 
+/* Return what is wrong with scheme or host, or NULL; say whether it is http, and to this machine. */
 static const char *
 check_scheme_and_host(CURLU *parsed, bool *plain, bool *loopback)
 {
@@ -96,7 +111,7 @@ check_scheme_and_host(CURLU *parsed, bool *plain, bool *loopback)
 }
 
 const char *
-http_check_url(const char *url, bool *plain, bool *loopback)
+url_check_base(const char *url, bool *plain, bool *loopback)
 {
 	const char *problem;
 	CURLU	   *parsed;

@@ -1,17 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * aside.c
- *		Tables that are left alone for a while, for the worker died at their work.
+ *		Tables that are set aside for a while, because the worker crashed while it worked on them.
  *
- * A worker that dies takes all sessions of the server with it, and the next one would
- * do the same again: so the table that was being worked on waits for some seconds, and
- * four times as long each time that it happens again, while others go on.  That is
- * forgotten when all that waited for the table was seen to after its time, and
- * after a fault not before some minutes: the rows that did it may come late.
+ * The crash of a worker ends all sessions of the server, and the next worker would
+ * crash at the same table.  So the table that was being worked on has to wait for some
+ * seconds, four times as long after each further crash, while other tables are
+ * mirrored.  The crashes are forgotten when all entries of the table were claimed after
+ * its time, but after a fault not before some minutes, because the rows that caused
+ * it may be read late.
  *
- * What is set aside stands in mixpeek.set_aside, which the worker writes and owners
- * delete from (by mixpeek.retry()).  It waits for nobody's lock: a line that
- * somebody is about to delete stays, and a table may have several.
+ * The tables are stored in mixpeek.set_aside, into which the worker inserts, and from which
+ * owners delete by mixpeek.retry().  The worker does not wait for their locks: it leaves rows that
+ * another session is deleting, so a table may have several.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,19 +33,19 @@
 #define MAX_DELAY		3600
 #define DELAY_FACTOR	4
 
-/* So long after that a table's fault counts as another one of several. */
+/* Seconds for which a fault is remembered, so that the next one counts as a further one. */
 #define FAULT_MEMORY	600
 
 typedef struct Aside
 {
 	Oid			relation;
-	TimestampTz stored;			/* until, as the line says */
-	double		until;			/* by clock_seconds(), as is forget_after:
-								 * clocks may be set */
-	double		forget_after;
-	bool		tried;			/* since its time was over */
-	bool		seen;			/* and nothing was left then */
-	bool		current;		/* found by the last reading */
+	TimestampTz stored;			/* "until" in the table */
+	double		until;			/* in clock_seconds(), because the system
+								 * clock may be set */
+	double		forget_after;	/* likewise */
+	bool		tried;			/* worked on since its time was over */
+	bool		seen;			/* nothing was left to be claimed then */
+	bool		current;		/* found by the last read_asides() */
 } Aside;
 
 static List *asides = NIL;
@@ -62,8 +63,9 @@ find_aside(Oid relation)
 	return NULL;
 }
 
+/* Return a table's Aside, new if there was none. */
 static Aside *
-see_aside(Oid relation)
+get_aside(Oid relation)
 {
 	Aside	   *aside = find_aside(relation);
 	MemoryContext old;
@@ -94,17 +96,9 @@ drop_lifted(void)
 	}
 }
 
-static TimestampTz
-time_column(int row, int column)
-{
-	bool		isnull;
-
-	return DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull));
-}
-
-/* A time further ahead than any that is set was set by another clock. */
+/* Convert the stored times.  Times too far ahead were set by another clock, and are limited. */
 static void
-see_times(Aside *aside, TimestampTz until, TimestampTz forget_after)
+set_times(Aside *aside, TimestampTz until, TimestampTz forget_after)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	double		now_here = clock_seconds();
@@ -129,19 +123,16 @@ read_asides(void)
 		((Aside *) lfirst(lc))->current = false;
 	statement_run(&query, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		Datum		relation = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-
-		see_times(see_aside(DatumGetObjectId(relation)), time_column(i, 2), time_column(i, 3));
-	}
+		set_times(get_aside(DatumGetObjectId(statement_value(i, 1, NULL))),
+				  DatumGetTimestampTz(statement_value(i, 2, NULL)),
+				  DatumGetTimestampTz(statement_value(i, 3, NULL)));
 	statement_end();
 	drop_lifted();
 }
 
-/* Deletes what nobody else is about to delete. */
+/* Delete a table's rows, except those that other sessions have locked. */
 static void
-forget(Oid relation)
+delete_asides(Oid relation)
 {
 	static Statement query = {
 		"DELETE FROM mixpeek.set_aside WHERE ctid = ANY (ARRAY("
@@ -151,31 +142,30 @@ forget(Oid relation)
 	Datum		args[1];
 
 	args[0] = ObjectIdGetDatum(relation);
-	statement_run(&query, args, NULL);
-	statement_end();
+	(void) statement_execute(&query, args, NULL);
 }
 
-/* How often it was set aside lately. */
+/* Count how often a table was set aside lately. */
 static int
-times_before(Oid relation)
+count_times(Oid relation)
 {
 	static Statement query = {
 		"SELECT coalesce(max(times), 0) FROM mixpeek.set_aside WHERE relation = $1 AND forget_after > pg_catalog.clock_timestamp()",
 		1, {OIDOID}
 	};
 	Datum		args[1];
-	bool		isnull;
 	int			times;
 
 	args[0] = ObjectIdGetDatum(relation);
 	statement_run(&query, args, NULL);
-	times = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	times = DatumGetInt32(statement_value(0, 1, NULL));
 	statement_end();
 	return times;
 }
 
+/* Return the seconds for which a table is set aside the given time in a row. */
 static int
-delay_after(int times)
+aside_delay(int times)
 {
 	int			delay = FIRST_DELAY;
 
@@ -200,20 +190,19 @@ insert_aside(Oid relation, const char *reason, int delay, int times, int memory)
 	args[2] = Int32GetDatum(times);
 	args[3] = Int32GetDatum(delay);
 	args[4] = Int32GetDatum(memory);
-	statement_run(&query, args, NULL);
-	statement_end();
+	(void) statement_execute(&query, args, NULL);
 }
 
 void
 aside_put(Oid relation, CrashEnd end, const char *reason)
 {
-	int			times = times_before(relation) + 1;
-	int			delay = delay_after(times);
+	int			times = count_times(relation) + 1;
+	int			delay = aside_delay(times);
 	char	   *name = get_rel_name(relation);
 
 	if (name == NULL)
-		return;					/* dropped, and with it what was wrong */
-	forget(relation);
+		return;					/* it was dropped */
+	delete_asides(relation);
 	insert_aside(relation, reason, delay, times, end == CRASH_KILLED ? 0 : Max(FAULT_MEMORY, delay));
 	ereport(LOG,
 			(errmsg("mixpeek_docs: table \"%s\" is set aside for %d seconds: the worker %s the table",
@@ -265,7 +254,7 @@ aside_begin_claim(void)
 		Aside	   *aside = lfirst(lc);
 
 		if (aside->seen && aside->forget_after <= clock_seconds())
-			forget(aside->relation);
+			delete_asides(aside->relation);
 	}
 	read_asides();
 }
@@ -348,6 +337,5 @@ aside_lift(Oid relation)
 	Datum		args[1];
 
 	args[0] = ObjectIdGetDatum(relation);
-	statement_run(&query, args, NULL);
-	statement_end();
+	(void) statement_execute(&query, args, NULL);
 }

@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
- * record.c
- *		Records of mixpeek.documents, one at a time, without a statement.
+ * document_table.c
+ *		Records of mixpeek.documents, changed one by one without SQL statements.
  *
- * A statement over a batch costs some three times what the table and its
- * indexes do: a join to find the records, records to carry the values, a plan's
- * nodes a column.  Here a record is found by where it was put, and its
- * columns are changed in place.  What a statement gives besides is kept: a record
- * that somebody else changes meanwhile is waited for and changed as it is then.
+ * A statement for a batch costs some three times as much as the table and its
+ * indexes: it needs a join to find the records, tuples for the values, and expressions
+ * for the columns.  Here a record is found by its last known place, and the
+ * columns are set directly.  As with a statement, a record that another transaction is
+ * changing is waited for, and changed in its new version.
  *
- * The table's constraints are not checked: the values come from here.  Triggers
- * that somebody has put on it are not run: here is the worker.
+ * The table's constraints are not checked, because all values are made here.  Triggers
+ * that users have created on the table are not fired, because this is the worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +21,9 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/extension.h"
+#include "base/text.h"
 #include "catalog/index.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "mirror/key.h"
 #include "state/document_table.h"
@@ -40,17 +42,42 @@ struct DocumentTable
 	MemoryContext context;
 	MemoryContext memory;		/* see document_table_memory() */
 	Relation	rel;
-	BlockNumber nblocks;		/* at the beginning */
-	ResultRelInfo *indexes;		/* NULL: not needed yet */
-	EState	   *estate;			/* of their expressions and predicates */
+	BlockNumber nblocks;		/* when the table was opened */
+	ResultRelInfo *indexes;		/* NULL: not opened yet */
+	EState	   *estate;			/* for the indexes' expressions and predicates */
 	Relation	key_index;
-	IndexScanDesc key_scan;		/* NULL: not needed yet */
-	TupleTableSlot *found;
-	TupleTableSlot *changed;
-	TupleTableSlot **added;
+	IndexScanDesc key_scan;		/* NULL: not begun yet */
+	TupleTableSlot *found;		/* by document_table_find() */
+	TupleTableSlot *changed;	/* its new version */
+	TupleTableSlot **added;		/* by document_table_add() */
 	int			nadded;
 	int			max_added;
 };
+
+#ifdef USE_ASSERT_CHECKING
+#define DOCUMENT_COLUMN_CHECK(number, name, type) {name, type},
+static const struct
+{
+	const char *name;
+	Oid			type;
+}			columns[] = {DOCUMENT_COLUMNS(DOCUMENT_COLUMN_CHECK)};
+
+/* Compare DOCUMENT_COLUMNS with the table. */
+static void
+check_columns(Relation rel)
+{
+	for (int i = 0; i < DOCUMENT_NCOLUMNS; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (strcmp(NameStr(att->attname), columns[i].name) != 0 || att->atttypid != columns[i].type)
+			elog(ERROR, "column %d of mixpeek.documents is \"%s\" of type %u, not \"%s\" of type %u",
+				 i + 1, NameStr(att->attname), att->atttypid, columns[i].name, columns[i].type);
+	}
+}
+#else
+#define check_columns(rel) ((void) 0)
+#endif
 
 static Relation
 open_table(void)
@@ -68,14 +95,15 @@ open_table(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("mixpeek.documents has %d columns, fewer than %d",
 						RelationGetNumberOfAttributes(rel), DOCUMENT_NCOLUMNS),
-				 errhint("ALTER EXTENSION mixpeek_docs UPDATE.")));
+				 errhint("Run ALTER EXTENSION mixpeek_docs UPDATE.")));
+	check_columns(rel);
 	return rel;
 }
 
 DocumentTable *
 document_table_open(void)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek lines",
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek documents",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	DocumentTable *table = palloc0(sizeof(DocumentTable));
@@ -100,9 +128,9 @@ end_key_scan(DocumentTable *table)
 	table->key_scan = NULL;
 }
 
-/* What others have committed since is looked for from here on. */
+/* Take a new snapshot, which includes what other transactions have committed since. */
 static void
-look_again(DocumentTable *table)
+renew_snapshot(DocumentTable *table)
 {
 	ExecClearTuple(table->found);
 	end_key_scan(table);
@@ -140,20 +168,20 @@ document_table_memory(DocumentTable *table)
  */
 
 void
-record_set(TupleTableSlot *record, int column, Datum value)
+record_set(TupleTableSlot *record, DocumentColumn column, Datum value)
 {
 	record->tts_values[column] = value;
 	record->tts_isnull[column] = false;
 }
 
 void
-record_set_null(TupleTableSlot *record, int column)
+record_set_null(TupleTableSlot *record, DocumentColumn column)
 {
 	record->tts_isnull[column] = true;
 }
 
 void
-record_set_text(TupleTableSlot *record, int column, const char *text)
+record_set_text(TupleTableSlot *record, DocumentColumn column, const char *text)
 {
 	if (text)
 		record_set(record, column, CStringGetTextDatum(text));
@@ -165,9 +193,9 @@ record_set_text(TupleTableSlot *record, int column, const char *text)
  * Indexes
  */
 
-/* Has one of the index's columns another value in the new version?  Of expressions we do not know. */
+/* Check whether one of the index's columns differs between two versions.  Expressions count as different. */
 static bool
-is_changed(const IndexInfo *info, TupleTableSlot *old, TupleTableSlot *new)
+index_columns_differ(const IndexInfo *info, TupleTableSlot *old, TupleTableSlot *new)
 {
 	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
 	{
@@ -203,9 +231,12 @@ predicate_holds(DocumentTable *table, IndexInfo *info, ExprContext *econtext)
 	return ExecQual(info->ii_PredicateState, econtext);
 }
 
-/* What has not changed is as unique as it was, if it was in the index before. */
+/*
+ * Choose the uniqueness check.  If no column of the index has changed, the old version already satisfied the
+ * constraint and no check is needed, except for a partial index, which the old version may not have been in.
+ */
 static IndexUniqueCheck
-unique_check(Relation index, const IndexInfo *info, TupleTableSlot *old, bool unchanged)
+choose_unique_check(Relation index, const IndexInfo *info, TupleTableSlot *old, bool unchanged)
 {
 	if (!index->rd_index->indisunique || (unchanged && info->ii_Predicate == NIL))
 		return UNIQUE_CHECK_NO;
@@ -213,13 +244,13 @@ unique_check(Relation index, const IndexInfo *info, TupleTableSlot *old, bool un
 }
 
 /*
- * Enters a record that is in the table now.  old: the version before, NULL for a new
- * record.  An index whose columns are the same is told so: it clears away dead versions.
- * False, for a new record only, if there may be another one with the same key.
+ * Insert index entries for a record that is in the table.  old is its previous version, or NULL if
+ * the record is new.  An index whose columns did not change gets a hint, so that it can remove entries of
+ * dead versions.  For a new record, returns false if there may be another one with the same key.
  */
 static bool
-enter_in_indexes(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *old,
-				 CompatUpdateIndexes which)
+insert_index_entries(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *old,
+					 CompatUpdateIndexes which)
 {
 	ExprContext *econtext = GetPerTupleExprContext(table->estate);
 	Datum		values[INDEX_MAX_KEYS];
@@ -237,8 +268,8 @@ enter_in_indexes(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *o
 		if (!info->ii_ReadyForInserts || COMPAT_PASSES_INDEX(which, info) ||
 			!predicate_holds(table, info, econtext))
 			continue;
-		unchanged = old != NULL && !is_changed(info, old, record);
-		check = unique_check(index, info, old, unchanged);
+		unchanged = old != NULL && !index_columns_differ(info, old, record);
+		check = choose_unique_check(index, info, old, unchanged);
 		FormIndexDatum(info, record, table->estate, values, nulls);
 		if (!index_insert(index, values, nulls, &record->tts_tid, table->rel, check, unchanged, info) &&
 			check == UNIQUE_CHECK_PARTIAL)
@@ -251,7 +282,7 @@ enter_in_indexes(DocumentTable *table, TupleTableSlot *record, TupleTableSlot *o
  * The primary key's index
  */
 
-/* What the scan allocates lives as long as the scan. */
+/* Find a record by its key.  The scan is kept for the next call, and so is its memory. */
 static bool
 find_in_index(DocumentTable *table, Oid relation, Datum collection, Datum key)
 {
@@ -265,7 +296,7 @@ find_in_index(DocumentTable *table, Oid relation, Datum collection, Datum key)
 	old = MemoryContextSwitchTo(table->context);
 	if (table->key_index == NULL)
 	{
-		(void) RelationGetIndexList(table->rel);	/* fills it in */
+		(void) RelationGetIndexList(table->rel);	/* sets rd_pkindex */
 		table->key_index = index_open(table->rel->rd_pkindex, AccessShareLock);
 	}
 	if (table->key_scan == NULL)
@@ -314,12 +345,11 @@ document_table_insert(DocumentTable *table)
 	table_multi_insert(table->rel, table->added, table->nadded, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < table->nadded; i++)
 	{
-		if (!enter_in_indexes(table, table->added[i], NULL, COMPAT_ALL_INDEXES))
+		if (!insert_index_entries(table, table->added[i], NULL, COMPAT_ALL_INDEXES))
 			known = lappend(known, table->added[i]);
 	}
 	if (known)
-		CommandCounterIncrement();	/* what was put in can be taken out from
-									 * here on */
+		CommandCounterIncrement();	/* so that they can be deleted */
 	foreach(lc, known)
 	{
 		TupleTableSlot *record = lfirst(lc);
@@ -331,16 +361,13 @@ document_table_insert(DocumentTable *table)
 }
 
 /*
- * Records that are there
+ * Existing records
  */
 
 static bool
-is_text(Datum datum, const char *string)
+has_text(TupleTableSlot *record, DocumentColumn column, const char *string)
 {
-	text	   *value = DatumGetTextPP(datum);
-	size_t		len = strlen(string);
-
-	return VARSIZE_ANY_EXHDR(value) == len && memcmp(VARDATA_ANY(value), string, len) == 0;
+	return text_has_bytes(DatumGetTextPP(record->tts_values[column]), string, strlen(string));
 }
 
 static bool
@@ -348,8 +375,8 @@ has_key(TupleTableSlot *record, Oid relation, const char *collection, const char
 {
 	slot_getallattrs(record);
 	return DatumGetObjectId(record->tts_values[DOCUMENT_RELATION]) == relation &&
-		is_text(record->tts_values[DOCUMENT_KEY], key) &&
-		is_text(record->tts_values[DOCUMENT_COLLECTION], collection);
+		has_text(record, DOCUMENT_KEY, key) &&
+		has_text(record, DOCUMENT_COLLECTION, collection);
 }
 
 TupleTableSlot *
@@ -393,9 +420,9 @@ document_table_update(DocumentTable *table)
 	done = COMPAT_TUPLE_UPDATE(table->rel, &tid, table->changed, GetActiveSnapshot(),
 							   &failure, &lock_mode, &update_indexes) == TM_Ok;
 	if (done && update_indexes != COMPAT_NO_INDEXES)
-		enter_in_indexes(table, table->changed, table->found, update_indexes);
+		insert_index_entries(table, table->changed, table->found, update_indexes);
 	if (!done)
-		look_again(table);
+		renew_snapshot(table);
 	MemoryContextSwitchTo(old);
 	return done;
 }

@@ -1,9 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * documents.c
- *		mixpeek.documents: what is known of each mirrored row's document.
- *
- * Every statement takes a batch: arrays in, one statement for all.
+ *		mixpeek.documents: the stored state of jobs' keys.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,20 +14,22 @@
 #include "catalog/pg_type.h"
 #include "state/document_table.h"
 #include "state/documents.h"
-#include "state/outbox.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* A record that others change each time we look is given up after so many times. */
+/* How often to retry the update of a record that other transactions keep changing. */
 #define MAX_CHANGES	100
 
-/* A counter that is full stays full, and one that is not sane begins anew. */
+/* Upper bounds of the stored counters. */
 #define MAX_POLLS		PG_INT16_MAX
 #define MAX_ATTEMPTS	1000000 /* far more than mixpeek.max_attempts may be */
 
-/* Looks for enrichments after a document was sent: seconds from one to the next. */
+/* Seconds before each poll for enrichments, the first one after the document was sent. */
 static const int poll_delays[] = {1, 2, 4, 15, 60, 300, 1800, 10800};
+
+/* Milliseconds until a document whose poll is under way is polled again. */
+#define POSTPONE_DELAY	60000
 
 static bytea *
 make_bytea(const uint8 *bytes, int len)
@@ -42,9 +42,9 @@ make_bytea(const uint8 *bytes, int len)
 }
 
 /*
- * What a document found later by its marker would say.  While an earlier create
- * is in doubt that is one of two things, so nothing is known, unless they are
- * the same.
+ * Check whether the content of a document that is found later by its marker is known.  While an
+ * earlier create is in doubt, the document may be of either create, so both must have the same
+ * content.
  */
 static bool
 intent_is_certain(const Job *job)
@@ -57,9 +57,9 @@ intent_is_certain(const Job *job)
 		 memcmp(job->intent_features.bytes, job->features_hash.bytes, HASH_LENGTH) == 0);
 }
 
-/* Of what is stored from offset on; nothing there is NO_HASH. */
+/* Read a hash from a bytea column, from offset on.  If nothing is there, the hash is NO_HASH. */
 static void
-read_hash(TupleTableSlot *record, int column, ContentHash *hash, int offset)
+read_hash(TupleTableSlot *record, DocumentColumn column, ContentHash *hash, int offset)
 {
 	bytea	   *bytes;
 	int			length;
@@ -78,9 +78,9 @@ read_hash(TupleTableSlot *record, int column, ContentHash *hash, int offset)
 	}
 }
 
-/* The jobs' keys as three arrays. */
+/* Make three arrays of the jobs' keys, as parameters of a statement. */
 static void
-key_arrays(List *jobs, Datum *arrays)
+make_key_arrays(List *jobs, Datum *arrays)
 {
 	Oid		   *relations = palloc(sizeof(Oid) * list_length(jobs));
 	char	  **collections = palloc(sizeof(char *) * list_length(jobs));
@@ -101,25 +101,12 @@ key_arrays(List *jobs, Datum *arrays)
 	arrays[2] = statement_text_array(keys, n);
 }
 
-/* Runs a statement whose parameters are those arrays. */
-static void
-run_on_keys(Statement *query, List *jobs)
-{
-	Datum		args[3];
-
-	if (jobs == NIL)
-		return;
-	key_arrays(jobs, args);
-	statement_run(query, args, NULL);
-	statement_end();
-}
-
 /*
  * Fetch
  */
 
 static char *
-read_text(TupleTableSlot *record, int column)
+read_text(TupleTableSlot *record, DocumentColumn column)
 {
 	return record->tts_isnull[column] ? NULL : TextDatumGetCString(record->tts_values[column]);
 }
@@ -148,7 +135,7 @@ read_stored(Job *job, TupleTableSlot *record)
 }
 
 static TupleTableSlot *
-find_line(DocumentTable *table, Job *job)
+find_record(DocumentTable *table, Job *job)
 {
 	return document_table_find(table, &job->record_tid, job->relation, job->collection, job->key);
 }
@@ -165,7 +152,7 @@ document_fetch(List *jobs)
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
-		TupleTableSlot *record = find_line(table, job);
+		TupleTableSlot *record = find_record(table, job);
 
 		if (record)
 			read_stored(job, record);
@@ -184,7 +171,7 @@ stored_length(const ContentHash *hash)
 }
 
 static void
-set_hash(TupleTableSlot *record, int column, const ContentHash *hash)
+set_hash(TupleTableSlot *record, DocumentColumn column, const ContentHash *hash)
 {
 	if (hash->known)
 		record_set(record, column, PointerGetDatum(make_bytea(hash->bytes, stored_length(hash))));
@@ -193,7 +180,7 @@ set_hash(TupleTableSlot *record, int column, const ContentHash *hash)
 }
 
 static void
-set_hashes(TupleTableSlot *record, int column, const ContentHash *content, const ContentHash *features)
+set_hashes(TupleTableSlot *record, DocumentColumn column, const ContentHash *content, const ContentHash *features)
 {
 	uint8		both[2 * HASH_LENGTH];
 
@@ -211,14 +198,12 @@ set_due(TupleTableSlot *record, TimestampTz due)
 		record_set_null(record, DOCUMENT_NEXT_ATTEMPT_AT);
 }
 
-typedef void (*LineChange) (const Job *job, TupleTableSlot *record);
+/* Set the columns of a job's record. */
+typedef void (*RecordChange) (const Job *job, TupleTableSlot *record);
 
-/*
- * Changes the record of each job's key; those that are gone stay gone, and so does
- * what a trigger on the table says no to.
- */
+/* Change the record of each job's key.  Records that do not exist any more are left out. */
 static void
-change_lines(List *jobs, LineChange change)
+change_records(List *jobs, RecordChange change)
 {
 	DocumentTable *table;
 	ListCell   *lc;
@@ -231,7 +216,7 @@ change_lines(List *jobs, LineChange change)
 		Job		   *job = lfirst(lc);
 
 		crash_note(job->relation);
-		for (int i = 0; i < MAX_CHANGES && find_line(table, job) != NULL; i++)
+		for (int i = 0; i < MAX_CHANGES && find_record(table, job) != NULL; i++)
 		{
 			TupleTableSlot *record = document_table_change(table);
 			MemoryContext old = MemoryContextSwitchTo(document_table_memory(table));
@@ -253,7 +238,7 @@ change_lines(List *jobs, LineChange change)
  * Intend
  */
 
-/* A record's content is not known until an answer says so. */
+/* Record the intent.  The content is unknown until an answer confirms it. */
 static void
 set_intent(const Job *job, TupleTableSlot *record)
 {
@@ -272,8 +257,9 @@ set_intent(const Job *job, TupleTableSlot *record)
 	record_set_null(record, DOCUMENT_NEXT_ATTEMPT_AT);
 }
 
+/* Return those of the jobs whose keys have, or do not have, a record. */
 static List *
-jobs_stored(List *jobs, bool stored)
+select_stored(List *jobs, bool stored)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -287,7 +273,7 @@ jobs_stored(List *jobs, bool stored)
 }
 
 static void
-add_lines(List *jobs)
+add_records(List *jobs)
 {
 	DocumentTable *table;
 	List	   *added = NIL;
@@ -323,29 +309,35 @@ add_lines(List *jobs)
 void
 document_intend(List *jobs)
 {
-	add_lines(jobs_stored(jobs, false));
-	change_lines(jobs_stored(jobs, true), set_intent);
+	add_records(select_stored(jobs, false));
+	change_records(select_stored(jobs, true), set_intent);
 }
 
-/* A worker that ends before the look does looks again after a minute. */
+/* Set the time at which a document is polled again if the worker ends before the answer. */
 static void
 set_postponed(const Job *job, TupleTableSlot *record)
 {
-	set_due(record, clock_in(60000));
+	set_due(record, clock_in(POSTPONE_DELAY));
 }
 
 void
 document_postpone(List *jobs)
 {
-	change_lines(jobs, set_postponed);
+	change_records(jobs, set_postponed);
 }
 
 /*
  * Settle
  */
 
+int
+document_longest_poll_delay(void)
+{
+	return poll_delays[lengthof(poll_delays) - 1];
+}
+
 static TimestampTz
-next_poll(const Job *job)
+next_poll_time(const Job *job)
 {
 	if (job->polls >= (int) lengthof(poll_delays))
 		return 0;
@@ -358,11 +350,10 @@ document_due(const Job *job)
 	switch (job->outcome)
 	{
 		case OUTCOME_MIRRORED:
-			return next_poll(job);
+			return next_poll_time(job);
 		case OUTCOME_PENDING:
 			return job->next_attempt_at;
-		case OUTCOME_FAILED:	/* not before, if somebody wants it tried
-								 * again */
+		case OUTCOME_FAILED:	/* a retry() waits until then */
 			return job->next_attempt_at > clock_now() ? job->next_attempt_at : 0;
 		default:
 			return 0;
@@ -383,8 +374,9 @@ state_name(const Job *job)
 	}
 }
 
+/* Return those of the jobs whose outcome is, or is not, OUTCOME_FORGOTTEN. */
 static List *
-with_outcome(List *jobs, bool forgotten)
+select_forgotten(List *jobs, bool forgotten)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -398,15 +390,15 @@ with_outcome(List *jobs, bool forgotten)
 }
 
 static bool
-same_jsonb(const Jsonb *a, Datum b)
+is_same_jsonb(const Jsonb *a, Datum b)
 {
 	return compareJsonbContainers((JsonbContainer *) &a->root, &DatumGetJsonbP(b)->root) == 0;
 }
 
 /*
- * Enrichments that differ from those stored end the looks for more, unless they have
- * not got into the row's columns.  Those stored are kept where the answer has none,
- * unless they are another document's.
+ * Store the answer's enrichments.  If they differ from the stored ones the polls end, unless they
+ * still have to be written to the row's columns.  If the answer has none, the stored ones are kept,
+ * unless they belong to another document.
  */
 static void
 set_enrichments(const Job *job, TupleTableSlot *record)
@@ -422,7 +414,7 @@ set_enrichments(const Job *job, TupleTableSlot *record)
 		return;
 	record_set(record, DOCUMENT_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
 	if (job->outcome == OUTCOME_MIRRORED && !job->unwritten &&
-		(none_stored || !same_jsonb(job->enrichments, stored)))
+		(none_stored || !is_same_jsonb(job->enrichments, stored)))
 		record_set_null(record, DOCUMENT_NEXT_ATTEMPT_AT);
 }
 
@@ -449,319 +441,26 @@ set_outcome(const Job *job, TupleTableSlot *record)
 		record_set(record, DOCUMENT_MIRRORED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 }
 
+/* Delete the records of keys that have neither a row nor a document any more. */
 static void
-forget_outcomes(List *jobs)
+delete_records(List *jobs)
 {
 	static Statement query = {
 		"DELETE FROM mixpeek.documents d USING ROWS FROM (unnest($1), unnest($2), unnest($3))"
 		" AS u (r, c, k) WHERE d.relation = u.r AND d.collection = u.c AND d.key = u.k",
 		3, {OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
+	Datum		args[3];
 
-	run_on_keys(&query, jobs);
+	if (jobs == NIL)
+		return;
+	make_key_arrays(jobs, args);
+	(void) statement_execute(&query, args, NULL);
 }
 
 void
 document_settle(List *jobs)
 {
-	change_lines(with_outcome(jobs, false), set_outcome);
-	forget_outcomes(with_outcome(jobs, true));
-}
-
-/*
- * Single statements
- */
-
-/* Runs a statement for its effect; returns the number of records. */
-static int64
-run_command(Statement *query, Datum *args, const char *nulls)
-{
-	int64		n;
-
-	statement_run(query, args, nulls);
-	n = SPI_processed;
-	statement_end();
-	return n;
-}
-
-/* Their request may still be at work, or ($1) may be so by a clock that is not known any more. */
-#define IS_ABANDONED "(d.state = 'sending' OR $1 AND d.state IN ('pending', 'failed') AND d.next_attempt_at IS NOT NULL" \
-	" AND (d.in_doubt OR d.document_id IS NOT NULL AND d.content_hash IS NULL))"
-
-List *
-document_abandoned(void)
-{
-	static Statement query = {
-		"SELECT DISTINCT d.server, coalesce(c.relowner, 0), d.relation::oid FROM mixpeek.documents d"
-		" LEFT JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE " IS_ABANDONED,
-		1, {BOOLOID}
-	};
-	Datum		args[1];
-	List	   *result = NIL;
-
-	args[0] = BoolGetDatum(!clock_is_continued());
-	statement_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		AbandonedKeys *abandoned = statement_palloc(sizeof(AbandonedKeys));
-		bool		isnull;
-
-		abandoned->server = statement_text(SPI_tuptable->vals[i], 1);
-		abandoned->owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-														  SPI_tuptable->tupdesc, 2, &isnull));
-		abandoned->relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-															 SPI_tuptable->tupdesc, 3, &isnull));
-		result = statement_lappend(result, abandoned);
-	}
-	statement_end();
-	return result;
-}
-
-void
-document_recover(const AbandonedKeys *abandoned, int rest)
-{
-	static Statement query = {
-		"UPDATE mixpeek.documents d SET next_attempt_at = greatest(next_attempt_at, $4),"
-		" state = CASE state WHEN 'sending' THEN 'pending' ELSE state END,"
-		" last_error = CASE state WHEN 'sending' THEN 'the worker ended before the answer came' ELSE last_error END"
-		" WHERE " IS_ABANDONED " AND server = $2 AND relation = $3",
-		4, {BOOLOID, TEXTOID, OIDOID, TIMESTAMPTZOID}
-	};
-	Datum		args[4];
-
-	args[0] = BoolGetDatum(!clock_is_continued());
-	args[1] = CStringGetTextDatum(abandoned->server);
-	args[2] = ObjectIdGetDatum(abandoned->relation);
-	args[3] = TimestampTzGetDatum(clock_started() + rest * INT64CONST(1000));
-	run_command(&query, args, NULL);
-}
-
-void
-document_bound_waits(int max_delay)
-{
-	static Statement query = {
-		"UPDATE mixpeek.documents SET next_attempt_at = CASE state WHEN 'mirrored' THEN $3 ELSE $2 END"
-		" WHERE next_attempt_at > $1 AND next_attempt_at > CASE state WHEN 'mirrored' THEN $3 ELSE $2 END",
-		3, {TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
-	};
-	Datum		args[3];
-
-	if (clock_is_continued())
-		return;
-	args[0] = TimestampTzGetDatum(clock_now());
-	args[1] = TimestampTzGetDatum(clock_in(max_delay * INT64CONST(1000)));
-	args[2] = TimestampTzGetDatum(clock_in(poll_delays[lengthof(poll_delays) - 1] * INT64CONST(1000)));
-	run_command(&query, args, NULL);
-}
-
-bool
-document_hurry(const char *server, Oid owner, TimestampTz *position, int limit)
-{
-	static Statement query = {
-		"WITH s AS MATERIALIZED (SELECT d.ctid AS tid, d.next_attempt_at AS due, d.state = 'pending' AND NOT d.in_doubt"
-		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL) AND d.server = $1 AND $2 ="
-		"  (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation) AS wanted"
-		"  FROM mixpeek.documents d WHERE d.next_attempt_at >= $3 ORDER BY d.next_attempt_at LIMIT $4),"
-		" u AS (UPDATE mixpeek.documents SET next_attempt_at = $5"
-		"  WHERE ctid = ANY (ARRAY(SELECT tid FROM s WHERE wanted)))"
-		" SELECT max(due), count(*) FROM s",
-		5, {TEXTOID, OIDOID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID}
-	};
-	Datum		args[5];
-	Datum		last;
-	Datum		n;
-	bool		isnull;
-
-	args[0] = CStringGetTextDatum(server);
-	args[1] = ObjectIdGetDatum(owner);
-	args[2] = TimestampTzGetDatum(*position);
-	args[3] = Int64GetDatum(limit);
-	args[4] = TimestampTzGetDatum(clock_now());
-	statement_run(&query, args, NULL);
-	n = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
-	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	if (!isnull)
-		*position = DatumGetTimestampTz(last);
-	statement_end();
-	return DatumGetInt64(n) == limit;
-}
-
-List *
-document_read_due(TimestampTz from, TimestampTz until, int limit)
-{
-	static Statement query = {
-		"SELECT relation, collection, key, next_attempt_at FROM mixpeek.documents"
-		" WHERE next_attempt_at >= $1 AND next_attempt_at < $2 AND state <> 'failed'"
-		" ORDER BY next_attempt_at LIMIT $3",
-		3, {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
-	};
-	Datum		args[3];
-	List	   *keys = NIL;
-
-	args[0] = TimestampTzGetDatum(from);
-	args[1] = TimestampTzGetDatum(until);
-	args[2] = Int64GetDatum(limit);
-	statement_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	record = SPI_tuptable->vals[i];
-		DueKey	   *due = statement_palloc(sizeof(DueKey));
-		bool		isnull;
-
-		due->relation = DatumGetObjectId(SPI_getbinval(record, SPI_tuptable->tupdesc, 1, &isnull));
-		due->collection = statement_text(record, 2);
-		due->key = statement_text(record, 3);
-		due->due = DatumGetTimestampTz(SPI_getbinval(record, SPI_tuptable->tupdesc, 4, &isnull));
-		keys = statement_lappend(keys, due);
-	}
-	statement_end();
-	return keys;
-}
-
-TimestampTz
-document_next_due(TimestampTz after)
-{
-	static Statement query = {
-		"SELECT min(next_attempt_at) FROM mixpeek.documents WHERE next_attempt_at > $1"
-		" AND state <> 'failed'", 1, {TIMESTAMPTZOID}
-	};
-	TimestampTz due = 0;
-	Datum		args[1];
-	Datum		datum;
-	bool		isnull;
-
-	args[0] = TimestampTzGetDatum(after);
-	statement_run(&query, args, NULL);
-	datum = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	if (!isnull)
-		due = DatumGetTimestampTz(datum);
-	statement_end();
-	return due;
-}
-
-List *
-document_scan_keys(Oid relation, const char *collection, const char *after, int limit)
-{
-	static Statement query = {
-		"SELECT key FROM mixpeek.documents WHERE relation = $1 AND collection = $2"
-		" AND key > $3 ORDER BY key LIMIT $4",
-		4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
-	};
-	static Statement first_query = {
-		"SELECT key FROM mixpeek.documents WHERE relation = $1 AND collection = $2"
-		" AND ($3 IS NULL) ORDER BY key LIMIT $4",
-		4, {OIDOID, TEXTOID, TEXTOID, INT8OID}
-	};
-	Datum		args[4];
-	List	   *keys = NIL;
-
-	args[0] = ObjectIdGetDatum(relation);
-	args[1] = CStringGetTextDatum(collection);
-	args[2] = after ? CStringGetTextDatum(after) : (Datum) 0;
-	args[3] = Int64GetDatum(limit);
-	statement_run(after ? &query : &first_query, args, after ? NULL : "  n ");
-	for (uint64 i = 0; i < SPI_processed; i++)
-		keys = statement_lappend(keys, statement_text(SPI_tuptable->vals[i], 1));
-	statement_end();
-	return keys;
-}
-
-void
-document_forget(Oid relation, const char *collection)
-{
-	static Statement query = {
-		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
-		"  RETURNING marker, key, collection, document_id, in_doubt)"
-		" INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
-		" SELECT DISTINCT left(marker, length(marker) - length(key)), collection FROM d"
-		" WHERE document_id IS NOT NULL OR in_doubt ON CONFLICT DO NOTHING",
-		2, {OIDOID, TEXTOID}
-	};
-	Datum		args[2];
-
-	args[0] = ObjectIdGetDatum(relation);
-	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	run_command(&query, args, collection ? "  " : " n");
-}
-
-bool
-document_was_forgotten(const char *marker_prefix, const char *collection)
-{
-	static Statement query = {
-		"SELECT FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		args[2];
-	bool		found;
-
-	args[0] = CStringGetTextDatum(marker_prefix);
-	args[1] = CStringGetTextDatum(collection);
-	statement_run(&query, args, NULL);
-	found = SPI_processed > 0;
-	statement_end();
-	return found;
-}
-
-/* Runs a statement that puts entries into the outbox, and returns their number. */
-static int64
-put_entries(Statement *query, Datum *args, const char *nulls)
-{
-	bool		isnull;
-	int64		n;
-
-	statement_run(query, args, nulls);
-	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	if (n > 0)
-	{
-		Datum		first = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
-		Datum		last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
-
-		outbox_note_written((ItemPointer) DatumGetPointer(first), (ItemPointer) DatumGetPointer(last));
-	}
-	statement_end();
-	return n;
-}
-
-/*
- * Both mark keys by entries in the outbox: a record that the caller's transaction
- * had changed would make the worker wait for it.
- */
-int64
-document_retry(Oid relation, const char *collection, const char *error)
-{
-	static Statement query = {
-		"WITH i AS (INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
-		" SELECT relation, 'K', collection, key FROM mixpeek.documents"
-		" WHERE relation = $1 AND state = 'failed' AND ($2 IS NULL OR collection = $2)"
-		" AND ($3 IS NULL OR last_error LIKE $3)"
-		" AND key !~ '\\.\\.\\. \\(\\d+ bytes, hash [0-9a-f]{16}\\)$'"	/* see storable_key() */
-		" RETURNING ctid) SELECT count(*), min(ctid), max(ctid) FROM i",
-		3, {OIDOID, TEXTOID, TEXTOID}
-	};
-	Datum		args[3];
-	char		nulls[4] = "   ";
-
-	args[0] = ObjectIdGetDatum(relation);
-	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	args[2] = error ? CStringGetTextDatum(error) : (Datum) 0;
-	nulls[1] = collection ? ' ' : 'n';
-	nulls[2] = error ? ' ' : 'n';
-	return put_entries(&query, args, nulls);
-}
-
-int64
-document_refresh(Oid relation, const char *collection)
-{
-	static Statement query = {
-		"WITH i AS (INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
-		" SELECT relation, 'R', collection, key FROM mixpeek.documents"
-		" WHERE relation = $1 AND state = 'mirrored' AND ($2 IS NULL OR collection = $2)"
-		" RETURNING ctid) SELECT count(*), min(ctid), max(ctid) FROM i",
-		2, {OIDOID, TEXTOID}
-	};
-	Datum		args[2];
-
-	args[0] = ObjectIdGetDatum(relation);
-	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	return put_entries(&query, args, collection ? "  " : " n");
+	change_records(select_forgotten(jobs, false), set_outcome);
+	delete_records(select_forgotten(jobs, true));
 }

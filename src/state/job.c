@@ -3,9 +3,9 @@
  * job.c
  *		One key on its way from the outbox to its stored state.
  *
- * A job compares what the API was told with what the row says, and names the
- * next request that brings the two together.  Each answer changes what is known,
- * and the question is asked anew; nothing remembers where in a sequence it is.
+ * job_next_step() compares what was sent last with what the row says, and returns the
+ * next request that makes them equal.  Each answer updates what is known, and the
+ * next step is determined anew; no position in a sequence is stored.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,7 @@
 #include "lib/stringinfo.h"
 #include "state/job.h"
 
-/* Bytes of a body's own, at the most. */
+/* The maximum of bytes that a body has besides its variable parts. */
 #define BODY_EXTRA		64
 
 static bool
@@ -23,7 +23,7 @@ same_hash(const ContentHash *a, const ContentHash *b)
 	return a->known && b->known && memcmp(a->bytes, b->bytes, HASH_LENGTH) == 0;
 }
 
-/* Vectors cannot be updated: a document whose features differ is replaced. */
+/* Check whether the document must be replaced: features have vectors, which cannot be updated. */
 static bool
 must_replace(const Job *job)
 {
@@ -86,7 +86,7 @@ job_body(const Job *job, JobStep step, size_t *len)
 }
 
 /*
- * What came back
+ * Answers
  */
 
 size_t
@@ -96,7 +96,7 @@ job_bytes_kept(const Job *job)
 }
 
 static void
-take_enrichments(Job *job, const AnswerDocument *document)
+keep_enrichments(Job *job, const AnswerDocument *document)
 {
 	job->unkept = document->unkept ? pstrdup(document->unkept) : NULL;
 	if (document->enrichments == NULL)
@@ -117,9 +117,10 @@ job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *d
 	if (verdict == VERDICT_GONE)
 	{
 		/*
-		 * Somebody deleted the document, or we did and were not answered: is
-		 * there another with our marker?  Even a delete must ask, since a
-		 * create may have followed that no intent spoke of.
+		 * The document was deleted by another client, or by a request of ours
+		 * whose answer was lost.  Look up whether there is another one with
+		 * our marker, even for a delete: it may have been followed by a
+		 * create of which no intent is stored.
 		 */
 		if (step == JOB_DELETE)
 			job->gone = job->document_id;
@@ -141,15 +142,15 @@ job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *d
 		}
 		job->sent_content = job->content_hash;
 		job->in_doubt = false;
-		take_enrichments(job, document);
+		keep_enrichments(job, document);
 	}
 	MemoryContextSwitchTo(old);
 	return true;
 }
 
 /*
- * A document found by its marker is the one the create in doubt made, unless
- * it is the one that was there before; then its content is not known.
+ * Take a document that was found by its marker.  It was made by the create in doubt, unless it is the one that was
+ * known before; then its content is unknown.
  */
 void
 job_take_document(Job *job, const AnswerDocument *document)
@@ -159,7 +160,7 @@ job_take_document(Job *job, const AnswerDocument *document)
 
 	job->must_look_up = false;
 	if (document && job->gone && strcmp(job->gone, document->document_id) == 0)
-		document = NULL;		/* a list may lag behind */
+		document = NULL;		/* lists may be out of date */
 	if (job->refresh && document == NULL)
 	{
 		MemoryContextSwitchTo(old);
@@ -181,6 +182,6 @@ job_take_document(Job *job, const AnswerDocument *document)
 		job->in_doubt = false;
 	}
 	if (document)
-		take_enrichments(job, document);
+		keep_enrichments(job, document);
 	MemoryContextSwitchTo(old);
 }

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * job.h
- *		One key on its way from the outbox to its stored state.
- *		Pure: what to ask next, and what an answer changes.
+ *		One key on its way from the outbox to its stored state: which request
+ *		it needs next, and what an answer changes.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,77 +24,78 @@ typedef struct ContentHash
 	uint8		bytes[HASH_LENGTH];
 } ContentHash;
 
-/* Of features that a document does not have: no SHA-256 is like it. */
+/* The hash of features that a document does not have: zeros, which no SHA-256 is. */
 static const ContentHash NO_HASH = {.known = true};
 
-/* The requests that a key may need, in the order in which they may follow. */
+/* The requests that a key may need, in the order in which they may be sent. */
 typedef enum JobStep
 {
-	JOB_LOOK_UP,				/* list by marker: is there a document? */
+	JOB_LOOK_UP,				/* list by marker */
 	JOB_DELETE,
 	JOB_CREATE,
 	JOB_UPDATE,
-	JOB_END						/* nothing left to ask */
+	JOB_END						/* none */
 } JobStep;
 
-/* What becomes of the key's record in mixpeek.documents. */
+/* The outcome, which is stored in mixpeek.documents. */
 typedef enum JobOutcome
 {
 	OUTCOME_MIRRORED,
-	OUTCOME_PENDING,			/* try again at next_attempt_at */
+	OUTCOME_PENDING,			/* to be tried again at next_attempt_at */
 	OUTCOME_FAILED,				/* see error */
-	OUTCOME_FORGOTTEN			/* neither row nor document is left */
+	OUTCOME_FORGOTTEN			/* neither row nor document exists: the record
+								 * is deleted */
 } JobOutcome;
 
 typedef struct Job
 {
-	dlist_node	node;			/* in the queue it stands in */
-	MemoryContext context;		/* of all that follows */
-	uint64		number;			/* in the order in which they were made */
+	dlist_node	node;			/* of the queue that the job is in */
+	MemoryContext context;		/* of the job and everything below */
+	uint64		number;			/* in the order of creation */
 
-	/* where it is */
-	uint64		claim;			/* the transaction that puts it on record */
+	/* progress */
+	uint64		claim;			/* number of the claim that made it */
 	bool		queued;			/* see recovery.c */
-	bool		under_way;		/* a request is */
-	bool		delegated;		/* an agent has it, or is to have it */
+	bool		under_way;		/* a request was sent */
+	bool		delegated;		/* an agent has it or will get it */
 	bool		has_ended;		/* the outcome is known */
-	int			troubles;		/* errors while the outcome was stored */
-	double		settle_at;		/* not before */
+	int			troubles;		/* errors when the outcome was stored */
+	double		settle_at;		/* earliest time to store it, in
+								 * clock_seconds() */
 
-	/* which key */
+	/* the key */
 	Oid			relation;
 	char	   *collection;
 	char	   *key;
-	Mirror	   *mirror;			/* NULL: unmirrored, its document to be
+	Mirror	   *mirror;			/* NULL: unmirrored, the document is to be
 								 * deleted */
 	struct Account *account;
-	bool		claims;			/* counts among the account's claimed jobs */
+	bool		claims;			/* counted in the account's claimed jobs */
 
-	/* why it is looked at */
-	bool		dirty;			/* an outbox entry says so */
-	bool		inserted;		/* its first entry is an INSERT */
-	bool		refresh;		/* only to see the enrichments again */
-	TimestampTz due;			/* when it was, if that is why; 0: it is not */
-	List	   *entries;		/* the outbox's entries (OutboxEntry) that it
-								 * takes up, until they are removed */
-	bool		read_skipped;	/* its table took too long: it was not read */
-	bool		read;			/* an agent has read its row */
-	char	   *read_marker;	/* for this marker; NULL: the mirror's for the
-								 * key */
+	/* why it was claimed, and how its row was read */
+	bool		dirty;			/* for an outbox entry */
+	bool		inserted;		/* its first entry is OUTBOX_INSERT */
+	bool		refresh;		/* only to poll the document */
+	TimestampTz due;			/* its next_attempt_at, if it was due; else 0 */
+	List	   *entries;		/* outbox entries (OutboxEntry) to be removed */
+	bool		read_skipped;	/* not read: the table took too long */
+	bool		read;			/* an agent has read the row */
+	char	   *read_marker;	/* ... with this marker; NULL: the one that
+								 * the mirror gives the key */
 	int			long_key;		/* bytes of a key that is too long to be
-								 * stored whole; 0: it is not */
+								 * stored whole, else 0 */
 
 	/* what is stored about it */
 	bool		stored;
-	bool		assumed_new;	/* that was not looked for: its row is a new
-								 * one */
-	ItemPointerData record_tid; /* where its record was last; not valid: not
-								 * known */
+	bool		assumed_new;	/* the record was not read, because the row is
+								 * new */
+	ItemPointerData record_tid; /* last known place of the record; may be
+								 * invalid */
 	char	   *document_id;	/* NULL: none is known */
 	bool		in_doubt;		/* a create was sent and not answered */
-	ContentHash sent_content;	/* what the API was last told */
+	ContentHash sent_content;	/* what was sent last and confirmed */
 	ContentHash sent_features;
-	ContentHash intent_content; /* what the create in doubt said */
+	ContentHash intent_content; /* content of the create in doubt */
 	ContentHash intent_features;
 	int			attempts;
 	int			polls;
@@ -108,55 +109,55 @@ typedef struct Job
 	char	   *collection_json;
 	char	   *marker_json;
 
-	/* what is wanted */
-	bool		row_exists;		/* the row exists */
+	/* the row */
+	bool		row_exists;
 	char	   *content;		/* UTF-8: ,"metadata":…  see template.h */
 	int			content_len;
-	bool		counted;		/* its bytes are among its account's */
+	bool		counted;		/* its bytes are counted in the account */
 	char	   *features;		/* UTF-8, or NULL */
 	int			features_len;
 	ContentHash content_hash;
 	ContentHash features_hash;
 
-	/* on the way */
+	/* requests and answers */
 	bool		must_look_up;
 	int			nsteps;
-	char	   *gone;			/* the document that a delete did not find */
-	bool		answered;		/* the API confirmed something */
-	Jsonb	   *enrichments;	/* of the last answer; NULL: none seen */
-	char	   *unkept;			/* why those of the last answer are not kept;
-								 * NULL: they are */
+	char	   *gone;			/* id of the document that a delete did not
+								 * find */
+	bool		answered;		/* the API confirmed a request */
+	Jsonb	   *enrichments;	/* of the last answer that had some, or NULL */
+	char	   *unkept;			/* why the last answer's enrichments are not
+								 * kept; NULL: they are */
 
 	/* the end */
-	bool		waits_for_write;	/* its enrichments count among
+	bool		waits_for_write;	/* its enrichments are counted in
 									 * Worker.unwritten_bytes */
 	JobOutcome	outcome;
-	bool		unwritten;		/* the row has not got what belongs into its
-								 * columns: look again */
+	bool		unwritten;		/* the write-back into the row failed: to be
+								 * repeated */
 	char	   *error;
 } Job;
 
+/* Return the next request that brings the document in line with the row. */
 extern JobStep job_next_step(const Job *job);
 
-/* May the steps ahead include a create? */
+/* Check whether a create may be among the requests that follow. */
 extern bool job_may_create(const Job *job);
 
-/*
- * The body of a create or an update in UTF-8, in the current memory context.
- */
+/* Return the body of a create or update, in UTF-8, in the current memory context. */
 extern char *job_body(const Job *job, JobStep step, size_t *len);
 
 /*
- * Takes in the answer to a delete, create or update that the API gave; false if it is
- * none, as it does not name the document.  document is not looked at after a delete or
- * where there is none any more (VERDICT_GONE).
+ * Process the answer to a delete, create or update.  Returns false if the answer is not valid because
+ * it does not name the document.  "document" is not used after a delete, and if there is no document
+ * any more (VERDICT_GONE).
  */
 extern bool job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *document);
 
-/* Takes in what a look-up said: the document with the job's marker, or NULL. */
+/* Process the result of a look-up: the document with the job's marker, or NULL. */
 extern void job_take_document(Job *job, const AnswerDocument *document);
 
-/* Bytes of memory that wait to be stored with the job's outcome. */
+/* Return the bytes of memory that the job keeps until its outcome is stored. */
 extern size_t job_bytes_kept(const Job *job);
 
 #endif							/* MIXPEEK_JOB_H */

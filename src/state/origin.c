@@ -1,37 +1,39 @@
 /*-------------------------------------------------------------------------
  *
  * origin.c
- *		Whose documents these are, and whether this database may touch them.
+ *		The origin of documents, and whether this database may change them.
  *
- * A copy of a database has its mirrors, its keys and its documents' ids: left
- * alone it would change and delete the original's documents.  So
- * mixpeek.origin says where it was made, and the reconciler works only there:
+ * A copy of a database has the same mirrors, API keys and document ids as the original, and
+ * would change and delete the original's documents.  So mixpeek.origin says in which
+ * database and at which place it was made, and the worker works only there:
  *
- * - another cluster or database (pg_dump and restore, CREATE DATABASE …
- *   TEMPLATE, pg_upgrade) is taken for a copy;
- * - so is the same cluster at another place (a base backup, a snapshot of
- *   its file system or disk), unless it was a standby that received WAL from its primary and was
- *   promoted: that is a failover, and the place is noted anew.
+ * - Another cluster or database (pg_dump and restore, CREATE DATABASE ...
+ *   TEMPLATE, pg_upgrade) is considered a copy.
+ * - The same cluster at another place (a base backup, a snapshot of its file
+ *   system or disk) is considered a copy, unless it was a standby that received WAL from its
+ *   primary and was promoted.  That is a failover, and the new place is stored.
  *
- * The place is the setting mixpeek.instance, or else what can be seen of host, disk and
- * data directory (place.c).  Being wrong to one side
- * stops the mirror until somebody says mixpeek.adopt(); being wrong to the other
- * would destroy documents.
+ * The place is the setting mixpeek.instance, or else what can be found out about host, disk and
+ * data directory (place.c).  If the original is mistaken for a copy, the mirrors stop
+ * until a superuser calls mixpeek.adopt(); if a copy were mistaken for the original, documents
+ * would be destroyed.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
 #include "access/xlog.h"
-#include "base/guard.h"
 #include "base/settings.h"
 #include "base/statement.h"
+#include "base/user.h"
+#include "base/wakeup.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "replication/walreceiver.h"
 #include "state/origin.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "state/place.h"
 #include "utils/builtins.h"
 
@@ -41,13 +43,14 @@ const char *const origin_hint =
 "If it has taken the original's place, SELECT mixpeek.adopt(). If it is a copy, ALTER SERVER to "
 "where its documents shall go, then SELECT mixpeek.adopt(as_copy => true).";
 
-/* A standby that has received WAL since the server was started, and is one no more. */
+/* Check whether the server has received WAL as a standby since it was started, and is no standby any more. */
 static bool
 was_promoted(void)
 {
 	return !RecoveryInProgress() && GetWalRcvFlushRecPtr(NULL, NULL) != InvalidXLogRecPtr;
 }
 
+/* Run a statement whose parameters are this cluster, this database and a place. */
 static void
 run_with_identity(Statement *query, const char *place)
 {
@@ -56,8 +59,7 @@ run_with_identity(Statement *query, const char *place)
 	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	args[1] = ObjectIdGetDatum(MyDatabaseId);
 	args[2] = CStringGetTextDatum(place);
-	statement_run(query, args, NULL);
-	statement_end();
+	(void) statement_execute(query, args, NULL);
 }
 
 char *
@@ -84,8 +86,8 @@ origin_id(void)
 }
 
 /*
- * Rows may come anew that had been mirrored when what is here was saved: a standby
- * lacks what its primary did last, and a dump what was done after it.
+ * From now on, do not assume that an inserted row has no document: after a restore or failover it
+ * may have been mirrored before.
  */
 static void
 distrust_inserts(void)
@@ -94,12 +96,11 @@ distrust_inserts(void)
 		"INSERT INTO mixpeek.forgotten VALUES ('', '') ON CONFLICT DO NOTHING", 0, {0}
 	};
 
-	statement_run(&insert, NULL, NULL);
-	statement_end();
+	(void) statement_execute(&insert, NULL, NULL);
 }
 
 static void
-note_instance(const char *place)
+store_place(const char *place)
 {
 	static Statement update = {
 		"UPDATE mixpeek.origin SET instance = $3 WHERE system_identifier = $1 AND database = $2",
@@ -113,15 +114,11 @@ static bool
 has_documents(void)
 {
 	static Statement query = {"SELECT FROM mixpeek.documents LIMIT 1", 0, {0}};
-	bool		any;
 
-	statement_run(&query, NULL, NULL);
-	any = SPI_processed > 0;
-	statement_end();
-	return any;
+	return statement_execute(&query, NULL, NULL) > 0;
 }
 
-/* What mixpeek.origin says, palloc'd; false if it says nothing. */
+/* Read mixpeek.origin.  The texts are palloc'd.  Returns false if it is empty. */
 static bool
 read_origin(char **id, bool *same_database, char **place)
 {
@@ -146,9 +143,9 @@ read_origin(char **id, bool *same_database, char **place)
 	return found;
 }
 
-/* What is known of the place changes while it stays the same one; only the worker writes it down. */
+/* Store what has become known of the same place since.  Only the worker does. */
 static void
-follow_place(const char *noted, const char *current)
+update_place(const char *noted, const char *current)
 {
 	char	   *place;
 
@@ -156,7 +153,7 @@ follow_place(const char *noted, const char *current)
 		return;
 	place = place_merge(noted, current);
 	if (strcmp(place, noted) != 0)
-		note_instance(place);
+		store_place(place);
 }
 
 char *
@@ -168,21 +165,22 @@ origin_problem(char **id)
 	char	   *difference;
 
 	*id = NULL;
-	if (!read_origin(id, &same_database, &noted))	/* nothing was ever
-													 * mirrored here, or a
-													 * restore is not done yet */
-		return has_documents() ? pstrdup("whose its documents are is not known (yet)") : NULL;
+	if (!read_origin(id, &same_database, &noted))
+	{
+		/* nothing was ever mirrored here, or a restore is not complete */
+		return has_documents() ? pstrdup("the origin of this database's documents is not known (yet)") : NULL;
+	}
 	if (!same_database)
-		return pstrdup("this database is a copy of the one whose documents it knows");
+		return pstrdup("this database is a copy of the one to which its documents belong");
 	difference = place_difference(noted, current);
 	if (difference == NULL)
 	{
-		follow_place(noted, current);
+		update_place(noted, current);
 		return NULL;
 	}
 	if (was_promoted())
 	{
-		note_instance(current);
+		store_place(current);
 		distrust_inserts();
 		return NULL;
 	}
@@ -191,11 +189,11 @@ origin_problem(char **id)
 }
 
 /*
- * adopt(as_copy boolean): this database has taken the place of the one it was
- * copied from and goes on with its documents; or it is a copy, forgets them, and
- * mirrors its rows into documents of its own.  For superusers, and those who
- * were granted it.  Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if as_copy and
- * it is none.
+ * adopt(as_copy boolean): declare that this database has replaced the one from which it was copied, and
+ * continues with its documents; or that it is a copy, which forgets these documents and
+ * mirrors its rows into documents of its own.  For superusers, and for roles that were granted
+ * EXECUTE.  Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if as_copy is true but the
+ * database is not a copy.
  */
 Datum
 mixpeek_adopt(PG_FUNCTION_ARGS)
@@ -211,8 +209,8 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 		" f AS (DELETE FROM mixpeek.forgotten),"
 		" n AS (UPDATE mixpeek.origin SET id = pg_catalog.gen_random_uuid())"
 		" INSERT INTO mixpeek.outbox (relation, operation, collection)"
-		" SELECT relation, 'B', collection FROM mixpeek.mirrors WHERE collection IS NOT NULL",
-		0, {0}
+		" SELECT relation, $1, collection FROM mixpeek.mirrors WHERE collection IS NOT NULL",
+		1, {CHAROID}
 	};
 	bool		as_copy = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
 	UserState	guard;
@@ -227,12 +225,14 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 	run_with_identity(&take_over, place_current());
 	if (as_copy)
 	{
-		statement_run(&start_anew, NULL, NULL);
-		statement_end();
+		Datum		operation = CharGetDatum(OUTBOX_ALL_ROWS);
+
+		(void) statement_execute(&start_anew, &operation, NULL);
 	}
 	else
 		distrust_inserts();
 	user_restore(&guard);
-	outbox_notify();
+	outbox_note_unknown();
+	wakeup_at_commit(WAKEUP_WORKER);
 	PG_RETURN_VOID();
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * origin.h
- *		Whose documents these are, and whether this database may touch them.
+ *		The origin of documents, and whether this database may change them.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,19 +9,19 @@
 #define MIXPEEK_ORIGIN_H
 
 /*
- * This database's part of every marker, made when first asked for; palloc'd.
- * Needs a transaction.
+ * Return the uuid with which this database's markers begin, palloc'd.  It is made by the first
+ * call.  Must be called in a transaction.
  */
 extern char *origin_id(void);
 
 /*
- * NULL if this database is where its origin was made, or has taken that one's
- * place by failover; else what it looks like, palloc'd.  *id is the origin's, or
- * NULL if there is none.  Needs a transaction.
+ * Check whether this database is the one in which its origin was made, or has replaced it by
+ * failover.  Returns NULL if it is, or else a description of the problem, palloc'd.  *id is
+ * set to the origin's uuid, or NULL if there is none.  Must be called in a transaction.
  */
 extern char *origin_problem(char **id);
 
-/* What to do about it. */
+/* A hint for the problem. */
 extern const char *const origin_hint;
 
 #endif							/* MIXPEEK_ORIGIN_H */

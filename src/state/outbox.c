@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * outbox.c
- *		mixpeek.outbox as the worker sees it: entries are read, removed, put in.
+ *		mixpeek.outbox as the worker sees it: entries are read, removed and put in.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,16 +12,18 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "base/statement.h"
+#include "base/text.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* Of entries that are read at once: a key may have any length. */
+/* The limit of the bytes that are read at once: a key may have any length. */
 #define MAX_READ_BYTES	(4 * 1024 * 1024)
 
 static TransactionId
@@ -32,25 +34,26 @@ slot_xmin(TupleTableSlot *slot)
 	return DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 }
 
+/* Check whether a text column has this value; s may be NULL. */
 static bool
-is_text(TupleTableSlot *slot, int column, const char *s)
+column_has_text(TupleTableSlot *slot, int column, const char *s)
 {
 	bool		isnull;
 	Datum		datum = slot_getattr(slot, column, &isnull);
 
-	return isnull || s == NULL ? isnull && s == NULL : outbox_text_is(DatumGetTextPP(datum), s, strlen(s));
+	return isnull || s == NULL ? isnull && s == NULL : text_has_bytes(DatumGetTextPP(datum), s, strlen(s));
 }
 
-/* Is this the entry that was read, or has another one come in its place? */
+/* Check whether the tuple is still the entry that was read. */
 static bool
-is_entry(TupleTableSlot *slot, const OutboxEntry *entry)
+is_same_entry(TupleTableSlot *slot, const OutboxEntry *entry)
 {
 	bool		isnull;
 
 	return slot_xmin(slot) == entry->xmin &&
 		DatumGetObjectId(slot_getattr(slot, 1, &isnull)) == entry->relation &&
 		DatumGetChar(slot_getattr(slot, 2, &isnull)) == entry->operation &&
-		is_text(slot, 3, entry->collection) && is_text(slot, 4, entry->key);
+		column_has_text(slot, 3, entry->collection) && column_has_text(slot, 4, entry->key);
 }
 
 OutboxEntry *
@@ -80,24 +83,25 @@ make_entry(TupleTableSlot *slot)
 	return entry;
 }
 
-/* There may be millions of them that stay: nothing of those is kept in memory. */
+/* Check whether an entry is to be skipped.  Keeps no memory: there may be millions of such entries. */
 static bool
-stays(const OutboxRead *read, TupleTableSlot *slot)
+must_skip(const OutboxRead *read, TupleTableSlot *slot)
 {
 	text	   *collection;
 	bool		result;
 
-	if (read->stays == NULL)
+	if (read->skip == NULL)
 		return false;
 	slot_getallattrs(slot);
 	collection = DatumGetTextPP(slot->tts_values[2]);
-	result = read->stays(read->arg, DatumGetObjectId(slot->tts_values[0]), collection,
-						 ItemPointerGetBlockNumber(&slot->tts_tid));
+	result = read->skip(read->arg, DatumGetObjectId(slot->tts_values[0]), collection,
+						ItemPointerGetBlockNumber(&slot->tts_tid));
 	if ((Pointer) collection != DatumGetPointer(slot->tts_values[2]))
 		pfree(collection);
 	return result;
 }
 
+/* Read the set's first range, up to block last. */
 static List *
 read_blocks(Relation outbox, OutboxRead *read, BlockSet *set, BlockNumber last)
 {
@@ -116,7 +120,7 @@ read_blocks(Relation outbox, OutboxRead *read, BlockSet *set, BlockNumber last)
 	{
 		OutboxEntry *entry;
 
-		if (stays(read, slot))
+		if (must_skip(read, slot))
 			continue;
 		entry = make_entry(slot);
 		entries = lappend(entries, entry);
@@ -153,8 +157,8 @@ outbox_read(OutboxRead *read, BlockSet *set)
 		if (read->limit > 0 && read->bytes < MAX_READ_BYTES)
 			blockset_pass_blocks(set, end < nblocks ? end : last + 1);
 	}
-	table_close(outbox, NoLock);	/* what was read stays where it is until
-									 * it is removed */
+	table_close(outbox, NoLock);	/* keep the lock: tids stay valid until
+									 * the entries are removed */
 	return entries;
 }
 
@@ -175,9 +179,9 @@ outbox_remove(const List *entries)
 		OutboxEntry *entry = lfirst(lc);
 		TM_FailureData failure;
 
-		/* somebody may do so just now */
+		/* another session may be deleting it */
 		if (table_tuple_fetch_row_version(outbox, &entry->tid, GetActiveSnapshot(), slot) &&
-			is_entry(slot, entry))
+			is_same_entry(slot, entry))
 			(void) COMPAT_TUPLE_DELETE(outbox, &entry->tid, GetActiveSnapshot(), &failure);
 	}
 	PopActiveSnapshot();
@@ -199,8 +203,7 @@ outbox_remove_expansions(const OutboxEntry *entry)
 	args[0] = ObjectIdGetDatum(entry->relation);
 	args[1] = CharGetDatum(entry->operation);
 	args[2] = CStringGetTextDatum(entry->collection);
-	statement_run(&query, args, NULL);
-	statement_end();
+	(void) statement_execute(&query, args, NULL);
 }
 
 void
@@ -214,8 +217,7 @@ outbox_forget(Oid relation, const char *collection)
 
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	statement_run(&query, args, collection ? "  " : " n");
-	statement_end();
+	(void) statement_execute(&query, args, collection ? "  " : " n");
 }
 
 void
@@ -236,16 +238,18 @@ outbox_put(Oid relation, char operation, const char *collection,
 	statement_run(&query, args, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		bool		isnull;
-		Datum		tid = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-		BlockNumber block = ItemPointerGetBlockNumber((ItemPointer) DatumGetPointer(tid));
+		ItemPointer tid = (ItemPointer) DatumGetPointer(statement_value(i, 1, NULL));
+		BlockNumber block = ItemPointerGetBlockNumber(tid);
 
 		blockset_add(blocks, block, block);
 	}
 	statement_end();
 }
 
-/* Was the entry written by a transaction that began before xmax, or by the worker for one? */
+/*
+ * Check whether an entry was written by a transaction that began before xmax, or may have been
+ * written by the worker in place of such an entry.
+ */
 static bool
 is_before(TupleTableSlot *slot, TransactionId xmax)
 {

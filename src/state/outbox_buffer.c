@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_buffer.c
- *		mixpeek.outbox: the keys that are still to be looked at.
+ *		mixpeek.outbox as writers see it: entries are added.
  *
- * The writer's side costs a copy of the key a row.  Entries are appended to
- * the table in bulk, before commit or when the buffer is full, by the heap's
- * own inserts: the writer needs no right on the table, and no statement is
- * planned.  Entries written early carry the writing subtransaction's id, so a
- * rollback takes them along; those still in the buffer are dropped by the
+ * Adding an entry costs a copy of the row's key.  Entries are inserted into the
+ * table in bulk, before commit or when the buffer is full, by heap_insert() and
+ * heap_multi_insert(): the writer needs no privilege on the table, and no statement is
+ * planned.  An entry that is written early has the subtransaction's id as its xmin, so
+ * it is rolled back with the subtransaction; entries in the buffer are dropped by the
  * subtransaction callback.
  *
  *-------------------------------------------------------------------------
@@ -21,26 +21,27 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/extension.h"
-#include "base/shmem.h"
+#include "base/text.h"
+#include "base/wakeup.h"
 #include "executor/tuptable.h"
-#include "miscadmin.h"
-#include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #define Natts_outbox	4
 
-/* Entries after which a transaction's buffer is written early. */
+/* The buffer is written early when it has so many entries or bytes. */
 #define BUFFER_MAX_ENTRIES	8192
 #define BUFFER_MAX_BYTES	(1024 * 1024)
+
+/* The number of entries that are inserted at a time. */
 #define INSERT_BATCH		512
 
-/* What of it a session keeps from one transaction to the next. */
+/* Sizes of the arrays that a session keeps from one transaction to the next. */
 #define BUFFER_KEPT_ENTRIES	64
 #define BUFFER_KEPT_BYTES	4096
 #define BUFFER_KEPT_LEVELS	8
@@ -49,11 +50,11 @@ typedef struct BufferEntry
 {
 	Oid			relation;
 	char		operation;
-	int			collection;		/* offsets of texts */
-	int			key;			/* -1: NULL */
+	int			collection;		/* offset in buffer.text */
+	int			key;			/* likewise; -1: NULL */
 } BufferEntry;
 
-/* Where a subtransaction's entries begin. */
+/* The place where a subtransaction's entries begin. */
 typedef struct BufferLevel
 {
 	int			nest_level;
@@ -63,62 +64,59 @@ typedef struct BufferLevel
 
 static struct
 {
-	MemoryContext context;		/* of the three arrays; NULL: they are not
-								 * made */
-	BufferEntry *entries;
+	MemoryContext context;		/* of the three arrays */
+	BufferEntry *entries;		/* NULL: the arrays do not exist */
 	int			nentries;
 	int			max_entries;
-	char	   *text;			/* values of type text, each aligned */
+	char	   *text;			/* values of type text, aligned */
 	int			ntext;
 	int			max_text;
-	BufferLevel *levels;		/* none: the transaction has no buffer */
+	BufferLevel *levels;		/* of open subtransactions with entries */
 	int			nlevels;
 	int			max_levels;
-	int			longest;		/* bytes of one text */
-	int			last_collection;	/* offset, to share its text; -1: none */
-	BlockSet	written;		/* blocks into which the transaction has put
-								 * something */
-} buffer;
+	int			longest;		/* length of the longest text in bytes */
+	int			last_collection;	/* offset of the last entry's collection,
+									 * which the next one may share; -1: none */
+}			buffer;
 
 static void
-buffer_create(void)
+create_buffer(void)
 {
 	if (buffer.context == NULL)
-		buffer.		context = AllocSetContextCreate(TopMemoryContext, "mixpeek outbox buffer",
-													ALLOCSET_DEFAULT_SIZES);
-	buffer.		max_entries = BUFFER_KEPT_ENTRIES;
-	buffer.		max_text = BUFFER_KEPT_BYTES;
-	buffer.		max_levels = BUFFER_KEPT_LEVELS;
-	buffer.		text = MemoryContextAlloc(buffer.context, buffer.max_text);
-	buffer.		levels = MemoryContextAlloc(buffer.context, sizeof(BufferLevel) * buffer.max_levels);
+		buffer.context = AllocSetContextCreate(TopMemoryContext, "mixpeek outbox buffer",
+											   ALLOCSET_DEFAULT_SIZES);
+	buffer.max_entries = BUFFER_KEPT_ENTRIES;
+	buffer.max_text = BUFFER_KEPT_BYTES;
+	buffer.max_levels = BUFFER_KEPT_LEVELS;
+	buffer.text = MemoryContextAlloc(buffer.context, buffer.max_text);
+	buffer.levels = MemoryContextAlloc(buffer.context, sizeof(BufferLevel) * buffer.max_levels);
 
-	/* last, since it says that all are there */
-	buffer.		entries = MemoryContextAlloc(buffer.context, sizeof(BufferEntry) * buffer.max_entries);
+	/* last, because it says that all three arrays exist */
+	buffer.entries = MemoryContextAlloc(buffer.context, sizeof(BufferEntry) * buffer.max_entries);
 }
 
-/* At a transaction's end.  What has grown is given back. */
+/* Empty the buffer at the end of a transaction.  Free arrays that have grown. */
 static void
-buffer_forget(void)
+empty_buffer(void)
 {
-	buffer.		nentries = buffer.ntext = buffer.nlevels = buffer.longest = 0;
-	buffer.		written.n = 0;
-
+	buffer.nentries = buffer.ntext = buffer.nlevels = buffer.longest = 0;
 	if (buffer.max_entries > BUFFER_KEPT_ENTRIES || buffer.max_text > BUFFER_KEPT_BYTES ||
 		buffer.max_levels > BUFFER_KEPT_LEVELS)
 	{
 		MemoryContextReset(buffer.context);
-		buffer.		entries = NULL;
+		buffer.entries = NULL;
 	}
 }
 
 static text *
-buffer_text(int offset)
+text_at(int offset)
 {
 	return (text *) (buffer.text + offset);
 }
 
+/* Append a text to buffer.text; return its offset. */
 static int
-buffer_add_text(const char *s, int len)
+add_text(const char *s, int len)
 {
 	int			size = INTALIGN(len + VARHDRSZ);
 	int			offset = buffer.ntext;
@@ -129,20 +127,20 @@ buffer_add_text(const char *s, int len)
 
 		while (buffer.ntext + size > max_text)
 			max_text *= 2;
-		buffer.		text = repalloc_huge(buffer.text, max_text);
-		buffer.		max_text = max_text;
+		buffer.text = repalloc_huge(buffer.text, max_text);
+		buffer.max_text = max_text;
 	}
-	SET_VARSIZE(buffer_text(offset), len + VARHDRSZ);
-	memcpy(VARDATA(buffer_text(offset)), s, len);
-	buffer.		ntext += size;
-	buffer.		longest = Max(buffer.longest, len);
+	SET_VARSIZE(text_at(offset), len + VARHDRSZ);
+	memcpy(VARDATA(text_at(offset)), s, len);
+	buffer.ntext += size;
+	buffer.longest = Max(buffer.longest, len);
 
 	return offset;
 }
 
-/* Opens a level for the current subtransaction unless it has one. */
+/* Open a level for the current subtransaction unless it has one. */
 static void
-buffer_enter_level(void)
+enter_level(void)
 {
 	int			nest_level = GetCurrentTransactionNestLevel();
 	BufferLevel *level;
@@ -152,36 +150,29 @@ buffer_enter_level(void)
 		return;
 	if (buffer.nlevels == buffer.max_levels)
 	{
-		buffer.		levels = repalloc(buffer.levels, sizeof(BufferLevel) * buffer.max_levels * 2);
-		buffer.		max_levels *= 2;
+		buffer.levels = repalloc(buffer.levels, sizeof(BufferLevel) * buffer.max_levels * 2);
+		buffer.max_levels *= 2;
 	}
 	level = &buffer.levels[buffer.nlevels++];
 	level->nest_level = nest_level;
 	level->first_entry = buffer.nentries;
 	level->first_byte = buffer.ntext;
-	buffer.		last_collection = -1;
+	buffer.last_collection = -1;
 }
 
+/* Set the values of an entry's columns. */
 static void
-entry_values(const BufferEntry *entry, Datum *values, bool *isnull)
+set_values(const BufferEntry *entry, Datum *values, bool *isnull)
 {
 	memset(isnull, 0, sizeof(bool) * Natts_outbox);
 	values[0] = ObjectIdGetDatum(entry->relation);
 	values[1] = CharGetDatum(entry->operation);
-	values[2] = PointerGetDatum(buffer_text(entry->collection));
+	values[2] = PointerGetDatum(text_at(entry->collection));
 	isnull[3] = entry->key < 0;
-	values[3] = isnull[3] ? (Datum) 0 : PointerGetDatum(buffer_text(entry->key));
+	values[3] = isnull[3] ? (Datum) 0 : PointerGetDatum(text_at(entry->key));
 }
 
-static void
-note_written(ItemPointer tid)
-{
-	BlockNumber block = ItemPointerGetBlockNumber(tid);
-
-	blockset_add(&buffer.written, block, block);
-}
-
-/* What most transactions have. */
+/* Insert a single, short entry, as most transactions do, without the overhead of insert_entries(). */
 static void
 insert_entry(Relation outbox, const BufferEntry *entry)
 {
@@ -189,10 +180,10 @@ insert_entry(Relation outbox, const BufferEntry *entry)
 	bool		isnull[Natts_outbox];
 	HeapTuple	tuple;
 
-	entry_values(entry, values, isnull);
+	set_values(entry, values, isnull);
 	tuple = heap_form_tuple(RelationGetDescr(outbox), values, isnull);
 	heap_insert(outbox, tuple, GetCurrentCommandId(true), 0, NULL);
-	note_written(&tuple->t_self);
+	outbox_note_written(&tuple->t_self, &tuple->t_self);
 	heap_freetuple(tuple);
 }
 
@@ -212,12 +203,12 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 		for (int i = 0; i < n; i++)
 		{
 			ExecClearTuple(slots[i]);
-			entry_values(&entries[done + i], slots[i]->tts_values, slots[i]->tts_isnull);
+			set_values(&entries[done + i], slots[i]->tts_values, slots[i]->tts_isnull);
 			ExecStoreVirtualTuple(slots[i]);
 		}
 		heap_multi_insert(outbox, slots, n, GetCurrentCommandId(true), 0, bistate);
 		for (int i = 0; i < n; i++)
-			note_written(&slots[i]->tts_tid);
+			outbox_note_written(&slots[i]->tts_tid, &slots[i]->tts_tid);
 	}
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
@@ -226,7 +217,7 @@ insert_entries(Relation outbox, const BufferEntry *entries, int nentries)
 		FreeBulkInsertState(bistate);
 }
 
-/* mixpeek.outbox; InvalidOid where it must be looked up. */
+/* The oid of mixpeek.outbox; InvalidOid: it must be looked up. */
 static Oid	outbox_oid = InvalidOid;
 
 Oid
@@ -244,9 +235,9 @@ invalidate_outbox(Datum arg, Oid relid)
 		outbox_oid = InvalidOid;
 }
 
-/* Many entries, or long ones, that may be TOASTed. */
+/* Insert many entries, or long ones, which may be TOASTed. */
 static void
-insert_much(Relation outbox, const BufferEntry *entries, int nentries)
+insert_many(Relation outbox, const BufferEntry *entries, int nentries)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "mixpeek outbox insert",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -259,47 +250,46 @@ insert_much(Relation outbox, const BufferEntry *entries, int nentries)
 	MemoryContextDelete(work);
 }
 
-/* Writes the buffer's entries from first on into the table, and drops them. */
+/* Write the buffer's entries from first on into the table, and drop them. */
 static void
-buffer_flush_from(int first)
+flush_from(int first)
 {
 	Relation	outbox;
 
 	if (first >= buffer.nentries)
 		return;
 	if (!OidIsValid(outbox_relid()))
-		return;					/* the extension is gone, and its triggers
-								 * with it */
+		return;					/* the extension was dropped */
 	outbox = table_open(outbox_oid, RowExclusiveLock);
 	if (buffer.nentries - first == 1 && buffer.longest < TOAST_TUPLE_TARGET / 2 && !COMPAT_INSERT_WANTS_SNAPSHOT)
 		insert_entry(outbox, &buffer.entries[first]);
 	else
-		insert_much(outbox, buffer.entries + first, buffer.nentries - first);
+		insert_many(outbox, buffer.entries + first, buffer.nentries - first);
 	table_close(outbox, NoLock);
-	buffer.		nentries = first;
+	buffer.nentries = first;
 }
 
 /*
- * Only the current subtransaction's own entries may be written early: an
- * outer one's would go with this one's rollback.
+ * Write the current subtransaction's entries.  Those of outer ones must not be written within
+ * it: they would be rolled back with it.
  */
 static void
-buffer_flush_level(void)
+flush_level(void)
 {
 	BufferLevel *level = &buffer.levels[buffer.nlevels - 1];
 
-	buffer_flush_from(level->first_entry);
-	buffer.		ntext = level->first_byte;
-	buffer.		last_collection = -1;
+	flush_from(level->first_entry);
+	buffer.ntext = level->first_byte;
+	buffer.last_collection = -1;
 }
 
 static bool
-buffer_is_full(void)
+is_full(void)
 {
 	return buffer.nentries >= BUFFER_MAX_ENTRIES || buffer.ntext >= BUFFER_MAX_BYTES;
 }
 
-/* An entry that says what the one before it said already. */
+/* Check whether an entry is the same as the one before it. */
 static bool
 repeats_last(const BufferEntry *entry, const char *key, int key_len)
 {
@@ -310,7 +300,7 @@ repeats_last(const BufferEntry *entry, const char *key, int key_len)
 	last = &buffer.entries[buffer.nentries - 1];
 	return last->relation == entry->relation && last->operation == entry->operation &&
 		last->collection == entry->collection && (last->key < 0) == (key == NULL) &&
-		(key == NULL || outbox_text_is(buffer_text(last->key), key, key_len));
+		(key == NULL || text_has_bytes(text_at(last->key), key, key_len));
 }
 
 void
@@ -321,19 +311,19 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 	BufferEntry *entry;
 
 	if (buffer.entries == NULL)
-		buffer_create();
-	buffer_enter_level();
-	if (buffer_is_full())
-		buffer_flush_level();
+		create_buffer();
+	enter_level();
+	if (is_full())
+		flush_level();
 	if (buffer.nentries == buffer.max_entries)
 	{
-		buffer.		entries = repalloc_huge(buffer.entries,
-											sizeof(BufferEntry) * buffer.max_entries * 2);
-		buffer.		max_entries *= 2;
+		buffer.entries = repalloc_huge(buffer.entries,
+									   sizeof(BufferEntry) * buffer.max_entries * 2);
+		buffer.max_entries *= 2;
 	}
 	if (buffer.last_collection < 0 ||
-		!outbox_text_is(buffer_text(buffer.last_collection), collection, collection_len))
-		buffer.		last_collection = buffer_add_text(collection, collection_len);
+		!text_has_bytes(text_at(buffer.last_collection), collection, collection_len))
+		buffer.last_collection = add_text(collection, collection_len);
 
 	entry = &buffer.entries[buffer.nentries];
 	entry->relation = relation;
@@ -342,87 +332,53 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 
 	if (repeats_last(entry, key, key_len))
 		return;
-	entry->key = key ? buffer_add_text(key, key_len) : -1;
-	buffer.		nentries++;
-}
-
-/* What the worker is told of when it can be seen; and it is to look round. */
-static BlockSet told;
-static bool wake_worker = false;
-
-void
-outbox_notify(void)
-{
-	blockset_add_table(&buffer.written);
-	wake_worker = true;
+	entry->key = key ? add_text(key, key_len) : -1;
+	buffer.nentries++;
 }
 
 void
 outbox_note_written(ItemPointer first, ItemPointer last)
 {
-	blockset_add(&buffer.written, ItemPointerGetBlockNumber(first), ItemPointerGetBlockNumber(last));
+	wakeup_add_blocks(ItemPointerGetBlockNumber(first), ItemPointerGetBlockNumber(last));
+}
+
+void
+outbox_note_unknown(void)
+{
+	wakeup_add_blocks(0, MaxBlockNumber);
 }
 
 static void
-at_xact_event(XactEvent event, void *arg)
+flush_at_transaction_event(XactEvent event, void *arg)
 {
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			buffer_flush_from(0);
+			flush_from(0);
 			break;
-		case XACT_EVENT_COMMIT:
-			if (buffer.written.n > 0)
-				told = buffer.written;
-
-			buffer_forget();
-			break;
-		case XACT_EVENT_PREPARE:
-			shmem_note_prepared(MyDatabaseId, &buffer.written);
-			/* FALLTHROUGH */
 		default:
-			told.n = 0;
-			wake_worker = false;
-			buffer_forget();
+			empty_buffer();
 			break;
 	}
 }
 
-/*
- * The worker is woken when it can see all that the transaction did, and lock its
- * tables: invalidation messages and locks go after the commit callbacks.
- */
-static void
-at_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
-{
-	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
-		return;
-	if (is_commit && told.n > 0)
-		shmem_tell_worker(MyDatabaseId, &told);
-	if (is_commit && wake_worker)
-		shmem_wake_worker(MyDatabaseId);
-	told.n = 0;
-	wake_worker = false;
-}
-
-/* What a released subtransaction left in the buffer is its parent's now. */
+/* Give the entries of a released subtransaction to its parent. */
 static void
 merge_level(int nest_level)
 {
 	BufferLevel *level = &buffer.levels[buffer.nlevels - 1];
 
 	if (buffer.nlevels > 1 && level[-1].nest_level == nest_level - 1)
-		buffer.		nlevels--;
-
+		buffer.nlevels--;
 	else
 		level->nest_level = nest_level - 1;
 }
 
 static void
-at_subxact_event(SubXactEvent event, SubTransactionId mySubid,
-				 SubTransactionId parentSubid, void *arg)
+at_subtransaction_event(SubXactEvent event, SubTransactionId mySubid,
+						SubTransactionId parentSubid, void *arg)
 {
 	int			nest_level = GetCurrentTransactionNestLevel();
 	BufferLevel *level;
@@ -435,30 +391,27 @@ at_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 	switch (event)
 	{
 		case SUBXACT_EVENT_PRE_COMMIT_SUB:
-			if (buffer_is_full())
-				buffer_flush_level();
+			if (is_full())
+				flush_level();
 			break;
 		case SUBXACT_EVENT_COMMIT_SUB:
 			merge_level(nest_level);
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
-			buffer.		nentries = level->first_entry;
-			buffer.		ntext = level->first_byte;
-			buffer.		last_collection = -1;
-			buffer.		nlevels--;
-
+			buffer.nentries = level->first_entry;
+			buffer.ntext = level->first_byte;
+			buffer.last_collection = -1;
+			buffer.nlevels--;
 			break;
 		default:
 			break;
 	}
 }
 
-/* Once a backend, from _PG_init(). */
 void
 outbox_init(void)
 {
-	RegisterXactCallback(at_xact_event, NULL);
-	RegisterResourceReleaseCallback(at_resource_release, NULL);
-	RegisterSubXactCallback(at_subxact_event, NULL);
+	RegisterXactCallback(flush_at_transaction_event, NULL);
+	RegisterSubXactCallback(at_subtransaction_event, NULL);
 	CacheRegisterRelcacheCallback(invalidate_outbox, (Datum) 0);
 }

@@ -9,21 +9,21 @@
 #define MIXPEEK_PLACE_H
 
 /*
- * This place: the setting mixpeek.instance, or all that is known of it.  Valid until the
- * next call.  Raises if the data directory cannot be looked at.
+ * Return the current place: the setting mixpeek.instance, or if that is empty the result of
+ * place_probe().  Valid until the next call.  Raises what place_probe() raises.
  */
 extern const char *place_current(void);
 
 /*
- * What differs between two places, in words, or NULL if they may be the same one;
- * palloc'd.  What is not known of one of them does not count.
+ * Compare two places.  Returns the names of the parts that differ, palloc'd, or NULL if both may
+ * be the same place.  Parts that are not known of both are not compared.
  */
 extern char *place_difference(const char *noted, const char *current);
 
-/* The current place, with what only was known of it when it was noted; palloc'd. */
+/* Return the current place with those parts added that only the noted one has, palloc'd. */
 extern char *place_merge(const char *noted, const char *current);
 
-/* What to show of it; palloc'd. */
+/* Return the part of a place that is shown to users, palloc'd. */
 extern char *place_name(const char *place);
 
 #endif							/* MIXPEEK_PLACE_H */

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * unfinished.c
- *		Pending records of mixpeek.documents, for those who wait until they are not.
+ *		Unfinished records of mixpeek.documents, for sessions that wait for their end.
  *
- * A record that waits for its next attempt has a time, and there is an index of these.
- * Records that are "sending" have none: they are the worker's jobs.
+ * A record that waits for its next attempt has a next_attempt_at, which is
+ * indexed.  Records that are "sending" have none: they are the worker's jobs.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,24 +18,16 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-static Datum
-column(uint64 row, int number)
-{
-	bool		isnull;
-
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, &isnull);
-}
-
 static UnfinishedKey *
 read_key(uint64 row, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	UnfinishedKey *key = palloc(sizeof(UnfinishedKey));
 
-	key->relation = DatumGetObjectId(column(row, 1));
-	key->collection = TextDatumGetCString(column(row, 2));
-	key->key = TextDatumGetCString(column(row, 3));
-	key->mirrored_at = DatumGetTimestampTz(column(row, 4));
+	key->relation = DatumGetObjectId(statement_value(row, 1, NULL));
+	key->collection = TextDatumGetCString(statement_value(row, 2, NULL));
+	key->key = TextDatumGetCString(statement_value(row, 3, NULL));
+	key->mirrored_at = DatumGetTimestampTz(statement_value(row, 4, NULL));
 	MemoryContextSwitchTo(old);
 	return key;
 }
@@ -67,14 +59,14 @@ unfinished_collect(TimestampTz *position, int *limit, List **keys, MemoryContext
 	statement_run(&query, args, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		last = DatumGetTimestampTz(column(i, 6));
-		if (DatumGetBool(column(i, 5)))
+		last = DatumGetTimestampTz(statement_value(i, 6, NULL));
+		if (DatumGetBool(statement_value(i, 5, NULL)))
 			*keys = append_key(*keys, read_key(i, context), context);
 	}
 	more = SPI_processed == *limit;
 	statement_end();
 	if (more && last == *position)
-		*limit *= 2;			/* so many are due at the same moment */
+		*limit *= 2;			/* all have the same time */
 	*position = last;
 	return more;
 }
@@ -93,7 +85,6 @@ unfinished_still(const List *keys, int first, int n)
 	char	  **texts = palloc(sizeof(char *) * n);
 	Datum	   *times = palloc(sizeof(Datum) * n);
 	Datum		args[4];
-	bool		found;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -109,8 +100,5 @@ unfinished_still(const List *keys, int first, int n)
 	args[2] = statement_text_array(texts, n);
 	args[3] = PointerGetDatum(construct_array(times, n, TIMESTAMPTZOID, sizeof(TimestampTz),
 											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	statement_run(&query, args, NULL);
-	found = SPI_processed > 0;
-	statement_end();
-	return found;
+	return statement_execute(&query, args, NULL) > 0;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * unfinished.h
- *		Pending records of mixpeek.documents, for those who wait until they are not.
+ *		Unfinished records of mixpeek.documents, for sessions that wait for their end.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,17 +16,18 @@ typedef struct UnfinishedKey
 	Oid			relation;
 	char	   *collection;
 	char	   *key;
-	TimestampTz mirrored_at;	/* DT_NOBEGIN: never was */
+	TimestampTz mirrored_at;	/* DT_NOBEGIN: never */
 } UnfinishedKey;
 
 /*
- * Appends those among the next records that have a time, *limit of them from *position on, to *keys, in the
- * memory context given.  False if that was all; else moves the position, and raises
- * the limit where that would not do.  In a transaction, as are the others.
+ * Read the next *limit records that have a next_attempt_at of *position or later, and append the pending
+ * ones to *keys, in the given memory context.  Returns false if there are no more.  Otherwise moves
+ * *position, and raises *limit if all these records have the same time.  Must be called in a
+ * transaction, as the next function.
  */
 extern bool unfinished_collect(TimestampTz *position, int *limit, List **keys, MemoryContext context);
 
-/* Of n keys of the list: is one of them as unfinished as it was? */
+/* Check whether one of n keys of the list is still unfinished, without having been mirrored in between. */
 extern bool unfinished_still(const List *keys, int first, int n);
 
 #endif							/* MIXPEEK_UNFINISHED_H */

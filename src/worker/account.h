@@ -1,117 +1,91 @@
 /*-------------------------------------------------------------------------
  *
  * account.h
- *		The worker's view of its servers and mirrors, loaded when first needed.
- *
- * A account is a server as one owner uses it: one key, one set of limits.
+ *		A server as one owner uses it: one API key, one set of limits.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef MIXPEEK_ACCOUNT_H
 #define MIXPEEK_ACCOUNT_H
 
-#include "state/job.h"
-#include "utils/hsearch.h"
+#include "datatype/timestamp.h"
+#include "lib/ilist.h"
 #include "worker/throttle.h"
 
-/* A table that somebody has locked is tried again after so many seconds. */
-#define LOCK_DELAY		0.5
-
-/* A server that cannot be used is tried again after so many seconds. */
+/* Seconds until a server that cannot be used is tried again. */
 #define RETRY_PROBLEM	60
 
-/* Markers a look-up asks for; the API's pages hold up to 1000 documents. */
+/* Most markers that one look-up asks for; a page of the API's list holds up to 1000 documents. */
 #define LOOKUP_BATCH	100
+
+/* How many keys go into one request of a kind. */
+typedef struct Batch
+{
+	int			size;			/* most keys of the next request */
+	bool		works;			/* a request of this kind was answered */
+	bool		refused;		/* a request for a single key was refused, and
+								 * none was answered before */
+} Batch;
 
 typedef struct Account
 {
 	char	   *name;			/* the foreign server's */
 	Oid			owner;
-	bool		valid;			/* false: load it again */
-	bool		altered;		/* for a statement was about this server */
-	uint32		server_hash;	/* as invalidations name it */
+	bool		valid;			/* false: to be loaded again */
+	bool		altered;		/* a statement has changed this server since
+								 * it was loaded */
+	uint32		server_hash;	/* by which invalidation messages name it */
 	MemoryContext context;		/* of server and problem */
-	MixpeekServer *server;		/* NULL: it cannot be used; see problem */
+	MixpeekServer *server;		/* NULL: it cannot be used, see problem */
 	char	   *problem;
-	bool		problem_reported;
-	double		retry_at;		/* when a problem is looked at again */
+	bool		problem_reported;	/* problem is in the log */
+	double		retry_at;		/* when a server with a problem is loaded
+								 * again */
 	Throttle	throttle;
-	dlist_head	ready;			/* jobs whose next request may go out */
+	dlist_head	ready;			/* jobs whose next request may be sent */
 	int			nready;
-	int			claimed;		/* jobs not yet settled */
-	size_t		bytes;			/* of their bodies */
-	bool		full;			/* a row did not fit beside them */
-	double		mean_bytes;		/* of the last ones; so many fit into what is
-								 * left */
-	int			lookup_batch;	/* markers a look-up */
-	bool		lookups_work;	/* one was answered */
-	bool		lookups_refused;	/* the first ones were, whatever they
-									 * asked for */
-	bool		excluded;		/* keys were left for want of room */
-	bool		hurries;		/* it is another now than its pending keys
-								 * wait for */
-	TimestampTz hurry_position; /* those that are due later are still to be
-								 * told */
-	int			hurry_batch;
-	char	   *setback;		/* what the last answer said that stopped
-								 * others; NULL: none did */
+	int			claimed;		/* jobs that are not settled yet */
+	size_t		bytes;			/* of these jobs' rendered documents */
+	bool		full;			/* a row was left because its document did not
+								 * fit beside them */
+	double		mean_bytes;		/* of the last documents; an estimate of how
+								 * many rows fit into the room that is left */
+	Batch		lookups;
+	bool		excluded;		/* keys were left because the server could not
+								 * take more */
+	bool		hurries;		/* pending keys are to be made due at once,
+								 * since the server has changed */
+	TimestampTz hurry_position; /* up to this due time it was done */
+	int			hurry_batch;	/* records to be read next */
+	char	   *setback;		/* message of the last failure that stopped
+								 * other requests, or NULL */
 } Account;
 
-/* A relation and collection that the outbox or documents speak of. */
-typedef struct CachedMirror
-{
-	Oid			relation;
-	char	   *collection;
-	bool		valid;			/* nothing has changed since it was loaded */
-	bool		loaded;			/* wholly, without an error */
-	uint64		used;			/* when it was asked for last, as MirrorCache
-								 * counts */
-	TimestampTz locked_in;		/* start of the transaction that has locked
-								 * its partitions */
-	Mirror	   *mirror;			/* NULL: not mirrored (any more) */
-	Account    *account;		/* of its mirror; NULL: none */
-	double		blocked_until;	/* the table is locked or cannot be listed:
-								 * not before; 0: no */
-} CachedMirror;
+/* Return a new account in the current memory context.  It is not loaded yet. */
+extern Account *account_create(const char *server, Oid owner);
 
-typedef struct MirrorCache
-{
-	MemoryContext context;
-	List	   *mirrors;		/* of CachedMirror */
-	HTAB	   *by_relation;	/* of the same */
-	List	   *accounts;
-	List	   *stale;			/* mirrors replaced while jobs pointed to them */
-	uint64		used;			/* counts what was asked for */
-	Size		mirror_bytes;	/* of the cached mirrors' mirrors */
-	bool		some_are_gone;	/* cached mirrors without a mirror */
-} MirrorCache;
-
-extern MirrorCache *mirror_cache_create(MemoryContext parent);
+/* Check whether the account must be loaded before it is used: it is invalid, or the time to retry has come. */
+extern bool account_needs_load(const Account *account);
 
 /*
- * The cached mirror, loaded if need be; but only blocked_until is to be looked at where it is not over,
- * or somebody holds a lock on the table or on its key's index that would make the worker
- * wait.  In a transaction; keeps a RowExclusiveLock on the table until its end.
+ * Load the server's options and the owner's API key into a new child of parent.
+ * An error becomes the account's problem.  What was learned about the server's
+ * limits is kept unless its options or key have changed.  Must be called in a
+ * transaction.
  */
-extern CachedMirror *mirror_cache_get(MirrorCache *cache, Oid relation, const char *collection);
+extern void account_load(Account *account, MemoryContext parent);
 
-/* The account, loaded if need be and if time has come for a broken one. */
-extern Account *mirror_cache_account(MirrorCache *cache, const char *server, Oid owner);
+/*
+ * Note that the definition of a server, user mapping or role has changed.
+ * server_hash says which server was altered; 0: any may be affected.  Must not
+ * raise an error.
+ */
+extern void account_invalidate(Account *account, uint32 server_hash);
 
-/* Has a server, a mapping or a right changed?  Then loads those again; true if any was. */
-extern bool mirror_cache_has_changed(const MirrorCache *cache);
-extern bool mirror_cache_reload(MirrorCache *cache);
-
-/* A key met the account's problem: it is logged once, and looked at again later. */
+/*
+ * Log the account's problem, once, and schedule the next attempt to load it.
+ * To be called when a key was found that needs the account.
+ */
 extern void account_report_problem(Account *account);
-
-/* All cached mirrors are loaded again. */
-extern void mirror_cache_invalidate(MirrorCache *cache);
-
-/*
- * Forgets what is not current any more, and mirrors that were not used for long where
- * all take too much memory; keeps what jobs point to.
- */
-extern void mirror_cache_sweep(MirrorCache *cache);
 
 #endif							/* MIXPEEK_ACCOUNT_H */

@@ -1,100 +1,66 @@
 /*-------------------------------------------------------------------------
  *
  * agent.h
- *		Processes in which the code of tables' owners runs.
- *
- * Whatever may call a function of a user (a row's reading where a policy, a type
- * or a domain has one; every write-back, where triggers are) is done by an agent: a
- * background worker with the rights of the table's owner and no more.  It is started
- * when needed, one an owner and MAX_AGENTS in all, and ended when idle.  The worker
- * hands it requests, takes the results as they come, and never waits for it.
- *
- * An owner whose code had to be cancelled, or has ended its agent, rests before the next
- * request, twice as long each time.
+ *		One agent, as the worker sees it: its process, its queues and its requests.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef MIXPEEK_AGENT_H
 #define MIXPEEK_AGENT_H
 
-#include "agent/agent_process.h"
-#include "agent/reading.h"
-#include "state/outbox.h"
-#include "worker/account.h"
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+#include "storage/shm_mq.h"
+#include "worker/agent_owner.h"
+#include "worker/agent_request.h"
 
-/* Agents of one worker at a time. */
-#define MAX_AGENTS		4
-
-typedef struct AgentResult
+typedef struct Agent
 {
-	RowEnd		row;			/* AGENT_READ */
-	WriteEnd	write;			/* AGENT_WRITE_BACK */
-	char	   *problem;
-} AgentResult;
+	AgentOwner *owner;
+	EndedRequests *ended;		/* where requests go that have ended */
+	BackgroundWorkerHandle *handle;
+	dsm_segment *segment;		/* NULL: the process is ending or has ended */
+	shm_mq_handle *out;
+	shm_mq_handle *in;
+	List	   *requests;		/* the first one is under way */
+	StringInfoData message;		/* of the first request, while it is being
+								 * sent */
+	bool		sending;
+	double		started_at;		/* when sending the first request began; 0: it
+								 * has not */
+	double		idle_since;		/* when the last request ended */
 
-typedef struct AgentRequest
-{
-	MemoryContext context;		/* of all of it */
-	AgentTask	task;
-	Oid			owner;
-	Oid			relation;
-	char	   *collection;
-	Mirror	   *mirror;			/* that the worker has compiled */
-	OutboxEntry *expansion;		/* AGENT_SCAN: whose place the keys follow */
-	int			limit;			/* AGENT_SCAN: keys */
-	int			njobs;
-	int			max_jobs;
-	Job		  **jobs;
+	/* the row that is being received */
+	Job		   *job;
+	int			received;		/* bytes of its content and features */
+	bool		receiving;		/* a message is being read; still set in the
+								 * next turn if an error was raised */
+} Agent;
 
-	/* filled in by the agent */
-	AgentEnd	end;
-	char	   *problem;
-	AgentResult *results;		/* of each job */
-	List	   *keys;			/* AGENT_SCAN: char * */
-} AgentRequest;
-
-typedef struct Agents Agents;
-
-/* The agents of the worker; in memory that lives as long as it. */
-extern Agents *agents_create(MemoryContext parent);
+/* What an agent died of, if nothing else is known. */
+#define AGENT_PROCESS_ENDED "the process that ran the owner's functions ended"
 
 /*
- * Could an owner's agent, for whom there is a request, take it up now?  If not, an idle one
- * may have to end for it; agents_turn() says when that may have changed, and agents_rest()
- * how long an owner still rests, in seconds.  agents_could_take() asks only: true also if an
- * idle one would have to end.
+ * Start an agent in the current memory context.  place numbers the worker's agents
+ * from 0.  Return NULL if there is no shared memory or no background worker slot for
+ * it, of which the former is logged.
  */
-extern bool agents_take(Agents *agents, Oid owner);
-extern bool agents_could_take(Agents *agents, Oid owner);
-extern double agents_rest(Agents *agents, Oid owner);
-
-/* Can no agent be started, for want of a background worker slot? */
-extern bool agents_have_no_slot(const Agents *agents);
-
-/* Jobs that a request for the owner may hold: one, where it is not known which row ended the agent. */
-extern int	agents_batch(Agents *agents, Oid owner);
-
-/* A request without jobs for a mirror, and one job more. */
-extern AgentRequest *agents_request(Agents *agents, AgentTask task, Mirror *mirror, const char *collection);
-extern void agents_add_job(AgentRequest *request, Job *job);
-
-/* Hands a request over; it is the agents' until agents_next_ended() returns it.  After an error it is not. */
-extern void agents_send(Agents *agents, AgentRequest *request);
+extern Agent *agent_start(AgentOwner *owner, EndedRequests *ended, int place);
 
 /*
- * Moves what can be moved without waiting.  True if something has changed: a request
- * has ended, or an owner that could not be served may be now.
+ * Detach from the agent, so that it ends, and terminate it if it has requests.  Its
+ * requests end with problem (or NULL): the one under way as end says, the other ones
+ * as AGENT_NOT_BEGUN.  Does nothing if the agent is detached already.
  */
-extern bool agents_turn(Agents *agents);
+extern void agent_end(Agent *agent, AgentEnd end, const char *problem);
 
-/* A request that has ended, to be given back with agents_free_request(); or NULL. */
-extern AgentRequest *agents_next_ended(Agents *agents);
-extern void agents_free_request(AgentRequest *request);
+/* End an agent that died, or has to be ended, during a request. */
+extern void agent_note_death(Agent *agent, const char *problem);
 
-/* Requests handed over and not yet taken back. */
-extern int	agents_pending(const Agents *agents);
+/* Check whether the process has ended. */
+extern bool agent_has_stopped(const Agent *agent);
 
-/* Seconds until agents_turn() has something to do without being woken, or -1. */
-extern double agents_wait(Agents *agents);
+/* Free an agent whose process has ended. */
+extern void agent_free(Agent *agent);
 
 #endif							/* MIXPEEK_AGENT_H */

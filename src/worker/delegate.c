@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * delegate.c
- *		What the worker leaves to the agents of tables' owners.
+ *		The part of the worker's work that agents do.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,23 +10,34 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "utils/memutils.h"
-#include "worker/agent.h"
+#include "worker/agents.h"
+#include "worker/claim.h"
 #include "worker/delegate.h"
-#include "worker/look.h"
+#include "worker/expansion.h"
+#include "worker/prepare.h"
 #include "worker/rendering.h"
+#include "worker/schedule.h"
+#include "worker/worker.h"
 
-/* Write-backs of one request, and bytes of their enrichments. */
+/* Most write-backs of one request, and bytes of their enrichments. */
 #define MAX_WRITE_BACKS			64
 #define MAX_WRITE_BACK_BYTES	(1024 * 1024)
 
-/* A mirror on which the worker and an agent do not agree is looked at again after so many seconds. */
+/* Seconds until a mirror is tried again of which an agent has compiled another version than the worker. */
 #define CHANGED_DELAY			0.1
 
-/* Which look comes next, at the latest, for a row that is missed: a minute's, see poll_delays in documents.c. */
+/*
+ * Most polls that a missed write-back counts: it makes a minute the longest delay, see
+ * poll_delays in documents.c.
+ */
 #define MAX_MISSED_POLLS		4
 
+/* Why a write-back was not tried. */
+#define NO_SLOT_PROBLEM	"no background worker slot is free for the owner's functions (see max_worker_processes)"
+#define REST_PROBLEM	"the owner's functions took too long the last time; it will be tried again"
+
 /*
- * Handing over
+ * Reading and listing: requests
  */
 
 bool
@@ -36,10 +47,10 @@ delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted)
 
 	if (mirror == NULL || mirror->native || mirror->problem)
 		return true;
-	if (wanted ? agents_take(worker->agents, mirror->owner) : agents_could_take(worker->agents, mirror->owner))
+	if (wanted ? agents_make_room(worker->agents, mirror->owner) : agents_may_serve(worker->agents, mirror->owner))
 		return true;
-	if (agents_rest(worker->agents, mirror->owner) > 0)
-		look_later(worker, agents_rest(worker->agents, mirror->owner));
+	if (agents_rest_left(worker->agents, mirror->owner) > 0)
+		schedule_retry_in(worker, agents_rest_left(worker->agents, mirror->owner));
 	return false;
 }
 
@@ -48,46 +59,46 @@ keep_request(Worker *worker, AgentRequest *request)
 {
 	MemoryContext old = MemoryContextSwitchTo(worker->context);
 
-	worker->delegated = lappend(worker->delegated, request);
+	worker->delegation.requests = lappend(worker->delegation.requests, request);
 	MemoryContextSwitchTo(old);
 }
 
-/* The request of this claim for a mirror's rows. */
+/* Return this claim's request for a mirror's rows. */
 static AgentRequest *
-read_request(Worker *worker, Job *job)
+find_or_create_read(Worker *worker, Job *job)
 {
 	AgentRequest *request;
 	ListCell   *lc;
 
-	foreach(lc, worker->delegated)
+	foreach(lc, worker->delegation.requests)
 	{
 		request = lfirst(lc);
 		if (request->task == AGENT_READ && request->mirror == job->mirror)
 			return request;
 	}
-	request = agents_request(worker->agents, AGENT_READ, job->mirror, job->collection);
+	request = agent_request_create(worker->context, AGENT_READ, job->mirror, job->collection);
 	keep_request(worker, request);
 	return request;
 }
 
 static void
-delegate_read(Worker *worker, Job *job)
+add_read(Worker *worker, Job *job)
 {
-	AgentRequest *request = read_request(worker, job);
+	AgentRequest *request = find_or_create_read(worker, job);
 	MemoryContext old;
 	List	   *entries = NIL;
 	ListCell   *lc;
 
-	if (request->njobs >= agents_batch(worker->agents, request->owner))
+	if (request->njobs >= agents_max_jobs(worker->agents, request->owner))
 	{
-		worker_leave_job(worker, job);
+		claim_leave_job(worker, job, false);
 		return;
 	}
 	old = MemoryContextSwitchTo(request->context);
 	foreach(lc, job->entries)
 		entries = lappend(entries, outbox_copy_entry(lfirst(lc)));
 	job->entries = entries;
-	agents_add_job(request, job);
+	agent_request_add_job(request, job);
 	MemoryContextSwitchTo(old);
 }
 
@@ -101,8 +112,8 @@ delegate_reads(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (worker_needs_row(job) && !job->mirror->native && !job->read)
-			delegate_read(worker, job);
+		if (prepare_needs_row(job) && !job->mirror->native && !job->read)
+			add_read(worker, job);
 		else
 			others = lappend(others, job);
 	}
@@ -112,7 +123,7 @@ delegate_reads(Worker *worker, List *jobs)
 void
 delegate_scan(Worker *worker, CachedMirror *cached, const OutboxEntry *entry, int limit)
 {
-	AgentRequest *request = agents_request(worker->agents, AGENT_SCAN, cached->mirror, entry->collection);
+	AgentRequest *request = agent_request_create(worker->context, AGENT_SCAN, cached->mirror, entry->collection);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 
 	request->expansion = outbox_copy_entry(entry);
@@ -126,7 +137,7 @@ delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->delegated)
+	foreach(lc, worker->delegation.requests)
 	{
 		const AgentRequest *request = lfirst(lc);
 
@@ -140,21 +151,21 @@ delegate_is_listing(const Worker *worker, OutboxEntry *entry)
 void
 delegate_send(Worker *worker)
 {
-	while (worker->delegated != NIL)
+	while (worker->delegation.requests != NIL)
 	{
-		agents_send(worker->agents, linitial(worker->delegated));
-		worker->delegated = list_delete_first(worker->delegated);	/* an error leaves those
-																	 * that are not sent */
+		agents_send(worker->agents, linitial(worker->delegation.requests));
+		/* one by one, so that an error leaves those that are not sent */
+		worker->delegation.requests = list_delete_first(worker->delegation.requests);
 	}
 }
 
 /*
- * Taking up
+ * Reading and listing: results
  */
 
-/* Is the mirror still the one that was read by?  Its table is locked then. */
+/* Check whether the mirror is still the one that the request was made for.  If so, its table is locked. */
 static bool
-is_unchanged(Worker *worker, const AgentRequest *request)
+is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 {
 	CachedMirror *cached = mirror_cache_get(worker->cache, request->relation, request->collection);
 
@@ -164,15 +175,18 @@ is_unchanged(Worker *worker, const AgentRequest *request)
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 	if (cached->blocked_until > 0)
 	{
-		look_later(worker, cached->blocked_until - clock_seconds());
+		schedule_retry_in(worker, cached->blocked_until - clock_seconds());
 		return false;
 	}
 	return cached->mirror == request->mirror;
 }
 
-/* Nobody knows which of several rows has ended the agent; a single one has. */
+/*
+ * Check whether the request has a result for its jobs.  If the agent died, it has one only for
+ * a single job, because it is not known which of several rows was the cause.
+ */
 static bool
-is_answer(const AgentRequest *request)
+has_result(const AgentRequest *request)
 {
 	return request->end == AGENT_DONE || request->end == AGENT_FAILED ||
 		(request->end == AGENT_DIED && (request->task == AGENT_SCAN || request->njobs == 1));
@@ -181,43 +195,43 @@ is_answer(const AgentRequest *request)
 static void
 take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, void *arg)
 {
-	bool		answer = is_answer(request) && is_unchanged(worker, request);
+	bool		usable = has_result(request) && is_mirror_unchanged(worker, request);
 
 	for (int i = 0; i < request->njobs; i++)
 	{
 		Job		   *job = request->jobs[i];
 		AgentResult *result = &request->results[i];
 
-		request->jobs[i] = NULL;	/* an error may free it from here on */
+		request->jobs[i] = NULL;	/* after an error, recovery frees the job */
 		job->delegated = false;
-		job->claim = worker->claims;
-		if (!answer)
-			worker_free_job(worker, job);
+		job->claim = worker->jobs.claim;
+		if (!usable)
+			jobs_free(worker, job);
 		else if (request->end == AGENT_DONE)
 			on_job(arg, job, result->row, result->problem);
 		else
 			on_job(arg, job, ROW_FAILED, request->problem);
 	}
-	if (!answer)
-		worker_look(worker);
+	if (!usable)
+		schedule_rescan(worker);
 }
 
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
-	if (!is_answer(request) || !is_unchanged(worker, request))
+	if (!has_result(request) || !is_mirror_unchanged(worker, request))
 	{
-		worker_look(worker);
+		schedule_rescan(worker);
 		return;
 	}
 	if (request->end == AGENT_DONE)
 		on_scan(arg, request->expansion, request->keys);
 	else
 	{
-		worker_cannot_list(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
-						   request->problem);
-		walk_leave(worker, request->relation, request->collection,
-				   ItemPointerGetBlockNumber(&request->expansion->tid), false);
+		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
+						  request->problem);
+		outbox_scan_leave(worker, request->relation, request->collection,
+						  ItemPointerGetBlockNumber(&request->expansion->tid), false);
 	}
 }
 
@@ -226,7 +240,7 @@ delegate_take_answers(Worker *worker, DelegateJobFunction on_job, DelegateScanFu
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 	{
 		AgentRequest *request = lfirst(lc);
 
@@ -242,19 +256,18 @@ delegate_forget_answers(Worker *worker)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
-		agents_free_request(lfirst(lc));
-	list_free(worker->answers);
-	worker->answers = NIL;
+	foreach(lc, worker->delegation.answers)
+		agent_request_free(lfirst(lc));
+	list_free(worker->delegation.answers);
+	worker->delegation.answers = NIL;
 }
 
-/* What answers speak of is claimed again. */
 void
 delegate_abort(Worker *worker)
 {
 	ListCell   *lc;
 
-	foreach(lc, worker->answers)
+	foreach(lc, worker->delegation.answers)
 	{
 		AgentRequest *request = lfirst(lc);
 
@@ -263,15 +276,15 @@ delegate_abort(Worker *worker)
 			if (request->jobs[i] == NULL)
 				continue;
 			request->jobs[i]->delegated = false;
-			request->jobs[i]->claim = worker->claims_done + 1;
+			request->jobs[i]->claim = worker->jobs.claim_committed + 1;
 		}
 	}
 	delegate_forget_answers(worker);
 }
 
-/* A worker that is closing claims nothing any more: the keys stay in the outbox. */
+/* Free requests and their jobs when the worker is closing.  The keys stay in the outbox. */
 static void
-drop_reads(Worker *worker, List **requests)
+drop_requests(Worker *worker, List **requests)
 {
 	ListCell   *lc;
 
@@ -280,8 +293,8 @@ drop_reads(Worker *worker, List **requests)
 		AgentRequest *request = lfirst(lc);
 
 		for (int i = 0; i < request->njobs; i++)
-			worker_free_job(worker, request->jobs[i]);
-		agents_free_request(request);
+			jobs_free(worker, request->jobs[i]);
+		agent_request_free(request);
 	}
 	list_free(*requests);
 	*requests = NIL;
@@ -290,7 +303,7 @@ drop_reads(Worker *worker, List **requests)
 bool
 delegate_has_answers(const Worker *worker)
 {
-	return worker->answers != NIL;
+	return worker->delegation.answers != NIL;
 }
 
 /*
@@ -304,22 +317,23 @@ delegate_wants_write_back(const Job *job)
 		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
 }
 
+/* End a job whose write-back failed.  The next poll tries again. */
 static void
-could_not_write(Worker *worker, Job *job, const char *problem)
+fail_write_back(Worker *worker, Job *job, const char *problem)
 {
 	job->error = MemoryContextStrdup(job->context,
 									 psprintf("could not write to the table's columns: %s", problem));
-	job->unwritten = true;		/* it is tried again with the next look */
-	worker_settle_job(worker, job);
+	job->unwritten = true;
+	jobs_settle(worker, job);
 }
 
-/* The row is looked at again soon, later if it is missed again and again, and written to then. */
+/* End a job whose row is locked.  A poll tries again, after a delay that grows up to a minute. */
 static void
-missed(Worker *worker, Job *job)
+miss_write_back(Worker *worker, Job *job)
 {
 	job->unwritten = true;
 	job->polls = Min(job->polls, MAX_MISSED_POLLS);
-	worker_settle_job(worker, job);
+	jobs_settle(worker, job);
 }
 
 static void
@@ -327,15 +341,15 @@ take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentR
 {
 	job->delegated = false;
 	if (result->write == WRITE_DONE)
-		worker_settle_job(worker, job);
+		jobs_settle(worker, job);
 	else if (result->write == WRITE_FAILED)
-		could_not_write(worker, job, result->problem);
+		fail_write_back(worker, job, result->problem);
 	else if (request->end == AGENT_DIED && request->njobs == 1)
-		could_not_write(worker, job, request->problem);
+		fail_write_back(worker, job, request->problem);
 	else if (request->end == AGENT_DIED || request->end == AGENT_NOT_BEGUN)
-		dlist_push_tail(&worker->to_write, &job->node);
+		dlist_push_tail(&worker->jobs.to_write, &job->node);
 	else
-		missed(worker, job);
+		miss_write_back(worker, job);
 }
 
 static void
@@ -343,19 +357,19 @@ take_write_backs(Worker *worker, AgentRequest *request)
 {
 	for (int i = 0; i < request->njobs; i++)
 		take_written(worker, request->jobs[i], request, &request->results[i]);
-	agents_free_request(request);
+	agent_request_free(request);
 }
 
-/* Takes the first job's mirror's jobs out of those that wait, as many as go along. */
+/* Send the write-backs that wait for the first job's mirror, up to max or the limits of a request. */
 static void
 send_write_backs(Worker *worker, Job *first, int max)
 {
-	AgentRequest *request = agents_request(worker->agents, AGENT_WRITE_BACK, first->mirror,
-										   first->collection);
+	AgentRequest *request = agent_request_create(worker->context, AGENT_WRITE_BACK, first->mirror,
+												 first->collection);
 	size_t		bytes = 0;
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &worker->to_write)
+	dlist_foreach_modify(iter, &worker->jobs.to_write)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);
 
@@ -365,38 +379,38 @@ send_write_backs(Worker *worker, Job *first, int max)
 			continue;
 		dlist_delete(iter.cur);
 		bytes += job->enrichments ? VARSIZE(job->enrichments) : 0;
-		agents_add_job(request, job);
+		agent_request_add_job(request, job);
 	}
 	agents_send(worker->agents, request);
 }
 
-/* One request for each owner whose agent is free. */
+/* Send one request for each owner whose agent can take one. */
 static void
 send_all_write_backs(Worker *worker)
 {
 	dlist_head	waiting;
 
 	dlist_init(&waiting);
-	while (!dlist_is_empty(&worker->to_write))
+	while (!dlist_is_empty(&worker->jobs.to_write))
 	{
-		Job		   *job = dlist_head_element(Job, node, &worker->to_write);
+		Job		   *job = dlist_head_element(Job, node, &worker->jobs.to_write);
 		Oid			owner = job->mirror->owner;
 
-		if (agents_take(worker->agents, owner))
+		if (agents_make_room(worker->agents, owner))
 		{
-			send_write_backs(worker, job, agents_batch(worker->agents, owner));
+			send_write_backs(worker, job, agents_max_jobs(worker->agents, owner));
 			continue;
 		}
 		dlist_delete(&job->node);
 		if (agents_have_no_slot(worker->agents))
-			could_not_write(worker, job, "there is no background worker slot for the owner's functions (max_worker_processes), it is tried again later");
-		else if (agents_rest(worker->agents, owner) > 0)
-			could_not_write(worker, job, "the owner's functions took too long the last time, it is tried again later");
+			fail_write_back(worker, job, NO_SLOT_PROBLEM);
+		else if (agents_rest_left(worker->agents, owner) > 0)
+			fail_write_back(worker, job, REST_PROBLEM);
 		else
 			dlist_push_tail(&waiting, &job->node);
 	}
 	while (!dlist_is_empty(&waiting))
-		dlist_push_tail(&worker->to_write, dlist_pop_head_node(&waiting));
+		dlist_push_tail(&worker->jobs.to_write, dlist_pop_head_node(&waiting));
 }
 
 /*
@@ -409,7 +423,7 @@ delegate_turn(Worker *worker)
 	AgentRequest *request;
 
 	if (agents_turn(worker->agents))
-		worker_look_left(worker);
+		schedule_retry_left(worker);
 	while ((request = agents_next_ended(worker->agents)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(worker->context);
@@ -417,24 +431,24 @@ delegate_turn(Worker *worker)
 		if (request->task == AGENT_WRITE_BACK)
 			take_write_backs(worker, request);
 		else
-			worker->answers = lappend(worker->answers, request);
+			worker->delegation.answers = lappend(worker->delegation.answers, request);
 		MemoryContextSwitchTo(old);
 	}
 	if (worker->closing)
 	{
-		drop_reads(worker, &worker->answers);
-		drop_reads(worker, &worker->delegated);
+		drop_requests(worker, &worker->delegation.answers);
+		drop_requests(worker, &worker->delegation.requests);
 	}
-	if (!dlist_is_empty(&worker->to_write))
+	if (!dlist_is_empty(&worker->jobs.to_write))
 	{
 		send_all_write_backs(worker);
 		if (agents_turn(worker->agents))
-			worker_look_left(worker);
+			schedule_retry_left(worker);
 	}
 }
 
 bool
 delegate_is_busy(const Worker *worker)
 {
-	return worker->delegated != NIL || worker->answers != NIL || agents_pending(worker->agents) > 0;
+	return worker->delegation.requests != NIL || worker->delegation.answers != NIL || agents_pending(worker->agents) > 0;
 }

@@ -1,66 +1,87 @@
 /*-------------------------------------------------------------------------
  *
  * delegate.h
- *		What the worker leaves to the agents of tables' owners.
+ *		The part of the worker's work that agents do (agents.h).
  *
- * A key whose row an agent reads is claimed twice.  The first time its job is made and
- * handed over, while its entries stay in the outbox; the second time, with the answer,
- * it goes the way of all others, if its mirror is still what it was.
+ * A key whose row an agent reads is claimed twice.  The first time its job is created
+ * and sent to the agent, while its entries stay in the outbox.  The second time, when
+ * the row has been read, the job continues like any other, provided that its mirror
+ * has not changed meanwhile.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef MIXPEEK_DELEGATE_H
 #define MIXPEEK_DELEGATE_H
 
-#include "worker/worker.h"
+#include "worker/agents.h"
+#include "worker/forward.h"
+#include "worker/mirror_cache.h"
 
-/* Can the rows of the cached mirror's mirror, if it has one, be read or listed now?  wanted: there is one to be. */
+typedef struct Delegation
+{
+	List	   *requests;		/* AgentRequest of a claim, not yet sent */
+	List	   *answers;		/* AgentRequest that has ended, for the next
+								 * claim */
+} Delegation;
+
+/*
+ * Check whether the mirror's rows can be read or listed now.  If wanted is true and an agent is
+ * needed, an idle agent may be ended to make room for it.
+ */
 extern bool delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted);
 
 /*
- * Takes the jobs whose rows an agent has to read out of the list, and returns the
- * others.  What does not fit into a request is left: its jobs are freed.
+ * Take the jobs whose rows an agent has to read out of the list, and return the other
+ * jobs.  Jobs that do not fit into a request are freed; their entries are claimed
+ * again.
  */
 extern List *delegate_reads(Worker *worker, List *jobs);
 
-/* Has the keys listed that an entry stands for. */
+/* Have an agent list up to limit keys for an entry that stands for many. */
 extern void delegate_scan(Worker *worker, CachedMirror *cached, const OutboxEntry *entry, int limit);
 
-/* Was that done in this claim already? */
+/* Check whether this claim has already had the entry's keys listed. */
 extern bool delegate_is_listing(const Worker *worker, OutboxEntry *entry);
 
-/* Hands over what was delegated; after the transaction that did it is committed. */
+/*
+ * Send the requests that a claim has collected.  To be called after its transaction
+ * has committed.
+ */
 extern void delegate_send(Worker *worker);
 
 /*
- * A job's row has been read, or an entry's keys listed: what became of it.  In the
- * transaction of a claim.
+ * Callbacks for the results: a job's row was read, with problem if end is ROW_FAILED;
+ * an entry's keys were listed.  Called in the transaction of a claim.
  */
 typedef void (*DelegateJobFunction) (void *arg, Job *job, RowEnd end, const char *problem);
 typedef void (*DelegateScanFunction) (void *arg, OutboxEntry *entry, List *keys);
 
 /*
- * Takes up the answers that have come: calls on_job for each job that was read, and
- * on_scan for each entry.  Those whose mirror has changed meanwhile are freed, to be
- * claimed again.  What the arguments point to is valid until delegate_forget_answers().
+ * Take in the results that have arrived: call on_job for each job that was read, and
+ * on_scan for each entry.  Jobs whose mirror has changed meanwhile are freed, to be
+ * claimed again.  Arguments of the callbacks are valid until
+ * delegate_forget_answers().
  */
 extern void delegate_take_answers(Worker *worker, DelegateJobFunction on_job,
 								  DelegateScanFunction on_scan, void *arg);
 extern void delegate_forget_answers(Worker *worker);
 
-/* An error has ended that: the jobs are to be freed as those of a claim that failed. */
+/*
+ * Clean up after an error in delegate_take_answers(): have the jobs freed like those
+ * of a claim that failed.
+ */
 extern void delegate_abort(Worker *worker);
 
-/* Answers of agents have come that a claim has to take up. */
+/* Check whether there are results that the next claim has to take in. */
 extern bool delegate_has_answers(const Worker *worker);
 
-/* What job has to be written into its row's columns. */
+/* Check whether the job's document id and enrichments have to be written into its row's columns. */
 extern bool delegate_wants_write_back(const Job *job);
 
-/* Moves requests and answers, outside of a transaction. */
+/* Exchange messages with the agents, and settle write-backs.  Must be called outside of a transaction. */
 extern void delegate_turn(Worker *worker);
 
-/* The worker waits for an agent, or has something for one. */
+/* Check whether the worker waits for an agent, or has something to be sent to one. */
 extern bool delegate_is_busy(const Worker *worker);
 
 #endif							/* MIXPEEK_DELEGATE_H */

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * failure_log.c
- *		One log line a kind of failure, with how often it happened.
+ *		One log line for each kind of failure, with the number of failures.
  *
- * What a single document suffers stands in mixpeek.documents.
+ * The failure of a single document is recorded in mixpeek.documents.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +19,7 @@
 #define MAX_KINDS		50
 #define MAX_REASON		200		/* bytes */
 
-/* Seconds from a failure to its line while more are to be expected, and between two lines. */
+/* Seconds from a failure to its line while the worker is busy, and between two lines of a kind. */
 #define GATHER			10.0
 #define QUIET			60.0
 
@@ -28,8 +28,8 @@ typedef struct Kind
 	bool		repeated;
 	char		reason[MAX_REASON];
 	int			count;			/* since its last line */
-	double		since;			/* when the first of them was counted */
-	double		quiet_until;
+	double		since;			/* when the first of these was counted */
+	double		quiet_until;	/* no line is written before */
 } Kind;
 
 struct FailureLog

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * failure_log.h
- *		One log line a kind of failure, with how often it happened.
+ *		One log line for each kind of failure, with the number of failures.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,19 +10,20 @@
 
 typedef struct FailureLog FailureLog;
 
-/* In the current memory context. */
+/* Return a new log in the current memory context. */
 extern FailureLog *failure_log_create(void);
 
 /*
- * A document has failed for this reason, or an attempt has and will be repeated.  The reason goes into the
- * log: it is in our words, and has nothing that the other side says.
+ * Count a document that failed for this reason or, if repeated is true, an attempt
+ * that failed and will be repeated.  The reason is written to the log, so it must not
+ * contain text from the API.
  */
 extern void failure_log_count(FailureLog *log, const char *reason, bool repeated);
 
 /*
- * Logs what it is time for.  A kind's first line waits until the worker is idle, but
- * not for long, and the next one for a minute.  Returns the seconds until there is
- * more to log, -1 if there is nothing.
+ * Write the lines that are due.  The first line of a kind is due when the worker is
+ * idle or ten seconds have passed, the next one after a minute.  Return the seconds
+ * until the next line is due, or -1 if there is none.
  */
 extern double failure_log_write(FailureLog *log, double now, bool idle);
 

@@ -3,10 +3,10 @@
  * launcher.c
  *		Starts one worker in every database that has the extension.
  *
- * Whether a database has it can only be seen from within: a worker is started in
- * each, and leaves at once where there is nothing for it.  The launcher
- * remembers that, and looks again when CREATE EXTENSION or CREATE DATABASE was
- * committed.  It sleeps until something happens.
+ * Whether a database has the extension can only be seen by a process connected to it.
+ * Therefore a worker is started in each database, and ends at once if the extension is
+ * absent.  The launcher remembers that, and starts another worker when CREATE EXTENSION
+ * or CREATE DATABASE has committed.  Otherwise it sleeps.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,30 +33,31 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "worker/launcher.h"
+#include "worker/worker.h"
 
 /*
- * Seconds before a worker that failed is started again: doubled each time.  What is wrong
- * may be over any moment, and a start costs some milliseconds.  After a crash there is
- * another launcher: see crash.h.
+ * Seconds until a worker that failed is started again, doubled each time.  The longest
+ * delay is short, because the cause may be gone at any moment and a start costs only
+ * some milliseconds.  Delays after a crash, which also ends the launcher, are in crash.h.
  */
 #define MIN_START_DELAY		1.0
 #define MAX_START_DELAY		10.0
 
-/* A worker that lived this long did not fail to start. */
+/* After so many seconds a worker's end does not count as a failure to start. */
 #define GOOD_LIFE			60.0
 
 typedef struct Database
 {
 	Oid			oid;
-	bool		exists;			/* seen by the last scan */
-	bool		absent;			/* has no extension, as far as we know */
-	bool		probe;			/* something changed since its worker was
-								 * started */
+	bool		exists;			/* found by the last scan */
+	bool		absent;			/* its worker did not find the extension */
+	bool		probe;			/* the extension may have been created since
+								 * its worker was started */
 	BackgroundWorkerHandle *handle; /* NULL: no worker was started, or it
 									 * ended */
 	double		started_at;
-	double		start_at;		/* not before */
-	double		start_delay;
+	double		start_at;		/* earliest time of the next start */
+	double		start_delay;	/* seconds; see MIN_START_DELAY */
 } Database;
 
 static List *databases = NIL;
@@ -76,7 +77,7 @@ find_database(Oid oid)
 }
 
 static void
-see_database(Oid oid)
+note_database(Oid oid)
 {
 	Database   *database = find_database(oid);
 
@@ -93,8 +94,9 @@ see_database(Oid oid)
 	database->exists = true;
 }
 
+/* Remove the records of crashes in databases that were dropped. */
 static void
-forget_dropped(void)
+forget_dropped_databases(void)
 {
 	ListCell   *lc;
 
@@ -105,7 +107,7 @@ forget_dropped(void)
 	}
 }
 
-/* Databases that take connections; templates are never mirrored. */
+/* Find the databases that accept connections and are not templates. */
 static void
 scan_databases(void)
 {
@@ -125,19 +127,19 @@ scan_databases(void)
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (form->datallowconn && !form->datistemplate)
-			see_database(form->oid);
+			note_database(form->oid);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	forget_dropped();
+	forget_dropped_databases();
 	scan_wanted = false;
 }
 
-/* What other processes had to say. */
+/* Take in which databases lack the extension, and in which one it may have been created. */
 static void
-take_news(void)
+take_messages(void)
 {
 	Database   *database;
 	ListCell   *lc;
@@ -167,7 +169,7 @@ take_news(void)
 }
 
 static void
-start_worker(Database *database, double now)
+start_database_worker(Database *database, double now)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	char		name[BGW_MAXLEN];
@@ -189,7 +191,7 @@ start_worker(Database *database, double now)
 	MemoryContextSwitchTo(old);
 }
 
-/* Has its worker ended?  Then it may be started again, but not too often. */
+/* If the database's worker has ended, determine when to start it again. */
 static void
 check_worker(Database *database, double now)
 {
@@ -205,7 +207,7 @@ check_worker(Database *database, double now)
 	database->start_at = database->probe ? now : now + database->start_delay;
 }
 
-/* Starts what should run; returns seconds until the next start, or -1. */
+/* Start the workers that are due.  Return the seconds until the next start, or -1. */
 static double
 start_workers(void)
 {
@@ -222,7 +224,7 @@ start_workers(void)
 			shmem_database_is_held(database->oid))
 			continue;
 		if (database->start_at <= now)
-			start_worker(database, now);
+			start_database_worker(database, now);
 		if (database->handle == NULL && (wait < 0 || database->start_at - now < wait))
 			wait = Max(0.01, database->start_at - now);
 	}
@@ -247,7 +249,7 @@ mixpeek_launcher_main(Datum main_arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		take_news();
+		take_messages();
 		if (scan_wanted)
 			scan_databases();
 		wait = start_workers();

@@ -8,10 +8,10 @@
 #ifndef MIXPEEK_LAUNCHER_H
 #define MIXPEEK_LAUNCHER_H
 
-/* From _PG_init(), while the postmaster loads the library. */
+/* Register the launcher.  To be called by _PG_init() while the postmaster loads the library. */
 extern void launcher_register(void);
 
-/* Background worker entry point. */
+/* Background worker entry point of the launcher. */
 extern PGDLLEXPORT void mixpeek_launcher_main(Datum main_arg);
 
 #endif							/* MIXPEEK_LAUNCHER_H */

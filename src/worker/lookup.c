@@ -1,29 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * lookup.c
- *		Look-ups: which documents have these markers?
+ *		Look-ups: requests that ask the API for the documents with given markers.
  *
- * A list has whatever the other side puts into it, and may be large.  So it is run over:
- * of each document its marker and its id are read, and of those that were asked for what
- * the worker keeps.
+ * An answer may be large, and hold anything.  It is scanned, not parsed: the marker and
+ * the id of each document are read, and, of the documents that were asked for, the values
+ * that the worker keeps.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
-#include "base/json.h"
 #include "lib/stringinfo.h"
+#include "remote/listing.h"
 #include "remote/marker.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "worker/lookup.h"
+#include "worker/outcome.h"
+#include "worker/worker.h"
 
-/* Bytes of what a list says of its pages that is worth being read. */
-#define MAX_PAGINATION	10000
-
-/* A document that was listed. */
+/* A document of the answer. */
 typedef struct Listed
 {
 	char	   *document_id;	/* not NULL */
@@ -34,9 +30,22 @@ typedef struct Listed
 typedef struct Listing
 {
 	List	   *documents;		/* Listed */
-	int			n;				/* with those that have no usable id */
-	JsonText	pagination;		/* start is NULL if there is none */
+	int			n;				/* documents, including those without a usable
+								 * id */
+	ListPage	page;
 } Listing;
+
+void
+lookup_append_path(StringInfo path, const Job *job)
+{
+	appendStringInfo(path, "/list?limit=%d", LOOKUP_PAGE);
+}
+
+int
+lookup_max_jobs(const Account *account)
+{
+	return account->lookups.size;
+}
 
 char *
 lookup_body(const Request *request, size_t *len)
@@ -68,55 +77,34 @@ is_asked_for(const Request *request, const char *marker)
 	return false;
 }
 
-/* Finds the parts of a list's answer; false if it is none, and what is wrong then is said. */
+/* Find the documents in a list answer; if it is none, change the response and return false. */
 static bool
-find_parts(const HttpAnswer *answer, Response *response, JsonText *results, JsonText *pagination)
+find_documents(const HttpAnswer *answer, Response *response, ListPage *page, JsonItems *items)
 {
-	const char *end = answer->body + answer->body_len;
-	JsonItems	items;
-	JsonText	other;
+	const char *wrong;
 
+	memset(page, 0, sizeof(ListPage));
 	if (!answer_is_utf8(answer))
-		response_unreadable(response, answer, "it is not UTF-8");
-	else if (answer->status != 204 && (!scan_items(answer->body, &items) || !items.named))
-	{
-		if (!scan_text(answer->body, answer->body_len, &other))
-			response_unreadable(response, answer, response_wrong_at(answer, other.end));
-	}
-	else if (answer->status != 204)
-	{
-		while (scan_next(&items))
-		{
-			if (scan_string_is(&items.name, "results"))
-				*results = items.value;
-			else if (scan_string_is(&items.name, "pagination"))
-				*pagination = items.value;
-		}
-		if (!scan_ended(&items, end))
-			response_unreadable(response, answer, response_wrong_at(answer, items.place));
-	}
-	if (response->verdict == VERDICT_DONE && (results->start == NULL || *results->start != '['))
-	{
-		response->verdict = VERDICT_UNSURE;
-		response->reason = response->message = "the API's answer holds no list of documents";
-	}
+		response_reject_unreadable(response, answer, "it is not UTF-8");
+	else if (answer->status != 204 && !listing_read_page(answer->body, answer->body_len, page, &wrong))
+		response_reject_unreadable(response, answer, response_describe_wrong(answer, wrong));
+	else if (!listing_scan_documents(page, items))
+		response_reject(response, VERDICT_UNSURE, "the API's answer holds no list of documents");
 	return response->verdict == VERDICT_DONE;
 }
 
 /*
- * The documents that an answer lists.  An answer that holds others than were asked for
- * says nothing of those that it does not hold: the API knows no such filter.
+ * Read the documents of an answer.  If it has one that was not asked for, the API does not know the
+ * filter, and the absence of other documents says nothing: the response becomes a refusal.
  */
 static void
 read_listing(const Request *request, const HttpAnswer *answer, Response *response, Listing *listing)
 {
-	JsonText	results = {0};
 	JsonItems	items;
 
 	memset(listing, 0, sizeof(Listing));
-	if (!find_parts(answer, response, &results, &listing->pagination))
+	if (!find_documents(answer, response, &listing->page, &items))
 		return;
-	scan_items(results.start, &items);
 	while (scan_next(&items))
 	{
 		Listed		listed = {.text = items.value};
@@ -127,8 +115,7 @@ read_listing(const Request *request, const HttpAnswer *answer, Response *respons
 			answer_listed(&items.value, &listed.document_id, &listed.marker);
 		if (!is_asked_for(request, listed.marker) || listing->n == LOOKUP_PAGE)
 		{
-			response->verdict = VERDICT_REFUSED;
-			response->reason = response->message = "the API lists documents that were not asked for";
+			response_reject(response, VERDICT_REFUSED, "the API lists documents that were not asked for");
 			return;
 		}
 		listing->n++;
@@ -137,50 +124,9 @@ read_listing(const Request *request, const HttpAnswer *answer, Response *respons
 	}
 }
 
-static JsonbValue *
-find_number_or_string(JsonbContainer *object, const char *field)
-{
-	JsonbValue *value = json_member(object, field);
-
-	return value && (value->type == jbvNumeric || value->type == jbvString) ? value : NULL;
-}
-
-/* What the list says of its pages, if that can be made sense of. */
-static JsonbContainer *
-read_pagination(const Listing *listing)
-{
-	static const JsonBounds bounds = {8, MAX_PAGINATION, MAX_PAGINATION};
-	Jsonb	   *json;
-	char	   *error;
-
-	if (listing->pagination.start == NULL || scan_excess(&listing->pagination, &bounds))
-		return NULL;
-	json = response_parse_utf8(listing->pagination.start,
-							   listing->pagination.end - listing->pagination.start, &error);
-	return json && JB_ROOT_IS_OBJECT(json) ? &json->root : NULL;
-}
-
-/* Is the list one page of several?  An empty one is none. */
-static bool
-is_page(const Listing *listing)
-{
-	int			n = listing->n;
-	JsonbContainer *pagination = n > 0 ? read_pagination(listing) : NULL;
-	JsonbValue *total;
-
-	if (pagination == NULL)
-		return n >= LOOKUP_PAGE;
-	total = find_number_or_string(pagination, "total");
-	if (total && total->type == jbvNumeric)
-		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(total->val.numeric),
-												 NumericGetDatum(int64_to_numeric(n)))) > 0;
-	return find_number_or_string(pagination, "next_page") ||
-		find_number_or_string(pagination, "next_cursor");
-}
-
 /*
- * Of several documents with one marker the job keeps the one it knows, else
- * the first.
+ * Return the document with the job's marker, or NULL.  If there are several, that is the one that the
+ * job knows, or else the first.
  */
 static const Listed *
 find_document(const Job *job, const Listing *listing)
@@ -202,60 +148,61 @@ find_document(const Job *job, const Listing *listing)
 	return found;
 }
 
-/* A refusal of the look-up itself, not of who asks. */
+/* Check whether the look-up itself is refused, whoever asks. */
 static bool
 cannot_filter(const HttpAnswer *answer, const Response *response)
 {
-	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || answer->status == 400 || answer->status == 405 || answer->status == 422;
+	return (answer->status == 200 && response->verdict == VERDICT_REFUSED) || status_has(answer, STATUS_NO_FILTER);
 }
 
 /*
- * A look-up that is refused may have been too large, or ask for one marker that
- * the API does not like: smaller ones tell, unless not even the first of one key was
- * answered.
+ * Split a look-up that was refused: it may have been too large, or contain one marker that the API
+ * does not accept.  Returns false if that is no use, because the look-up was of one key, or because
+ * not even the first look-up of one key was answered.
  */
 static bool
 split_lookup(Request *request, const HttpAnswer *answer, const Response *response)
 {
 	Account    *account = request->account;
 
-	if (!cannot_filter(answer, response) && answer->status != 413)
+	if (!cannot_filter(answer, response) && !status_has(answer, STATUS_TOO_LARGE))
 		return false;
 	if (request->njobs == 1)
 	{
-		account->lookups_refused = !account->lookups_work;
-		if (account->lookups_refused)
-			account->lookup_batch = LOOKUP_BATCH;
+		account->lookups.refused = !account->lookups.works;
+		if (account->lookups.refused)
+			account->lookups.size = LOOKUP_BATCH;
 		return false;
 	}
-	if (account->lookups_refused)
+	if (account->lookups.refused)
 		return false;
-	account->lookup_batch = request->njobs / 2;
+	account->lookups.size = request->njobs / 2;
 	for (int i = request->njobs - 1; i >= 0; i--)
-		worker_requeue(request->jobs[i]);
+		request_requeue(request->jobs[i]);
 	return true;
 }
 
+/* Note that look-ups work, and let the next one ask for more. */
 static void
 note_lookup_works(Account *account)
 {
-	account->lookups_work = true;
-	account->lookups_refused = false;
-	account->lookup_batch = Min(LOOKUP_BATCH, account->lookup_batch * 2);
+	account->lookups.works = true;
+	account->lookups.refused = false;
+	account->lookups.size = Min(LOOKUP_BATCH, account->lookups.size * 2);
 }
 
-/* Some of the jobs' documents may stand on another page. */
+/* Look up the rest of the jobs again, fewer at once: their documents may be on another page. */
 static void
 look_up_again(Request *request, List *jobs)
 {
 	ListCell   *lc;
 
-	request->account->lookup_batch = Max(1, request->njobs / 2);
+	request->account->lookups.size = Max(1, request->njobs / 2);
 	foreach(lc, jobs)
-		worker_requeue(lfirst(lc));
+		request_requeue(lfirst(lc));
 }
 
-/* A look-up of all jobs that says nothing of them. */
+/* Handle a failed look-up: split it, or fail for each job, or take the documents for missing (if_unfindable). */
 static void
 collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
 {
@@ -263,19 +210,19 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 
 	if (split_lookup(request, answer, response))
 		return;
-	/* too many at once may be what was wrong */
+	/* fewer at once may work the next time */
 	if (response->verdict == VERDICT_UNSURE)
-		request->account->lookup_batch = Max(1, request->njobs / 2);
+		request->account->lookups.size = Max(1, request->njobs / 2);
 	for (int i = request->njobs - 1; i >= 0; i--)
 	{
 		if (cannot_filter(answer, response) && server && server->create_unfindable)
-			worker_take_document(worker, request->jobs[i], NULL);
+			outcome_take_document(worker, request->jobs[i], NULL);
 		else
-			worker_take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
+			outcome_take_failure(worker, request->jobs[i], JOB_LOOK_UP, answer, response);
 	}
 }
 
-/* Hands a job its document, or none. */
+/* Give a job its document, or none. */
 static void
 hand_over(Worker *worker, Job *job, const Listed *listed)
 {
@@ -287,14 +234,14 @@ hand_over(Worker *worker, Job *job, const Listed *listed)
 
 	if (listed == NULL)
 	{
-		worker_take_document(worker, job, NULL);
+		outcome_take_document(worker, job, NULL);
 		return;
 	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	if (!answer_document(listed->text.start, listed->text.end, sent, &document, &wrong))
-		elog(ERROR, "a document that was run over is none");
-	worker_take_document(worker, job, &document);
+		elog(ERROR, "a scanned document could not be read");
+	outcome_take_document(worker, job, &document);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
@@ -314,7 +261,7 @@ lookup_collect(Worker *worker, Request *request, const HttpAnswer *answer, Respo
 		return;
 	}
 	note_lookup_works(request->account);
-	page = request->njobs > 1 && is_page(&listing);
+	page = request->njobs > 1 && listing_is_partial(&listing.page, listing.n, LOOKUP_PAGE);
 	for (int i = 0; i < request->njobs; i++)
 	{
 		Job		   *job = request->jobs[i];

@@ -3,14 +3,15 @@
  * recovery.c
  *		Errors that end a part of the worker's work, and not the worker.
  *
- * What other people's tables, answers and functions can go wrong with is kept from
- * becoming an error where it happens (guard.c, response.c).  This is for what comes
- * through all the same, and for what is nobody's fault: a disk that is full, memory that
- * is short, somebody who cancels the worker's statement.
+ * What can go wrong with tables, answers and functions of others is kept from becoming an
+ * error where it happens (guard.c, response.c).  This file handles the errors that come
+ * through all the same, and those that no table is to blame for: a full disk, too little
+ * memory, a cancel of the worker's statement by an administrator.
  *
- * An error that a table is to blame for sets the table aside.  Where it is not known which
- * of several is, the next claims are of one key each, and the next outcomes are stored one
- * by one, until it shows.
+ * A table that caused an error is set aside.  If it is not known which of several tables
+ * did, the next claims take one key each, and the next outcomes are stored one by one, until
+ * the error shows which it is.  Records that a worker before this one left as "sending" are
+ * taken over here, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,11 +21,15 @@
 
 #include "access/xact.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/extension.h"
 #include "base/lock.h"
+#include "base/settings.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "state/aside.h"
+#include "state/due.h"
+#include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
@@ -32,24 +37,69 @@
 #include "utils/wait_event.h"
 #include "worker/delegate.h"
 #include "worker/recovery.h"
+#include "worker/worker.h"
 
-/* Seconds that the worker rests after an error that is nobody's, doubled each time; after a cancel. */
+/* Seconds that the worker pauses after an error that is not a table's, doubled each time; after a cancel. */
 #define MIN_REST		1.0
 #define MAX_REST		10.0
 #define CANCEL_REST		0.1
 
-/* Seconds that a job whose outcome cannot be stored rests, doubled each time. */
-#define MIN_ASIDE		10.0
-#define MAX_ASIDE		60.0
+/* Seconds that a job waits whose outcome cannot be stored, doubled each time. */
+#define MIN_JOB_DELAY	10.0
+#define MAX_JOB_DELAY	60.0
 
-/* Claims of one key that follow an error that may be any of several tables'. */
+/* Claims of one key each that follow an error that may be any of several tables'. */
 #define CAREFUL_CLAIMS	256
 
+void
+recovery_init(Worker *worker)
+{
+	worker->recovery.context = AllocSetContextCreate(worker->context, "mixpeek error", ALLOCSET_SMALL_SIZES);
+	worker->recovery.abandoned = true;
+}
+
 /*
- * Where the jobs are
+ * After the death of a worker
  */
 
-/* Jobs in a queue stay there, but those that were not committed. */
+void
+recovery_recall(Worker *worker)
+{
+	UserState	user;
+
+	worker_begin(worker, &user);
+	aside_recall();
+	worker_commit(worker, &user, true);
+}
+
+void
+recovery_take_over(Worker *worker)
+{
+	ListCell   *lc;
+
+	worker->recovery.abandoned = false;
+	due_bound_waits(mixpeek_retry_max_delay);
+	foreach(lc, due_list_abandoned())
+	{
+		AbandonedKeys *abandoned = lfirst(lc);
+		Account    *account = mirror_cache_account(worker->cache, abandoned->server,
+												   abandoned->owner);
+
+		if (ConditionalLockRelationOid(abandoned->relation, AccessShareLock))
+			due_recover_abandoned(abandoned, account->server ? account->server->request_timeout : 0);
+		else
+		{
+			worker->recovery.abandoned = true;
+			schedule_retry_in(worker, LOCK_DELAY);
+		}
+	}
+}
+
+/*
+ * The jobs after an error
+ */
+
+/* Mark the jobs of a queue that stay in it, and take out those of a claim that did not commit. */
 static void
 sort_queue(Worker *worker, dlist_head *queue, int *n)
 {
@@ -59,7 +109,7 @@ sort_queue(Worker *worker, dlist_head *queue, int *n)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);
 
-		if (job->claim > worker->claims_done)
+		if (job->claim > worker->jobs.claim_committed)
 		{
 			dlist_delete(iter.cur);
 			(*n)--;
@@ -69,34 +119,36 @@ sort_queue(Worker *worker, dlist_head *queue, int *n)
 	}
 }
 
+/* End a job that is in no queue any more; its key is tried again. */
 static void
 end_lost_job(Worker *worker, Job *job)
 {
 	if (job->refresh)
 	{
 		job->must_look_up = false;
-		worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
+		jobs_end(worker, job, OUTCOME_MIRRORED, NULL);
 		return;
 	}
 	job->attempts--;
 	job->next_attempt_at = clock_in(1000);
-	worker_end_job(worker, job, OUTCOME_PENDING, NULL);
+	jobs_end(worker, job, OUTCOME_PENDING, NULL);
 }
 
+/* Put a job where it belongs after an error. */
 static void
 place_job(Worker *worker, Job *job)
 {
 	bool		queued = job->queued;
 
 	job->queued = false;
-	if (job->claim > worker->claims_done && !job->delegated)
-		worker_free_job(worker, job);
+	if (job->claim > worker->jobs.claim_committed && !job->delegated)
+		jobs_free(worker, job);
 	else if (queued || job->under_way || job->delegated)
 		return;
-	else if (job->has_ended)	/* its outcome was not stored */
+	else if (job->has_ended)	/* and its outcome was not stored */
 	{
-		dlist_push_tail(&worker->ended, &job->node);
-		worker->nended++;
+		dlist_push_tail(&worker->jobs.ended, &job->node);
+		worker->jobs.nended++;
 	}
 	else
 		end_lost_job(worker, job);
@@ -117,67 +169,65 @@ recovery_place_jobs(Worker *worker)
 
 		sort_queue(worker, &account->ready, &account->nready);
 		if (account->server == NULL && account->problem == NULL)
-			account->valid = false; /* it is half loaded */
+			account->valid = false; /* it was only half loaded */
 	}
-	sort_queue(worker, &worker->ended, &worker->nended);
-	sort_queue(worker, &worker->to_write, &nto_write);
-	if (worker->jobs == NULL)
-		return;
-	hash_seq_init(&status, worker->jobs);
+	sort_queue(worker, &worker->jobs.ended, &worker->jobs.nended);
+	sort_queue(worker, &worker->jobs.to_write, &nto_write);
+	hash_seq_init(&status, worker->jobs.by_key);
 	while ((entry = hash_seq_search(&status)) != NULL)
 		place_job(worker, entry->job);
 }
 
-/* A request that could not be started was not sent. */
+/* Take back the count of a request that could not be started. */
 static void
 forget_start(Worker *worker)
 {
-	if (worker->starting == NULL)
+	if (worker->requests.starting == NULL)
 		return;
-	throttle_not_begun(worker->starting);
-	worker->running--;
-	worker->starting = NULL;
+	throttle_not_begun(worker->requests.starting);
+	worker->requests.running--;
+	worker->requests.starting = NULL;
 }
 
-/* All that was read in a transaction that came to nothing is read again. */
+/* Read everything again that was read in the transaction that was rolled back. */
 static void
-look_at_all(Worker *worker)
+read_again(Worker *worker)
 {
-	worker->due_position = DT_NOBEGIN;
+	worker->schedule.due_position = DT_NOBEGIN;
 	worker->moves++;
-	worker->unrecovered = worker->unrecovered || worker->was_unrecovered;
+	worker->recovery.abandoned = worker->recovery.abandoned || worker->recovery.abandoned_before;
 	mirror_cache_invalidate(worker->cache);
-	worker_look(worker);
+	schedule_rescan(worker);
 }
 
 /*
- * Who is to blame
+ * The cause of an error
  */
 
-/*
- * The table is set aside, where its owner sees it, by the next claim: the transaction
- * of this one is no more.
- */
+/* Note a table to be set aside by the next claim, whose transaction can store that. */
 static void
 blame_table(Worker *worker, Oid relation)
 {
-	worker->blamed = relation;
+	worker->recovery.blamed = relation;
 	ereport(LOG,
 			(errmsg("mixpeek_docs: error while the worker worked on table %u: %s",
-					relation, worker->error)));
+					relation, worker->recovery.error)));
 }
 
 void
 recovery_begin_claim(Worker *worker)
 {
-	Oid			relation = worker->blamed;
+	Oid			relation = worker->recovery.blamed;
 
-	worker->blamed = InvalidOid;
+	worker->recovery.blamed = InvalidOid;
 	if (OidIsValid(relation))
 		aside_put(relation, CRASH_FAILED, "met an error (see the server's log) while it worked on");
 }
 
-/* First its enrichments are to blame, or what its record's change sets off; then it waits. */
+/*
+ * Handle an outcome that cannot be stored.  The first time its enrichments, or what the record's change
+ * sets off, are taken for the cause, and the job fails without them; after that it waits.
+ */
 static void
 blame_job(Worker *worker, Job *job)
 {
@@ -186,33 +236,34 @@ blame_job(Worker *worker, Job *job)
 	if (job->troubles++ == 0)
 	{
 		job->outcome = OUTCOME_FAILED;
-		worker->kept_bytes -= job_bytes_kept(job);
+		worker->jobs.kept_bytes -= job_bytes_kept(job);
 		job->enrichments = NULL;
 		job->next_attempt_at = 0;
 		job->error = MemoryContextStrdup(job->context,
-										 psprintf("what came back could not be stored: %s", worker->error));
+										 psprintf("what came back could not be stored: %s", worker->recovery.error));
 		return;
 	}
-	delay = Min(MAX_ASIDE, ldexp(MIN_ASIDE, Min(job->troubles - 2, 10)));
+	delay = Min(MAX_JOB_DELAY, ldexp(MIN_JOB_DELAY, Min(job->troubles - 2, 10)));
 	job->settle_at = clock_seconds() + delay;
 	ereport(LOG,
 			(errmsg("mixpeek_docs: an outcome of table %u cannot be stored for %g s: %s",
-					job->relation, delay, worker->error)));
+					job->relation, delay, worker->recovery.error)));
 }
 
+/* Pause the whole worker. */
 static void
-rest(Worker *worker, double seconds)
+pause_worker(Worker *worker, double seconds)
 {
-	worker->rest_until = clock_seconds() + seconds;
+	worker->recovery.rest_until = clock_seconds() + seconds;
 	ereport(LOG,
 			(errmsg("mixpeek_docs: the worker goes on after an error in %g s: %s",
-					seconds, worker->error),
-			 worker->error_hint ? errhint("%s", worker->error_hint) : 0));
+					seconds, worker->recovery.error),
+			 worker->recovery.hint ? errhint("%s", worker->recovery.hint) : 0));
 }
 
-/* An error of the whole server, which comes to all tables alike. */
+/* Check whether an error is one of the whole server, which all tables meet alike. */
 static bool
-is_everybodys(int sqlstate)
+is_servers_error(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -226,70 +277,78 @@ is_everybodys(int sqlstate)
 	}
 }
 
+/* Find out what caused an error, and let that wait. */
 static void
-judge(Worker *worker, int sqlstate)
+blame_cause(Worker *worker, int sqlstate)
 {
-	Oid			relation = worker->working_on;
-	List	   *settling = worker->settling;
-	bool		everybodys = is_everybodys(sqlstate) || extension_is_damaged();
+	Oid			relation = worker->recovery.current_table;
+	List	   *settling = worker->recovery.settling;
+	bool		servers = is_servers_error(sqlstate) || extension_is_damaged();
 
-	worker->working_on = InvalidOid;
-	worker->settling = NIL;
+	worker->recovery.current_table = InvalidOid;
+	worker->recovery.settling = NIL;
 	if (sqlstate == ERRCODE_QUERY_CANCELED)
-		rest(worker, CANCEL_REST);
-	else if (!everybodys && list_length(settling) == 1)
+		pause_worker(worker, CANCEL_REST);
+	else if (!servers && list_length(settling) == 1)
 		blame_job(worker, linitial(settling));
-	else if (!everybodys && settling == NIL && OidIsValid(relation))
+	else if (!servers && settling == NIL && OidIsValid(relation))
 		blame_table(worker, relation);
 	else
 	{
-		worker->careful_settles = list_length(settling);
-		if (!everybodys)
-			worker->careful_claims = CAREFUL_CLAIMS;
-		worker->rest = Min(MAX_REST, Max(MIN_REST, worker->rest * 2));
-		rest(worker, worker->rest);
+		worker->recovery.careful_settles = list_length(settling);
+		if (!servers)
+			worker->recovery.careful_claims = CAREFUL_CLAIMS;
+		worker->recovery.rest = Min(MAX_REST, Max(MIN_REST, worker->recovery.rest * 2));
+		pause_worker(worker, worker->recovery.rest);
 	}
 }
 
 void
 recovery_note_success(Worker *worker)
 {
-	worker->rest = 0;
-	worker->working_on = InvalidOid;
-	worker->settling = NIL;
-	worker->was_unrecovered = false;
-	worker->claims_done = worker->claims;
-	worker->changes++;
+	worker->recovery.rest = 0;
+	worker->recovery.current_table = InvalidOid;
+	worker->recovery.settling = NIL;
+	worker->recovery.abandoned_before = false;
+	worker->jobs.claim_committed = worker->jobs.claim;
+	worker->transactions++;
+}
+
+void
+recovery_work_on_many(Worker *worker)
+{
+	if (worker->recovery.careful_claims == 0)
+		worker->recovery.current_table = InvalidOid;
 }
 
 /*
- * Going on
+ * Running a part
  */
 
 static char *
-error_text(const ErrorData *edata)
+make_error_text(const ErrorData *edata)
 {
 	return edata->detail ? psprintf("%s: %s", edata->message, edata->detail) : edata->message;
 }
 
-/* As the main loop of a session does. */
+/* Clean up after an error, as the main loop of a session does, and return its SQLSTATE. */
 static int
-clean_up(Worker *worker)
+clean_up_error(Worker *worker)
 {
 	ErrorData  *edata;
 
 	HOLD_INTERRUPTS();
-	MemoryContextReset(worker->error_context);
-	MemoryContextSwitchTo(worker->error_context);
+	MemoryContextReset(worker->recovery.context);
+	MemoryContextSwitchTo(worker->recovery.context);
 	edata = CopyErrorData();
-	worker->error = error_text(edata);
-	worker->error_hint = edata->hint;
+	worker->recovery.error = make_error_text(edata);
+	worker->recovery.hint = edata->hint;
 	FlushErrorState();
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
 	LWLockReleaseAll();
 	if (OidIsValid(crash_noted()))
-		worker->working_on = crash_noted();
+		worker->recovery.current_table = crash_noted();
 	crash_note_clear();
 	pgstat_report_wait_end();
 	AbortCurrentTransaction();
@@ -301,7 +360,7 @@ clean_up(Worker *worker)
 }
 
 static bool
-run(Worker *worker, WorkerPart part, bool lightly)
+run_part(Worker *worker, WorkerPart part, bool lightly)
 {
 	volatile bool failed = false;
 
@@ -311,19 +370,20 @@ run(Worker *worker, WorkerPart part, bool lightly)
 	}
 	PG_CATCH();
 	{
-		int			sqlstate = clean_up(worker);
+		int			sqlstate = clean_up_error(worker);
 
 		failed = true;
-		worker->upset = true;
+		worker->recovery.had_error = true;
 		if (lightly)
-			worker->working_on = InvalidOid;	/* nobody is blamed, neither
-												 * now nor for the next error */
+			worker->recovery.current_table = InvalidOid;	/* no table is blamed,
+															 * neither now nor for
+															 * the next error */
 		else
 		{
 			forget_start(worker);
 			recovery_place_jobs(worker);
-			look_at_all(worker);
-			judge(worker, sqlstate);
+			read_again(worker);
+			blame_cause(worker, sqlstate);
 		}
 	}
 	PG_END_TRY();
@@ -334,11 +394,11 @@ run(Worker *worker, WorkerPart part, bool lightly)
 bool
 recovery_run(Worker *worker, WorkerPart part)
 {
-	return run(worker, part, false);
+	return run_part(worker, part, false);
 }
 
 bool
 recovery_run_lightly(Worker *worker, WorkerPart part)
 {
-	return run(worker, part, true);
+	return run_part(worker, part, true);
 }

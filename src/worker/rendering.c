@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * rendering.c
- *		A job's document: the content and features that its row was rendered to.
+ *		A job's rendering: the content and features of its row's document.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +13,7 @@
 #include "worker/account.h"
 #include "worker/rendering.h"
 
-/* Of all accounts. */
+/* Bytes of all accounts' renderings. */
 static size_t total_bytes = 0;
 
 RenderingRoom
@@ -52,7 +52,7 @@ rendering_forget(Job *job)
 }
 
 static char *
-make_text(Job *job, int len)
+allocate_text(Job *job, int len)
 {
 	char	   *text = MemoryContextAllocExtended(job->context, (Size) len + 1, MCXT_ALLOC_HUGE);
 
@@ -65,11 +65,11 @@ rendering_begin(Job *job, int content_len, int features_len)
 {
 	rendering_forget(job);
 	job->row_exists = false;
-	job->content = make_text(job, content_len);
+	job->content = allocate_text(job, content_len);
 	job->content_len = content_len;
 	if (features_len < 0)
 		return;
-	job->features = make_text(job, features_len);
+	job->features = allocate_text(job, features_len);
 	job->features_len = features_len;
 }
 

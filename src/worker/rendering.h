@@ -1,10 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * rendering.h
- *		A job's document: the content and features that its row was rendered to.
+ *		A job's rendering: the content and features of its row's document.
  *
- * Their bytes count against the room of the job's account until they are
- * forgotten.
+ * Its bytes count against the room of the job's account until it is forgotten.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,27 +14,28 @@
 #include "state/job.h"
 
 /*
- * Bytes of a account's rendered documents that may wait at once, and of all
- * accounts'.  Each account may have one document, whatever its size.
+ * Most bytes of one account's renderings, and of all accounts'.  Each account may
+ * have one rendering of any size.
  */
 #define MAX_BYTES		(16 * 1024 * 1024)
 #define MAX_TOTAL_BYTES	(32 * 1024 * 1024)
 
-/* What a account has room for now. */
+/* Return how much more may be rendered for the account now. */
 extern RenderingRoom rendering_room(const struct Account *account);
 
 /*
- * Makes room for a rendering of so many bytes (features_len -1: the template has
- * none) in the job's memory; who calls fills it in.
+ * Allocate a rendering of so many bytes in the job's memory, to be filled in by the
+ * caller.  features_len is -1 if the template has no features.
  */
 extern void rendering_begin(Job *job, int content_len, int features_len);
 
-/* The row is there, and its document complete. */
+/* Note that the rendering is complete, hence that the row exists, and count its bytes. */
 extern void rendering_end(Job *job);
 
-/* Fills in the hashes of the jobs that have a rendering. */
+/* Set the hashes of all jobs that have a rendering. */
 extern void rendering_hash(List *jobs);
 
+/* Free the job's rendering, if it has one. */
 extern void rendering_forget(Job *job);
 
 #endif							/* MIXPEEK_RENDERING_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * throttle.c
- *		How much a server may be asked, and whether it may be asked at all.
+ *		How many requests a server may be sent, and when.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,40 +14,40 @@
 #include "worker/throttle.h"
 
 /*
- * Keys that wait for their turn at the most.  More would not be sent sooner, and what
- * is known of them would not be in the processor's caches any more when it is needed.
- * With a quarter of them left it is time to claim the next ones: each claim is flushed.
+ * Most claimed keys that wait to be sent.  More would not be sent sooner, and their
+ * data would have left the processor's caches by then.  The next keys are claimed
+ * when a quarter of them is left, not earlier, because each claim flushes the WAL.
  */
 #define MAX_AHEAD			320
 #define FEW_AHEAD(ahead)	((ahead) / 4)
 
-/* Requests a second: headers that say less, or more, are not believed. */
+/* Requests per second.  Rates outside of this range in an answer's headers are ignored. */
 #define MIN_RATE			(1 / 60.0)
 #define MAX_RATE			1e6
 
-/* Seconds until it is asked again when a request may start, at the most. */
+/* Most seconds that throttle_delay() returns. */
 #define MAX_DELAY			3600.0
 
-/* Seconds until the next request after a 429, whatever its headers say, at the least. */
+/* Fewest seconds from an answer with Retry-After to the next request. */
 #define MIN_BLOCK			0.05
 
-/* Failures in a row that look like an outage, before the breaker opens. */
+/* The breaker opens after so many failures in a row; it stays open for so many seconds. */
 #define MAX_FAILURES		5
 #define MIN_DOWN_DELAY		1.0
 #define MAX_DOWN_DELAY		60.0
 
-/* Requests at once before the first one has ended. */
+/* Most requests at once until the first one has ended. */
 #define FIRST_REQUESTS		4
 
-/* Without Retry-After or X-RateLimit-Reset, a 429 stops requests this long. */
+/* Seconds that a 429 without Retry-After and X-RateLimit-Reset stops requests. */
 #define DEFAULT_BLOCK		1.0
 
 static void
 set_rate(Throttle *throttle, double rate)
 {
 	throttle->rate = rate;
-	throttle->burst = Max(1.0, rate);
-	throttle->tokens = Min(throttle->tokens, throttle->burst);
+	throttle->capacity = Max(1.0, rate);
+	throttle->tokens = Min(throttle->tokens, throttle->capacity);
 }
 
 void
@@ -55,14 +55,14 @@ throttle_init(Throttle *throttle, const MixpeekServer *server)
 {
 	memset(throttle, 0, sizeof(Throttle));
 	throttle->max_running = server->max_connections;
-	throttle->window = server->max_connections;
+	throttle->concurrency = server->max_connections;
 	throttle->tokens = 1.0;
 	throttle->filled_at = clock_seconds();
 	if (server->requests_per_minute > 0)
 	{
 		throttle->rate_is_set = true;
 		set_rate(throttle, server->requests_per_minute / 60.0);
-		throttle->tokens = throttle->burst;
+		throttle->tokens = throttle->capacity;
 	}
 }
 
@@ -74,44 +74,49 @@ throttle_reload(Throttle *throttle, const MixpeekServer *server, bool same_limit
 	if (!same_limits)
 		throttle_init(throttle, server);
 	throttle->running = old.running;
-	throttle->started = old.started;
+	throttle->nstarted = old.nstarted;
 	throttle->down = old.down;
 	throttle->down_until = 0;
 	throttle->down_delay = 0;
 }
 
+/* Add the tokens that the bucket has received since it was last filled. */
 static void
-fill(Throttle *throttle, double now)
+fill_bucket(Throttle *throttle, double now)
 {
-	throttle->tokens = Min(throttle->burst, throttle->tokens + (now - throttle->filled_at) * throttle->rate);
+	throttle->tokens = Min(throttle->capacity, throttle->tokens + (now - throttle->filled_at) * throttle->rate);
 	throttle->filled_at = now;
 }
 
 /*
- * Tokens left unused where there are many: requests do not arrive as evenly as
- * they are sent, and one that comes too early costs more than they do.
+ * Return the number of tokens to leave unused if the bucket holds several.  Requests
+ * do not arrive as evenly as they are sent, and one that arrives too early, and gets
+ * a 429, costs more than unused tokens do.
  */
 static double
-reserve(const Throttle *throttle)
+reserved_tokens(const Throttle *throttle)
 {
-	return Min(2.0, (throttle->burst - 1.0) / 4);
+	return Min(2.0, (throttle->capacity - 1.0) / 4);
 }
 
-/* The first answers tell what more than a few requests at once may exceed. */
+/* Before the first answer few requests are sent, because its headers may show a low limit. */
 int
 throttle_at_once(const Throttle *throttle)
 {
 	if (throttle->down)
 		return 1;
-	return Min((int) throttle->window, throttle->ended ? INT_MAX : FIRST_REQUESTS);
+	return Min((int) throttle->concurrency, throttle->any_ended ? INT_MAX : FIRST_REQUESTS);
 }
 
+/* Return the number of requests that may be running. */
 static int
-may_start(const Throttle *throttle)
+max_started(const Throttle *throttle)
 {
 	int			at_once = throttle_at_once(throttle);
 
-	return throttle->ended && !throttle->down && throttle->failures == 0 && throttle->rate == 0 ? at_once * 2 : at_once;
+	if (throttle->any_ended && !throttle->down && throttle->failures == 0 && throttle->rate == 0)
+		return at_once * 2;
+	return at_once;
 }
 
 double
@@ -119,30 +124,31 @@ throttle_delay(Throttle *throttle, double now)
 {
 	double		delay = 0;
 
-	if (throttle->running >= may_start(throttle))
+	if (throttle->running >= max_started(throttle))
 		return -1;
 	if (throttle->down)
 		delay = throttle->down_until - now;
 	delay = Max(delay, throttle->blocked_until - now);
 	if (throttle->rate > 0)
 	{
-		fill(throttle, now);
-		if (throttle->tokens < 1.0 + reserve(throttle))
-			delay = Max(delay, (1.0 + reserve(throttle) - throttle->tokens) / throttle->rate);
+		fill_bucket(throttle, now);
+		if (throttle->tokens < 1.0 + reserved_tokens(throttle))
+			delay = Max(delay, (1.0 + reserved_tokens(throttle) - throttle->tokens) / throttle->rate);
 	}
 	return Min(Max(delay, 0), MAX_DELAY);
 }
 
 /*
- * Beside the requests that run, what can be sent within the next second, so that a
- * claimed key does not wait for long in the state "sending".
+ * Return how many keys to have claimed in addition to those of running requests: as
+ * many as can be sent within the next second, so that no key is in state "sending"
+ * for long.
  */
 static int
 keys_ahead(Throttle *throttle, double now)
 {
 	if (throttle->rate == 0)
 		return MAX_AHEAD;
-	fill(throttle, now);
+	fill_bucket(throttle, now);
 	return (int) Min(throttle->tokens + throttle->rate, MAX_AHEAD);
 }
 
@@ -165,7 +171,7 @@ throttle_is_fed(Throttle *throttle, double now, int claimed)
 ThrottleMark
 throttle_started(Throttle *throttle)
 {
-	ThrottleMark mark = {++throttle->started, throttle->running++};
+	ThrottleMark mark = {++throttle->nstarted, throttle->running++};
 
 	if (throttle->rate > 0)
 		throttle->tokens -= 1.0;
@@ -178,62 +184,44 @@ throttle_not_begun(Throttle *throttle)
 	throttle->running--;
 }
 
-bool
-throttle_is_ours(const HttpAnswer *answer)
-{
-	return answer->end == HTTP_NO_SOCKET || answer->end == HTTP_NO_ROOM;
-}
-
-bool
-throttle_is_outage(const HttpAnswer *answer, Verdict verdict)
-{
-	if (throttle_is_ours(answer))
-		return false;
-	if (verdict == VERDICT_UNREACHED || verdict == VERDICT_UNAUTHORIZED ||
-		verdict == VERDICT_SLOW_DOWN)
-		return true;
-	return verdict == VERDICT_UNSURE &&
-		(answer->end == HTTP_TIMED_OUT || answer->end == HTTP_BROKEN ||
-		 answer->status == 502 || answer->status == 503 || answer->status == 504);
-}
-
 /*
- * The server's bucket as an answer shows it, when it let that request in: since
- * then it has got fuller with time.  Each request that began later, or was under way
- * when this one began, may have taken its token before that or since: the server need not
- * take them in our order, nor do we see them end in its order.  So what is known is
- * between two bounds; within them our own count is as good as any.
+ * Correct our token count from X-RateLimit-Remaining, which is the server's count when
+ * it admitted this request.  Requests started later, or running at the time, may have
+ * been counted before or after it, because the server need not admit them in our order
+ * and answers may arrive out of order.  So the header gives only a lower and an upper
+ * bound; between them, keep our own count.
  */
 static void
 correct_tokens(Throttle *throttle, ThrottleMark mark, const HttpAnswer *answer)
 {
-	double		later = throttle->started - mark.number;
+	double		later = throttle->nstarted - mark.nstarted;
 	double		least = answer->remaining - later - mark.running;
 	double		most = answer->remaining + throttle->rate * answer->seconds -
 		Max(later - throttle->running, 0);
 
-	if (!throttle->rate_is_set) /* the option is the user's own bound */
+	if (!throttle->rate_is_set) /* the option is an upper bound */
 	{
-		throttle->burst = Max(throttle->burst, answer->remaining + 1.0);
+		throttle->capacity = Max(throttle->capacity, answer->remaining + 1.0);
 		throttle->tokens = Max(throttle->tokens, least);
 	}
 	throttle->tokens = Min(throttle->tokens, most);
 }
 
-/* As if none had been learnt. */
+/* Forget a rate that was learned from headers. */
 static void
 forget_rate(Throttle *throttle)
 {
-	throttle->rate = throttle->burst = 0;
+	throttle->rate = throttle->capacity = 0;
 	throttle->tokens = 1.0;
 }
 
 /*
- * What the headers say of the rate, unless the server's option says it.  An answer without
- * such headers to a request that was let in says that there is none any more.
+ * Take in what an answer's headers say about the rate, unless the server's option
+ * sets it.  A successful answer without usable headers means that there is no rate
+ * any more.
  */
 static void
-learn(Throttle *throttle, ThrottleMark mark, double now, const HttpAnswer *answer, Verdict verdict)
+learn_rate(Throttle *throttle, ThrottleMark mark, double now, const HttpAnswer *answer, Verdict verdict)
 {
 	double		rate = answer->limit > 0 && answer->window > 0 ? answer->limit / answer->window : 0;
 
@@ -244,18 +232,19 @@ learn(Throttle *throttle, ThrottleMark mark, double now, const HttpAnswer *answe
 		forget_rate(throttle);
 	if (throttle->rate > 0 && answer->remaining >= 0)
 	{
-		fill(throttle, now);
+		fill_bucket(throttle, now);
 		correct_tokens(throttle, mark, answer);
 	}
 }
 
+/* Reduce concurrency, and stop requests for as long as the answer asks for. */
 static void
-slow_down(Throttle *throttle, double now, const HttpAnswer *answer, Verdict verdict)
+limit_requests(Throttle *throttle, double now, const HttpAnswer *answer, Verdict verdict)
 {
-	if (now - throttle->shrunk_at > answer->seconds)
+	if (now - throttle->reduced_at > answer->seconds)
 	{
-		throttle->window = Max(1.0, throttle->window / 2);
-		throttle->shrunk_at = now;
+		throttle->concurrency = Max(1.0, throttle->concurrency / 2);
+		throttle->reduced_at = now;
 	}
 	if (answer->retry_after >= 0)
 		throttle->blocked_until = now + Max(MIN_BLOCK, answer->retry_after);
@@ -264,8 +253,9 @@ slow_down(Throttle *throttle, double now, const HttpAnswer *answer, Verdict verd
 }
 
 /*
- * Of the requests that were under way when the server went down, each fails by
- * itself: only those that began afterwards say that it is still so.
+ * Count a failure, and open the breaker if it is the last of several or leaves no
+ * doubt.  While it is open, ignore requests that were sent before it opened: only
+ * later ones show that the server is still down.
  */
 static ThrottleChange
 count_failure(Throttle *throttle, double now, const HttpAnswer *answer, Verdict verdict)
@@ -292,18 +282,18 @@ throttle_ended(Throttle *throttle, ThrottleMark mark, double now,
 	bool		was_down = throttle->down;
 
 	throttle->running--;
-	if (throttle_is_ours(answer))
+	if (status_has(answer, STATUS_OURS))
 		return THROTTLE_SAME;
-	throttle->ended = true;
-	learn(throttle, mark, now, answer, verdict);
-	if (verdict == VERDICT_SLOW_DOWN || answer->status == 503)
-		slow_down(throttle, now, answer, verdict);
-	if (throttle_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)
+	throttle->any_ended = true;
+	learn_rate(throttle, mark, now, answer, verdict);
+	if (status_has(answer, STATUS_OVERLOAD))
+		limit_requests(throttle, now, answer, verdict);
+	if (status_has(answer, STATUS_OUTAGE) && verdict != VERDICT_SLOW_DOWN)
 		return count_failure(throttle, now, answer, verdict);
 
 	throttle->failures = 0;
 	throttle->down = false;
 	if (verdict == VERDICT_DONE)
-		throttle->window = Min(throttle->max_running, throttle->window + 1.0 / throttle->window);
+		throttle->concurrency = Min(throttle->max_running, throttle->concurrency + 1.0 / throttle->concurrency);
 	return was_down ? THROTTLE_CAME_BACK : THROTTLE_SAME;
 }

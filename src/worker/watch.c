@@ -1,18 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * watch.c
- *		The worker's answers to sessions that wait.
+ *		The worker's answers to sessions that wait in mixpeek.sync() or wait().
  *
- * Sessions that wait are answered by rounds.  A round begins with all who wait by then, and
- * waits in turn until
+ * Sessions are answered in rounds.  A round begins with all sessions that wait at the
+ * time, and waits, one after the other, until
  *
- *		the outbox holds no entry that was committed before;
- *		the jobs that there are then have been settled;
- *		the records that are pending then were mirrored, or have failed, once.
+ *		the outbox holds no entry that was committed before the round began;
+ *		the jobs that exist then have been settled;
+ *		the records that are pending then have been mirrored or have failed once.
  *
- * Whatever holds a round up would hold up those who come later, too: they wait for
- * the next one.  Each look goes on from where the last one has found something, so it is short,
- * and they take no more than a small part of the worker's time.
+ * Sessions that come later wait for the next round; if they joined the current one, it
+ * might never end.  A check continues where the last one found something that was not
+ * done (watch_round.c), so it is short, and the time between two checks is such that
+ * they take only a small part of the worker's time.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,91 +24,53 @@
 #include "base/settings.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "state/documents.h"
 #include "state/origin.h"
-#include "state/outbox.h"
-#include "state/unfinished.h"
 #include "utils/acl.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 #include "worker/delegate.h"
+#include "worker/outcome.h"
 #include "worker/watch.h"
+#include "worker/watch_round.h"
+#include "worker/worker.h"
 
-/* After an error so many seconds. */
+/* Seconds until the next check after an error. */
 #define ERROR_DELAY		5.0
 
-/* At a time: blocks of the outbox, records that have a time, and those of them that were pending. */
-#define OUTBOX_BLOCKS	64
-#define DUE_LINES		500
-#define CHECKED_KEYS	64
+/* While there is other work, the next check comes after so many times as long as the last one took. */
+#define CHECK_REST		30
 
-/* Seconds that a look may take, and how many times as long as it took the next one comes later. */
-#define LOOK_TIME		0.003
-#define LOOK_REST		30
-
-/* So many pending keys are remembered; of more, the others are read when these are done. */
-#define MAX_UNFINISHED	10000
-
-/* Without any change a round is looked at after so many seconds, doubled each time. */
+/* Seconds until the next check if nothing has changed, doubled each time. */
 #define MIN_DELAY		0.02
 #define MAX_DELAY		1.0
 
-/* mixpeek.sync() waits for locked tables, when nothing else is left, so many seconds. */
+/* Seconds that mixpeek.sync() waits for locked tables when nothing else is left. */
 #define LOCK_PATIENCE	1
 
+/* A session that waits. */
 typedef struct Waiter
 {
-	Ticket	   *place;
-	Ticket		ticket;			/* all but the answer */
+	Ticket	   *place;			/* its ticket in shared memory */
+	Ticket		ticket;			/* a copy, without the answer */
 	bool		in_round;
 } Waiter;
-
-typedef enum Stage
-{
-	STAGE_NONE,
-	STAGE_OUTBOX,
-	STAGE_JOBS,
-	STAGE_LINES,
-	STAGE_OVER
-} Stage;
-
-typedef enum Look
-{
-	LOOK_PASSED,
-	LOOK_BLOCKED,
-	LOOK_UNDONE					/* there was no time for all */
-} Look;
 
 struct Watch
 {
 	Tickets    *tickets;
-	uint32		news;
+	uint32		news;			/* Tickets.news when they were last read */
+	bool		read;			/* they were read at least once */
 	int			nwaiters;
 	Waiter	   *waiters;		/* room for all tickets */
-	bool		read;			/* once at least */
-	bool		fresh;			/* some have come since the last look */
-	double		patience_ends;	/* of those who sync; 0: something else is
-								 * left to do */
+	bool		fresh;			/* some have come since the last check */
+	double		patience_ends;	/* when mixpeek.sync() stops to wait for
+								 * locked tables; 0: something else is left */
+	WatchRound	round;
 
-	/* the round */
-	Stage		stage;
-	MemoryContext context;		/* of keys */
-	TransactionId xmax;
-	ItemPointerData position;	/* in the outbox */
-	uint64		last_job;
-	TimestampTz due_position;
-	int			due_lines;
-	bool		all_lines;		/* all pending ones were read */
-	List	   *keys;			/* of UnfinishedKey: those that were pending */
-	int			nfinished;		/* so many of them are not, any more */
-
-	/* when to look */
-	uint64		changes;		/* as the worker had made by the last look */
-	uint64		moves;
-	double		rest_until;
-	double		delay;
-	double		look_at;
+	/* when to check */
+	uint64		changes;		/* Worker.transactions at the last check */
+	double		rest_until;		/* no check before this time */
+	double		delay;			/* seconds; see MIN_DELAY */
+	double		check_at;		/* the next check if nothing changes */
 };
 
 Watch *
@@ -118,7 +81,7 @@ watch_create(Tickets *tickets)
 	watch->tickets = tickets;
 	watch->news = pg_atomic_read_u32(&tickets->news) - 1;
 	watch->waiters = palloc0(sizeof(Waiter) * tickets->n);
-	watch->context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek watch", ALLOCSET_SMALL_SIZES);
+	watch_round_init(&watch->round);
 	return watch;
 }
 
@@ -129,7 +92,7 @@ watch_is_over(const Watch *watch)
 }
 
 /*
- * Who waits
+ * Sessions that wait
  */
 
 static const Waiter *
@@ -143,15 +106,15 @@ find_waiter(const Waiter *waiters, int n, const Ticket *place, uint32 number)
 	return NULL;
 }
 
-/* A sync() is to find what was left before. */
+/* Take in a new session.  mixpeek.sync() also has the worker claim what it has left before. */
 static void
-take_waiter(Worker *worker, const Waiter *waiter)
+note_new_waiter(Worker *worker, const Waiter *waiter)
 {
 	worker->watch->fresh = true;
 	if (waiter->ticket.kind != TICKET_SYNC)
 		return;
 	worker->watch->patience_ends = 0;
-	worker_look(worker);
+	schedule_rescan(worker);
 }
 
 static void
@@ -181,7 +144,7 @@ read_tickets(Worker *worker)
 		known = find_waiter(before, nbefore, waiter->place, waiter->ticket.number);
 		waiter->in_round = known && known->in_round;
 		if (known == NULL)
-			take_waiter(worker, waiter);
+			note_new_waiter(worker, waiter);
 		watch->nwaiters++;
 	}
 	pfree(before);
@@ -198,48 +161,60 @@ round_has_waiters(const Watch *watch)
 	return false;
 }
 
+static bool
+has_sync_waiters(const Watch *watch)
+{
+	for (int i = 0; i < watch->nwaiters; i++)
+	{
+		if (watch->waiters[i].ticket.kind == TICKET_SYNC)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Answers
  */
 
+/* Answer a session and remove it; the last one takes its place in the array. */
 static void
-answer(Watch *watch, Waiter *waiter, const TicketAnswer *text)
+answer_waiter(Watch *watch, Waiter *waiter, const TicketAnswer *answer)
 {
-	ticket_answer(waiter->place, waiter->ticket.number, text);
+	ticket_answer(waiter->place, waiter->ticket.number, answer);
 	*waiter = watch->waiters[--watch->nwaiters];
 }
 
-/* To all who wait: what stops everything. */
 static void
 answer_all(Watch *watch, TicketResult result, const char *text)
 {
-	TicketAnswer all = {result};
+	TicketAnswer answer = {result};
 
 	if (text)
-		strlcpy(all.text, text, pg_mbcliplen(text, strlen(text), TICKET_TEXT - 1) + 1);
+		strlcpy(answer.text, text, pg_mbcliplen(text, strlen(text), TICKET_TEXT - 1) + 1);
 	while (watch->nwaiters > 0)
-		answer(watch, &watch->waiters[0], &all);
+		answer_waiter(watch, &watch->waiters[0], &answer);
 }
 
-/* A record more; what there is no room for is not said. */
+/* Append a line to an answer's text, cut off where there is no room. */
 static void
-append_line(TicketAnswer *to, const char *record)
+append_text_line(TicketAnswer *answer, const char *line)
 {
-	size_t		used = strlen(to->text);
-	size_t		len = strlen(record);
+	size_t		used = strlen(answer->text);
+	size_t		len = strlen(line);
 
 	if (used + 2 >= TICKET_TEXT)
 		return;
 	if (used > 0)
-		to->text[used++] = '\n';
-	len = pg_mbcliplen(record, len, TICKET_TEXT - 1 - used);
+		answer->text[used++] = '\n';
+	len = pg_mbcliplen(line, len, TICKET_TEXT - 1 - used);
 	for (size_t i = 0; i < len; i++)
-		to->text[used + i] = record[i] == '\n' ? ' ' : record[i];
-	to->text[used + len] = '\0';
+		answer->text[used + i] = line[i] == '\n' ? ' ' : line[i];
+	answer->text[used + len] = '\0';
 }
 
+/* Return why the account's server cannot be used at present, or NULL. */
 static char *
-connection_trouble(const Account *account)
+describe_trouble(const Account *account)
 {
 	if (account->problem && account->retry_at > clock_seconds())
 		return account->problem;
@@ -248,47 +223,53 @@ connection_trouble(const Account *account)
 	return NULL;
 }
 
-/* What was not done.  Why a server cannot be used is for those who may act for the tables' owner. */
+/*
+ * Add to an answer what was not done.  Why a server cannot be used is shown only to
+ * roles that may act for the tables' owner.
+ */
 static void
-describe_rest(const Worker *worker, const Waiter *waiter, TicketAnswer *to)
+describe_left(const Worker *worker, const Waiter *waiter, TicketAnswer *answer)
 {
 	ListCell   *lc;
 
-	to->left = worker->skipped_until > 0;
+	answer->left = worker->schedule.retry_at > 0;
 	foreach(lc, worker->cache->accounts)
 	{
 		const Account *account = lfirst(lc);
-		char	   *trouble = connection_trouble(account);
+		char	   *trouble = describe_trouble(account);
 
 		if (trouble == NULL)
 			continue;
 		if (has_privs_of_role(waiter->ticket.role, account->owner))
-			append_line(to, trouble);
+			append_text_line(answer, trouble);
 		else
-			to->hidden = true;
+			answer->hidden = true;
 	}
 }
 
-/* Those of the round, or (idle) who sync. */
+/* Answer the sessions of the round or, if all_syncs is true, all that are in mixpeek.sync(). */
 static void
-answer_done(Worker *worker, bool idle)
+answer_done(Worker *worker, bool all_syncs)
 {
 	Watch	   *watch = worker->watch;
 
 	for (int i = watch->nwaiters - 1; i >= 0; i--)
 	{
 		Waiter	   *waiter = &watch->waiters[i];
-		TicketAnswer done = {TICKET_DONE};
+		TicketAnswer answer = {TICKET_DONE};
 
-		if (idle ? waiter->ticket.kind != TICKET_SYNC : !waiter->in_round)
+		if (all_syncs ? waiter->ticket.kind != TICKET_SYNC : !waiter->in_round)
 			continue;
 		if (waiter->ticket.kind == TICKET_SYNC)
-			describe_rest(worker, waiter, &done);
-		answer(watch, waiter, &done);
+			describe_left(worker, waiter, &answer);
+		answer_waiter(watch, waiter, &answer);
 	}
 }
 
-/* That they are not done is known of all by now; where nobody works it will stay so. */
+/*
+ * Note on the tickets that what they wait for was not done at this check.  A worker
+ * that only watches answers them: it will not be done.
+ */
 static void
 answer_blocked(Worker *worker)
 {
@@ -300,17 +281,30 @@ answer_blocked(Worker *worker)
 		return;
 	}
 	for (int i = 0; i < watch->nwaiters; i++)
-		ticket_looked(watch->waiters[i].place, watch->waiters[i].ticket.number);
+		ticket_note_checked(watch->waiters[i].place, watch->waiters[i].ticket.number);
+}
+
+static void
+answer_disabled(Watch *watch)
+{
+	TicketAnswer answer = {TICKET_DISABLED};
+
+	for (int i = watch->nwaiters - 1; i >= 0; i--)
+	{
+		if (watch->waiters[i].ticket.kind == TICKET_SYNC)
+			answer_waiter(watch, &watch->waiters[i], &answer);
+	}
 }
 
 /*
- * The round
+ * Rounds
  */
 
+/* Begin a round with all sessions that wait, unless the database is a copy. */
 static void
-start_round(Worker *worker)
+start_round(Watch *watch)
 {
-	Watch	   *watch = worker->watch;
+	TransactionId xmax = InvalidTransactionId;
 	char	   *id;
 	char	   *problem = origin_problem(&id);
 
@@ -321,282 +315,123 @@ start_round(Worker *worker)
 	}
 	for (int i = 0; i < watch->nwaiters; i++)
 	{
-		TransactionId xmax = watch->waiters[i].ticket.xmax;
+		Waiter	   *waiter = &watch->waiters[i];
 
-		watch->waiters[i].in_round = true;
-		if (i == 0 || TransactionIdFollows(xmax, watch->xmax))
-			watch->xmax = xmax;
+		waiter->in_round = true;
+		if (i == 0 || TransactionIdFollows(waiter->ticket.xmax, xmax))
+			xmax = waiter->ticket.xmax;
 	}
-	watch->stage = STAGE_OUTBOX;
-	ItemPointerSet(&watch->position, 0, 0);
+	watch_round_start(&watch->round, xmax);
 }
 
-static void
-end_round(Watch *watch)
-{
-	watch->stage = STAGE_NONE;
-	watch->keys = NIL;
-	MemoryContextReset(watch->context);
-}
-
-static void
-start_lines(Watch *watch)
-{
-	watch->stage = STAGE_LINES;
-	watch->due_position = DT_NOBEGIN;
-	watch->due_lines = DUE_LINES;
-	watch->all_lines = false;
-	watch->keys = NIL;
-	watch->nfinished = 0;
-	MemoryContextReset(watch->context);
-}
-
-static Look
-look_at_outbox(Worker *worker)
-{
-	Watch	   *watch = worker->watch;
-
-	switch (outbox_find_before(&watch->position, watch->xmax, OUTBOX_BLOCKS))
-	{
-		case OUTBOX_FOUND:
-			return LOOK_BLOCKED;
-		case OUTBOX_MORE:
-			return LOOK_UNDONE;
-		case OUTBOX_NONE:
-			break;
-	}
-	watch->stage = STAGE_JOBS;
-	watch->last_job = worker->last_job;
-	return LOOK_PASSED;
-}
-
-/* One of those that had a number by then. */
+/*
+ * A worker that exists for one session's mixpeek.sync() starts nothing new when the
+ * round is over, and lets its jobs end before it answers.  Are there any?
+ */
 static bool
-has_jobs(const Worker *worker, uint64 last_job)
+must_end_jobs(Worker *worker)
 {
-	HASH_SEQ_STATUS status;
-	JobEntry   *entry;
-
-	if (worker->njobs == 0)
-		return false;
-	hash_seq_init(&status, worker->jobs);
-	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		if (entry->job->number <= last_job && !entry->job->refresh)
-		{
-			hash_seq_term(&status);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Records that a worker before this one left have no job until they are recovered. */
-static Look
-look_at_jobs(Worker *worker)
-{
-	if (has_jobs(worker, worker->watch->last_job))
-		return LOOK_BLOCKED;
-	if (worker->unrecovered && document_abandoned() != NIL)
-		return LOOK_BLOCKED;
-	start_lines(worker->watch);
-	return LOOK_PASSED;
-}
-
-/* Pending records that are read later are among those that were pending then, or became so since; that is no harm. */
-static Look
-look_at_lines(Watch *watch)
-{
-	int			n;
-
-	if (!watch->all_lines && list_length(watch->keys) < MAX_UNFINISHED)
-	{
-		watch->all_lines = !unfinished_collect(&watch->due_position, &watch->due_lines,
-											   &watch->keys, watch->context);
-		return LOOK_UNDONE;
-	}
-	n = Min(CHECKED_KEYS, list_length(watch->keys) - watch->nfinished);
-	if (n > 0)
-	{
-		if (unfinished_still(watch->keys, watch->nfinished, n))
-			return LOOK_BLOCKED;
-		watch->nfinished += n;
-		return LOOK_UNDONE;
-	}
-	watch->keys = NIL;
-	watch->nfinished = 0;
-	MemoryContextReset(watch->context);
-	if (!watch->all_lines)
-		return LOOK_UNDONE;
-	watch->stage = STAGE_OVER;
-	return LOOK_PASSED;
-}
-
-/* What was behind the place that the round has reached may be before it now. */
-static void
-follow_moves(Worker *worker)
-{
-	Watch	   *watch = worker->watch;
-
-	if (watch->moves == worker->moves)
-		return;
-	watch->moves = worker->moves;
-	ItemPointerSet(&watch->position, 0, 0);
-	watch->due_position = DT_NOBEGIN;
-	watch->all_lines = false;
-}
-
-static Look
-look_on(Worker *worker)
-{
-	switch (worker->watch->stage)
-	{
-		case STAGE_OUTBOX:
-			return look_at_outbox(worker);
-		case STAGE_JOBS:
-			return look_at_jobs(worker);
-		default:
-			return look_at_lines(worker->watch);
-	}
-}
-
-/* As far as the time allows. */
-static Look
-look(Worker *worker)
-{
-	Watch	   *watch = worker->watch;
-	double		started = clock_seconds();
-	Look		result = LOOK_UNDONE;
-
-	follow_moves(worker);
-	while (watch->stage != STAGE_OVER && result != LOOK_BLOCKED &&
-		   clock_seconds() - started < LOOK_TIME)
-		result = look_on(worker);
-	return watch->stage == STAGE_OVER ? LOOK_PASSED : result == LOOK_BLOCKED ? result : LOOK_UNDONE;
-}
-
-/* A worker of one session alone begins nothing new when it is done, and lets what is under way end. */
-static bool
-must_end_first(Worker *worker)
-{
-	if (worker->purpose != WORKER_SYNCS || worker->njobs == 0)
+	if (worker->purpose != WORKER_SYNCS || worker->jobs.count == 0)
 		return false;
 	worker->closing = true;
 	return true;
 }
 
+/* Answer the sessions of a round that is over. */
 static void
-look_at_round(Worker *worker)
+finish_round(Worker *worker)
 {
 	Watch	   *watch = worker->watch;
 
-	if (watch->stage != STAGE_NONE && !round_has_waiters(watch))
-		end_round(watch);
-	if (watch->stage == STAGE_NONE)
-		start_round(worker);
+	watch->delay = must_end_jobs(worker) ? MAX_DELAY : 0;
+	if (worker->closing && worker->jobs.count > 0)
+		return;
+	answer_done(worker, false);
+	watch_round_end(&watch->round);
+}
+
+static void
+check_round(Worker *worker)
+{
+	Watch	   *watch = worker->watch;
+
+	if (watch->round.stage != STAGE_NONE && !round_has_waiters(watch))
+		watch_round_end(&watch->round);
+	if (watch->round.stage == STAGE_NONE)
+		start_round(watch);
 	if (watch->nwaiters == 0)
 		return;
-	switch (watch->stage == STAGE_OVER ? LOOK_PASSED : look(worker))
+	switch (watch_round_check(worker, &watch->round))
 	{
-		case LOOK_BLOCKED:
-			if (watch->delay > 0)
-				watch->delay = Min(watch->delay * 2, MAX_DELAY);
-			else
-				watch->delay = MIN_DELAY;
+		case WATCH_BLOCKED:
+			watch->delay = watch->delay > 0 ? Min(watch->delay * 2, MAX_DELAY) : MIN_DELAY;
 			answer_blocked(worker);
 			break;
-		case LOOK_UNDONE:
+		case WATCH_UNDONE:
 			watch->delay = 0;
 			break;
-		case LOOK_PASSED:
-			watch->delay = must_end_first(worker) ? MAX_DELAY : 0;
-			if (worker->closing && worker->njobs > 0)
-				break;
-			answer_done(worker, false);
-			end_round(watch);
+		case WATCH_PASSED:
+			finish_round(worker);
 			break;
 	}
 }
 
 /*
- * Those who sync
+ * mixpeek.sync(), which also ends when nothing is left that is due soon
  */
 
+/* Check whether nothing is left that is due within SYNC_PATIENCE. */
 static bool
-any_sync(const Watch *watch)
+has_nothing_due(const Worker *worker)
 {
-	for (int i = 0; i < watch->nwaiters; i++)
-	{
-		if (watch->waiters[i].ticket.kind == TICKET_SYNC)
-			return true;
-	}
-	return false;
-}
-
-/* Nothing is left that is due within some seconds. */
-static bool
-is_idle(const Worker *worker)
-{
-	if (worker->njobs > 0 || worker->look || worker->next_due == -1 || worker->rest_until > clock_seconds() ||
+	if (worker->jobs.count > 0 || worker->schedule.more || worker->schedule.next_due == DUE_UNKNOWN || worker->recovery.rest_until > clock_seconds() ||
 		delegate_is_busy(worker))
 		return false;
-	return worker->next_due == 0 ||
-		worker->next_due > clock_in(SYNC_PATIENCE * 1000);
+	return worker->schedule.next_due == 0 ||
+		worker->schedule.next_due > clock_in(SYNC_PATIENCE * 1000);
 }
 
-/* Locked tables are waited for, too, but not for long. */
+/* Check whether the sessions in mixpeek.sync() are to be answered.  Locked tables are waited for only for LOCK_PATIENCE. */
 static bool
 sync_is_over(const Worker *worker, Watch *watch, double now)
 {
-	if (worker->njobs > 0 || delegate_is_busy(worker))
+	if (worker->jobs.count > 0 || delegate_is_busy(worker))
 		watch->patience_ends = 0;
-	if (!is_idle(worker))
+	if (!has_nothing_due(worker))
 		return false;
-	if (worker->skipped_until > 0 && watch->patience_ends == 0)
+	if (worker->schedule.retry_at > 0 && watch->patience_ends == 0)
 		watch->patience_ends = now + LOCK_PATIENCE;
-	return worker->skipped_until == 0 || now >= watch->patience_ends;
-}
-
-static void
-answer_disabled(Watch *watch)
-{
-	TicketAnswer disabled = {TICKET_DISABLED};
-
-	for (int i = watch->nwaiters - 1; i >= 0; i--)
-	{
-		if (watch->waiters[i].ticket.kind == TICKET_SYNC)
-			answer(watch, &watch->waiters[i], &disabled);
-	}
+	return worker->schedule.retry_at == 0 || now >= watch->patience_ends;
 }
 
 /*
- * When to look
+ * The worker's turn
  */
 
 static double
-look_time(Worker *worker)
+next_check(const Worker *worker)
 {
-	Watch	   *watch = worker->watch;
+	const Watch *watch = worker->watch;
 
-	return watch->fresh || watch->changes != worker->changes ? watch->rest_until : watch->look_at;
+	return watch->fresh || watch->changes != worker->transactions ? watch->rest_until : watch->check_at;
 }
 
-/* In a transaction. */
+/* Must be called in a transaction. */
 static void
-look_and_answer(Worker *worker, bool sync_over)
+check_and_answer(Worker *worker, bool sync_over)
 {
 	Watch	   *watch = worker->watch;
 
-	if (watch->changes != worker->changes)
+	if (watch->changes != worker->transactions)
 		watch->delay = 0;
 	watch->fresh = false;
-	watch->changes = worker->changes;
-	if (worker->copy_of)
-		answer_all(watch, TICKET_COPY, worker->copy_of);
+	watch->changes = worker->transactions;
+	if (worker->origin.copy_of)
+		answer_all(watch, TICKET_COPY, worker->origin.copy_of);
 	else if (sync_over)
 		answer_done(worker, true);
 	if (watch->nwaiters > 0)
-		look_at_round(worker);
+		check_round(worker);
 }
 
 double
@@ -605,7 +440,7 @@ watch_turn(Worker *worker)
 	Watch	   *watch = worker->watch;
 	double		now = clock_seconds();
 	bool		sync_over = false;
-	UserState	guard;
+	UserState	user;
 	double		at;
 
 	read_tickets(worker);
@@ -613,21 +448,21 @@ watch_turn(Worker *worker)
 		answer_disabled(watch);
 	if (watch->nwaiters == 0)
 		return -1;
-	if (any_sync(watch))
+	if (has_sync_waiters(watch))
 		sync_over = sync_is_over(worker, watch, now);
-	at = look_time(worker);
+	at = next_check(worker);
 	if (now < watch->rest_until)
 		return watch->rest_until - now;
 	if (now < at && !sync_over)
 		return watch->patience_ends > now ? Min(at, watch->patience_ends) - now : at - now;
 
-	worker_begin(worker, &guard);
-	look_and_answer(worker, sync_over);
-	worker_commit(worker, &guard, false);
+	worker_begin(worker, &user);
+	check_and_answer(worker, sync_over);
+	worker_commit(worker, &user, false);
 	at = clock_seconds();
-	watch->rest_until = at + (at - now) * (worker->njobs > 0 || worker->look ? LOOK_REST : 1);
-	watch->look_at = at + watch->delay;
-	return watch->nwaiters == 0 ? -1 : Max(watch->rest_until, watch->look_at) - at;
+	watch->rest_until = at + (at - now) * (worker->jobs.count > 0 || worker->schedule.more ? CHECK_REST : 1);
+	watch->check_at = at + watch->delay;
+	return watch->nwaiters == 0 ? -1 : Max(watch->rest_until, watch->check_at) - at;
 }
 
 double
@@ -636,8 +471,8 @@ watch_put_off(Worker *worker)
 	Watch	   *watch = worker->watch;
 
 	ereport(LOG,
-			(errmsg("mixpeek_docs: sessions that wait could not be answered: %s", worker->error)));
-	end_round(watch);
+			(errmsg("mixpeek_docs: could not check what waiting sessions wait for: %s", worker->recovery.error)));
+	watch_round_end(&watch->round);
 	watch->rest_until = clock_seconds() + ERROR_DELAY;
 	return ERROR_DELAY;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * watch.h
- *		The worker's answers to sessions that wait.
+ *		The worker's answers to sessions that wait in mixpeek.sync() or wait().
  *
  *-------------------------------------------------------------------------
  */
@@ -11,20 +11,21 @@
 #include "base/ticket.h"
 #include "worker/worker.h"
 
-/* In the current memory context. */
+/* Return a new watch over the tickets, in the current memory context. */
 extern Watch *watch_create(Tickets *tickets);
 
 /*
- * Looks at what sessions wait for, where something has changed or it was not looked for some
- * time, and answers; never for long.  Returns seconds until it wants to look again, or -1.
- * Outside a transaction.
+ * Check whether what sessions wait for is done, if something has changed or the last
+ * check was some time ago, and answer them.  Takes some milliseconds at most.  Return
+ * the seconds until the next check, or -1 if no session waits.  Must be called outside
+ * of a transaction.
  */
 extern double watch_turn(Worker *worker);
 
-/* It raised an error: those who wait are looked at later.  Returns in how many seconds. */
+/* Clean up after an error in watch_turn().  Return the seconds until the next check. */
 extern double watch_put_off(Worker *worker);
 
-/* Nobody waits (any more). */
+/* Have the tickets been read, and does no session wait any more? */
 extern bool watch_is_over(const Watch *watch);
 
 #endif							/* MIXPEEK_WATCH_H */

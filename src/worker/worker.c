@@ -1,37 +1,37 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *		The reconciler: makes the API's documents match the rows.
+ *		The worker: makes the API's documents match the rows.
  *
  * A dirty key's way, turn by turn:
  *
- *		claim	short transaction: keys leave the outbox, their rows are read
- *				and rendered; where the API was last told the same there is
- *				nothing to do; for the others the intent goes into
- *				mixpeek.documents and is flushed before a byte is sent (claim.c).
- *				Rows whose reading calls functions of others are read by agents of
- *				their owners, and their keys claimed again with the answer (delegate.c)
- *		send	no transaction: requests as the server's limits allow (worker_send())
- *		collect no transaction: each answer changes what the job knows, and
- *				may call for another request (worker_collect(), job.c)
- *		write	by agents, where the row has columns for what came back
- *		settle	short transaction: what became of the key (settle())
+ *		claim	short transaction: keys leave the outbox, their records are fetched, their
+ *				rows read and rendered (claim.c, prepare.c).  If the API has all of it
+ *				already, nothing is to do; otherwise the intent goes into
+ *				mixpeek.documents, and is flushed before a byte is sent (decision.c).
+ *				Rows whose reading calls functions of users are read by agents of
+ *				their owners, and their keys are claimed again with the answer (delegate.c)
+ *		send	no transaction: requests as the accounts allow (request.c)
+ *		collect no transaction: each answer changes what the job knows, and may call
+ *				for another request (request.c, lookup.c, outcome.c, job.c)
+ *		write	by agents, if the row has columns for what came back (delegate.c)
+ *		settle	short transaction: what became of the key is stored (settle.c)
  *
  * What makes this safe against a crash at any point:
  *
- * - A key is in the outbox, or its record in mixpeek.documents is "sending" or
- *   "pending": both are committed in one transaction, so it is never in neither.
- *   Records that a dead worker left as "sending" become "pending".
- * - Only one reconciler works on a database (a session lock), and it has one
- *   job a key (Worker.jobs): no two requests for a key are under way at once.
- *   A key that becomes dirty while its job is under way stays in the outbox.
- * - A record that might have caused a create is in_doubt until the API has
- *   answered or a look-up by marker has found out.  A request that ended without
- *   an answer might still be at work on the other side, so its key rests for
- *   request_timeout before it is looked at again.
+ * - A key is in the outbox, or its record is "sending" or "pending".  Both change in one
+ *   transaction, so there is no moment at which it is in neither.  Records that a dead
+ *   worker left as "sending" become "pending" (recovery.c).
+ * - Only one worker works on a database (a session lock), and it has one job a key
+ *   (jobs.c): no two requests for a key are under way at once.  The entry of a key that
+ *   becomes dirty while its job is under way stays in the outbox.
+ * - A record that might have caused a create is in_doubt until the API has answered, or a
+ *   look-up by marker has found out.  A request that ended without an answer may still be
+ *   at work on the other side, so its key waits for request_timeout before it is
+ *   tried again.
  *
- * The reconciler is a background worker.  The loop that goes through the turns is in loop.c, and
- * what happens to an error in recovery.c.
+ * When there is something to claim is decided in schedule.c; what happens to an error, in
+ * recovery.c.  This file has the turns, and the process that goes through them.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,54 +41,53 @@
 
 #include "access/xact.h"
 #include "base/clock.h"
+#include "base/crash.h"
+#include "base/lock.h"
+#include "base/process.h"
 #include "base/settings.h"
+#include "base/shmem.h"
 #include "catalog/pg_authid.h"
-#include "mb/pg_wchar.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "state/aside.h"
-#include "state/documents.h"
-#include "storage/lmgr.h"
-#include "utils/fmgrprotos.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "worker/delegate.h"
-#include "worker/lookup.h"
-#include "worker/recovery.h"
+#include "worker/claim.h"
+#include "worker/settle.h"
+#include "worker/watch.h"
 #include "worker/worker.h"
 
-/* Jobs whose table is locked are settled later, in seconds. */
-#define LOCKED_DELAY	0.5
+/* Milliseconds until the notes of a worker that died are read again, if they could not be. */
+#define RECALL_DELAY	1000
 
-/* A job that needs more answers than this goes in circles. */
-#define MAX_STEPS		8
-
-/* Keys to be looked up come due together, in microseconds, so that one request asks for many. */
-#define LOOKUP_TICK		(USECS_PER_SEC / 2)
-
+/* Bytes of memory that a turn keeps for the next one. */
+#define TURN_SIZE		(512 * 1024)
 
 /*
  * Transactions
  */
 
 void
-worker_begin(Worker *worker, UserState *guard)
+worker_begin(Worker *worker, UserState *user)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "mixpeek_docs: claim and settle");
-	user_switch(guard, BOOTSTRAP_SUPERUSERID);
+	user_switch(user, BOOTSTRAP_SUPERUSERID);
 }
 
-/*
- * An intent must be on disk, and on the standby, before the request it speaks
- * of; what a crash takes back of an outcome is found out again.
- */
+/* An outcome needs no flush: after a crash it is found out again. */
 void
-worker_commit(Worker *worker, const UserState *guard, bool flush)
+worker_commit(Worker *worker, const UserState *user, bool flush)
 {
-	user_restore(guard);
+	user_restore(user);
 	flush = flush && !WEAKENED(WEAKEN_INTENT_FLUSH);
 	if (flush ? synchronous_commit < SYNCHRONOUS_COMMIT_ON : synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
 		(void) set_config_option("synchronous_commit", flush ? "on" : "off", PGC_USERSET,
@@ -100,601 +99,257 @@ worker_commit(Worker *worker, const UserState *guard, bool flush)
 }
 
 /*
- * Settle
+ * A turn
  */
 
-/* The wait must end when the first of the settled keys is due again. */
-static void
-note_due(Worker *worker, const Job *job)
-{
-	TimestampTz due = job->outcome == OUTCOME_FAILED ? 0 : document_due(job);
-
-	if (due != 0)
-		worker->walk.due_again = Min(worker->walk.due_again, due < worker->due_position ? due : DT_NOEND);
-	if (due != 0 && worker->next_due != -1 &&
-		(worker->next_due == 0 || due < worker->next_due))
-		worker->next_due = due;
-}
-
-/*
- * Stores what became of the jobs that ended, but those whose table somebody
- * holds a lock on: a DROP in progress deletes the same records.
- */
-static List *
-settle(Worker *worker)
-{
-	List	   *jobs = NIL;
-	double		now = clock_seconds();
-	dlist_mutable_iter iter;
-	ListCell   *lc;
-
-	dlist_foreach_modify(iter, &worker->ended)
-	{
-		Job		   *job = dlist_container(Job, node, iter.cur);
-
-		if (worker->careful_settles > 0 && jobs != NIL)
-			break;
-		if (job->settle_at > now || !ConditionalLockRelationOid(job->relation, AccessShareLock))
-			continue;
-		dlist_delete(iter.cur);
-		worker->nended--;
-		jobs = lappend(jobs, job);
-	}
-	worker->settling = jobs;
-	document_settle(jobs);
-	foreach(lc, jobs)
-		note_due(worker, lfirst(lc));
-	if (jobs == NIL)
-		worker->careful_settles = 0;
-	if (worker->careful_settles > 0)
-		worker->careful_settles--;
-	else
-		worker->ended_at = clock_seconds() + LOCKED_DELAY;	/* for those that stay */
-	return jobs;
-}
-
-static void
-free_jobs(Worker *worker, List *jobs)
-{
-	ListCell   *lc;
-
-	foreach(lc, jobs)
-		worker_free_job(worker, lfirst(lc));
-	/* what was left because it was under way */
-	if (jobs != NIL && worker->skipped)
-	{
-		worker->skipped = false;
-		worker_look_busy(worker);
-	}
-}
-
-/*
- * Transactions for the outcomes that wait, and for the next keys.  Not one for both:
- * between the two, answers are taken and requests sent.
- */
-void
-worker_settle_ended(Worker *worker)
-{
-	UserState	guard;
-	List	   *settled;
-
-	worker_begin(worker, &guard);
-	MemoryContextSwitchTo(worker->turn_context);
-	settled = settle(worker);
-	worker_commit(worker, &guard, false);
-	recovery_note_success(worker);
-	delegate_send(worker);
-	free_jobs(worker, settled);
-	mirror_cache_sweep(worker->cache);
-}
-
-void
-worker_claim_next(Worker *worker)
-{
-	UserState	guard;
-
-	worker->intends = false;
-	worker->claims++;
-	worker->was_unrecovered = worker->unrecovered;
-	worker_begin(worker, &guard);
-	MemoryContextSwitchTo(worker->turn_context);
-	worker_claim(worker);
-	worker_commit(worker, &guard, worker->intends);
-	recovery_note_success(worker);
-	if (worker->careful_claims > 0)
-		worker->careful_claims--;
-	delegate_send(worker);
-	mirror_cache_sweep(worker->cache);
-}
-
-void
-worker_recall(Worker *worker)
-{
-	UserState	guard;
-
-	worker_begin(worker, &guard);
-	aside_recall();
-	worker_commit(worker, &guard, true);
-}
-
-/*
- * Keys that must wait
- */
-
-/* Exponential with full jitter; at least as long as the other side may work. */
-static void
-set_next_attempt(Job *job, double rest)
-{
-	double		cap = Min(mixpeek_retry_max_delay, ldexp(1.0, Min(job->attempts - 1, 20)));
-	double		delay = cap * (0.1 + 0.9 * COMPAT_RANDOM());
-
-	delay = Max(delay, rest);	/* Max() takes one of its arguments twice, and
-								 * that is no place for chance */
-	job->next_attempt_at = clock_in((int64) (delay * 1000));
-	if (job->in_doubt || job->must_look_up)
-		job->next_attempt_at += LOOKUP_TICK - job->next_attempt_at % LOOKUP_TICK;
-}
-
-/* A refresh that does not work out is not worth an error. */
-static void
-end_refresh(Worker *worker, Job *job)
-{
-	job->must_look_up = false;
-	worker_end_job(worker, job, OUTCOME_MIRRORED, NULL);
-}
-
-/* The key waits for its server, which costs no attempt. */
-static void
-put_off(Worker *worker, Job *job, double rest, const char *error)
-{
-	if (job->refresh)
-	{
-		end_refresh(worker, job);
-		return;
-	}
-	job->attempts--;
-	set_next_attempt(job, rest);
-	worker_end_job(worker, job, OUTCOME_PENDING, error);
-}
-
-/* So do those that were ready to be sent, that everybody can see why. */
-static void
-put_off_ready(Worker *worker, Account *account, double rest, const char *error)
-{
-	while (!dlist_is_empty(&account->ready))
-	{
-		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&account->ready));
-
-		account->nready--;
-		put_off(worker, job, rest, error);
-	}
-}
-
-/*
- * Send
- */
-
-static void
-start_request(Worker *worker, Request *request)
-{
-	Job		   *job = request->jobs[0];
-	Account    *account = request->account;
-	HttpMethod	method = HTTP_POST;
-	StringInfoData path;
-	char	   *body = NULL;
-	size_t		len = 0;
-
-	initStringInfo(&path);
-	appendStringInfoString(&path, job->path);
-	if (request->step == JOB_LOOK_UP)
-	{
-		appendStringInfo(&path, "/list?limit=%d", LOOKUP_PAGE);
-		body = lookup_body(request, &len);
-	}
-	else if (request->step != JOB_CREATE)
-	{
-		method = request->step == JOB_DELETE ? HTTP_DELETE : HTTP_PUT;
-		appendStringInfoChar(&path, '/');
-		http_append_escaped(&path, job->document_id);
-	}
-	if (request->step == JOB_CREATE || request->step == JOB_UPDATE)
-		body = job_body(job, request->step, &len);
-
-	request->mark = throttle_started(&account->throttle);
-	worker->running++;
-	worker->starting = &account->throttle;
-	http_start(worker->http, account->server, method, path.data, body, len,
-			   throttle_at_once(&account->throttle), request);
-	worker->starting = NULL;
-	if (body)
-		pfree(body);			/* it may be large, and libcurl has its own */
-	for (int i = 0; i < request->njobs; i++)
-		request->jobs[i]->under_way = true;
-}
-
-/* Takes the queue's first job, and for a look-up others that go along. */
-static Request *
-next_request(Worker *worker, Account *account)
-{
-	Job		   *first = dlist_head_element(Job, node, &account->ready);
-	JobStep		step = job_next_step(first);
-	int			max = step == JOB_LOOK_UP ? account->lookup_batch : 1;
-	Request    *request = MemoryContextAllocZero(worker->context,
-												 offsetof(Request, jobs) + sizeof(Job *) * max);
-	dlist_mutable_iter iter;
-
-	request->account = account;
-	request->step = step;
-	dlist_foreach_modify(iter, &account->ready)
-	{
-		Job		   *job = dlist_container(Job, node, iter.cur);
-
-		if (request->njobs == max)
-			break;
-		if (job_next_step(job) != step || strcmp(job->path, first->path) != 0)
-			continue;
-		dlist_delete(iter.cur);
-		account->nready--;
-		request->jobs[request->njobs++] = job;
-	}
-	return request;
-}
-
-/* Sends what the limits allow. */
-double
-worker_send(Worker *worker)
-{
-	double		delay = -1;
-	ListCell   *lc;
-
-	foreach(lc, worker->cache->accounts)
-	{
-		Account    *account = lfirst(lc);
-
-		if (account->server == NULL && !dlist_is_empty(&account->ready))
-		{
-			account_report_problem(account);
-			put_off_ready(worker, account, RETRY_PROBLEM, account->problem);
-		}
-		while (!dlist_is_empty(&account->ready))
-		{
-			double		d = throttle_delay(&account->throttle, clock_seconds());
-
-			if (d > 0 && (delay < 0 || d < delay))
-				delay = d;
-			if (d != 0)
-				break;
-			start_request(worker, next_request(worker, account));
-		}
-	}
-	return delay;
-}
-
-/*
- * Collect
- */
-
-void
-worker_requeue(Job *job)
-{
-	job->under_way = false;
-	dlist_push_head(&job->account->ready, &job->node);
-	job->account->nready++;
-}
-
-static char *
-response_text(const Response *response)
-{
-	return response->detail ? psprintf("%s: %s", response->message, response->detail) : response->message;
-}
-
-/*
- * How long the server might still be at work on a request given up, by us or by a gateway: it may
- * have got it just before.
- */
+/* Return the seconds until a turn has something to do that no signal announces, or -1. */
 static double
-rest_after(const Job *job, const HttpAnswer *answer)
+time_to_next_turn(Worker *worker, double until_send)
 {
-	double		timeout = job->account->server ?
-		job->account->server->request_timeout / 1000.0 : 30.0;
+	double		now = clock_seconds();
+	double		wait = until_send;
 
-	if (answer->end == HTTP_TIMED_OUT || answer->end == HTTP_BROKEN || answer->end == HTTP_NO_ROOM ||
-		answer->end == HTTP_OUT_OF_MEMORY ||
-		(answer->end == HTTP_ANSWERED && (answer->status == 502 || answer->status == 504)))
-		return timeout;
-	return 0;
-}
-
-/* Not done, or perhaps done: the key is looked at again. */
-static void
-postpone(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
-{
-	bool		outage = throttle_is_outage(answer, response->verdict);
-
-	if (response->verdict == VERDICT_UNSURE && step == JOB_CREATE)
+	clock_wait_at_most(&wait, agents_wait(worker->agents));
+	if (worker->recovery.rest_until > now)
 	{
-		job->in_doubt = true;
-		job->intent_content = job->content_hash;
-		job->intent_features = job->features_hash;
+		clock_wait_at_most(&wait, worker->recovery.rest_until - now);
+		return wait;
 	}
-	/* after a delete the document may be gone: an update will tell */
-	if (response->verdict == VERDICT_UNSURE && (step == JOB_UPDATE || step == JOB_DELETE))
-		job->sent_content.known = false;
-	if (throttle_is_ours(answer))
-		put_off(worker, job, rest_after(job, answer), response_text(response)); /* others took what we
-																				 * have */
-	else if (job->account->throttle.down && outage)
-		put_off(worker, job, Max(rest_after(job, answer),
-								 job->account->throttle.down_until - clock_seconds()),
-				response_text(response));
-	else if (job->attempts >= mixpeek_max_attempts)
-	{
-		failure_log_count(worker->failure_log, response->reason, false);
-		job->next_attempt_at = clock_in((int64) (rest_after(job, answer) * 1000));
-		worker_end_job(worker, job, OUTCOME_FAILED, response_text(response));
-	}
-	else
-	{
-		failure_log_count(worker->failure_log, response->reason, true);
-		set_next_attempt(job, Max(rest_after(job, answer), answer->retry_after));
-		worker_end_job(worker, job, OUTCOME_PENDING, response_text(response));
-	}
+	if (schedule_may_claim(worker))
+		return 0;
+	clock_wait_at_most(&wait, settle_delay(worker, now));
+	if (!schedule_is_paused(worker))
+		clock_wait_at_most(&wait, schedule_delay(worker));
+	return wait;
 }
 
-/* The answer counts: on to the next request, or to the end. */
-void
-worker_proceed(Worker *worker, Job *job)
-{
-	job->nsteps++;
-	if (job_next_step(job) != JOB_END && job->nsteps < MAX_STEPS)
-		worker_requeue(job);
-	else if (job_next_step(job) != JOB_END)
-		worker_end_job(worker, job, OUTCOME_FAILED,
-					   "the document vanishes again each time it is created");
-	else if (job->document_id == NULL && !job->refresh)
-		worker_end_job(worker, job, OUTCOME_FORGOTTEN, NULL);
-	else
-	{
-		job->attempts = 0;
-		worker_end_job(worker, job, OUTCOME_MIRRORED, job->unkept);
-	}
-}
-
-/* Enrichments wait in memory until they are stored: too many come with the next look at their documents. */
+/* Send what is ready; for recovery_run(). */
 static void
-count_kept(Worker *worker, Job *job, size_t before)
+send_ready(Worker *worker)
 {
-	worker->kept_bytes += job_bytes_kept(job) - before;
-	if (worker->kept_bytes <= MAX_KEPT_BYTES || job->enrichments == NULL)
-		return;
-	worker->kept_bytes -= job_bytes_kept(job);
-	pfree(job->enrichments);
-	job->enrichments = NULL;
+	worker->send_in = request_send_ready(worker);
 }
 
-void
-worker_take_document(Worker *worker, Job *job, const AnswerDocument *document)
-{
-	size_t		before = job_bytes_kept(job);
-
-	job_take_document(job, document);
-	count_kept(worker, job, before);
-	worker_proceed(worker, job);
-}
-
-/* 429: the limits know when it may go again. */
+/* Answer the tickets; for recovery_run_lightly(). */
 static void
-slow_down(Worker *worker, Job *job, const Response *response)
+watch_tickets(Worker *worker)
 {
-	double		wait = job->account->throttle.blocked_until - clock_seconds();
-
-	if (wait <= SYNC_PATIENCE)
-	{
-		worker_requeue(job);
-		return;
-	}
-	put_off_ready(worker, job->account, wait, response_text(response));
-	put_off(worker, job, wait, response_text(response));
+	worker->watch_in = watch_turn(worker);
 }
 
-void
-worker_take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
+static double
+run_send(Worker *worker)
 {
-	if (response->verdict == VERDICT_SLOW_DOWN)
-		slow_down(worker, job, response);
-	else if (job->refresh)
-		end_refresh(worker, job);
-	else if (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE)
-	{
-		failure_log_count(worker->failure_log, response->reason, false);
-		worker_end_job(worker, job, OUTCOME_FAILED, step == JOB_LOOK_UP ?
-					   psprintf("could not ask for the document by its marker, so it was not created: %s",
-								response_text(response)) :
-					   response_text(response));
-	}
-	else
-		postpone(worker, job, step, answer, response);
+	worker->send_in = -1;
+	(void) recovery_run(worker, send_ready);
+	return worker->send_in;
 }
 
-/* Reads a success' answer; false, and what is wrong with it, if it is none. */
-static bool
-read_document(const Request *request, const HttpAnswer *answer, Response *response, AnswerDocument *document)
+/* Answer the sessions that wait, once the worker has seen that what they wait for is done. */
+static double
+run_watch(Worker *worker)
 {
-	const Mirror *mirror = request->jobs[0]->mirror;
-	List	   *sent = mirror && mirror->template ? mirror->template->names : NIL;
-	const char *wrong;
-
-	if (answer->status == 204)
-		return true;
-	if (!answer_is_utf8(answer))
-		response_unreadable(response, answer, "it is not UTF-8");
-	else if (!answer_document(answer->body, answer->body + answer->body_len, sent, document, &wrong))
-		response_unreadable(response, answer, response_wrong_at(answer, wrong));
-	else
-		return true;
-	return false;
+	worker->watch_in = -1;
+	if (worker->recovery.rest_until <= clock_seconds() && !recovery_run_lightly(worker, watch_tickets))
+		worker->watch_in = watch_put_off(worker);
+	return worker->watch_in;
 }
 
-static void
-collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
+/* Go through one turn up to its wait; returns how long to wait, in milliseconds, or -1. */
+static long
+run_turn(Worker *worker)
 {
-	Job		   *job = request->jobs[0];
-	size_t		before = job_bytes_kept(job);
-	AnswerDocument document = {0};
-	bool		gone = response->verdict == VERDICT_GONE && request->step != JOB_CREATE;
-	bool		read = gone ||
-		(response->verdict == VERDICT_DONE && read_document(request, answer, response, &document));
+	double		now = clock_seconds();
+	double		watch_in;
+	double		wait;
+	bool		settle;
 
-	if (read && job_take_answer(job, request->step, response->verdict, &document))
-	{
-		count_kept(worker, job, before);
-		worker_proceed(worker, job);
-		return;
-	}
-	if (read)
-	{
-		response->verdict = VERDICT_UNSURE;
-		response->reason = response->message = "the API's answer holds no document_id";
-	}
-	worker_take_failure(worker, job, request->step, answer, response);
-}
-
-/* One record when a server goes down, one when it is back. */
-static void
-log_change(const Account *account, ThrottleChange change, const Response *response)
-{
-	if (change == THROTTLE_WENT_DOWN)
-		ereport(LOG,
-				(errmsg("mixpeek_docs: server \"%s\" is not usable, its keys wait: %s",
-						account->name, response->reason)));
-	else if (change == THROTTLE_CAME_BACK)
-		ereport(LOG,
-				(errmsg("mixpeek_docs: server \"%s\" answers again", account->name)));
-}
-
-static void
-note_setback(Worker *worker, Account *account, const char *text)
-{
-	if (account->setback)
-		pfree(account->setback);
-	account->setback = MemoryContextStrdup(worker->context, text);
-}
-
-static void
-collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
-{
-	Response   *response = response_read(answer, false);
-	ThrottleChange change = throttle_ended(&request->account->throttle, request->mark,
-										   clock_seconds(), answer, response->verdict);
-
-	request->counted = true;
-	if (throttle_is_outage(answer, response->verdict))
-		note_setback(worker, request->account, response_text(response));
-	log_change(request->account, change, response);
-	if (change == THROTTLE_WENT_DOWN)
-		put_off_ready(worker, request->account,
-					  request->account->throttle.down_until - clock_seconds(),
-					  response_text(response));
-	if (request->step == JOB_LOOK_UP)
-		lookup_collect(worker, request, answer, response);
-	else
-		collect_one(worker, request, answer, response);
-}
-
-/* It was not begun since others before it ended badly: it goes again, or waits as what was ready then does. */
-static void
-take_back(Worker *worker, Request *request)
-{
-	Throttle   *throttle = &request->account->throttle;
-	double		wait = (throttle->down ? throttle->down_until : throttle->blocked_until) - clock_seconds();
-
-	throttle_not_begun(throttle);
-	request->counted = true;
-	for (int i = request->njobs - 1; i >= 0; i--)
-	{
-		if (throttle->down || wait > SYNC_PATIENCE)
-			put_off(worker, request->jobs[i], wait, request->account->setback);
-		else
-			worker_requeue(request->jobs[i]);
-	}
-}
-
-/* Texts in other encodings than UTF-8 need the catalog to be converted. */
-static void
-collect_transfer(Worker *worker)
-{
-	Request    *request = http_transfer_owner(worker->collecting);
-	const HttpAnswer *answer = http_transfer_answer(worker->collecting);
-	bool		transaction = GetDatabaseEncoding() != PG_UTF8;
-
-	crash_note(request->jobs[0]->relation);
-	if (transaction)
-		StartTransactionCommand();
-	MemoryContextSwitchTo(worker->answer_context);
-	if (answer->end == HTTP_NOT_BEGUN)
-		take_back(worker, request);
-	else
-		collect_answer(worker, request, answer);
-	crash_note_clear();
-	if (transaction)
-		CommitTransactionCommand();
-}
-
-/* An error was raised over an answer: it counts as one that cannot be read. */
-static void
-give_up_answer(Worker *worker)
-{
-	Request    *request = http_transfer_owner(worker->collecting);
-	const HttpAnswer *answer = http_transfer_answer(worker->collecting);
-	Response	response = {.verdict = VERDICT_UNSURE,.message = "the API's answer could not be read",
-	.reason = "an answer could not be read"};
-
-	response.detail = worker->error;
-	if (!request->counted)
-		(void) throttle_ended(&request->account->throttle, request->mark, clock_seconds(), answer, response.verdict);
-	request->counted = true;
-	for (int i = 0; i < request->njobs; i++)
-	{
-		if (request->jobs[i]->under_way)
-			worker_take_failure(worker, request->jobs[i], request->step, answer, &response);
-	}
-}
-
-/* What is left of a request after two errors. */
-static void
-drop_request(Worker *worker)
-{
-	Request    *request = http_transfer_owner(worker->collecting);
-
-	for (int i = 0; i < request->njobs; i++)
-		request->jobs[i]->under_way = false;
-}
-
-void
-worker_collect(Worker *worker)
-{
-	HttpTransfer *transfer;
-
-	/*
-	 * those whose enrichments have come are settled first, where these are
-	 * many
-	 */
-	while ((transfer = http_next_ended(worker->http)) != NULL)
-	{
-		Request    *request = http_transfer_owner(transfer);
-
-		worker->collecting = transfer;
-		worker->running--;
-		if (!recovery_run_lightly(worker, collect_transfer) && !recovery_run_lightly(worker, give_up_answer))
-		{
-			drop_request(worker);
-			recovery_place_jobs(worker);
-		}
-		http_transfer_free(transfer);
-		pfree(request);
-		MemoryContextReset(worker->answer_context);
-		if (worker->kept_bytes > FULL_KEPT_BYTES)
-			break;
-	}
+	MemoryContextReset(worker->turn_context);
 	MemoryContextSwitchTo(worker->turn_context);
+	(void) recovery_run(worker, delegate_turn);
+	schedule_check(worker);
+	settle = settle_is_time(worker, now);
+	if (now >= worker->recovery.rest_until && (settle || schedule_may_claim(worker)))
+	{
+		/* the API need not wait for our transaction */
+		(void) run_send(worker);
+		http_push(worker->http);
+		(void) recovery_run(worker, settle ? settle_ended : claim_next);
+	}
+	(void) recovery_run(worker, delegate_turn);
+	watch_in = run_watch(worker);
+	wait = time_to_next_turn(worker, run_send(worker));
+	clock_wait_at_most(&wait, failure_log_write(worker->failure_log, now, worker->jobs.count == 0 && wait != 0));
+	clock_wait_at_most(&wait, watch_in);
+	return wait < 0 ? -1 : (long) ceil(wait * 1000);
+}
+
+/*
+ * The process
+ */
+
+static Worker *
+create_worker(WorkerPurpose purpose, Tickets *tickets)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "mixpeek worker", ALLOCSET_DEFAULT_SIZES);
+	Worker	   *worker = MemoryContextAllocZero(context, sizeof(Worker));
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	worker->context = context;
+	worker->turn_context = AllocSetContextCreate(context, "mixpeek turn", TURN_SIZE, TURN_SIZE,
+												 ALLOCSET_DEFAULT_MAXSIZE);
+	worker->answer_context = AllocSetContextCreate(context, "mixpeek answer", ALLOCSET_DEFAULT_SIZES);
+	worker->purpose = purpose;
+	worker->watch = watch_create(tickets);
+	worker->http = http_client_create(true);
+	worker->cache = mirror_cache_create(context);
+	worker->agents = agents_create(context);
+	worker->failure_log = failure_log_create();
+	recovery_init(worker);
+	jobs_init(&worker->jobs, context);
+	schedule_init(worker);
+	MemoryContextSwitchTo(old);
+	return worker;
+}
+
+static bool
+extension_exists(void)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	exists = OidIsValid(get_extension_oid("mixpeek_docs", true));
+	CommitTransactionCommand();
+	return exists;
+}
+
+/*
+ * Check whether there is a reason not to sleep.  The latch alone does not tell: any wait in between may
+ * have reset it.
+ */
+static bool
+is_woken(const Worker *worker)
+{
+	return MyLatch->is_set || ConfigReloadPending || InterruptPending || worker->recovery.had_error || shmem_is_woken();
+}
+
+/*
+ * Handle interrupts, changed settings and wake-ups, and check whether the extension still exists.
+ */
+static void
+take_signals(Worker *worker)
+{
+	bool		settings = ConfigReloadPending;
+
+	worker->recovery.had_error = false;
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (settings)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	schedule_take_hints(worker, shmem_take_wake(), settings);
+	worker->leave = !extension_exists();
+}
+
+/* Set aside the table at which the worker before this one died. */
+static void
+recall_crash(Worker *worker)
+{
+	crash_open(MyDatabaseId, CRASH_WORKER);
+	recovery_recall(worker);
+	crash_recalled();
+}
+
+/*
+ * Work until the extension is dropped, or the session that has started this worker is answered.
+ */
+static void
+run_turns(Worker *worker)
+{
+	while (!worker->leave)
+	{
+		long		timeout = run_turn(worker);
+
+		origin_check_report(worker);
+		if (worker->purpose != WORKER_MIRRORS && watch_is_over(worker->watch))
+			return;
+		http_wait(worker->http, is_woken(worker) ? 0 : timeout, COMPAT_WAIT_EVENT);
+		if (is_woken(worker) && recovery_run(worker, take_signals))
+			origin_check_again(worker);
+		request_collect(worker);
+	}
+}
+
+static void
+start_worker_process(void)
+{
+	pqsignal(SIGTERM, crash_die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+}
+
+/* Work, once this is the only worker of the database. */
+static void
+run_worker(WorkerPurpose purpose, Tickets *tickets)
+{
+	Worker	   *worker;
+
+	if (!extension_exists())
+		return;
+	StartTransactionCommand();
+	lock_reconciler();
+	CommitTransactionCommand();
+	worker = create_worker(purpose, tickets);
+	while (!recovery_run(worker, recall_crash))
+		http_wait(worker->http, RECALL_DELAY, COMPAT_WAIT_EVENT);
+	run_turns(worker);
+}
+
+/*
+ * Entry point of the worker that the launcher starts; the argument is the database's oid.  It ends when the
+ * database has no extension (any more), or at SIGTERM.  If an error ends it, the launcher decides when
+ * to start another.
+ */
+void
+mixpeek_worker_main(Datum main_arg)
+{
+	Oid			database = DatumGetObjectId(main_arg);
+
+	start_worker_process();
+	if (!shmem_attach_worker(database))
+		proc_exit(0);
+	COMPAT_GIVE_MEMORY_BACK();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	process_override_settings();
+	run_worker(WORKER_MIRRORS, shared_tickets);
+	shmem_report_absent(database);
+	proc_exit(0);
+}
+
+/*
+ * Entry point of a worker that a session has started; the argument is the segment that holds its ticket.
+ * It ends when the ticket is answered, or the session ends it.
+ */
+void
+mixpeek_ticket_worker_main(Datum main_arg)
+{
+	dsm_segment *segment;
+	Tickets    *tickets;
+	Oid			database;
+	bool		syncs;
+
+	start_worker_process();
+	segment = dsm_attach(DatumGetUInt32(main_arg));
+	if (segment == NULL)
+		proc_exit(0);			/* the session has gone already */
+	tickets = dsm_segment_address(segment);
+	database = tickets->tickets[0].database;
+	syncs = tickets->tickets[0].kind == TICKET_SYNC;
+	COMPAT_GIVE_MEMORY_BACK();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	process_override_settings();
+	run_worker(syncs ? WORKER_SYNCS : WORKER_WATCHES, tickets);
+	proc_exit(0);
 }

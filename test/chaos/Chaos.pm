@@ -22,7 +22,8 @@ use Time::HiRes qw(sleep);
 # Seconds; what a request may take, and what the faults below are measured by.
 my $request_timeout = 1;
 
-my $template = '{"metadata": {"v": "$v"}, "features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
+my $template = '{"metadata": {"v": "$v"},
+	"features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
 my $schema = qq{
 	CREATE TABLE items (id int PRIMARY KEY, v text, n int);
 	CREATE TABLE pairs (a text, b int, v text, PRIMARY KEY (a, b));
@@ -36,16 +37,19 @@ my $schema = qq{
 # By collection: the table, and what its documents must say: key, metadata, features.
 my %expected = (
 	c_items => [ 'items', 'SELECT id::text AS key, to_jsonb(t) AS metadata, NULL::jsonb AS features FROM items t' ],
-	c_numbers => [ 'items', q{SELECT id::text AS key, jsonb_build_object('n', n) AS metadata, NULL::jsonb AS features FROM items} ],
-	c_pairs => [ 'pairs', 'SELECT ROW(a, b)::text AS key, to_jsonb(t) AS metadata, NULL::jsonb AS features FROM pairs t' ],
+	c_numbers => [ 'items', q{SELECT id::text AS key, jsonb_build_object('n', n) AS metadata, NULL::jsonb AS features
+		FROM items} ],
+	c_pairs => [ 'pairs', 'SELECT ROW(a, b)::text AS key, to_jsonb(t) AS metadata, NULL::jsonb AS features
+		FROM pairs t' ],
 	c_vectors => [ 'vectors', q{SELECT id::text AS key, jsonb_build_object('v', v) AS metadata,
-		CASE WHEN e IS NULL THEN '[]' ELSE jsonb_build_array(jsonb_build_object('feature_extractor_id', 'text', 'payload', '{}'::jsonb,
+		CASE WHEN e IS NULL THEN '[]' ELSE jsonb_build_array(jsonb_build_object('feature_extractor_id', 'text',
+		'payload', '{}'::jsonb,
 			'vectors', jsonb_build_object('embedding', e))) END AS features FROM vectors} ]);
 
-# psql answers in UTF-8, and so is all that is said.
+# psql's output is UTF-8, and so are the notes.
 my $json = JSON::PP->new->canonical->utf8;
 
-# Faults after which nobody knows whether the work was done.
+# Faults after which it is not known whether the work was done.
 my @ambiguous = qw(reset_before reset_after cut malformed wrong_type status_after delay drip hang);
 
 sub new
@@ -62,7 +66,8 @@ sub new
 		counts => {},
 	}, $class;
 
-	$self->{api} = MixpeekTest::Server->new(enrich => 'now', journal => "$self->{dir}/journal", seed => 1 + int(rand(1_000_000)), latency => $options{latency} // 0, record => 1);
+	$self->{api} = MixpeekTest::Server->new(enrich => 'now', journal => "$self->{dir}/journal",
+		seed => 1 + int(rand(1_000_000)), latency => $options{latency} // 0, record => 1);
 	$self->{node} = $self->new_node;
 	$self->{node}->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 	$self->{node}->append_conf('postgresql.conf', qq{
@@ -79,7 +84,8 @@ sub new
 	});
 	$self->{node}->start;
 	$self->{node}->safe_psql('postgres', 'CREATE EXTENSION mixpeek_docs');
-	create_server($self->{node}, 'mixpeek', $self->{api}, request_timeout => $request_timeout, connect_timeout => 1, max_connections => 8);
+	create_server($self->{node}, 'mixpeek', $self->{api}, request_timeout => $request_timeout, connect_timeout => 1,
+		max_connections => 8);
 	$self->{node}->safe_psql('postgres', $schema);
 	$self->add_standby if $options{standby};
 	return $self;
@@ -109,14 +115,15 @@ sub sql
 	return $self->{node}->safe_psql('postgres', $statement);
 }
 
-# The same while anything may break: undefined where it did.
+# The same where a process may be killed: undefined if the statement failed.
 sub ask
 {
 	my ($self, $statement) = @_;
 	my $node = $self->{node};
 	my ($out, $err) = ('', '');
 
-	IPC::Run::run([ $node->installed_command('psql'), qw(-X -q -A -t -d), $node->connstr('postgres'), '-c', $statement ],
+	IPC::Run::run([ $node->installed_command('psql'), qw(-X -q -A -t -d), $node->connstr('postgres'), '-c',
+		$statement ],
 		'<', \undef, '>', \$out, '2>', \$err) or return;
 	chomp($out);
 	return $out;
@@ -129,7 +136,7 @@ sub new_node
 	return PostgreSQL::Test::Cluster->new($name, $self->{install_path} ? (install_path => $self->{install_path}) : ());
 }
 
-# Commits wait for it from now on, so what was told to be committed survives a failover.
+# Add a standby. From now on commits wait for it, so that they survive a failover.
 sub add_standby
 {
 	my ($self) = @_;
@@ -146,7 +153,7 @@ sub add_standby
 	return;
 }
 
-# Nothing reaches it any more, and nobody waits for that.
+# Stop replication to the standby, and no longer wait for it.
 sub cut_off_standby
 {
 	my ($self) = @_;
@@ -161,7 +168,7 @@ sub cut_off_standby
 	wait_for('the end of replication', sub {
 		!$self->sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication");
 	});
-	wait_for('commits that wait for nobody', sub { $self->sql('SHOW synchronous_standby_names') eq '' });
+	wait_for('commits that wait for no standby', sub { $self->sql('SHOW synchronous_standby_names') eq '' });
 	return;
 }
 
@@ -170,7 +177,8 @@ sub cut_off_standby
 sub kill_process
 {
 	my ($self, $kind, $condition) = @_;
-	my $pid = $self->ask("SELECT pid FROM pg_stat_activity WHERE $condition AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1");
+	my $pid = $self->ask("SELECT pid FROM pg_stat_activity WHERE $condition AND pid <> pg_backend_pid()
+		ORDER BY random() LIMIT 1");
 
 	return if !$pid;
 	$self->note_kill($kind);
@@ -178,7 +186,7 @@ sub kill_process
 	return;
 }
 
-# Some requests that are under way when somebody dies will never be known to be answered.
+# Count a kill, and the requests under way, whose answers may never be read.
 sub note_kill
 {
 	my ($self, $kind) = @_;
@@ -226,9 +234,9 @@ sub kill_node
 	return;
 }
 
-# The primary is gone for good, and the standby goes on. Returns when its worker has noted the new place: a
-# server that dies between its promotion and that moment cannot tell afterwards that it was promoted, and waits
-# for mixpeek.adopt().
+# Kill the primary for good, and promote the standby. Returns when its worker has noted the new place: a server that
+# is killed between its promotion and that moment does not know afterwards that it was promoted, and waits for
+# mixpeek.adopt().
 sub fail_over
 {
 	my ($self) = @_;
@@ -239,11 +247,13 @@ sub fail_over
 	$self->{node} = delete $self->{standby};
 	$self->{node}->promote;
 	$self->{failovers}++;
-	wait_for('the worker of the new primary', sub { ($self->ask('SELECT instance FROM mixpeek.origin') // '') =~ /:$place(?: |$)/ });
+	wait_for('the worker of the new primary', sub {
+		($self->ask('SELECT instance FROM mixpeek.origin') // '') =~ /:$place(?: |$)/;
+	});
 	return;
 }
 
-# What the API server has counted, which it forgets when it dies.
+# Add the API server's counts to ours; it forgets them when it is killed.
 sub add_counts
 {
 	my ($self) = @_;
@@ -257,8 +267,7 @@ sub add_counts
 
 # Rounds
 
-# Some of these, of which none lasts longer than an answer is believed in: the work itself is done in
-# time or never, and only its answer may be late.
+# Some of these faults. The work itself is done in time or never, and only its answer may be late.
 sub random_faults
 {
 	my @faults;
@@ -294,12 +303,19 @@ sub set_faults
 my @events = (
 	[ 3 => sub { $_[0]->kill_process('worker', "backend_type = 'mixpeek_docs worker'") } ],
 	[ 2 => sub { $_[0]->kill_process('backend', "backend_type = 'client backend'") } ],
-	[ 1 => sub { $_[0]->kill_process('other process', "backend_type NOT IN ('client backend', 'mixpeek_docs worker')") } ],
+	[ 1 => sub {
+		$_[0]->kill_process('other process', "backend_type NOT IN ('client backend', 'mixpeek_docs worker')");
+	} ],
 	[ 2 => sub { $_[0]->kill_postmaster } ],
 	[ 3 => sub { $_[0]->kill_api(rand(0.5)) } ],
-	[ 1 => sub { $_[0]->ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'") } ],
+	[ 1 => sub {
+		$_[0]->ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
+	} ],
 	[ 1 => sub { $_[0]->ask('CHECKPOINT') } ],
-	[ 1 => sub { $_[0]->ask((rand() < 0.3 ? 'VACUUM FULL' : 'VACUUM') . (rand() < 0.5 ? ' mixpeek.outbox' : ' mixpeek.documents')) } ],
+	[ 1 => sub {
+		$_[0]->ask((rand() < 0.3 ? 'VACUUM FULL' : 'VACUUM')
+			. (rand() < 0.5 ? ' mixpeek.outbox' : ' mixpeek.documents'));
+	} ],
 	[ 3 => sub { $_[0]->set_faults(random_faults()) } ]);
 my $weights = 0;
 $weights += $_->[0] foreach @events;
@@ -370,7 +386,7 @@ sub round
 	return;
 }
 
-# Scenarios: for each safeguard that setting mixpeek.weaken can switch off, what does not go well without it.
+# Scenarios: for each safeguard that setting mixpeek.weaken can switch off, one that doubles a document without it.
 
 our %scenarios = (
 	# The API has done the work, and everything that was not flushed is gone.
@@ -382,7 +398,7 @@ our %scenarios = (
 		$self->wait_for_creates(1);
 		$self->kill_postmaster;
 	},
-	# The API has done the work, and nobody was told.
+	# The API has done the work, and the answer is lost.
 	look_up => sub {
 		my ($self) = @_;
 
@@ -390,11 +406,12 @@ our %scenarios = (
 		$self->sql("INSERT INTO pairs VALUES ('look_up', 1, 'v')");
 		$self->wait_for_creates(1);
 	},
-	# The API has not done the work yet when there is more to be done.
+	# The row changes while the API has not yet done the work.
 	in_flight_guard => sub {
 		my ($self) = @_;
 
-		$self->{api}->faults({ kind => 'delay', when => 'before', ms => 700 * $request_timeout, body => '"collection_id"', count => 1 });
+		$self->{api}->faults({ kind => 'delay', when => 'before', ms => 700 * $request_timeout,
+			body => '"collection_id"', count => 1 });
 		$self->sql("INSERT INTO pairs VALUES ('in_flight_guard', 1, 'v')");
 		wait_for('the create to be under way', sub { $self->{api}->stats->{in_flight} });
 		$self->sql("UPDATE pairs SET v = 'w' WHERE a = 'in_flight_guard'");
@@ -408,21 +425,22 @@ sub wait_for_creates
 	return wait_for('creates', sub { $self->{api}->stats->{creates} >= $n });
 }
 
-# From a state in which all is mirrored, and on disk.
+# Run a scenario, from a state in which all is mirrored and on disk.
 sub scenario
 {
 	my ($self, $name) = @_;
 
-	$self->sql("INSERT INTO pairs VALUES ('there', 1, 'v') ON CONFLICT DO NOTHING; SELECT mixpeek.wait('90 s'); CHECKPOINT");
+	$self->sql("INSERT INTO pairs VALUES ('there', 1, 'v') ON CONFLICT DO NOTHING; SELECT mixpeek.wait('90 s');
+		CHECKPOINT");
 	$self->add_counts;
 	$scenarios{$name}->($self);
 	$self->{api}->faults();
 	return;
 }
 
-# What became of it
+# The result
 
-# True when all that was committed is at its end.
+# Commit what is prepared, and wait; true if all is mirrored in time.
 sub settled
 {
 	my ($self) = @_;
@@ -494,7 +512,7 @@ sub compare_collection
 	return;
 }
 
-# What there is to be known of a key, for whoever looks for the reason.
+# Note what is known of a key, to find out the reason.
 sub report
 {
 	my ($self, $where) = @_;
@@ -504,7 +522,8 @@ sub report
 		WHERE collection = '$collection' AND key = @{[ MixpeekTest::quote($key) ]}});
 	my ($document) = $line =~ /"document_id": "(\w+)"/;
 	my @requests = grep {
-		$_->{path} =~ m{/$collection/} && (($document && $_->{path} =~ /$document/) || ($_->{body} // '') =~ /:\Q$key\E"/)
+		$_->{path} =~ m{/$collection/} && (($document && $_->{path} =~ /$document/)
+			|| ($_->{body} // '') =~ /:\Q$key\E"/)
 	} @{ $self->{api}->requests };
 
 	note("$where: $line");
@@ -520,14 +539,15 @@ sub compare
 	push @{ $wrong{stuck} }, 'mixpeek.wait() gave up' unless $self->settled;
 	push @{ $wrong{stuck} }, split(/\n/, $self->sql(q{
 		SELECT 'outbox: ' || o::text FROM mixpeek.outbox o
-		UNION ALL SELECT concat_ws(' ', relation, collection, key, state, last_error) FROM mixpeek.documents WHERE state <> 'mirrored'}));
+		UNION ALL SELECT concat_ws(' ', relation, collection, key, state, last_error) FROM mixpeek.documents
+			WHERE state <> 'mirrored'}));
 	$self->compare_collection($_, \%wrong) foreach sort keys %expected;
 	$self->report($_) foreach map { @{ $wrong{$_} } } qw(lost doubled stray);
 	$self->add_counts;
 	return \%wrong;
 }
 
-# Everything in one line.
+# All counts in one line.
 sub summary
 {
 	my ($self) = @_;

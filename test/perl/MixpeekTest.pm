@@ -18,7 +18,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(mixpeek_node create_server wait_for unused_port make_certificates);
+our @EXPORT = qw(mixpeek_node create_server wait_for unused_port make_certificates documentation);
 
 # How long a condition is waited for, in seconds.
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
@@ -80,13 +80,19 @@ sub wait_for
 	die "timed out waiting for $what";
 }
 
-# A port of 127.0.0.1 on which nobody listens.
+# A port of 127.0.0.1 on which no process listens.
 sub unused_port
 {
 	require IO::Socket::INET;
 	my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Proto => 'tcp', Listen => 1)
 	  or die "no port: $!";
 	return $socket->sockport;
+}
+
+# The project's documentation, in one text: what it says is tested in places.
+sub documentation
+{
+	return join("\n", map { PostgreSQL::Test::Utils::slurp_file($_) } 'README.md', sort glob('docs/*.md'));
 }
 
 # make_certificates(NAME => SUBJECT_ALT_NAME...): makes an authority, and certificates that it

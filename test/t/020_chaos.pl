@@ -18,7 +18,7 @@ my $rounds = $ENV{CHAOS_ROUNDS} || 3;
 my $seed = $ENV{CHAOS_SEED} || int(rand(1_000_000_000));
 my @wrongs = qw(lost doubled stray stuck);
 
-# What compare() found, in numbers, and said in the log.
+# Count what compare() found, and write it to the log.
 sub numbers
 {
 	my ($wrong) = @_;
@@ -38,7 +38,7 @@ diag("CHAOS_SEED=$seed");
 
 # The proof can fail
 
-# Nothing but what must be flushed is.
+# Settings under which nothing is flushed but what must be.
 my $lazy = "wal_writer_delay = 10s\nwal_writer_flush_after = 1GB\nautovacuum = off";
 
 sub run_scenarios
@@ -51,7 +51,7 @@ sub run_scenarios
 		$chaos->scenario($scenario);
 		is_deeply(numbers($chaos->compare), $clean, "$scenario: nothing is lost or doubled");
 	}
-	is($chaos->{counts}{overlaps}, 0, '... and no two changes of a document were under way at once');
+	is($chaos->{counts}{overlaps}, 0, "$name library: no two changes of a document were under way at once");
 	$chaos->end;
 	return;
 }
@@ -67,39 +67,40 @@ sub run_weakened
 		$chaos->set("mixpeek.weaken = $scenario");
 		$chaos->scenario($scenario);
 		push @doubled, "c_pairs ($scenario,1)";
-		is_deeply($chaos->compare->{doubled}, \@doubled, "without $scenario the proof fails");
+		is_deeply($chaos->compare->{doubled}, \@doubled,
+			"without $scenario: a document is doubled, and the proof finds it");
 	}
 	$chaos->end;
 	return;
 }
 
 # A standby that lacks what its primary did last goes on: what comes again is found, not doubled, and what
-# README says to do then makes all of it right.
+# the documentation says to do then makes all of it right.
 sub run_late_standby
 {
 	my $chaos = Chaos->new(name => 'late', standby => 1);
 
 	$chaos->sql("INSERT INTO pairs VALUES ('changed', 1, 'v'), ('deleted', 1, 'v')");
-	is_deeply(numbers($chaos->compare), $clean, 'the standby has all');
+	is_deeply(numbers($chaos->compare), $clean, 'late standby: nothing is lost or doubled before it is cut off');
 	$chaos->cut_off_standby;
 	$chaos->sql(q{
 		INSERT INTO pairs VALUES ('inserted', 1, 'v');
 		UPDATE pairs SET v = 'w' WHERE a = 'changed';
 		DELETE FROM pairs WHERE a = 'deleted';
 	});
-	is_deeply(numbers($chaos->compare), $clean, '... and then lacks something');
+	is_deeply(numbers($chaos->compare), $clean, 'late standby: nothing is lost or doubled at the primary afterwards');
 	$chaos->fail_over;
 	$chaos->sql("INSERT INTO pairs VALUES ('inserted', 1, 'x')");
-	is_deeply($chaos->compare->{doubled}, [], 'a row that comes again is not doubled');
-	$chaos->sql($_) foreach readme_statements();
-	is_deeply(numbers($chaos->compare), $clean, "README's statements tell all rows again");
+	is_deeply($chaos->compare->{doubled}, [], 'late standby: a row inserted again after its promotion is not doubled');
+	$chaos->sql($_) foreach documented_statements();
+	is_deeply(numbers($chaos->compare), $clean, "late standby: the documented statements send all rows again");
 	$chaos->end;
 	return;
 }
 
-sub readme_statements
+sub documented_statements
 {
-	my ($statements) = slurp_file('README.md') =~ /^A standby that lacks .*?^```sql\n(.*?)^```/ms;
+	my ($statements) = documentation() =~ /^A standby promoted without .*?^```sql\n(.*?)^```/ms;
 	return $statements =~ s/products/pairs/gr;
 }
 

@@ -1,5 +1,5 @@
 # The last state of a row always wins: what is sent, and in which order, when a row changes while a request
-# for it is under way. Answers are late on demand, and the server tells of changes that overlap.
+# for it is under way. Answers are delayed on demand, and the server counts changes that overlap.
 use strict;
 use warnings;
 use IPC::Run ();
@@ -18,7 +18,8 @@ restart_after_crash = on
 my $api = MixpeekTest::Server->new(record => 1, enrich => 'now');
 create_server($node, 'mixpeek', $api, request_timeout => 20);
 
-my $template = '{"metadata": {"v": "$v"}, "features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
+my $template = '{"metadata": {"v": "$v"},
+	"features": [{"feature_extractor_id": "text", "payload": {}, "vectors": {"embedding": "$e"}}]}';
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
@@ -32,8 +33,8 @@ sql(qq{
 	SELECT mixpeek.mirror('twice', 'second');
 });
 
-# The requests since the last start(), look-ups included, as "METHOD value": the value that a create or an
-# update says, and nothing for the others.
+# The requests since the last start(), look-ups included, as "METHOD value", with the value that a create or an update
+# sends.
 sub sent
 {
 	return map {
@@ -43,14 +44,14 @@ sub sent
 	} @{ $api->requests };
 }
 
-# All tables empty, no document, no request, and these faults.
+# Begin a case: all tables are empty, there is no document and no request, and these faults are set.
 sub start
 {
 	my (@faults) = @_;
 
 	$api->faults();
 	sql('DELETE FROM items; DELETE FROM vectors; DELETE FROM twice;');
-	is(sql("SELECT mixpeek.wait('60 s')"), 't', 'from nothing') or die;
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', 'empty tables: wait() returns true') or die;
 	$api->reset;
 	$api->faults(@faults);
 	return;
@@ -69,20 +70,23 @@ sub documents
 {
 	my ($collection) = @_;
 	return join(',', sort { $a <=> $b }
-		map { ($_->{metadata}{mixpeek_docs} =~ /:(\d+)$/)[0] . ' ' . $_->{metadata}{v} } @{ $api->documents($collection) // [] });
+		map { ($_->{metadata}{mixpeek_docs} =~ /:(\d+)$/)[0] . ' '
+			. $_->{metadata}{v} } @{ $api->documents($collection) // [] });
 }
 
-# What was sent, and that the documents are as the rows are.
+# Tests of the requests that were sent, and that the documents equal the rows.
 sub ends
 {
 	my ($name, $sent, $table, @collections) = @_;
 
-	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: ends");
-	is_deeply([ sent() ], $sent, '... by these requests') if $sent;
-	is(documents($_), rows($table), '... with the last state') foreach @collections ? @collections : $table;
-	is(sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") + sql('SELECT count(*) FROM mixpeek.outbox'), 0,
-		'... and nothing is left');
-	is($api->stats->{overlaps}, 0, '... and no two were under way at once');
+	is(sql("SELECT mixpeek.wait('60 s')"), 't', "$name: wait() returns true");
+	is_deeply([ sent() ], $sent, "$name: the requests are as expected") if $sent;
+	is(documents($_), rows($table), "$name: the documents of collection $_ equal the rows")
+		foreach @collections ? @collections : $table;
+	is(sql("SELECT count(*) FROM mixpeek.documents WHERE state <> 'mirrored'") + sql('SELECT count(*)
+		FROM mixpeek.outbox'), 0,
+		"$name: no entry and no unfinished record is left");
+	is($api->stats->{overlaps}, 0, "$name: no two requests for a document were under way at once");
 	return;
 }
 
@@ -98,41 +102,43 @@ foreach my $when ('before', 'after')
 	wait_until_under_way();
 	sql("UPDATE items SET v = 'b'");
 	sql("UPDATE items SET v = 'c'");
-	ends("updates while a create is under way ($when)", [ 'POST a', 'PUT c' ], 'items');
+	ends("updates while a create is under way, delayed $when its work", [ 'POST a', 'PUT c' ], 'items');
 
 	start(@fault);
 	sql("INSERT INTO items VALUES (1, 'a')");
 	wait_until_under_way();
 	sql("UPDATE items SET v = 'b'");
 	sql("UPDATE items SET v = 'a'");
-	ends("a row that changes back ($when)", ['POST a'], 'items');
+	ends("a row that changes back while a create is under way, delayed $when its work", ['POST a'], 'items');
 
 	start(@fault);
 	sql("INSERT INTO items VALUES (1, 'a')");
 	wait_until_under_way();
 	sql('DELETE FROM items');
-	ends("delete while a create is under way ($when)", [ 'POST a', 'DELETE' ], 'items');
-	is($api->stats->{documents}, 0, '... deletes what the create made');
+	ends("DELETE while a create is under way, delayed $when its work", [ 'POST a', 'DELETE' ], 'items');
+	is($api->stats->{documents}, 0, "DELETE while a create is under way,
+		delayed $when its work: the document is deleted");
 
 	start(@fault);
 	sql("INSERT INTO items VALUES (1, 'a')");
 	wait_until_under_way();
 	sql('TRUNCATE items');
-	ends("TRUNCATE while a create is under way ($when)", [ 'POST a', 'DELETE' ], 'items');
+	ends("TRUNCATE while a create is under way, delayed $when its work", [ 'POST a', 'DELETE' ], 'items');
 
 	start(@fault);
 	sql("INSERT INTO items VALUES (1, 'a')");
 	wait_until_under_way();
 	sql("DELETE FROM items; INSERT INTO items VALUES (1, 'b')");
-	ends("delete and insert while a create is under way ($when)", [ 'POST a', 'PUT b' ], 'items');
+	ends("DELETE and INSERT while a create is under way, delayed $when its work", [ 'POST a', 'PUT b' ], 'items');
 }
 
-# Creates that nobody need see
+# Rows that come and go before the worker has read the outbox
 
 start();
 sql("BEGIN; INSERT INTO items VALUES (1, 'a'); UPDATE items SET v = 'b'; DELETE FROM items; COMMIT");
-sql("BEGIN; SAVEPOINT s; INSERT INTO items VALUES (2, 'a'); ROLLBACK TO s; INSERT INTO items VALUES (3, 'a'); ROLLBACK");
-ends('insert and delete in one transaction', [], 'items');
+sql("BEGIN; SAVEPOINT s; INSERT INTO items VALUES (2, 'a'); ROLLBACK TO s; INSERT INTO items VALUES (3, 'a');
+	ROLLBACK");
+ends('INSERT and DELETE in one transaction', [], 'items');
 
 $node->append_conf('postgresql.conf', "mixpeek.enabled = off\n");
 $node->reload;
@@ -143,10 +149,10 @@ sql("INSERT INTO items VALUES (2, 'a')");
 sql("UPDATE items SET id = 3, v = 'b'");
 sql('DELETE FROM items');
 sql("INSERT INTO items VALUES (3, 'c')");
-is_deeply([ sent() ], [], 'a worker that is paused sends nothing');
+is_deeply([ sent() ], [], 'a paused worker sends nothing');
 $node->append_conf('postgresql.conf', "mixpeek.enabled = on\n");
 $node->reload;
-ends('what came and went before the worker looked', ['POST c'], 'items');
+ends('rows that came and went while the worker was paused', ['POST c'], 'items');
 
 # Changes of keys
 
@@ -154,8 +160,9 @@ start();
 sql("INSERT INTO items VALUES (1, 'a')");
 sql("SELECT mixpeek.wait()");
 sql('UPDATE items SET id = 2');
-ends('a change of the key', undef, 'items');
-is_deeply([ sort(sent()) ], [ 'DELETE', 'POST a', 'POST a', grep { $_ eq 'list' } sent() ], '... is a delete and a create');
+ends('UPDATE of a key', undef, 'items');
+is_deeply([ sort(sent()) ], [ 'DELETE', 'POST a', 'POST a', grep { $_ eq 'list' } sent() ],
+	'UPDATE of a key is a delete and a create');
 
 start({ kind => 'delay', when => 'before', ms => $late, body => $create, count => 1 });
 sql("INSERT INTO items VALUES (1, 'a')");
@@ -163,7 +170,8 @@ wait_until_under_way();
 sql("UPDATE items SET id = 2, v = 'b'");
 sql("INSERT INTO items VALUES (1, 'c')");
 ends('keys that move on while a create is under way', undef, 'items');
-is_deeply([ sort grep { $_ ne 'list' } sent() ], [ 'POST a', 'POST b', 'PUT c' ], '... need one request each');
+is_deeply([ sort grep { $_ ne 'list' } sent() ], [ 'POST a', 'POST b', 'PUT c' ],
+	'keys that move on while a create is under way need one request each');
 
 # A delete that is under way
 
@@ -177,7 +185,7 @@ foreach my $when ('before', 'after')
 	sql('DELETE FROM items');
 	wait_until_under_way();
 	sql("INSERT INTO items VALUES (1, 'b')");
-	ends("insert while a delete is under way ($when)", [ 'DELETE', 'POST b' ], 'items');
+	ends("INSERT while a delete is under way, delayed $when its work", [ 'DELETE', 'POST b' ], 'items');
 }
 
 # An update that is under way
@@ -205,19 +213,22 @@ foreach my $step ('DELETE', 'POST')
 	sql("UPDATE vectors SET e = '{3,4}'");
 	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
 	sql("UPDATE vectors SET v = 'b'");
-	ends("update while a replacement's $step is under way", [ 'DELETE', 'POST a', 'PUT b' ], 'vectors');
-	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 3, 4 ], '... and the new vector');
+	ends("UPDATE while a replacement's $step is under way", [ 'DELETE', 'POST a', 'PUT b' ], 'vectors');
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 3, 4 ],
+		"UPDATE while a replacement's $step is under way: the document has the new vector");
 
 	$api->reset;
 	$api->faults({ kind => 'delay', when => 'before', ms => $late, method => $step, count => 1 });
 	sql("UPDATE vectors SET e = '{5,6}'");
 	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
 	sql("UPDATE vectors SET e = '{7,8}'");
-	ends("another vector while a replacement's $step is under way", [ 'DELETE', 'POST b', 'DELETE', 'POST b' ], 'vectors');
-	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 7, 8 ], '... and the last vector');
+	ends("another vector while a replacement's $step is under way", [ 'DELETE', 'POST b', 'DELETE', 'POST b' ],
+		'vectors');
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 7, 8 ],
+		"another vector while a replacement's $step is under way: the document has the last vector");
 }
 
-# Answers that are lost: what was told is not known, though the row says again what it said before
+# Lost answers: what the API has is not known, though the row is again as it was before
 
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '1')");
 foreach my $lost ('reset_before', 'reset_after')
@@ -230,7 +241,7 @@ foreach my $lost ('reset_before', 'reset_after')
 	sql('DELETE FROM items');
 	wait_for('the delete', sub { $api->stats->{faults} == 1 });
 	sql("INSERT INTO items VALUES (1, 'a')");
-	ends("the row is back, and the delete ended with $lost", undef, 'items');
+	ends("a row that is back after its delete ended with $lost", undef, 'items');
 
 	start();
 	sql("INSERT INTO items VALUES (1, 'a')");
@@ -240,7 +251,7 @@ foreach my $lost ('reset_before', 'reset_after')
 	sql("UPDATE items SET v = 'b'");
 	wait_for('the update', sub { $api->stats->{faults} == 1 });
 	sql("UPDATE items SET v = 'a'");
-	ends("the row changed back, and the update ended with $lost", undef, 'items');
+	ends("a row that changed back after its update ended with $lost", undef, 'items');
 
 	start();
 	sql("INSERT INTO vectors VALUES (1, 'a', '{1,2}')");
@@ -250,8 +261,9 @@ foreach my $lost ('reset_before', 'reset_after')
 	sql("UPDATE vectors SET e = '{3,4}'");
 	wait_for('the delete', sub { $api->stats->{faults} == 1 });
 	sql("UPDATE vectors SET e = '{1,2}'");
-	ends("the vector changed back, and the replacement ended with $lost", undef, 'vectors');
-	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 1, 2 ], '... and the vector it had');
+	ends("a vector that changed back after its replacement ended with $lost", undef, 'vectors');
+	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 1, 2 ],
+		"a vector that changed back after its replacement ended with $lost: the document has it");
 }
 sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '20')");
 
@@ -264,7 +276,8 @@ sql("UPDATE twice SET v = 'b'");
 wait_for('the other update', sub { documents('second') eq '1 b' });
 is($api->stats->{in_flight}, 1, 'a mirror does not wait for another one of the same table');
 ends('updates in two mirrors', undef, 'twice', 'first', 'second');
-is_deeply([ sort(sent()) ], [ 'POST a', 'POST a', 'PUT b', 'PUT b' ], '... by these requests');
+is_deeply([ sort(sent()) ], [ 'POST a', 'POST a', 'PUT b', 'PUT b' ],
+	'updates in two mirrors: two creates and two updates');
 
 # Random delays
 
@@ -293,7 +306,8 @@ $node->pgbench('--no-vacuum --client=4 --transactions=100', 0, [qr{processed: 40
 		}
 	});
 ends('random changes with random delays', undef, 'items');
-cmp_ok($api->stats->{max_in_flight}, '>', 1, '... where several keys are under way at once');
+cmp_ok($api->stats->{max_in_flight}, '>', 1,
+	'random changes with random delays: several requests are under way at once');
 
 # mixpeek.sync() beside the worker, and beside another one
 
@@ -322,17 +336,18 @@ sql("INSERT INTO items VALUES (1, 'a')");
 wait_until_under_way();
 my $sync = start_sync($node);
 sql("UPDATE items SET v = 'b'");
-finish_sync($sync, 'mixpeek.sync() beside the worker');
-ends('... and an update', [ 'POST a', 'PUT b' ], 'items');
+finish_sync($sync, 'sync() beside the worker: no error');
+ends('sync() beside the worker, and an update', [ 'POST a', 'PUT b' ], 'items');
 
-# A create that nobody planned: an update finds no document, and all dies before the answer to the create that
-# follows. Then the row is gone, or its document is to be replaced.
+# An update finds no document, and the server crashes before the answer to the create that follows. Then the row is
+# deleted, or its document must be replaced.
 
-# What the API itself says: somebody else deletes the document.
+# Delete a document at the API, as another client would.
 sub delete_at_api
 {
 	my ($collection) = @_;
-	sql("SELECT mixpeek.delete_document('$collection', document_id) FROM mixpeek.documents WHERE collection = '$collection'");
+	sql("SELECT mixpeek.delete_document('$collection', document_id) FROM mixpeek.documents
+		WHERE collection = '$collection'");
 	return;
 }
 
@@ -342,7 +357,8 @@ sub kill_worker
 
 	kill('KILL', $pid) or die "kill: $!";
 	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> $pid") or die 'no worker';
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> $pid")
+		or die 'no worker';
 	return;
 }
 
@@ -362,7 +378,7 @@ foreach my $change ([ 'items', 'DELETE FROM items' ], [ 'vectors', "UPDATE vecto
 	kill_worker();
 	$api->faults();
 	sql($statement);
-	ends("a create that nobody planned, a crash, and $statement", undef, $table);
+	ends("a document gone at the API, a crash while it is created again, and $statement", undef, $table);
 }
 $node->stop;
 
@@ -379,8 +395,8 @@ sql("INSERT INTO items VALUES (1, 'a')");
 my @syncs = map { start_sync($node) } 1 .. 3;
 wait_until_under_way();
 sql("UPDATE items SET v = 'b'");
-finish_sync($_, 'several mixpeek.sync() at once') foreach @syncs;
+finish_sync($_, 'several sync() at once: no error') foreach @syncs;
 sql('CALL mixpeek.sync()');
-ends('... and an update', [ 'POST a', 'PUT b' ], 'items', 'bare');
+ends('several sync() at once, and an update', [ 'POST a', 'PUT b' ], 'items', 'bare');
 
 done_testing();

@@ -1,6 +1,6 @@
 # The contract proof: all that the extension sends and all that the local server answers goes through
 # prism, which knows the API's published contracts and answers a violation with an error of its own.
-# A request that violates the contract never reaches the server; an answer that does never reaches us.
+# A request that violates the contract does not reach the server, and an answer that does is not passed on.
 use strict;
 use warnings;
 use HTTP::Tiny;
@@ -13,12 +13,14 @@ use MixpeekTest;
 my $prism = $ENV{MIXPEEK_PRISM} // '';
 plan skip_all => 'MIXPEEK_PRISM names no prism; test/run installs it' unless -e $prism;
 
-# The request of the API's page, whole.
-my $details = '{"filename": "a.png", "size_bytes": 123, "mime_type": "image/png", "hash": "0a1b", "s3_object_key": "k/a.png"}';
+# The whole request as the API's documentation has it.
+my $details = '{"filename": "a.png", "size_bytes": 123, "mime_type": "image/png",
+	"hash": "0a1b", "s3_object_key": "k/a.png"}';
 my $blob = qq({"blob_id": "b1", "property": "photo", "key_prefix": "k", "type": "image",
 	"data": "https://example.com/a.png", "metadata": {"width": 3}, "details": $details});
 my $source_details = qq([{"type": "bucket", "source_id": "shop", "object_id": "o1", "feature_extractor_task_id": "t1",
-	"object_task_id": "t2", "source_blobs": [$blob], "feature_extractor_id": "f1", "batch_id": "b1", "batch_task_id": "t3"}]);
+	"object_task_id": "t2", "source_blobs": [$blob], "feature_extractor_id": "f1", "batch_id": "b1",
+	"batch_task_id": "t3"}]);
 my $features = '[{"feature_extractor_id": "text", "payload": {"a": 1}, "vectors": {"embedding": [0.5, -1.25e-3, 3]}}]';
 
 my $node = mixpeek_node('main');
@@ -60,31 +62,34 @@ sub call_functions
 	my $collection = 'a collection/ü';
 
 	my $id = sql($proxy, qq{
-		SELECT mixpeek.create_document('$collection', \$\$$source_details\$\$, '{"name": "Ünï", "deep": {"n": [1, null, true]}}',
+		SELECT mixpeek.create_document('$collection', \$\$$source_details\$\$,
+			'{"name": "Ünï", "deep": {"n": [1, null, true]}}',
 			\$\$$features\$\$, '{"lineage_path": "a/b"}', server => '$server') ->> 'document_id'});
-	like($id, qr/^\S+$/, 'create');
+	like($id, qr/^\S+$/, 'create_document() with all fields');
 	is(sql($proxy, qq{
 		SELECT mixpeek.create_document('$collection', '[]', server => '$server') ->> 'document_id' <> '$id'}),
-		't', 'create with nothing but what is required');
+		't', 'create_document() with nothing but what is required');
 	foreach my $flags ('false, false', 'true, true')
 	{
 		is(sql($proxy, qq{
 			SELECT mixpeek.get_document('$collection', '$id', $flags, server => '$server') #>> '{metadata,name}'}),
-			'Ünï', "get with $flags");
+			'Ünï', "get_document() with $flags");
 	}
 	is(sql($proxy, qq{
-		SELECT mixpeek.update_document('$collection', '$id', '{"metadata": {"name": "new"}, "tag": 7}', server => '$server')
+		SELECT mixpeek.update_document('$collection', '$id', '{"metadata": {"name": "new"}, "tag": 7}',
+			server => '$server')
 			#>> '{metadata,name}'}),
-		'new', 'update');
+		'new', 'update_document()');
 	is(sql($proxy, qq{
 		SELECT count(*) FROM mixpeek.list_documents('$collection',
 			'{"AND": [{"field": "metadata.name", "operator": "eq", "value": "new"}]}',
 			'{"field": "metadata.name", "direction": "desc"}', 'new', 10, true, true, server => '$server')}),
-		'1', 'list with all that it takes');
-	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('$collection', server => '$server')}), '2', 'list');
+		'1', 'list_documents() with all that it takes');
+	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('$collection', server => '$server')}), '2',
+		'list_documents() without filters');
 	sql($proxy, qq{SELECT mixpeek.delete_document('$collection', '$id', server => '$server')});
 	is($node->psql('postgres', qq{SELECT mixpeek.get_document('$collection', '$id', server => '$server')}),
-		3, 'get after delete: an error of the API, as the contract has it');
+		3, 'get_document() of a deleted document: an error as the contract has it');
 }
 
 # A mirror's life: create, PUT, replacement of vectors, look-up by marker, delete.
@@ -99,22 +104,22 @@ sub mirror_table
 		INSERT INTO things SELECT i, 'thing ' || i, i / 3.0, ARRAY[i, 0.5] FROM generate_series(1, 5) i});
 	sql($proxy, qq{SELECT mixpeek.mirror('things', 'col_things', '$template', '$server')});
 	sql($proxy, qq{SELECT mixpeek.mirror('things', 'col_plain', server => '$server')});
-	in_sync($proxy, 10, 'backfill');
+	in_sync($proxy, 10, 'mirror: backfill');
 	sql($proxy, q{INSERT INTO things VALUES (6, 'thing 6', 1, '{1}')});
-	in_sync($proxy, 12, 'insert');
+	in_sync($proxy, 12, 'mirror: INSERT');
 	sql($proxy, q{UPDATE things SET name = 'new' WHERE id = 1});
-	in_sync($proxy, 12, 'update');
+	in_sync($proxy, 12, 'mirror: UPDATE');
 	sql($proxy, q{UPDATE things SET embedding = '{0.25}' WHERE id = 2});
-	in_sync($proxy, 12, 'update of a vector');
+	in_sync($proxy, 12, 'mirror: UPDATE of a vector');
 	sql($proxy, q{DELETE FROM things WHERE id = 3});
-	in_sync($proxy, 10, 'delete');
+	in_sync($proxy, 10, 'mirror: DELETE');
 
-	# What is forgotten is found again by its marker.
+	# A document without a record is found by its marker.
 	sql($proxy, q{SELECT mixpeek.unmirror('things', 'col_plain')});
 	sql($proxy, qq{SELECT mixpeek.mirror('things', 'col_plain', server => '$server')});
-	in_sync($proxy, 10, 'look-up');
+	in_sync($proxy, 10, 'mirror: look-up by marker');
 	is(sql($proxy, qq{SELECT count(*) FROM mixpeek.list_documents('col_plain', server => '$server')}),
-		'5', 'mirroring again creates nothing');
+		'5', 'mirror() again creates nothing');
 	sql($proxy, q{DROP TABLE things});
 }
 
@@ -124,11 +129,12 @@ sub in_sync
 
 	sql($proxy, 'CALL mixpeek.sync()');
 	is(sql($proxy, q{
-		SELECT count(*) FILTER (WHERE state = 'mirrored'), string_agg(DISTINCT last_error, '; ') FROM mixpeek.documents}),
+		SELECT count(*) FILTER (WHERE state = 'mirrored'), string_agg(DISTINCT last_error, '; ')
+			FROM mixpeek.documents}),
 		"$expected|", $name);
 }
 
-# That there was no violation says something only if one would have been noticed.
+# Show that a violation would have been noticed.
 sub show_that_violations_are_noticed
 {
 	my ($proxy, $api, $server) = @_;
@@ -137,7 +143,7 @@ sub show_that_violations_are_noticed
 	HTTP::Tiny->new->post("$proxy->{url}/v1/collections/c/documents/list",
 		{ headers => { 'Content-Type' => 'application/json' }, content => '{"return_url": {}}' });
 	like(violations($proxy), qr/UNPROCESSABLE_ENTITY/, 'a wrong request is noticed');
-	is(@{ $api->requests }, $requests, '... and not sent on');
+	is(@{ $api->requests }, $requests, 'a wrong request is not sent on');
 
 	$proxy->{log} = '';
 	$api->faults({ kind => 'wrong_type', method => 'POST', count => 1 });
@@ -176,7 +182,7 @@ sub stop_proxy
 	$proxy->{process}->kill_kill;
 }
 
-# Runs SQL, and takes what prism has to say from its pipe meanwhile.
+# Run SQL, and read prism's output meanwhile.
 sub sql
 {
 	my ($proxy, $sql) = @_;
@@ -190,7 +196,7 @@ sub violations
 {
 	my ($proxy) = @_;
 
-	# A request that prism has answered it has also logged; the mark is a line of our own.
+	# prism logs a request before it answers it, so the log is complete when it has the mark.
 	HTTP::Tiny->new->get("$proxy->{url}/mark");
 	pump_until($proxy->{process}, IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default),
 		\$proxy->{log}, qr{get /mark .*NO_PATH_MATCHED}) or die 'prism has ended';

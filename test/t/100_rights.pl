@@ -1,4 +1,4 @@
-# Who must not get a right, a row or a key that is not theirs.
+# Attacks by which a role might get a right, a row or a key of another one.
 use strict;
 use warnings;
 use MixpeekTest::Attack;
@@ -6,55 +6,57 @@ use Test::More;
 
 attack_cluster();
 
-# What attacker's functions, run by one of our processes, have been able to do; and that they have been run at all.
+# Two tests of attacker's functions: they were run as attacker only, and none of their statements succeeded.
 sub noted_nothing
 {
 	my ($what) = @_;
 
-	is(sql("SELECT string_agg(DISTINCT who, ' ') FROM attacker.noted WHERE session <> 'attacker' OR who <> 'attacker'") =~ s/\battacker\b//r, '',
-		"$what: nobody but attacker has run her code");
-	is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done'"), '', '... and nothing that it tried was done');
+	is(sql("SELECT string_agg(DISTINCT who, ' ') FROM attacker.noted WHERE session <> 'attacker'
+		OR who <> 'attacker'") =~ s/\battacker\b//r, '',
+		"$what: only attacker has run her code");
+	is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done'"), '',
+		"$what: nothing that it tried was done");
 	return;
 }
 
-# 63 and 90 of the list
-attack 'a policy drops another table of the same claim' => sub {
-	sql_as('attacker', q{
-		CREATE FUNCTION attacker.dropper(int) RETURNS boolean LANGUAGE plpgsql AS $$
+# Two tables of one claim: when the first one is read, its policy drops the second one. With the arguments of each
+# mirror.
+sub insert_into_two_tables
+{
+	my ($first, $second) = @_;
+
+	sql_as('attacker', qq{
+		CREATE FUNCTION attacker.dropper(int) RETURNS boolean LANGUAGE plpgsql AS \$\$
 		BEGIN
 			IF attacker.inside() THEN EXECUTE 'DROP TABLE IF EXISTS attacker.second'; END IF;
 			RETURN true;
-		END $$;
+		END \$\$;
 		CREATE TABLE attacker.first (id int PRIMARY KEY);
 		ALTER TABLE attacker.first ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 		CREATE POLICY p ON attacker.first USING (attacker.dropper(id)) WITH CHECK (true);
 		CREATE TABLE attacker.second (id int PRIMARY KEY);
-		CREATE TRIGGER m AFTER INSERT ON attacker.first FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('first', 'server=attacker');
-		CREATE TRIGGER m AFTER INSERT ON attacker.second FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('second', 'server=attacker');
+		CREATE TRIGGER m AFTER INSERT ON attacker.first FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row($first);
+		CREATE TRIGGER m AFTER INSERT ON attacker.second FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row($second);
 		BEGIN; INSERT INTO attacker.first VALUES (1); INSERT INTO attacker.second VALUES (1); COMMIT});
+	return;
+}
+
+attack 'a policy drops another table of the same claim' => sub {
+	insert_into_two_tables("'first', 'server=attacker'", "'second', 'server=attacker'");
 	like(join(',', wait_for_settled('attacker.first')), qr/^(mirrored|failed)$/, 'its row is mirrored or failed');
 };
 
-attack 'the same without a right on any server', gains => qr{servers: \(attacker}, sub {
+attack 'a policy drops another table of the same claim, without a right on any server',
+	gains => qr{servers: \(attacker}, sub {
 	sql('REVOKE USAGE ON FOREIGN SERVER attacker FROM attacker');
-	sql_as('attacker', q{
-		CREATE FUNCTION attacker.dropper(int) RETURNS boolean LANGUAGE plpgsql AS $$
-		BEGIN
-			IF attacker.inside() THEN EXECUTE 'DROP TABLE IF EXISTS attacker.second'; END IF;
-			RETURN true;
-		END $$;
-		CREATE TABLE attacker.first (id int PRIMARY KEY);
-		ALTER TABLE attacker.first ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-		CREATE POLICY p ON attacker.first USING (attacker.dropper(id)) WITH CHECK (true);
-		CREATE TABLE attacker.second (id int PRIMARY KEY);
-		CREATE TRIGGER m AFTER INSERT ON attacker.first FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('f', 'server=one');
-		CREATE TRIGGER m AFTER INSERT ON attacker.second FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('s', 'server=two');
-		BEGIN; INSERT INTO attacker.first VALUES (1); INSERT INTO attacker.second VALUES (1); COMMIT});
-	wait_for('the entry to be taken', sub { sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'attacker.first'::regclass") == 0 });
-	pass('the entry is taken');
+	insert_into_two_tables("'f', 'server=one'", "'s', 'server=two'");
+	wait_for('the entry to be taken', sub {
+		sql("SELECT count(*) FROM mixpeek.outbox WHERE relation = 'attacker.first'::regclass") == 0;
+	});
+	pass('the entry is removed from the outbox');
 };
 
-# A table's rows are settled one way or the other: the states that there are.
+# Wait until a table's rows are mirrored or failed; the states that there are.
 sub wait_for_settled
 {
 	my ($table) = @_;
@@ -70,7 +72,7 @@ sub wait_for_settled
 	return split(/,/, $states);
 }
 
-# 81 and 81b. Pairs of types, of which the first one is what the mirror was compiled with, and values after the change.
+# Pairs of types, of which the first one is what the mirror was compiled with, and values after the change.
 foreach my $change (
 	[ 'bigint', 'text', '1', "'a text'", 'attackers_function' ],
 	[ 'text', 'bigint', "'a text'", '4096', 'attackers_function' ],
@@ -87,7 +89,8 @@ foreach my $change (
 			CREATE FUNCTION attacker.alter_it(int) RETURNS boolean LANGUAGE plpgsql AS \$\$
 			BEGIN
 				IF attacker.inside() AND '$by' <> 'session' AND EXISTS (SELECT FROM pg_catalog.pg_attribute
-					WHERE attrelid = 'attacker.b'::pg_catalog.regclass AND attname = 'v' AND atttypid = '$from'::pg_catalog.regtype) THEN
+					WHERE attrelid = 'attacker.b'::pg_catalog.regclass AND attname = 'v'
+					AND atttypid = '$from'::pg_catalog.regtype) THEN
 					EXECUTE 'ALTER TABLE attacker.b ALTER v TYPE $to USING @{[ $using =~ s/'/''/gr ]}';
 				END IF;
 				RETURN true;
@@ -99,9 +102,10 @@ foreach my $change (
 			SELECT mixpeek.mirror('attacker.a', 'a', server => 'attacker', backfill => false),
 				mixpeek.mirror('attacker.b', 'b', server => 'attacker', backfill => false);
 			INSERT INTO attacker.b VALUES (1, $value)});
-		wait_for_lines('attacker.b', 'mirrored');
-		# Five times, so that it hits another moment each time.
-		sql_as('attacker', 'BEGIN; INSERT INTO attacker.a VALUES (1); INSERT INTO attacker.b SELECT g, ' . $value . ' FROM generate_series(2, 100) g; COMMIT');
+		wait_for_states('attacker.b', 'mirrored');
+		# A hundred rows, so that the change meets some of them at each stage.
+		sql_as('attacker', 'BEGIN; INSERT INTO attacker.a VALUES (1); INSERT INTO attacker.b SELECT g, ' . $value
+			. ' FROM generate_series(2, 100) g; COMMIT');
 		sql_as('attacker', "ALTER TABLE attacker.b ALTER v TYPE $to USING $using") if $by eq 'session';
 		wait_for_settled('attacker.b');
 		my $values = sql_as('attacker', 'SELECT string_agg(DISTINCT to_jsonb(v)::text, chr(10)) FROM attacker.b');
@@ -111,23 +115,24 @@ foreach my $change (
 		foreach my $document (values %{ documents('attacker', 'b') })
 		{
 			my $v = JSON::PP->new->canonical->allow_nonref->encode($document->{v});
-			$odd{$v} = 1 unless $from eq 'uuid' || index($allowed =~ s/\s//gr, $v =~ s/\s//gr) >= 0 || $document->{v} eq '7e-300';
+			$odd{$v} = 1 unless $from eq 'uuid' || index($allowed =~ s/\s//gr, $v =~ s/\s//gr) >= 0
+				|| $document->{v} eq '7e-300';
 			$odd{$v} = 1 if $from eq 'uuid' && $v !~ /^"[0-9a-f-]{36}"$|^1$/;
 		}
 		is(join(' ', sort keys %odd), '', 'no document has what never was in the column');
-		is(join(' ', sort grep { !/^a text|^1$/ } map { $_->{last_error} // () } values %{ lines('attacker.b', 'failed') }), '', 'no row failed');
+		is(join(' ', sort grep { !/^a text|^1$/ } map { $_->{last_error} // () } values %{ records('attacker.b',
+			'failed') }), '', 'no row failed');
 	};
 }
 
-# 7
-attack 'a schema is renamed, and attacker makes one of its old name', rights => { create_on_database => 1 } => sub {
+attack 'a schema is renamed, and attacker creates one of its old name', rights => { create_on_database => 1 } => sub {
 	loot();
 	sql('CREATE SCHEMA app AUTHORIZATION owner_a');
 	sql_as('owner_a', q{
 		CREATE TABLE app.t (id int PRIMARY KEY, v text);
 		SELECT mixpeek.mirror('app.t', 'app', server => 'owner_a');
 		INSERT INTO app.t VALUES (1, 'hers')});
-	wait_for_lines('app.t', 'mirrored');
+	wait_for_states('app.t', 'mirrored');
 	sql('ALTER SCHEMA app RENAME TO app_2026');
 	sql_as('attacker', q{
 		CREATE SCHEMA app;
@@ -137,40 +142,43 @@ attack 'a schema is renamed, and attacker makes one of its old name', rights => 
 			PERFORM attacker.loot('ALTER ROLE attacker SUPERUSER');
 			RETURN 'forged';
 		END $$;
-		GRANT USAGE ON SCHEMA app, attacker TO PUBLIC; GRANT INSERT ON attacker.noted TO PUBLIC; GRANT USAGE ON SEQUENCE attacker.noted_number_seq TO PUBLIC;
+		GRANT USAGE ON SCHEMA app, attacker TO PUBLIC; GRANT INSERT ON attacker.noted TO PUBLIC;
+			GRANT USAGE ON SEQUENCE attacker.noted_number_seq TO PUBLIC;
 		CREATE VIEW app.t AS SELECT i AS id, app.evil() AS v FROM generate_series(1, 10) i;
 		GRANT ALL ON app.t TO PUBLIC});
 	sql_as('owner_a', "UPDATE app_2026.t SET v = 'still hers'; INSERT INTO app_2026.t VALUES (2, 'and this')");
-	wait_for_lines('app_2026.t', 'mirrored');
-	noted_nothing('the view');
-	is(documents('owner_a', 'app')->{1}{v}, 'still hers', 'the document is that of the row');
-	is(documents('owner_a', 'app')->{2}{v}, 'and this', '... and the new one, too');
+	wait_for_states('app_2026.t', 'mirrored');
+	noted_nothing('the view of the old name');
+	is(documents('owner_a', 'app')->{1}{v}, 'still hers', 'the document of the old row is that of the row');
+	is(documents('owner_a', 'app')->{2}{v}, 'and this', 'the document of the new row is that of the row');
 	sql('DROP SCHEMA app_2026 CASCADE');
 };
 
-# 7b
 attack 'two schemas exchange their names' => sub {
 	sql('CREATE SCHEMA blue AUTHORIZATION attacker; CREATE SCHEMA green AUTHORIZATION attacker');
 	sql_as('attacker', join('', map { qq{
 		CREATE TABLE $_.t (id int PRIMARY KEY, v text);
 		SELECT mixpeek.mirror('$_.t', '$_', server => 'attacker');
 		INSERT INTO $_.t VALUES (1, 'row of $_')} . ';' } qw(blue green)));
-	wait_for_lines("$_.t", 'mirrored') foreach qw(blue green);
+	wait_for_states("$_.t", 'mirrored') foreach qw(blue green);
 	sql('ALTER SCHEMA blue RENAME TO old; ALTER SCHEMA green RENAME TO blue');
 	sql_as('attacker', "UPDATE old.t SET v = 'row of blue, changed'; UPDATE blue.t SET v = 'row of green, changed'");
-	wait_for_lines("$_.t", 'mirrored') foreach qw(old blue);
-	my %v = map { my $collection = $_; map { $_ => 1 } map { $_->{v} } values %{ documents('attacker', $collection) } } qw(blue green);
-	is_deeply([ sort keys %v ], [ 'row of blue, changed', 'row of green, changed' ], 'each document is that of its row');
-	is(documents('attacker', 'blue')->{1}{v}, 'row of blue, changed', '... in its collection');
+	wait_for_states("$_.t", 'mirrored') foreach qw(old blue);
+	my %v = map { my $collection = $_; map { $_ => 1 } map { $_->{v} } values %{ documents('attacker',
+		$collection) } } qw(blue green);
+	is_deeply([ sort keys %v ], [ 'row of blue, changed', 'row of green, changed' ],
+		'each document is that of its row');
+	is(documents('attacker', 'blue')->{1}{v}, 'row of blue, changed',
+		'the document in collection blue is that of the row');
 };
 
-attack 'a table takes the name of a mirrored one by rename, with a view in its place', rights => { create_on_database => 1 } => sub {
+attack 'a mirrored table is renamed, and another one takes its name', rights => { create_on_database => 1 } => sub {
 	loot();
 	sql_as('attacker', q{
 		CREATE TABLE attacker.t (id int PRIMARY KEY, v text, doc_id text);
 		SELECT mixpeek.mirror('attacker.t', 'renamed', server => 'attacker', document_id_column => 'doc_id');
 		INSERT INTO attacker.t VALUES (1, 'real')});
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	sql_as('attacker', q{
 		BEGIN;
 		ALTER TABLE attacker.t RENAME TO away;
@@ -178,13 +186,12 @@ attack 'a table takes the name of a mirrored one by rename, with a view in its p
 		INSERT INTO attacker.t VALUES (1, 'the other one');
 		UPDATE attacker.away SET v = 'real still';
 		COMMIT});
-	wait_for_lines('attacker.away', 'mirrored');
+	wait_for_states('attacker.away', 'mirrored');
 	is(documents('attacker', 'renamed')->{1}{v}, 'real still', 'the document is that of the table that was mirrored');
-	is(sql('SELECT doc_id FROM attacker.t'), '', '... and nothing is written to the other one');
-	is(sql('SELECT count(doc_id) FROM attacker.away'), '1', '... but to it');
+	is(sql('SELECT doc_id FROM attacker.t'), '', 'nothing is written back to the table that took the name');
+	is(sql('SELECT count(doc_id) FROM attacker.away'), '1', 'the id is written back to the table that was mirrored');
 };
 
-# 5
 attack 'a table changes hands while its row is under way' => sub {
 	loot();
 	sql(q{
@@ -200,9 +207,12 @@ attack 'a table changes hands while its row is under way' => sub {
 		CREATE TRIGGER trap BEFORE UPDATE ON public.orders FOR EACH ROW EXECUTE FUNCTION attacker.trap();
 		BEGIN; LOCK TABLE public.orders});
 	wait_for('the answer', sub { api('superuser')->stats->{in_flight} == 0 });
-	wait_for('the row to be settled', sub { my $line = lines('public.orders')->{1}; $line && $line->{state} ne 'sending' });
+	wait_for('the row to be settled', sub {
+		my $line = records('public.orders')->{1};
+		$line && $line->{state} ne 'sending';
+	});
 	sql_as('attacker', "UPDATE public.orders SET v = 'of attacker'");
-	noted_nothing('the trigger');
+	noted_nothing('the trigger on the table');
 };
 
 attack 'a table changes hands and back while its row is under way' => sub {
@@ -218,13 +228,12 @@ attack 'a table changes hands and back while its row is under way' => sub {
 		CREATE FUNCTION attacker.trap() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN PERFORM attacker.loot('ALTER TABLE attacker.noted ADD COLUMN was_here text'); RETURN new; END $$});
 	sql('ALTER TABLE public.orders OWNER TO CURRENT_USER');
-	wait_for_lines('public.orders', 'mirrored');
-	like(sql('SELECT doc_id FROM public.orders'), qr/./, 'the write-back is done, with its owner\'s rights');
+	wait_for_states('public.orders', 'mirrored');
+	like(sql('SELECT doc_id FROM public.orders'), qr/./, "the id is written back with its owner's rights");
 	sql('DROP TABLE public.orders');
 };
 
-# 11
-attack "sync() in attacker's session runs others' functions among her temporary tables" => sub {
+attack "sync() in a session with temporary tables that others' functions might find" => sub {
 	loot();
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.audit (who text, what text);
@@ -249,13 +258,12 @@ attack "sync() in attacker's session runs others' functions among her temporary 
 		CREATE TEMP TABLE audit (who text, what text); GRANT ALL ON audit TO PUBLIC;
 		CREATE TRIGGER trap BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION attacker.trap();
 		CALL mixpeek.sync()});
-	wait_for_lines('owner_a.wb', 'mirrored');
-	noted_nothing('the trap');
+	wait_for_states('owner_a.wb', 'mirrored');
+	noted_nothing('the trigger on the temporary table');
 	sql("DROP FUNCTION owner_a.note() CASCADE; DROP TABLE owner_a.audit; DELETE FROM owner_a.wb WHERE id = 1");
 };
 
-# 12
-attack "others' keys in what a session prints of its plans" => sub {
+attack "plans that a session prints do not show others' keys" => sub {
 	api('owner_a')->config(latency => 500);
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.people (ssn text PRIMARY KEY);
@@ -263,157 +271,82 @@ attack "others' keys in what a session prints of its plans" => sub {
 		INSERT INTO owner_a.people VALUES ('SSN-123-45-6789')});
 	foreach my $role (qw(nobody attacker db_owner))
 	{
-		foreach my $call ("SELECT mixpeek.wait('0.3s')", 'CALL mixpeek.sync()', 'SELECT count(*) FROM mixpeek.documents', 'SELECT count(*) FROM mixpeek.mirrors')
+		foreach my $call ("SELECT mixpeek.wait('0.3s')", 'CALL mixpeek.sync()',
+			'SELECT count(*) FROM mixpeek.documents', 'SELECT count(*) FROM mixpeek.mirrors')
 		{
 			my $session = session($role);
-			$session->send("SET client_min_messages = debug5; SET debug_print_plan = on; SET debug_print_parse = on; SET debug_print_rewritten = on;
-				SET log_min_messages = debug5; SET plan_cache_mode = force_custom_plan; SET debug_pretty_print = on; SET log_statement_stats = on; $call");
+			$session->send("SET client_min_messages = debug5; SET debug_print_plan = on; SET debug_print_parse = on;
+				SET debug_print_rewritten = on;
+				SET log_min_messages = debug5; SET plan_cache_mode = force_custom_plan; SET debug_pretty_print = on;
+					SET log_statement_stats = on; $call");
 			$session->wait;
 			my $printed = $session->errors . $session->wait;
 			# Constants are printed as the bytes of memory, in decimal.
-			my $bytes = join('', map { chr } grep { $_ >= 32 && $_ < 127 } map { $_ < 0 ? $_ + 256 : $_ } $printed =~ /(-?\b\d{1,3}\b)/g);
-			unlike($printed . $bytes, qr/SSN-|sk_secret/, "$role: $call");
+			my $bytes = join('', map { chr } grep { $_ >= 32 && $_ < 127 } map { $_ < 0 ? $_ + 256
+				: $_ } $printed =~ /(-?\b\d{1,3}\b)/g);
+			unlike($printed . $bytes, qr/SSN-|sk_secret/, "no key is printed: $role: " . $call =~ s{\s+}{ }gr);
 		}
 	}
 	sql('DROP TABLE owner_a.people');
 };
 
-# 3
-attack 'a mirror on a table of another owner, made where no event trigger looks' => sub {
+attack "a mirror's trigger on another owner's table, created where no event trigger might fire" => sub {
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.pinned (id int PRIMARY KEY, v text, pin text);
 		INSERT INTO owner_a.pinned VALUES (1, 'private', 'my pin');
 		GRANT TRIGGER, INSERT ON owner_a.pinned TO attacker});
 	my $create = q{CREATE TRIGGER stolen AFTER INSERT OR UPDATE ON owner_a.pinned FOR EACH ROW
 		EXECUTE FUNCTION mixpeek.mirror_row('stolen', 'server=owner_a', 'document_id_column=pin')};
-	like(refusal('attacker', $create), qr/must be owner/, 'not in the ordinary way');
+	like(refusal('attacker', $create), qr/must be owner/, 'CREATE TRIGGER is refused');
 	sql_as('attacker', qq{
 		CREATE FUNCTION attacker.make() RETURNS int LANGUAGE plpgsql AS \$\$
 		BEGIN EXECUTE \$x\$$create\$x\$; RETURN 1; END \$\$;
 		CREATE MATERIALIZED VIEW attacker.v AS SELECT attacker.make() AS n WITH NO DATA;
-		CREATE FUNCTION attacker.make_in_index(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN attacker.make(); END \$\$;
+		CREATE FUNCTION attacker.make_in_index(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN
+			RETURN attacker.make(); END \$\$;
 		CREATE TABLE attacker.i (id int); INSERT INTO attacker.i VALUES (1)});
-	isnt(refusal('attacker', 'REFRESH MATERIALIZED VIEW attacker.v'), '', 'nor within REFRESH MATERIALIZED VIEW');
-	isnt(refusal('attacker', 'CREATE INDEX ON attacker.i (attacker.make_in_index(id))'), '', 'nor within CREATE INDEX');
-	isnt(refusal('attacker', "CREATE TABLE attacker.c AS SELECT attacker.make()"), '', 'nor within CREATE TABLE AS');
-	isnt(refusal('attacker', "DO \$d\$ BEGIN PERFORM attacker.make(); END \$d\$"), '', 'nor within DO');
+	isnt(refusal('attacker', 'REFRESH MATERIALIZED VIEW attacker.v'), '',
+		'CREATE TRIGGER within REFRESH MATERIALIZED VIEW is refused');
+	isnt(refusal('attacker', 'CREATE INDEX ON attacker.i (attacker.make_in_index(id))'), '',
+		'CREATE TRIGGER within CREATE INDEX is refused');
+	isnt(refusal('attacker', "CREATE TABLE attacker.c AS SELECT attacker.make()"), '',
+		'CREATE TRIGGER within CREATE TABLE AS is refused');
+	isnt(refusal('attacker', "DO \$d\$ BEGIN PERFORM attacker.make(); END \$d\$"), '',
+		'CREATE TRIGGER within DO is refused');
 	refusal('attacker', "INSERT INTO owner_a.pinned VALUES (2, 'another', 'my pin')");
 	refusal('owner_a', "INSERT INTO owner_a.pinned VALUES (3, 'another', 'my pin')");
-	is_deeply(api('owner_a')->documents('stolen'), [], 'nothing is sent');
-	is(sql("SELECT string_agg(DISTINCT pin, ' ') FROM owner_a.pinned"), 'my pin', '... and nothing written');
+	is_deeply(api('owner_a')->documents('stolen'), [], "nothing is sent to the other owner's API");
+	is(sql("SELECT string_agg(DISTINCT pin, ' ') FROM owner_a.pinned"), 'my pin',
+		"nothing is written to the other owner's column");
 	is(sql("SELECT count(*) FROM pg_trigger WHERE tgname = 'stolen'"), 0, 'no trigger has been made');
 	sql('DROP TABLE owner_a.pinned');
 };
 
-attack 'a mirror of a table of her own that writes to where she may not' => sub {
-	foreach my $relation ('owner_a.t', 'owner_a.secret', 'mixpeek.documents', 'mixpeek.outbox', 'mixpeek.origin', 'pg_catalog.pg_authid')
+attack 'mirrors of tables to which attacker has no right' => sub {
+	foreach my $relation ('owner_a.t', 'owner_a.secret', 'mixpeek.documents', 'mixpeek.outbox', 'mixpeek.origin',
+		'pg_catalog.pg_authid')
 	{
-		foreach my $statement ("SELECT mixpeek.mirror('$relation', 'c', server => 'attacker')", "SELECT mixpeek.unmirror('$relation')",
-			"SELECT mixpeek.preview('$relation', '1')", "SELECT mixpeek.refresh('$relation')", "SELECT mixpeek.retry('$relation')")
+		foreach my $statement ("SELECT mixpeek.mirror('$relation', 'c', server => 'attacker')",
+			"SELECT mixpeek.unmirror('$relation')",
+			"SELECT mixpeek.preview('$relation', '1')", "SELECT mixpeek.refresh('$relation')",
+			"SELECT mixpeek.retry('$relation')")
 		{
 			my $refusal = refusal('attacker', $statement);
-			isnt($refusal, '', "$statement");
+			isnt($refusal, '', "refused: " . $statement =~ s{\s+}{ }gr);
 		}
 	}
 	foreach my $table ('owner_a.t', 'owner_a.secret', 'mixpeek.documents')
 	{
-		refusal('attacker', "CREATE TABLE attacker.m (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('attacker.m', 't', server => 'attacker');
-			CREATE TRIGGER x AFTER INSERT OR DELETE ON attacker.m FOR EACH ROW EXECUTE FUNCTION mixpeek.mirror_row('t', 'server=attacker', 'table=$table');
+		refusal('attacker', "CREATE TABLE attacker.m (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('attacker.m',
+			't', server => 'attacker');
+			CREATE TRIGGER x AFTER INSERT OR DELETE ON attacker.m FOR EACH ROW
+				EXECUTE FUNCTION mixpeek.mirror_row('t', 'server=attacker', 'table=$table');
 			INSERT INTO attacker.m VALUES (1, 'forged'); DELETE FROM attacker.m; DROP TABLE attacker.m");
 	}
-	pass('all tried');
+	pass('triggers with the name of another table as an argument are tried');
 };
 
-# 8, 8b, 107: what was there before the extension
-sub new_database
-{
-	my ($name) = @_;
-
-	sql("CREATE DATABASE $name");
-	sql("GRANT CREATE ON DATABASE $name TO attacker");
-	return;
-}
-
-sub extension_is_clean
-{
-	my ($database, $what) = @_;
-	my $refusal = refusal('superuser', 'CREATE EXTENSION mixpeek_docs', $database);
-
-	return pass("$what: refused") if $refusal ne '';
-	is(sql_as('superuser', q{
-		SELECT string_agg(what, E'\n') FROM (
-			SELECT 'schema: ' || nspname AS what FROM pg_namespace WHERE nspname = 'mixpeek' AND nspowner <> 10
-			UNION ALL SELECT 'privileges of ' || c.oid::regclass::text FROM pg_class c, aclexplode(relacl) a WHERE relnamespace = 'mixpeek'::regnamespace
-				AND grantee NOT IN (0, 10)
-			UNION ALL SELECT 'privileges of everybody on ' || c.oid::regclass::text FROM pg_class c, aclexplode(relacl) a WHERE relnamespace = 'mixpeek'::regnamespace
-				AND grantee = 0 AND privilege_type <> 'SELECT'
-			UNION ALL SELECT 'privileges of ' || p.oid::regprocedure::text FROM pg_proc p, aclexplode(proacl) a WHERE pronamespace = 'mixpeek'::regnamespace
-				AND grantee NOT IN (0, 10)
-			UNION ALL SELECT 'privileges on the schema of ' || grantee FROM pg_namespace n, aclexplode(nspacl) a WHERE nspname = 'mixpeek'
-				AND (grantee NOT IN (0, 10) OR (grantee = 0 AND privilege_type <> 'USAGE'))
-			UNION ALL SELECT 'not the superuser''s: ' || c.oid::regclass::text FROM pg_class c WHERE relnamespace = 'mixpeek'::regnamespace AND relowner <> 10
-			UNION ALL SELECT 'not the superuser''s: ' || p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'mixpeek'::regnamespace AND proowner <> 10
-			UNION ALL SELECT 'not pg_catalog''s: ' || o.oid::regoperator::text || ' in ' || (SELECT ev_class::regclass FROM pg_rewrite WHERE oid = objid)
-				FROM pg_depend d JOIN pg_operator o ON o.oid = refobjid WHERE d.refclassid = 'pg_operator'::regclass AND oprowner <> 10
-			UNION ALL SELECT 'no row-level security: ' || c.oid::regclass::text FROM pg_class c WHERE relnamespace = 'mixpeek'::regnamespace AND relkind = 'r' AND NOT relrowsecurity
-		) x}, $database), '', $what);
-	return;
-}
-
-attack 'a schema mixpeek that was there before the extension' => sub {
-	new_database('before');
-	sql_as('attacker', 'CREATE SCHEMA mixpeek; GRANT ALL ON SCHEMA mixpeek TO PUBLIC', 'before');
-	extension_is_clean('before', 'an empty schema');
-	sql_as('superuser', 'DROP EXTENSION IF EXISTS mixpeek_docs', 'before');
-	refusal('attacker', q{
-		CREATE SCHEMA IF NOT EXISTS mixpeek;
-		CREATE FUNCTION mixpeek.evil(int2, int4) RETURNS int LANGUAGE sql AS 'SELECT 1';
-		CREATE OPERATOR mixpeek.& (LEFTARG = int2, RIGHTARG = int4, FUNCTION = mixpeek.evil);
-		CREATE FUNCTION mixpeek.json_evil(jsonb, text) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
-		CREATE OPERATOR mixpeek.-> (LEFTARG = jsonb, RIGHTARG = text, FUNCTION = mixpeek.json_evil)}, 'before');
-	extension_is_clean('before', 'one with operators');
-	sql('DROP DATABASE before WITH (FORCE)');
-};
-
-# 26
-attack 'default privileges that were there before the extension' => sub {
-	new_database('defaults');
-	sql_as('superuser', q{
-		ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO db_owner, PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO attacker;
-		ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO attacker, PUBLIC}, 'defaults');
-	extension_is_clean('defaults', 'privileges of others');
-	isnt(refusal('db_owner', $_, 'defaults'), '', $_) foreach 'TRUNCATE mixpeek.documents', 'TRUNCATE mixpeek.origin', 'TRUNCATE mixpeek.forgotten',
-	  'UPDATE mixpeek.origin SET id = id', 'CREATE TRIGGER x BEFORE INSERT ON mixpeek.documents FOR EACH ROW EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()';
-	isnt(refusal('attacker', 'SELECT mixpeek.adopt()', 'defaults'), '', 'adopt()');
-	sql('DROP DATABASE defaults WITH (FORCE)');
-};
-
-# Triggers of others on our tables
-attack 'a trigger of others on the tables of the extension', gains => qr/relations: \(mixpeek\./, sub {
-	loot();
-	sql('GRANT TRIGGER ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten TO db_owner; GRANT INSERT ON attacker.noted TO PUBLIC');
-	sql('GRANT USAGE ON SEQUENCE attacker.noted_number_seq TO PUBLIC; GRANT EXECUTE ON FUNCTION attacker.loot(text) TO PUBLIC; GRANT USAGE ON SCHEMA attacker TO db_owner');
-	sql_as('db_owner', q{
-		CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN PERFORM attacker.loot('ALTER ROLE db_owner SUPERUSER'); RETURN new; END $$});
-	foreach my $table (qw(documents outbox origin forgotten))
-	{
-		foreach my $trigger ('BEFORE INSERT OR UPDATE', 'AFTER INSERT OR UPDATE')
-		{
-			refusal('db_owner', "CREATE TRIGGER \"evil $trigger\" $trigger ON mixpeek.$table FOR EACH ROW EXECUTE FUNCTION public.evil()");
-		}
-	}
-	sql_as('attacker', q{
-		CREATE TABLE attacker.t (id int PRIMARY KEY);
-		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker');
-		INSERT INTO attacker.t VALUES (1)});
-	wait_for_lines('attacker.t', 'mirrored');
-	is(sql("SELECT string_agg(who || ': ' || outcome, '; ') FROM attacker.noted WHERE outcome = 'done'"), '', 'it gains nothing');
-	sql('DROP FUNCTION public.evil() CASCADE; REVOKE ALL ON mixpeek.documents, mixpeek.outbox, mixpeek.origin, mixpeek.forgotten FROM db_owner CASCADE');
-};
-
-# 9
-attack "the reconciler's lock is released by an owner's function" => sub {
+attack "an owner's function releases all advisory locks" => sub {
 	sql_as('attacker', q{
 		CREATE FUNCTION attacker.unlock() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -425,50 +358,74 @@ attack "the reconciler's lock is released by an owner's function" => sub {
 		CREATE TRIGGER unlock BEFORE UPDATE ON attacker.t FOR EACH ROW EXECUTE FUNCTION attacker.unlock();
 		SELECT mixpeek.mirror('attacker.t', 't', server => 'attacker', document_id_column => 'doc_id');
 		INSERT INTO attacker.t SELECT g FROM generate_series(1, 20) g});
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	api('attacker')->config(latency => 50);
 	sql_as('attacker', 'INSERT INTO attacker.t SELECT g FROM generate_series(21, 200) g');
 	my @beside = map { my $session = session('superuser'); $session->send('CALL mixpeek.sync()'); $session } 1 .. 3;
 	$_->wait foreach @beside;
-	wait_for_lines('attacker.t', 'mirrored');
+	wait_for_states('attacker.t', 'mirrored');
 	my $stats = api('attacker')->stats;
-	is_deeply([ @$stats{qw(creates duplicates overlaps)} ], [ 200, 0, 0 ], 'each document is made once');
-	wait_for('the locks to go', sub { sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (42, 44)") == 0 });
-	pass("nobody's advisory locks stay");
-	is(sql('SELECT pg_try_advisory_lock(42)'), 't', '... and anybody can take them');
+	is_deeply([ @$stats{qw(creates duplicates overlaps)} ], [ 200, 0, 0 ], 'each document is created once');
+	wait_for('the locks to go', sub {
+		sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (42, 44)") == 0;
+	});
+	pass('no advisory lock of the function stays');
+	is(sql('SELECT pg_try_advisory_lock(42)'), 't', 'another session can take the advisory lock');
 	sql('SELECT pg_advisory_unlock(42)');
 };
 
-# What an owner's code may try from within, wherever it runs. Held 1, and more.
+# Statements that an owner's code may try, wherever it is run.
 my @tries = (
-	'SET ROLE ROOT', 'RESET ROLE', 'SET SESSION AUTHORIZATION ROOT', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION DEFAULT',
-	"SELECT set_config('role', 'ROOT', false)", "SELECT set_config('session_authorization', 'ROOT', false)", 'SET ROLE owner_a', 'SET SESSION AUTHORIZATION owner_a',
-	'ALTER ROLE attacker SUPERUSER', 'ALTER ROLE attacker BYPASSRLS', 'CREATE ROLE evil SUPERUSER', 'CREATE ROLE evil', 'GRANT ROOT TO attacker', 'GRANT owner_a TO attacker',
-	'GRANT pg_read_all_data TO attacker', 'ALTER TABLE owner_a.secret OWNER TO attacker', 'GRANT SELECT ON owner_a.secret TO attacker',
-	'SELECT v FROM owner_a.secret', 'SELECT v FROM owner_a.t', 'INSERT INTO owner_a.t VALUES (-1)', "UPDATE owner_a.wb SET v = 'forged'", 'TRUNCATE owner_a.t', 'DROP TABLE owner_a.t',
-	'LOCK TABLE owner_a.t', 'SELECT umoptions FROM pg_catalog.pg_user_mapping', 'SELECT * FROM pg_catalog.pg_authid', 'SELECT * FROM pg_catalog.pg_shadow',
-	'INSERT INTO mixpeek.outbox SELECT * FROM mixpeek.outbox', "INSERT INTO mixpeek.outbox VALUES ('owner_a.t'::regclass, 'D', 't', '1')", 'DELETE FROM mixpeek.outbox',
-	"UPDATE mixpeek.documents SET document_id = 'x'", 'UPDATE mixpeek.origin SET id = id', 'DELETE FROM mixpeek.forgotten', 'TRUNCATE mixpeek.documents',
-	"COPY owner_a.secret TO '/tmp/mixpeek_loot'", "COPY attacker.noted FROM PROGRAM 'id'", "COPY (SELECT 1) TO PROGRAM 'id'",
-	"SELECT pg_read_file('postgresql.conf')", "SELECT lo_export(1, '/tmp/x')", "SELECT pg_ls_dir('.')", 'LOAD \'$libdir/plpgsql.so\'', "SELECT pg_reload_conf()", "SELECT pg_rotate_logfile()",
-	"ALTER SYSTEM SET mixpeek.enabled = off", 'SET mixpeek.allow_http = on', 'SET mixpeek.enabled = off', "SET mixpeek.read_timeout = '1d'", 'SET session_replication_role = replica', "SET log_statement = 'all'",
+	'SET ROLE ROOT', 'RESET ROLE', 'SET SESSION AUTHORIZATION ROOT', 'RESET SESSION AUTHORIZATION',
+	'SET SESSION AUTHORIZATION DEFAULT',
+	"SELECT set_config('role', 'ROOT', false)", "SELECT set_config('session_authorization', 'ROOT', false)",
+		'SET ROLE owner_a', 'SET SESSION AUTHORIZATION owner_a',
+	'ALTER ROLE attacker SUPERUSER', 'ALTER ROLE attacker BYPASSRLS', 'CREATE ROLE evil SUPERUSER',
+		'CREATE ROLE evil', 'GRANT ROOT TO attacker', 'GRANT owner_a TO attacker',
+	'GRANT pg_read_all_data TO attacker', 'ALTER TABLE owner_a.secret OWNER TO attacker',
+		'GRANT SELECT ON owner_a.secret TO attacker',
+	'SELECT v FROM owner_a.secret', 'SELECT v FROM owner_a.t', 'INSERT INTO owner_a.t VALUES (-1)',
+		"UPDATE owner_a.wb SET v = 'forged'", 'TRUNCATE owner_a.t', 'DROP TABLE owner_a.t',
+	'LOCK TABLE owner_a.t', 'SELECT umoptions FROM pg_catalog.pg_user_mapping', 'SELECT * FROM pg_catalog.pg_authid',
+		'SELECT * FROM pg_catalog.pg_shadow',
+	'INSERT INTO mixpeek.outbox SELECT * FROM mixpeek.outbox',
+		"INSERT INTO mixpeek.outbox VALUES ('owner_a.t'::regclass, 'D', 't', '1')", 'DELETE FROM mixpeek.outbox',
+	"UPDATE mixpeek.documents SET document_id = 'x'", 'UPDATE mixpeek.origin SET id = id',
+		'DELETE FROM mixpeek.forgotten', 'TRUNCATE mixpeek.documents',
+	"COPY owner_a.secret TO '/tmp/mixpeek_loot'", "COPY attacker.noted FROM PROGRAM 'id'",
+		"COPY (SELECT 1) TO PROGRAM 'id'",
+	"SELECT pg_read_file('postgresql.conf')", "SELECT lo_export(1, '/tmp/x')", "SELECT pg_ls_dir('.')",
+		'LOAD \'$libdir/plpgsql.so\'', "SELECT pg_reload_conf()", "SELECT pg_rotate_logfile()",
+	"ALTER SYSTEM SET mixpeek.enabled = off", 'SET mixpeek.allow_http = on', 'SET mixpeek.enabled = off',
+		"SET mixpeek.read_timeout = '1d'", 'SET session_replication_role = replica', "SET log_statement = 'all'",
 	"SET zero_damaged_pages = on", "SET session_preload_libraries = 'x'",
-	'SELECT mixpeek.adopt()', 'ALTER SERVER owner_a OPTIONS (SET base_url \'https://evil.example\')', 'CREATE USER MAPPING FOR attacker SERVER owner_a OPTIONS (api_key \'x\')',
-	'ALTER USER MAPPING FOR owner_a SERVER owner_a OPTIONS (SET api_key \'x\')', "SELECT mixpeek.get_document('secret', 'x', server => 'owner_a')", "SELECT mixpeek.list_documents('secret', server => 'owner_a')",
-	"SELECT mixpeek.mirror('owner_a.secret', 'stolen', server => 'owner_a')", "CREATE EVENT TRIGGER evil ON ddl_command_end EXECUTE FUNCTION attacker.none()",
-	"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> pg_backend_pid()",
-	"SELECT pg_catalog.pg_promote()", "SELECT pg_switch_wal()", "SELECT pg_create_restore_point('x')", "SELECT pg_logical_emit_message(true, 'a', 'b') FROM pg_catalog.pg_stat_replication",
-	'CREATE SUBSCRIPTION evil CONNECTION \'host=127.0.0.1\' PUBLICATION x', 'CREATE FUNCTION attacker.c() RETURNS int LANGUAGE c AS \'libc.so.6\', \'abort\'', 'CREATE FUNCTION attacker.i() RETURNS int LANGUAGE internal AS \'pg_backend_pid\'');
+	'SELECT mixpeek.adopt()', 'ALTER SERVER owner_a OPTIONS (SET base_url \'https://evil.example\')',
+		'CREATE USER MAPPING FOR attacker SERVER owner_a OPTIONS (api_key \'x\')',
+	'ALTER USER MAPPING FOR owner_a SERVER owner_a OPTIONS (SET api_key \'x\')',
+		"SELECT mixpeek.get_document('secret', 'x', server => 'owner_a')",
+		"SELECT mixpeek.list_documents('secret', server => 'owner_a')",
+	"SELECT mixpeek.mirror('owner_a.secret', 'stolen', server => 'owner_a')",
+		"CREATE EVENT TRIGGER evil ON ddl_command_end EXECUTE FUNCTION attacker.none()",
+	"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'
+		AND pid <> pg_backend_pid()",
+	"SELECT pg_catalog.pg_promote()", "SELECT pg_switch_wal()", "SELECT pg_create_restore_point('x')",
+		"SELECT pg_logical_emit_message(true, 'a', 'b') FROM pg_catalog.pg_stat_replication",
+	'CREATE SUBSCRIPTION evil CONNECTION \'host=127.0.0.1\' PUBLICATION x',
+		'CREATE FUNCTION attacker.c() RETURNS int LANGUAGE c AS \'libc.so.6\', \'abort\'',
+		'CREATE FUNCTION attacker.i() RETURNS int LANGUAGE internal AS \'pg_backend_pid\'');
+s/\s+/ /g foreach @tries;
 
-foreach my $place ('policy', 'cast', 'domain', 'generated', 'check', 'index', 'before trigger', 'after trigger', 'deferred trigger', 'rule', 'security definer')
+foreach my $place ('policy', 'cast', 'domain', 'generated', 'check', 'index', 'before trigger', 'after trigger',
+	'deferred trigger', 'rule', 'security definer')
 {
-	attack "whatever right a function tries to get, in a $place" => sub {
+	attack "a function tries to get every right there is, in a $place" => sub {
 		my $root = sql('SELECT current_user');
 		my $list = join(', ', map { my $try = s/ROOT/$root/r; "\$try\$$try\$try\$" } @tries);
 
 		loot();
 		sql_as('attacker', qq{
-			CREATE FUNCTION attacker.attack(place text) RETURNS boolean LANGUAGE plpgsql @{[ $place eq 'security definer' ? 'SECURITY DEFINER' : '' ]} AS \$\$
+			CREATE FUNCTION attacker.attack(place text) RETURNS boolean
+				LANGUAGE plpgsql @{[ $place eq 'security definer' ? 'SECURITY DEFINER' : '' ]} AS \$\$
 			DECLARE
 				statement text;
 			BEGIN
@@ -485,34 +442,47 @@ foreach my $place ('policy', 'cast', 'domain', 'generated', 'check', 'index', 'b
 			BEGIN PERFORM attacker.attack('cast'); RETURN '"bad"'; END \$\$;
 			CREATE DOMAIN attacker.checked AS text CHECK (attacker.attack('domain' || left(value, 0)))});
 		my %table = (
-			policy => q{ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.t USING (attacker.attack('policy'))},
-			'security definer' => q{ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON attacker.t USING (attacker.attack('policy'))},
-			cast => q{CREATE CAST (attacker.mood AS json) WITH FUNCTION attacker.mood_json(attacker.mood); ALTER TABLE attacker.t ADD mood attacker.mood DEFAULT 'bad'},
+			policy => q{ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+				CREATE POLICY p ON attacker.t USING (attacker.attack('policy'))},
+			'security definer' => q{ALTER TABLE attacker.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+				CREATE POLICY p ON attacker.t USING (attacker.attack('policy'))},
+			cast => q{CREATE CAST (attacker.mood AS json) WITH FUNCTION attacker.mood_json(attacker.mood);
+				ALTER TABLE attacker.t ADD mood attacker.mood DEFAULT 'bad'},
 			domain => 'ALTER TABLE attacker.t ALTER doc_id TYPE attacker.checked',
-			generated => q{ALTER TABLE attacker.t ADD g text GENERATED ALWAYS AS (attacker.sneak('g' || left(doc_id, 0))) STORED},
+			generated => q{ALTER TABLE attacker.t ADD g text GENERATED ALWAYS AS (attacker.sneak('g' || left(doc_id,
+				0))) STORED},
 			check => q{ALTER TABLE attacker.t ADD CHECK (attacker.attack('check' || left(v, 0)))},
 			index => q{CREATE INDEX ON attacker.t (attacker.sneak('index' || left(doc_id, 0)))},
-			'before trigger' => q{CREATE TRIGGER x BEFORE UPDATE ON attacker.t FOR EACH ROW EXECUTE FUNCTION attacker.attack_row('x')},
-			'after trigger' => q{CREATE TRIGGER x AFTER UPDATE ON attacker.t FOR EACH ROW EXECUTE FUNCTION attacker.attack_row('x')},
-			'deferred trigger' => q{CREATE CONSTRAINT TRIGGER x AFTER UPDATE ON attacker.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION attacker.attack_row('x')},
+			'before trigger' => q{CREATE TRIGGER x BEFORE UPDATE ON attacker.t FOR EACH ROW
+				EXECUTE FUNCTION attacker.attack_row('x')},
+			'after trigger' => q{CREATE TRIGGER x AFTER UPDATE ON attacker.t FOR EACH ROW
+				EXECUTE FUNCTION attacker.attack_row('x')},
+			'deferred trigger' => q{CREATE CONSTRAINT TRIGGER x AFTER
+				UPDATE ON attacker.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+				EXECUTE FUNCTION attacker.attack_row('x')},
 			rule => q{CREATE RULE r AS ON UPDATE TO attacker.t DO ALSO SELECT attacker.attack('rule')});
 		sql_as('attacker', qq{
 			CREATE TABLE attacker.t (id int PRIMARY KEY, v text, doc_id text, enrichments jsonb);
 			$table{$place};
-			SELECT mixpeek.mirror('attacker.t', 'tries', server => 'attacker', document_id_column => 'doc_id', enrichments_column => 'enrichments');
+			SELECT mixpeek.mirror('attacker.t', 'tries', server => 'attacker', document_id_column => 'doc_id',
+				enrichments_column => 'enrichments');
 			INSERT INTO attacker.t VALUES (1, 'x')});
 		like(join(',', wait_for_settled('attacker.t')), qr/^(mirrored|failed)$/, 'the row is mirrored or failed');
 		# A deferred trigger may be refused; a rule is no part of a write-back.
 		wait_for('its function to be run', sub { sql('SELECT count(*) FROM attacker.noted') >= @tries })
 		  unless $place =~ /rule|deferred/;
-		is(sql("SELECT string_agg(DISTINCT who, ' ') FROM attacker.noted WHERE who <> 'attacker'"), '', 'it runs as attacker');
+		is(sql("SELECT string_agg(DISTINCT who, ' ') FROM attacker.noted WHERE who <> 'attacker'"), '',
+			'the function runs as attacker');
 		my @allowed = ('RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION DEFAULT',
-			"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker' AND pid <> pg_backend_pid()",
+			"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'
+				AND pid <> pg_backend_pid()",
 			"UPDATE mixpeek.documents SET document_id = 'x'", 'DELETE FROM mixpeek.outbox',
 			'SELECT pg_logical_emit_message(true, \'a\', \'b\') FROM pg_catalog.pg_stat_replication');
+		s/\s+/ /g foreach @allowed;
 		my $allowed = join(', ', map { "\$a\$$_\$a\$" } @allowed);
-		is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done' AND what NOT IN ($allowed)"), '', 'nothing that it must not do was done');
-		is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'evil'"), 0, 'no role is new');
+		is(sql("SELECT string_agg(DISTINCT what, '; ') FROM attacker.noted WHERE outcome = 'done'
+			AND what NOT IN ($allowed)"), '', 'no statement that must be refused was done');
+		is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'evil'"), 0, 'no role was created');
 	};
 }
 

@@ -1,5 +1,5 @@
-# An API key is part of the text of CREATE USER MAPPING. pg_stat_activity, pg_stat_statements, pg_prepared_statements and
-# the log of errors show the text without it (src/entry/statement_key.c), however the statement comes.
+# An API key is part of the text of CREATE USER MAPPING. pg_stat_activity, pg_stat_statements, pg_prepared_statements
+# and the log of errors show the text without it (src/entry/api_key_text.c), however the statement comes.
 use strict;
 use warnings;
 use IO::Socket::UNIX;
@@ -36,7 +36,8 @@ sub read_bytes
 	my ($self, $n) = @_;
 	my $bytes = '';
 
-	while (length $bytes < $n) { $self->{socket}->sysread($bytes, $n - length $bytes, length $bytes) or die 'the connection was closed'; }
+	while (length $bytes < $n) { $self->{socket}->sysread($bytes, $n - length $bytes, length $bytes)
+		or die 'the connection was closed'; }
 	return $bytes;
 }
 
@@ -68,17 +69,19 @@ package main;
 
 my $key = 'sk_live_THE_SECRET_KEY';
 
-# What anybody can see of the statements of others.
+# The statements of other sessions in pg_stat_activity.
 sub shown
 {
 	my ($node) = @_;
-	return $node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
+	return $node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend'
+		AND pid <> pg_backend_pid()");
 }
 
 sub statements
 {
 	my ($node) = @_;
-	return $node->safe_psql('postgres', q{SELECT query FROM pg_stat_statements WHERE query ~* 'mapping' AND query !~ 'pg_stat_'});
+	return $node->safe_psql('postgres',
+		q{SELECT query FROM pg_stat_statements WHERE query ~* 'mapping' AND query !~ 'pg_stat_'});
 }
 
 foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_stat_statements')
@@ -92,9 +95,10 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 		log_min_messages = debug1
 	});
 	create_server($node, 'mixpeek', 'http://127.0.0.1:1');
-	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE app; SELECT pg_stat_statements_reset()');
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE app;
+		SELECT pg_stat_statements_reset()');
 
-	# Each way to write it: must be executed as it stands, and not be shown.
+	# Each way to write the key must set it, and must not be shown.
 	my %ways = (
 		'a literal' => "'$key'",
 		'a literal with a comment before it' => "/* it's */ '$key'",
@@ -105,75 +109,93 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 	);
 	foreach my $way (sort keys %ways)
 	{
-		my $said = $node->safe_psql('postgres', "CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS (api_key $ways{$way})");
-		is($node->safe_psql('postgres', 'SELECT array_to_string(umoptions, chr(10)) FROM pg_user_mappings WHERE usename = \'app\''),
+		my $said = $node->safe_psql('postgres',
+			"CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS (api_key $ways{$way})");
+		is($node->safe_psql('postgres', 'SELECT array_to_string(umoptions, chr(10)) FROM pg_user_mappings
+			WHERE usename = \'app\''),
 			"api_key=$key", "$libraries: $way is the key");
 		$node->safe_psql('postgres', 'DROP USER MAPPING FOR app SERVER mixpeek');
 	}
 	my $statements = statements($node);
-	like($statements, qr/CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS \(api_key /, '... the statements are known');
-	unlike($statements, qr/SECRET|live/, '... without the key');
+	like($statements, qr/CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS \(api_key /,
+		"$libraries: pg_stat_statements has the statements");
+	unlike($statements, qr/SECRET|live/, "$libraries: pg_stat_statements does not have the key");
 
 	# Statements within others
-	$node->safe_psql('postgres', "SELECT 1; CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS (API_key '$key'); SELECT 2");
-	$node->safe_psql('postgres', "DO \$\$BEGIN EXECUTE 'ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key ''$key'')'; END\$\$");
-	$node->safe_psql('postgres', "DO \$\$BEGIN EXECUTE format('ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key %L)', '$key'); END\$\$");
-	$node->safe_psql('postgres', "DO \$\$BEGIN ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET \"api_key\" '$key'); END\$\$");
+	$node->safe_psql('postgres', "SELECT 1; CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS (API_key '$key');
+		SELECT 2");
+	$node->safe_psql('postgres', "DO \$\$BEGIN
+		EXECUTE 'ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key ''$key'')'; END\$\$");
+	$node->safe_psql('postgres', "DO \$\$BEGIN
+		EXECUTE format('ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key %L)', '$key'); END\$\$");
+	$node->safe_psql('postgres', "DO \$\$BEGIN ALTER USER MAPPING FOR app SERVER mixpeek
+		OPTIONS (SET \"api_key\" '$key'); END\$\$");
 	$node->safe_psql('postgres', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET U&\"api\\005Fkey\" '$key')");
-	unlike(statements($node), qr/SECRET/, '... nor are statements within others shown with it');
-	is($node->safe_psql('postgres', 'SELECT array_to_string(umoptions, chr(10)) FROM pg_user_mappings WHERE usename = \'app\''),
-		"api_key=$key", '... which have set it');
+	unlike(statements($node), qr/SECRET/,
+		"$libraries: pg_stat_statements does not have the key of statements within others");
+	is($node->safe_psql('postgres', 'SELECT array_to_string(umoptions, chr(10)) FROM pg_user_mappings
+		WHERE usename = \'app\''),
+		"api_key=$key", "$libraries: statements within others set the key");
 
 	# The log of an error, which has the statement
 	my $log = -s $node->logfile;
 	$node->psql('postgres', "CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS (api_key '$key')");
 	$node->psql('postgres', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key '$key', SET nonsense 'x')");
 	my $logged = slurp_file($node->logfile, $log);
-	like($logged, qr/STATEMENT:  CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS \(api_key '\*+'\)/, '... an error logs the statement');
-	unlike($logged, qr/SECRET/, '... without the key');
+	like($logged, qr/STATEMENT:  CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS \(api_key '\*+'\)/,
+		"$libraries: the log of an error has the statement");
+	unlike($logged, qr/SECRET/, "$libraries: the log of an error does not have the key");
 
-	foreach my $sql ("DO \$\$BEGIN EXECUTE 'ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (SET api_key ''$key'')'; END\$\$",
-		"DO \$\$BEGIN EXECUTE format('ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (SET api_key %L)', '$key'); END\$\$",
+	foreach my $sql ("DO \$\$BEGIN EXECUTE
+		'ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (SET api_key ''$key'')'; END\$\$",
+		"DO \$\$BEGIN EXECUTE format('ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (SET api_key %L)', '$key');
+			END\$\$",
 		"DO \$\$BEGIN CREATE USER MAPPING FOR app SERVER mixpeek OPTIONS (api_key '$key'); END\$\$")
 	{
 		$log = -s $node->logfile;
 		my (undef, undef, $stderr) = $node->psql('postgres', $sql);
-		like($stderr, qr/ERROR: .*\nCONTEXT:  SQL statement ".* USER MAPPING .*api_key '\*+'/, "$libraries: an error's context has the statement");
-		unlike($stderr . slurp_file($node->logfile, $log), qr/SECRET/, '... without the key');
+		like($stderr, qr/ERROR: .*\nCONTEXT:  SQL statement ".* USER MAPPING .*api_key '\*+'/,
+			"$libraries: the context of an error has the statement");
+		unlike($stderr . slurp_file($node->logfile, $log), qr/SECRET/,
+			"$libraries: the context of an error does not have the key");
 	}
 
 	# The extended protocol, step by step
 	my $client = Client->new($node);
 	$client->parse('', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key '$key')");
 	$client->flush('1');
-	like(shown($node), qr/^ALTER USER MAPPING .*\(SET api_key '\*{22}'\)$/m, "$libraries: Parse shows the statement without the key");
+	like(shown($node), qr/^ALTER USER MAPPING .*\(SET api_key '\*{22}'\)$/m,
+		"$libraries: Parse shows the statement without the key");
 	$client->sync;
-	unlike(shown($node), qr/SECRET/, '... as does Sync after it');
+	unlike(shown($node), qr/SECRET/, "$libraries: Sync after Parse does not show the key");
 	$client->bind('');
 	$client->flush('2');
-	like(shown($node), qr/^ALTER USER MAPPING .*\(SET api_key '\*{22}'\)$/m, '... and Bind');
+	like(shown($node), qr/^ALTER USER MAPPING .*\(SET api_key '\*{22}'\)$/m,
+		"$libraries: Bind shows the statement without the key");
 	$client->execute;
 	$client->flush('C');
-	unlike(shown($node), qr/SECRET/, '... and Execute');
+	unlike(shown($node), qr/SECRET/, "$libraries: Execute does not show the key");
 	$client->sync;
-	unlike(shown($node), qr/SECRET/, '... and its end');
+	unlike(shown($node), qr/SECRET/, "$libraries: Sync after Execute does not show the key");
 	$client->parse('named', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key 'another_$key')");
 	$client->sync;
 	foreach my $time (1, 2)
 	{
 		$client->bind('named');
 		$client->flush('2');
-		unlike(shown($node), qr/SECRET/, "a prepared statement shows no key ($time)");
+		unlike(shown($node), qr/SECRET/, "$libraries: a prepared statement does not show the key, time $time");
 		$client->execute;
 		$client->sync;
-		is($node->safe_psql('postgres', 'SELECT array_to_string(umoptions, chr(10)) FROM pg_user_mappings WHERE usename = \'app\''),
-			"api_key=another_$key", '... and sets it all the same');
-		$node->safe_psql('postgres', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key 'sk_old'); CREATE SCHEMA other$time");	# plans are made anew
+		is($node->safe_psql('postgres', 'SELECT array_to_string(umoptions, chr(10)) FROM pg_user_mappings
+			WHERE usename = \'app\''),
+			"api_key=another_$key", "$libraries: a prepared statement sets the key, time $time");
+		$node->safe_psql('postgres', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key 'sk_old');
+			CREATE SCHEMA other$time");	# plans are made anew
 	}
 	$client->send('Q', "SELECT name FROM pg_prepared_statements WHERE statement ~ 'S[E]CRET'\0");
-	is(scalar(grep { $_->[0] eq 'D' } $client->answers), 0, '... nor does pg_prepared_statements');
+	is(scalar(grep { $_->[0] eq 'D' } $client->answers), 0, "$libraries: pg_prepared_statements does not have the key");
 
-	# While the first of several statements runs, and while a function runs that got it as an argument
+	# While the first of several statements runs, and while a function runs that has the key as an argument
 	$node->safe_psql('postgres', q{
 		CREATE FUNCTION set_key(key text) RETURNS void LANGUAGE plpgsql AS $$
 		BEGIN
@@ -184,36 +206,65 @@ foreach my $libraries ('pg_stat_statements, mixpeek_docs', 'mixpeek_docs, pg_sta
 	$lock->query_safe('SELECT pg_advisory_lock(1)');
 	my $waits = sub { wait_for('the lock to be waited for', sub {
 		$node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") }) };
-	foreach my $sql ("SELECT pg_advisory_xact_lock(1); ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key '$key')",
+	foreach my $sql ("SELECT pg_advisory_xact_lock(1); ALTER USER MAPPING FOR app SERVER mixpeek
+		OPTIONS (SET api_key '$key')",
 		"SELECT set_key('$key')")
 	{
 		my $second = Client->new($node);
 		$second->send('Q', "$sql\0");
 		$waits->();
-		unlike(shown($node), qr/SECRET/, 'not shown while this runs: ' . $sql =~ s/$key/KEY/r);
+		unlike(shown($node), qr/SECRET/, "$libraries: not shown while this runs: " . $sql =~ s/$key/KEY/r);
 		$lock->query_safe('SELECT pg_advisory_unlock(1)');
 		$second->answers;
 		$lock->query_safe('SELECT pg_advisory_lock(1)');
 	}
-	unlike(statements($node), qr/SECRET/, '... nor is it kept');
+	unlike(statements($node), qr/SECRET/,
+		"$libraries: pg_stat_statements does not have the key of statements that waited");
 	$lock->quit;
 
-	# What only looks like it is left alone
+	# Statements that only look like one with a key are left as they are
 	$node->safe_psql('postgres', "CREATE TABLE mapping (api_key text)");
 	$node->safe_psql('postgres', "SELECT api_key FROM (VALUES ('visible')) v (api_key)");
-	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_statements WHERE query LIKE 'SELECT api\\_key FROM (VALUES (\$1)) v (api\\_key)'"), 1,
-		'other statements are shown as they are');
+	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_statements
+		WHERE query LIKE 'SELECT api\\_key FROM (VALUES (\$1)) v (api\\_key)'"), 1,
+		"$libraries: other statements are shown as they are");
 	$log = -s $node->logfile;
-	$node->psql('postgres', 'DROP TABLE mapping; ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (DROP api_key); SELECT 3');
-	like(slurp_file($node->logfile, $log), qr/STATEMENT:  ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS \(DROP api_key\)/, '... as is one without a key');
+	$node->psql('postgres', 'DROP TABLE mapping; ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS (DROP api_key);
+		SELECT 3');
+	like(slurp_file($node->logfile, $log),
+		qr/STATEMENT:  ALTER USER MAPPING FOR nosuch SERVER mixpeek OPTIONS \(DROP api_key\)/,
+		"$libraries: a statement without a key is logged as it is");
 
-	# A crash, and the postmaster calls its hooks once more
-	kill KILL => $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
-	wait_for('the server to be back', sub { my $answer = ''; $node->psql('postgres', 'SELECT 4', stdout => \$answer) == 0 && $answer eq '4' });
+	# After a crash the postmaster calls the library's hooks once more
+	kill KILL => $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
+	wait_for('the server to be back', sub {
+		my $answer = '';
+		$node->psql('postgres', 'SELECT 4', stdout => \$answer) == 0 && $answer eq '4';
+	});
 	$node->safe_psql('postgres', "ALTER USER MAPPING FOR app SERVER mixpeek OPTIONS (SET api_key '$key')");
-	unlike(statements($node), qr/SECRET/, 'after a crash it is as before');
+	unlike(statements($node), qr/SECRET/, "$libraries: pg_stat_statements does not have the key after a crash");
 	$node->stop;
-	unlike(slurp_file($node->logfile), qr/SECRET/, 'the log does not have it anywhere') if $node->logfile;
+	unlike(slurp_file($node->logfile), qr/SECRET/, "$libraries: the log does not have the key") if $node->logfile;
 }
+
+# pg_stat_activity, without pg_stat_statements, after the statement and beside another session
+
+my $node = mixpeek_node('alone', "shared_preload_libraries = 'mixpeek_docs'\nlog_statement = none");
+create_server($node, 'patient', 'http://127.0.0.1:1', api_key => $key);
+my $session = $node->background_psql('postgres');
+my $pid = $session->query('SELECT pg_backend_pid()');
+foreach my $statement ("CREATE USER MAPPING FOR PUBLIC SERVER patient OPTIONS (api_key '$key')",
+	"ALTER USER MAPPING FOR PUBLIC SERVER patient OPTIONS (SET api_key '$key!')")
+{
+	$session->query($statement);
+	my $shown = $node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE pid = $pid");
+	like($shown, qr/USER MAPPING/, 'pg_stat_activity shows the USER MAPPING statement');
+	unlike($shown, qr/$key/, 'pg_stat_activity shows the USER MAPPING statement without the key');
+}
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity a WHERE pid <> pg_backend_pid()
+	AND a::text ~ '$key'"), '0', 'pg_stat_activity shows the key in no session');
+$session->quit;
+$node->stop;
 
 done_testing();

@@ -1,4 +1,4 @@
-# Many mirrors, and what happens to their tables while rows are on their way.
+# Many mirrors, and changes of tables while their rows are under way.
 use strict;
 use warnings;
 use JSON::PP;
@@ -6,6 +6,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use MixpeekTest;
+use MixpeekTest::Mirror;
 
 my $node = mixpeek_node('mirrors', q{
 shared_preload_libraries = 'mixpeek_docs'
@@ -16,20 +17,7 @@ jit = off
 });
 my $api = MixpeekTest::Server->new(enrich => 'now');
 create_server($node, 'mixpeek', $api);
-
-sub sql
-{
-	my ($statement) = @_;
-	return $node->safe_psql('postgres', $statement);
-}
-
-sub settle
-{
-	sql("SELECT mixpeek.wait('3 min')") eq 't' or die 'the mirror did not settle';
-	return;
-}
-
-sub worker { return sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'"); }
+use_node($node, $api);
 
 # A process' own memory, in MB.
 sub memory
@@ -39,41 +27,46 @@ sub memory
 	return $kb / 1024;
 }
 
-# Of 2,000 mirrors on as many tables the worker remembers no more than it has room for.
+# The worker keeps no more of 2,000 mirrors in memory than it has room for.
 {
-	sql('CREATE TABLE first (id int PRIMARY KEY); SELECT mixpeek.mirror(\'first\', \'first\'); INSERT INTO first VALUES (1)');
+	sql('CREATE TABLE first (id int PRIMARY KEY); SELECT mixpeek.mirror(\'first\', \'first\'); INSERT INTO first
+		VALUES (1)');
 	settle();
-	my $pid = worker();
+	my $pid = worker_pid();
 	my $start = memory($pid);
 
 	sql(q{DO $$ BEGIN FOR i IN 1 .. 2000 LOOP
-			EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, %s)', i, (SELECT string_agg('c' || n || ' text', ', ') FROM generate_series(1, 100) n));
+			EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, %s)', i, (SELECT string_agg('c' || n || ' text',
+				', ') FROM generate_series(1, 100) n));
 			EXECUTE format('CREATE TRIGGER m AFTER INSERT OR UPDATE OR DELETE ON t%s FOR EACH ROW
 				EXECUTE FUNCTION mixpeek.mirror_row(%L)', i, 'collection_' || i);
 		END LOOP; END $$});
 	foreach my $round (1, 2)
 	{
-		sql(qq{DO \$\$ BEGIN FOR i IN 1 .. 2000 LOOP EXECUTE format('INSERT INTO t%s VALUES ($round)', i); END LOOP; END \$\$});
+		sql(qq{DO \$\$ BEGIN FOR i IN 1 .. 2000 LOOP EXECUTE format('INSERT INTO t%s VALUES ($round)', i); END LOOP;
+			END \$\$});
 		settle();
-		is(sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'"), 1 + 2000 * $round, "rows of 2,000 tables, round $round");
-		cmp_ok(memory($pid) - $start, '<', 128, 'and the worker has grown by less than 128 MB');
+		is(sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'"), 1 + 2000 * $round,
+			"2,000 tables, round $round: all rows are mirrored");
+		cmp_ok(memory($pid) - $start, '<', 128, "2,000 tables, round $round: the worker has grown by less than 128 MB");
 	}
-	is(worker(), $pid, 'it still is the one it was');
+	is(worker_pid(), $pid, '2,000 tables: the worker is not replaced');
 }
 
-# Which rows of a table the documents do not say, or say otherwise: '' where they are what they should be.
+# Rows of a table without a document that equals them, and documents without such a row; '' if there are none.
 sub wrong
 {
 	my ($table, $collection) = @_;
 	my $json = JSON::PP->new->canonical->allow_nonref;
-	my %is = map { my %row = %{ $_->{metadata} }; delete $row{mixpeek_docs}; $json->encode(\%row) => 1 } @{ $api->documents($collection) };
+	my %is = map { my %row = %{ $_->{metadata} }; delete $row{mixpeek_docs};
+	$json->encode(\%row) => 1 } @{ $api->documents($collection) };
 	my @should = map { $json->encode($json->decode($_)) } split(/\n/, sql("SELECT to_jsonb(t) FROM $table t"));
 
 	return join(' ', grep { !delete $is{$_} } @should) . join(' ', map { "not $_" } sort keys %is);
 }
 
-# A table's definition changes before its rows are read, while they are on their way, and after that. The
-# options: the table's name afterwards (now; undef: it is gone), loose (the documents of what was before may stay).
+# Changes of a table's definition: each is made before its rows are read, while they are under way, and afterwards. The
+# options: the table's name afterwards (now; undef: it is gone), loose (documents of the rows before may stay).
 my @changes = (
 	[ 'RENAME COLUMN', 'ALTER TABLE s.d RENAME v TO w' ],
 	[ 'ADD COLUMN', q{ALTER TABLE s.d ADD x text DEFAULT 'x'} ],
@@ -87,7 +80,8 @@ my @changes = (
 	[ 'SET SCHEMA', 'ALTER TABLE s.d SET SCHEMA public', now => 'public.d' ],
 	[ 'ALTER SCHEMA', 'ALTER SCHEMA s RENAME TO r', now => 'r.d' ],
 	[ 'ALTER SCHEMA, and another in its place', 'ALTER SCHEMA s RENAME TO r;
-		CREATE SCHEMA s; CREATE TABLE s.d (id int PRIMARY KEY, v bigint, n int); INSERT INTO s.d SELECT i, 1, 1 FROM generate_series(1, 100) i', now => 'r.d' ],
+		CREATE SCHEMA s; CREATE TABLE s.d (id int PRIMARY KEY, v bigint, n int); INSERT INTO s.d SELECT i, 1, 1
+			FROM generate_series(1, 100) i', now => 'r.d' ],
 	[ 'OWNER', 'ALTER TABLE s.d OWNER TO another' ],
 	[ 'REINDEX', 'REINDEX TABLE s.d' ],
 	[ 'REINDEX CONCURRENTLY', 'REINDEX TABLE CONCURRENTLY s.d', alone => 1 ],
@@ -110,7 +104,9 @@ sub change
 		DELETE FROM mixpeek.documents WHERE collection = 'd';
 		CREATE SCHEMA s; GRANT ALL ON SCHEMA s TO another;
 		CREATE TABLE s.d (id int PRIMARY KEY, v text, n int)}
-		  . ($owner ? '; CREATE POLICY p ON s.d USING (true); ALTER TABLE s.d ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY' : ''));
+		  . ($owner
+			? '; CREATE POLICY p ON s.d USING (true);
+				ALTER TABLE s.d ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY' : ''));
 	sql(q{SELECT mixpeek.mirror('s.d', 'd')});
 	my $insert = q{INSERT INTO s.d SELECT i, 'v' || i, i + 1000 FROM generate_series(1, 20) i};
 	if ($when eq 'before')
@@ -127,35 +123,39 @@ sub change
 		sql($statement);
 		$api->config(latency => 0);
 	}
-	if ($now && $name =~ /primary key/) { sql("UPDATE $now SET v = v || '!'; INSERT INTO $now (id, n) VALUES (77, 77)"); }
+	if ($now && $name =~ /primary key/) { sql("UPDATE $now SET v = v || '!'; INSERT INTO $now (id, n)
+		VALUES (77, 77)"); }
 	elsif ($now && $name =~ /^DROP TABLE/) { sql("INSERT INTO $now VALUES ('77', 7)"); }
 	elsif ($now) { sql("UPDATE $now SET n = '5'; INSERT INTO $now (id) VALUES ('77')"); }
 	settle();
 	if (!$now) { pass("$case: settled"); return; }
 	my $wrong = wrong($now, 'd');
 	$wrong =~ s/ ?not \{[^}]*\}//g if $option{loose};
-	is($wrong, '', "$case: the documents are its rows");
+	is($wrong, '', "$case: the documents equal the rows");
 	return;
 }
 
 {
-	my $pid = worker();
+	my $pid = worker_pid();
 
 	sql('CREATE ROLE another SUPERUSER; CREATE USER MAPPING FOR another SERVER mixpeek OPTIONS (api_key \'sk_test\')');
 	foreach my $owner (0, 1)
 	{
 		foreach my $when (qw(before meanwhile after)) { change($when, $owner, @$_) foreach @changes; }
-		is(worker(), $pid, 'the worker still is the one it was');
+		is(worker_pid(), $pid, 'changes of tables: the worker is not replaced');
 	}
 }
 
 # What decodes a mirror's arguments begins a subtransaction, which no parallel plan allows.
 {
-	my $plan = q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;};
+	my $plan = q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+		SET max_parallel_workers_per_gather = 2;};
 
-	cmp_ok(sql("$plan SELECT count(problem IS NULL) FROM mixpeek.mirrors"), '>=', 2000, 'the view of mirrors can be read where parallel plans are cheap');
-	is(sql("$plan SELECT count(*) FROM pg_class UNION ALL SELECT count(*) FROM (SELECT m::text FROM mixpeek.mirrors m, pg_class c WHERE c.oid = m.relation AND m.collection = 'first') x") =~ /\n1$/ ? 1 : 0, 1,
-		'... and joined');
+	cmp_ok(sql("$plan SELECT count(problem IS NULL) FROM mixpeek.mirrors"), '>=', 2000,
+		'mixpeek.mirrors can be read where parallel plans are cheap');
+	my $joined = sql("$plan SELECT count(*) FROM pg_class UNION ALL SELECT count(*) FROM (
+		SELECT m::text FROM mixpeek.mirrors m, pg_class c WHERE c.oid = m.relation AND m.collection = 'first') x");
+	is($joined =~ /\n1$/ ? 1 : 0, 1, 'mixpeek.mirrors can be joined where parallel plans are cheap');
 }
 
 $node->stop;

@@ -16,6 +16,30 @@ use List::Util ();
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
+# A procedure measure(first, last), which inserts rows into items and notes in the table latencies how many microseconds
+# it took from COMMIT to the stored id, with 5 to 15 ms of quiet between two rows.
+our $measure_latency = q{
+	CREATE FUNCTION bench_sleep(integer) RETURNS void AS '$libdir/mixpeek_bench' LANGUAGE C;
+	CREATE TABLE latencies (us double precision);
+	CREATE PROCEDURE measure(first integer, last integer) LANGUAGE plpgsql AS $$
+	DECLARE
+		began timestamptz;
+	BEGIN
+		FOR i IN first .. last LOOP
+			INSERT INTO items VALUES (i, 1, 'Product', 'libs', 12.5, 42, true, repeat('text ', 60), now());
+			COMMIT;
+			began := clock_timestamp();
+			LOOP
+				EXIT WHEN EXISTS (SELECT FROM mixpeek.documents WHERE relation = 'items'::regclass
+					AND collection = 'bench' AND key = i::text AND document_id IS NOT NULL);
+				PERFORM bench_sleep(100);
+			END LOOP;
+			INSERT INTO latencies VALUES (extract(epoch FROM clock_timestamp() - began) * 1e6);
+			COMMIT;
+			PERFORM bench_sleep(5000 + (random() * 10000)::integer);
+		END LOOP;
+	END $$};
+
 # Sizes are multiplied by scale; runs is the number that was asked for, or undef.
 sub new
 {
@@ -106,7 +130,8 @@ sub start
 		'pg_net.database_name' => 'bench', %extra);
 
 	$self->{data} = "$self->{work}/data";
-	$self->logged(qw(initdb --username=bench --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync -D), $self->{data});
+	$self->logged(qw(initdb --username=bench --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync -D),
+		$self->{data});
 	open(my $out, '>>', "$self->{data}/postgresql.conf") or die $!;
 	print $out map { "$_ = '$conf{$_}'\n" } grep { !/^pg_net\./ || $preload =~ /pg_net/ } sort keys %conf;
 	close $out;
@@ -208,7 +233,8 @@ sub children_cpu
 sub wait_for_clients
 {
 	my ($self) = @_;
-	my $ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name = 'pgbench'";
+	my $ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+		AND application_name = 'pgbench'";
 
 	sleep(0.01) while $self->session->value($ours) > 0;
 	sleep(0.05);
@@ -310,7 +336,8 @@ sub log_end
 sub body_file
 {
 	my ($self, $table) = @_;
-	my $body = $self->session->value("SELECT mixpeek.preview('$table', (SELECT id::text FROM $table LIMIT 1), 'bench')");
+	my $body = $self->session->value("SELECT mixpeek.preview('$table', (SELECT id::text FROM $table LIMIT 1),
+		'bench')");
 	my $file = "$self->{work}/body.json";
 
 	$body =~ s/"mixpeek_docs": *"[^"]*"/"mixpeek_docs":"\@MARKER\@"/ or die "no marker in $body";

@@ -74,12 +74,15 @@ return {
 		my ($parts, $held_parts) = @parts{0, 1};
 		my $base = Bench::median(@small);
 		my $base_cpu = Bench::median(@small_cpu);
-		my $tail = Bench::median(map { $_->[1] } @$parts[-5 .. -1]) / Bench::median(map { $_->[1] } @$parts[0 .. 4]) if @$parts >= 10;
+		my $tail = Bench::median(map { $_->[1] } @$parts[-5 .. -1]) / Bench::median(map { $_->[1] } @$parts[0 .. 4])
+			if @$parts >= 10;
 
 		$report->row("backlog of $few", $base, sprintf('%.0f a second, CPU %.1f µs a document', $base, $base_cpu));
-		$report->row("backlog of $many", $ratio, sprintf('%.0f a second: %+.0f %%, CPU %.1f µs', $large, 100 * ($ratio - 1), $large_cpu), target => 'within 10 %', met => $ratio >= 0.9);
+		$report->row("backlog of $many", $ratio, sprintf('%.0f a second: %+.0f %%, CPU %.1f µs', $large,
+			100 * ($ratio - 1), $large_cpu), target => 'within 10 %', met => $ratio >= 0.9);
 		$report->row('its last quarter to its first', $tail, sprintf('%+.0f %%', 100 * ($tail - 1))) if defined $tail;
-		$report->row('the same with a transaction held open', $held_ratio, sprintf('%.0f a second: %+.0f %%, CPU %.1f µs', $held, 100 * ($held_ratio - 1), $held_cpu),
+		$report->row('the same with a transaction held open', $held_ratio,
+			sprintf('%.0f a second: %+.0f %%, CPU %.1f µs', $held, 100 * ($held_ratio - 1), $held_cpu),
 			target => 'within 20 %', met => $held_ratio >= 0.8);
 		$report->lines(x => 'documents', y => 'documents a second',
 			lines => [ [ 'backlog', $parts, 'ours' ], [ 'with a transaction held open', $held_parts, 'other' ] ]);

@@ -76,22 +76,31 @@ return {
 		my $lines_same = lines_a_change($bench, 'items', $rows, 10);
 		my @largest = map {
 			my $million = $_;
-			(sort { $b <=> $a } map { $documents[$_][1] + $outbox[$_][1] } $million * $rounds .. ($million + 1) * $rounds - 1)[0]
+			(sort { $b <=>
+				$a } map { $documents[$_][1] + $outbox[$_][1] } $million * $rounds .. ($million + 1) * $rounds - 1)[0]
 		} 0 .. 2;
 		my $growth = $largest[2] / $largest[1];
 
 		$report->row("WAL of the row itself", $plain / $rows, sprintf('%.0f bytes', $plain / $rows));
-		$report->row("WAL of the writer's outbox entry", ($writer - $plain) / $rows, sprintf('%.0f bytes a row', ($writer - $plain) / $rows), target => 'stated');
-		$report->row("WAL of the worker, a create", $worker / $rows, sprintf('%.0f bytes a document', $worker / $rows), target => 'stated');
-		$report->row("WAL of all, an update", $updates / $rows / $rounds / 3, sprintf('%.0f bytes, the row\'s own included', $updates / $rows / $rounds / 3), target => 'stated');
-		$report->row('disk of an outbox entry', $outbox / $rows, sprintf('%.0f bytes, until it is taken up', $outbox / $rows), target => 'stated');
-		$report->row('disk of a document', $documents / $rows, sprintf('%.0f bytes, of which indexes %.0f', $documents / $rows, $indexes / $rows), target => 'stated');
-		$report->row("outbox and documents, largest in @{[ $rows * $rounds ]} changes", $largest[0], sprintf('%.0f MB', $largest[0]));
+		$report->row("WAL of the writer's outbox entry", ($writer - $plain) / $rows,
+			sprintf('%.0f bytes a row', ($writer - $plain) / $rows), target => 'stated');
+		$report->row("WAL of the worker, a create", $worker / $rows,
+			sprintf('%.0f bytes a document', $worker / $rows), target => 'stated');
+		$report->row("WAL of all, an update", $updates / $rows / $rounds / 3,
+			sprintf('%.0f bytes, the row\'s own included', $updates / $rows / $rounds / 3), target => 'stated');
+		$report->row('disk of an outbox entry', $outbox / $rows, sprintf('%.0f bytes, until it is taken up',
+			$outbox / $rows), target => 'stated');
+		$report->row('disk of a document', $documents / $rows, sprintf('%.0f bytes, of which indexes %.0f',
+			$documents / $rows, $indexes / $rows), target => 'stated');
+		$report->row("outbox and documents, largest in @{[ $rows * $rounds ]} changes", $largest[0],
+			sprintf('%.0f MB', $largest[0]));
 		$report->row('in the second as many', $largest[1], sprintf('%.0f MB', $largest[1]));
-		$report->row('in the third as many', $largest[2], sprintf('%.0f MB: %+.0f %%', $largest[2], 100 * ($growth - 1)),
+		$report->row('in the third as many', $largest[2], sprintf('%.0f MB: %+.0f %%', $largest[2],
+			100 * ($growth - 1)),
 			target => 'no growth over the second', met => $growth <= 1.05);
-		$report->row('updates of lines of documents, a change', $lines, sprintf('%.1f', $lines));
+		$report->row('updates of records, a change', $lines, sprintf('%.1f', $lines));
 		$report->row('the same, enrichments as before, 10 s later', $lines_same, sprintf('%.1f', $lines_same));
-		$report->lines(x => 'changes', y => 'MB, indexes included', lines => [ [ 'documents', \@documents, 'ours' ], [ 'outbox', \@outbox, 'other' ] ]);
+		$report->lines(x => 'changes', y => 'MB, indexes included', lines => [ [ 'documents', \@documents, 'ours' ],
+			[ 'outbox', \@outbox, 'other' ] ]);
 	},
 };

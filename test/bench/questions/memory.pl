@@ -42,11 +42,15 @@ return {
 		my @first = map { $_->[1] } @points[ 1 .. @points / 2 ];
 		my $later = Bench::median(@half) - Bench::median(@first);
 
-		$report->row('at its start', $start, sprintf('%.1f MB of its own (%.1f MB with shared buffers)', $start, $start_rss));
-		$report->row('highest over its start', $growth, sprintf('+%.1f MB of its own', $growth), target => 'at most +64 MB', met => $growth <= 64);
-		$report->row('second half over the first', $later, sprintf('%+.1f MB', $later), target => 'flat', met => $later <= 2);
+		$report->row('at its start', $start, sprintf('%.1f MB of its own (%.1f MB with shared buffers)', $start,
+			$start_rss));
+		$report->row('highest over its start', $growth, sprintf('+%.1f MB of its own', $growth),
+			target => 'at most +64 MB', met => $growth <= 64);
+		$report->row('second half over the first', $later, sprintf('%+.1f MB', $later), target => 'flat',
+			met => $later <= 2);
 		$report->row('at the end', $end, sprintf('%.1f MB of its own (%.1f MB with shared buffers)', $end, $rss));
 		$report->row('documents of 10 kB a second', $rate, sprintf('%.0f', $rate));
-		$report->lines(x => 'documents', y => 'MB (RssAnon)', target => [ $start + 64, 'to reach' ], lines => [ [ 'worker', \@points, 'ours' ] ]);
+		$report->lines(x => 'documents', y => 'MB (RssAnon)', target => [ $start + 64, 'to reach' ],
+			lines => [ [ 'worker', \@points, 'ours' ] ]);
 	},
 };

@@ -21,7 +21,8 @@ my @steps = (
 	[ other => 'everything else' ],
 );
 my %step_of_file = (
-	'outbox' => 'claim', 'claim' => 'claim', 'mirror' => 'read', 'key' => 'read', 'template' => 'render', 'documents' => 'intent',
+	'outbox' => 'claim', 'claim' => 'claim', 'mirror' => 'read', 'key' => 'read', 'template' => 'render',
+	'documents' => 'intent',
 	'http' => 'curl', 'engine' => 'curl', 'response' => 'parse', 'json' => 'parse', 'job' => 'parse',
 );
 
@@ -114,7 +115,8 @@ return {
 		{
 			open(STDERR, '>', $bench->work . '/perf.log');
 			open(STDOUT, '>&', \*STDERR);
-			exec(qw(perf record -e cpu-clock -F 499 --call-graph), 'dwarf,16384', '-o', $data, '-p', $pid) or POSIX::_exit(1);
+			exec(qw(perf record -e cpu-clock -F 499 --call-graph), 'dwarf,16384', '-o', $data, '-p', $pid)
+				or POSIX::_exit(1);
 		}
 		sleep(1);
 		my $cpu = Bench::cpu($pid);

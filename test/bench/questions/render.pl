@@ -9,9 +9,12 @@ use utf8;
 
 my @types = qw(bigint integer smallint text text text varchar uuid boolean boolean
 	numeric(12,2) numeric(12,2) float8 real date timestamptz timestamp text integer bigint);
-my @values = ('i', 'i % 1000', '(i % 100)::smallint', "'Product ' || i", "'libs'", "repeat('text with \"quotes\" ', 10)",
-	"'Street ' || i", "md5(i::text)::uuid", 'i % 2 = 0', 'i % 7 = 0', 'i / 100.0', 'i * 3.5', 'sqrt(i)', '(i / 8.0)::real',
-	"'2026-01-01'::date + i % 365", "'2026-01-01'::timestamptz + i * interval '1 s'", "'2026-01-01'::timestamp + i * interval '1 s'",
+my @values = ('i', 'i % 1000', '(i % 100)::smallint', "'Product ' || i", "'libs'",
+	"repeat('text with \"quotes\" ', 10)",
+	"'Street ' || i", "md5(i::text)::uuid", 'i % 2 = 0', 'i % 7 = 0', 'i / 100.0', 'i * 3.5', 'sqrt(i)',
+	'(i / 8.0)::real',
+	"'2026-01-01'::date + i % 365", "'2026-01-01'::timestamptz + i * interval '1 s'",
+		"'2026-01-01'::timestamp + i * interval '1 s'",
 	'md5(i::text)', '-i', 'i * 1000000::bigint');
 
 return {
@@ -33,7 +36,8 @@ return {
 		$session->do("CREATE TABLE wide ($columns)");
 		$session->do('INSERT INTO wide SELECT ' . join(', ', @values) . " FROM generate_series(1, $rows) i");
 		$session->do('VACUUM (ANALYZE, FREEZE) wide');
-		$session->do("CREATE FUNCTION bench_render(record, jsonb) RETURNS integer AS '\$libdir/mixpeek_bench' LANGUAGE C STABLE;
+		$session->do("CREATE FUNCTION bench_render(record, jsonb) RETURNS integer AS '\$libdir/mixpeek_bench'
+			LANGUAGE C STABLE;
 			CREATE FUNCTION bench_length(record) RETURNS integer AS '\$libdir/mixpeek_bench' LANGUAGE C STABLE");
 		foreach my $run (0 .. $bench->runs(9))
 		{
@@ -47,7 +51,8 @@ return {
 		my ($jsonb, $ours, $ratio) = map { Bench::median(@{ $seconds{$_} }) } qw(to_jsonb template ratio);
 		$report->row('to_jsonb(row)::text', $jsonb, sprintf('%.2f µs a row', $jsonb));
 		$report->row('template', $ours, sprintf('%.2f µs a row', $ours));
-		$report->row('template to to_jsonb(row)::text', $ratio, sprintf('%.2f times', $ratio), target => 'at most 2 times', met => $ratio <= 2);
+		$report->row('template to to_jsonb(row)::text', $ratio, sprintf('%.2f times', $ratio),
+			target => 'at most 2 times', met => $ratio <= 2);
 		$report->bars(unit => 'µs of CPU a row', target => [ 2 * $jsonb, 'to reach' ],
 			bars => [ [ 'to_jsonb(row)::text', $jsonb ], [ 'template', $ours, 'ours' ] ]);
 	},

@@ -1,6 +1,7 @@
 # Whether a session that commits many transactions on a mirrored table stays as fast as it was. The machine is not
 # as fast at the end as it was at the beginning, without any trigger: so at the end the old session and new ones
-# take turns. A new one's very first thousand pays for its caches, with or without a trigger; it is its second that counts.
+# take turns. A new one's very first thousand pays for its caches, with or without a trigger; it is its second that
+# counts.
 package Question::Session;
 use strict;
 use warnings;
@@ -12,7 +13,8 @@ sub thousand
 {
 	my ($session, $table) = @_;
 
-	return $session->seconds("INSERT INTO $table (section_id, name, section, price, stock, active, description, updated_at) "
+	return $session->seconds("INSERT INTO $table (section_id, name, section, price, stock, active, description,
+		updated_at) "
 		. "VALUES (1, 'Product', 'libs', 12.5, 42, true, 'A product of the benchmark', now());\n" x 1000) * 1000;
 }
 
@@ -54,7 +56,8 @@ return {
 			my ($points, $old, $new) = old_and_new($bench, $table, $times);
 			my $ratio = $old / $new;
 
-			$report->row($label, $ratio, sprintf('new sessions %.0f µs, after %d transactions %.0f µs: %.2f times', $new, $times, $old, $ratio),
+			$report->row($label, $ratio, sprintf('new sessions %.0f µs, after %d transactions %.0f µs: %.2f times',
+				$new, $times, $old, $ratio),
 				@more ? ($more[0]->($ratio)) : ());
 			push @lines, [ $label, $points, $class ];
 		};

@@ -7,28 +7,6 @@ use strict;
 use warnings;
 use utf8;
 
-my $procedure = q{
-	CREATE FUNCTION bench_sleep(integer) RETURNS void AS '$libdir/mixpeek_bench' LANGUAGE C;
-	CREATE TABLE latencies (us double precision);
-	CREATE PROCEDURE measure(first integer, last integer) LANGUAGE plpgsql AS $$
-	DECLARE
-		began timestamptz;
-	BEGIN
-		FOR i IN first .. last LOOP
-			INSERT INTO items VALUES (i, 1, 'Product', 'libs', 12.5, 42, true, repeat('text ', 60), now());
-			COMMIT;
-			began := clock_timestamp();
-			LOOP
-				EXIT WHEN EXISTS (SELECT FROM mixpeek.documents WHERE relation = 'items'::regclass
-					AND collection = 'bench' AND key = i::text AND document_id IS NOT NULL);
-				PERFORM bench_sleep(100);
-			END LOOP;
-			INSERT INTO latencies VALUES (extract(epoch FROM clock_timestamp() - began) * 1e6);
-			COMMIT;
-			PERFORM bench_sleep(5000 + (random() * 10000)::integer);
-		END LOOP;
-	END $$};
-
 my $next = 1;
 
 sub measure
@@ -59,8 +37,9 @@ return {
 		$bench->start;
 		$bench->create_mirrored('items');
 		my $session = $bench->session;
-		$session->do($procedure);
-		$session->do(q{CREATE SERVER dead FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'http://127.0.0.1:9', namespace 'default');
+		$session->do($Bench::measure_latency);
+		$session->do(q{CREATE SERVER dead FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url 'http://127.0.0.1:9',
+			namespace 'default');
 			CREATE USER MAPPING FOR CURRENT_USER SERVER dead OPTIONS (api_key 'sk_dead');
 			CREATE TABLE waiting (id bigint PRIMARY KEY);
 			CREATE TRIGGER mixpeek AFTER INSERT OR UPDATE OR DELETE ON waiting
@@ -70,12 +49,15 @@ return {
 		$session->do("INSERT INTO waiting SELECT generate_series(1, $keys)");
 		$show->("just after $keys", $base, measure($session, $rows));
 		$show->('while they stand', $base, measure($session, $rows));
-		$session->do(q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'});
+		$session->do(q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+			WHERE backend_type = 'mixpeek_docs worker'});
 		measure($session, 1);	# until there is another
 		$show->('after a restart of the worker', $base, measure($session, $rows));
 		$session->do(qq{TRUNCATE mixpeek.outbox;
-			INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, next_attempt_at, server, marker)
-				SELECT 'waiting'::regclass, 'dead', (-i)::text, 'd' || i, 'mirrored', now() - i * interval '1 ms', 'dead', 'x' || i
+			INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, next_attempt_at, server,
+				marker)
+				SELECT 'waiting'::regclass, 'dead', (-i)::text, 'd' || i, 'mirrored', now() - i * interval '1 ms',
+				'dead', 'x' || i
 				FROM generate_series(1, $keys) i});
 		$session->do('ALTER SERVER dead OPTIONS (ADD connect_timeout \'1\')');
 		$show->("with $keys documents to be asked for", $base, measure($session, $rows));

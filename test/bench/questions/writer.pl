@@ -93,9 +93,11 @@ sub ways
 		{ name => 'row', label => 'the same with one heap_insert', sql => $row, empty => 'bench_rows' },
 		{ name => 'mirror', label => 'mixpeek_docs', sql => $trigger, empty => 'mixpeek.outbox', class => 'ours' },
 		{ name => 'key', label => 'foreign key', sql => $foreign_key },
-		{ name => 'statement', label => 'statement trigger, transition table', sql => $statement_trigger, empty => 'outbox_statement' },
+		{ name => 'statement', label => 'statement trigger, transition table', sql => $statement_trigger,
+			empty => 'outbox_statement' },
 		{ name => 'plpgsql', label => 'plpgsql outbox', sql => $plpgsql_outbox, empty => 'outbox_row' },
-		$bench->has('pg_net') ? { name => 'net', label => 'pg_net', sql => pg_net(), empty => 'net.http_request_queue', part => 0.2 } : (),
+		$bench->has('pg_net') ? { name => 'net', label => 'pg_net', sql => pg_net(),
+			empty => 'net.http_request_queue', part => 0.2 } : (),
 		$bench->has('http') ? { name => 'http', label => 'pgsql-http', sql => pgsql_http(), part => 0.02 } : (),
 	);
 }
@@ -111,7 +113,8 @@ sub prepare
 	foreach my $way (@ways)
 	{
 		$session->do("CREATE TABLE w_$way->{name} ($Bench::columns) WITH (autovacuum_enabled = off);
-			CREATE SEQUENCE s_$way->{name} CACHE 100; ALTER TABLE w_$way->{name} ALTER id SET DEFAULT nextval('s_$way->{name}')");
+			CREATE SEQUENCE s_$way->{name} CACHE 100; ALTER TABLE w_$way->{name} ALTER id
+				SET DEFAULT nextval('s_$way->{name}')");
 		$session->do($way->{sql}) if $way->{sql};
 	}
 	return;
@@ -170,9 +173,11 @@ sub report_bulk
 	foreach my $way (@ways)
 	{
 		my $value = $seconds->{ $way->{name} };
-		my $text = sprintf('%s%.2f µs a row (CPU %.2f)', $way->{name} eq 'none' ? '' : '+', $value, $cpu->{ $way->{name} });
+		my $text = sprintf('%s%.2f µs a row (CPU %.2f)', $way->{name} eq 'none' ? '' : '+', $value,
+			$cpu->{ $way->{name} });
 		my @target = $way->{name} eq 'mirror' ?
-			(target => sprintf('at most +1.2, and a third of the foreign key: +%.2f', $limit), met => $value <= $limit) : ();
+			(target => sprintf('at most +1.2, and a third of the foreign key: +%.2f', $limit),
+				met => $value <= $limit) : ();
 		$report->row("INSERT … SELECT, $way->{label}", $value, $text, @target);
 	}
 	$report->bars(unit => 'µs a row over no trigger, INSERT … SELECT', log => 1, target => [ $limit, 'to reach' ],
@@ -189,7 +194,8 @@ sub pgbench
 
 	open(my $out, '>', $file) or die $!;
 	print $out "INSERT INTO w_$way->{name} (section_id, name, section, price, stock, active, description, updated_at) "
-		. "VALUES (1 + (random() * 999)::int, 'Product', 'libs', 12.5, 42, true, 'A product of the benchmark', now());\n";
+		. "VALUES (1 + (random() * 999)::int, 'Product', 'libs', 12.5, 42, true, 'A product of the benchmark', "
+			. "now());\n";
 	close $out;
 	my $said = `pgbench --no-vacuum --client=8 --jobs=2 --time=$seconds --protocol=prepared --file=$file 2>&1`;
 	my ($tps) = $said =~ /^tps = ([\d.]+)/m or die $said;
@@ -227,10 +233,12 @@ sub single
 
 		if ($way->{name} eq 'none')
 		{
-			$report->row("$what, no trigger", Bench::median(@base), sprintf('%.0f a second (CPU %.0f µs each)', Bench::median(@base), $cpu));
+			$report->row("$what, no trigger", Bench::median(@base), sprintf('%.0f a second (CPU %.0f µs each)',
+				Bench::median(@base), $cpu));
 			next;
 		}
-		$report->row("$what, " . ($way->{single} // $way->{label}), $percent, sprintf('%+.1f %% (CPU %+.0f µs each)', $percent, $cpu),
+		$report->row("$what, " . ($way->{single} // $way->{label}), $percent,
+			sprintf('%+.1f %% (CPU %+.0f µs each)', $percent, $cpu),
 			$way->{name} eq 'mirror' && !$way->{single} ? (target => 'within 3 %', met => $percent >= -3) : ());
 	}
 	return;
@@ -250,7 +258,8 @@ return {
 		report_bulk($report, bulk($bench, $report, $rows, @ways), @ways);
 		foreach my $peer ([ 'pg_net', 'pg_net' ], [ 'http', 'pgsql-http' ])
 		{
-			$report->row("INSERT … SELECT, $peer->[1]", undef, 'missing: not installed') unless $bench->has($peer->[0]);
+			$report->row("INSERT … SELECT, $peer->[1]", undef, 'missing: not installed')
+			  unless $bench->has($peer->[0]);
 		}
 
 		my @few = grep { $_->{name} =~ /^(none|nothing|row|mirror|key|plpgsql)$/ } @ways;

@@ -1,11 +1,12 @@
-# Attacks on a cluster, one named test each, and a look at the cluster after each.
+# Attacks on a cluster, one named test each, with tests of the cluster after each.
 #
 #   use MixpeekTest::Attack;
 #
 #   attack_cluster(conf => "mixpeek.max_attempts = 1");
 #
 #   attack 'a function that sleeps in a policy' => sub {
-#       sql_as('attacker', q{CREATE TABLE attacker.t (...); SELECT mixpeek.mirror('attacker.t', 'c', server => 'attacker')});
+#       sql_as('attacker', q{
+#           CREATE TABLE attacker.t (...); SELECT mixpeek.mirror('attacker.t', 'c', server => 'attacker')});
 #       wait_for('...', sub { ... });
 #       is(refusal('reader', 'SELECT ...'), 'permission denied ...', '...');
 #   };
@@ -13,61 +14,66 @@
 #
 #   attacks_end();
 #
-# The cluster (attack_cluster) has the library preloaded, the extension in the database postgres, which belongs to db_owner, and
-# these roles, all with LOGIN:
+# The cluster (attack_cluster) has the library preloaded, the extension in the database postgres, which belongs to
+# db_owner, and these roles, all with LOGIN:
 #
 #   superuser   bootstrap superuser; its server is mixpeek, with a mapping of its own
 #   db_owner    owns the database, and so the schema public; no superuser; server db_owner
-#   owner_a     who must not suffer: the tables owner_a.t (mirrored), owner_a.wb (mirrored, with both write-back columns), and
-#               owner_a.secret (mirrored; nobody else may read it), the server owner_a
+#   owner_a     who must not suffer; has the tables owner_a.t (mirrored), owner_a.wb (mirrored, with both write-back
+#               columns), and owner_a.secret (mirrored; no other role may read it), the server owner_a
 #   attacker    owns the schema attacker, where attacks make their tables; server attacker
 #   reader      may SELECT from owner_a.t, and nothing else; owns the empty schema reader
 #   nobody      has no right at all
 #
-# Each server has the name of its role, its own mock API (api(ROLE)), and a key of its own in the role's mapping: "sk_secret_ROLE". Only
-# that role has USAGE on it. The tables of owner_a are mirrored into collections of the same names: t, wb, secret. The others' APIs
-# forget their documents when an attack begins.
+# Each server has the name of its role, its own mock API (api(ROLE)), and a key of its own in the role's mapping:
+# "sk_secret_ROLE". Only that role has USAGE on it. The tables of owner_a are mirrored into collections of the same
+# names: t, wb, secret. The others' APIs forget their documents when an attack begins.
 #
 # After each attack these must hold, and are one assertion each of the attack's subtest:
 #
-#   - the cluster lives: the same postmaster, no process of it was ended by a signal or wrote PANIC, TRAP or a sanitizer's report
+#   - the cluster lives: the same postmaster, no process of it was ended by a signal or wrote PANIC, TRAP
+#     or a sanitizer's report
 #   - the worker lives: same pid, unless the attack says worker => 'any' (a new one is waited for)
 #   - owner_a is served: a fresh row of owner_a.t is at her API within $Attack::soon seconds, one of owner_a.wb, which
 #     goes both ways, within $Attack::later seconds
-#   - nobody has got a right: attributes, memberships, settings and owners of roles and objects, ACLs of all that is not attacker's own,
-#     the extension's own objects with their triggers, rules and policies, and the rows of owner_a.secret are what they were
+#   - no role has got a right: attributes, memberships, settings and owners of roles and objects, ACLs of all that is
+#     not attacker's own, the extension's own objects with their triggers, rules and policies, and the rows of
+#     owner_a.secret are what they were
 #   - no key has got out: none is in the server's log, in mixpeek's tables and views, or with an API that is not its own
 #   - attacker can get rid of her objects: DROP OWNED ends in time
 #
-# An attack that fails one of them gets the next one a new cluster, so no attack depends on another. What an attack makes in the schema attacker
-# and as attacker is dropped after it, and attacker is made anew.
+# An attack that fails one of them gets the next one a new cluster, so no attack depends on another. What an attack
+# makes in the schema attacker and as attacker is dropped after it, and attacker is made anew.
 #
-# The cluster does not restart after a crash (append restart_after_crash = on to conf where that is what is looked at).
+# The cluster does not restart after a crash (append restart_after_crash = on to conf where that is tested).
 #
-# The function attacker.inside() tells whether it is run by one of mixpeek_docs' processes, and not by a session of somebody's.
+# The function attacker.inside() returns whether it is run by one of mixpeek_docs' processes, and not by a client's
+# session.
 #
 # Options of attack():
 #
 #   worker => 'any'      the worker may end and be replaced meanwhile
-#   rights => {...}      what attacker has for this one attack: create_on_database, usage_on_wrapper, createrole, owns_database
+#   rights => {...}      what attacker has for this one attack: create_on_database, usage_on_wrapper, createrole,
+#                        owns_database
 #   gains => qr/.../     lines of the comparison of rights that may differ
 #   fresh => 1           begins with a new cluster, and ends with it
-#   served => 0          owner_a is not looked at (attacks that stop everything by a superuser's hand)
+#   served => 0          owner_a need not be served (attacks in which a superuser stops everything)
 #
 # What else is there for an attack's body (all exported):
 #
 #   sql(SQL), sql_as(ROLE, SQL, DATABASE)     their output; die where they fail
 #   refusal(ROLE, SQL)       the first error's text, '' if there was none
 #   session(ROLE, ...)       a MixpeekTest::Session of it; ended after the attack
-#   api(ROLE)                the MixpeekTest::Server of the role's server; documents(ROLE, COLLECTION): by key, their metadata
-#   lines(TABLE)             mixpeek.documents by key: a hash of hashes
+#   api(ROLE)                the MixpeekTest::Server of the role's server
+#   documents(ROLE, COLLECTION)     the metadata of its documents, by key
+#   records(TABLE)             mixpeek.documents by key: a hash of hashes
 #   wait_for(WHAT, CODE)     as MixpeekTest's, for $Attack::patience seconds
-#   wait_for_lines(TABLE, STATES)   until nothing of the table is in the outbox, and its lines' states are those ('mirrored', 'failed,mirrored', '',
-#                            or a pattern)
+#   wait_for_states(TABLE, STATES)  until nothing of the table is in the outbox, and its records' states are those
+#                            ('mirrored', 'failed,mirrored', '', or a pattern)
 #   in_flight(ROLE, N)       until N requests are under way at the role's API, or have been
 #   worker_pid(), agent_pids(ROLE), mixpeek_processes(), worker_rss() in MB, log_since(), node()
-#   loot(SQL)                an SQL function attacker.loot(text) of attacker's that tries SQL as whoever runs it, and notes the outcome
-#                            and the user in the table attacker.noted
+#   loot(SQL)                makes an SQL function attacker.loot(text), which tries SQL as whoever runs it, and notes
+#                            the outcome and the user in the table attacker.noted
 #
 package MixpeekTest::Attack;
 use strict;
@@ -80,10 +86,12 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(attack_cluster attack attacks_end sql sql_as refusal session api documents lines wait_for wait_for_lines in_flight
+our @EXPORT = qw(attack_cluster attack attacks_end sql sql_as refusal session api documents records wait_for
+	wait_for_states in_flight
   worker_pid agent_pids mixpeek_processes worker_rss log_since node loot);
 
-# Seconds: until owner_a's rows must be there, without and with write-back; how long an attack waits for what it expects.
+# Seconds: until owner_a's rows must be there, without and with write-back; how long an attack waits for what it
+# expects.
 our $slow = $ENV{MIXPEEK_SLOW} // 1;
 our $soon = 10 * $slow;
 our $later = 30 * $slow;
@@ -100,8 +108,9 @@ my $mark = 0;      # where the log stood when it began
 my $fresh = 1000;  # the last row of owner_a's
 my ($postmaster, $started);
 
-# attack_cluster(conf => TEXT, servers => { OPTION => VALUE }, apis => { ROLE => { OPTION => VALUE } }): what the attacks are made on; servers:
-# options of the foreign servers, apis: of a role's mock server. The cluster is made by the first attack.
+# attack_cluster(conf => TEXT, servers => { OPTION => VALUE }, apis => { ROLE => { OPTION => VALUE } }): what the
+# attacks are made on; servers: options of the foreign servers, apis: of a role's mock server. The cluster is made by
+# the first attack.
 sub attack_cluster
 {
 	%options = @_;
@@ -139,7 +148,8 @@ log_line_prefix = '%m [%p] %b %q%u '
 	$root = undef;
 	sql(join('', map { "CREATE ROLE $_ LOGIN;\n" } @roles));
 	sql(join('', map { server_statements($_) } @members));
-	sql('ALTER DATABASE postgres OWNER TO db_owner; CREATE SCHEMA owner_a AUTHORIZATION owner_a; CREATE SCHEMA reader AUTHORIZATION reader');
+	sql('ALTER DATABASE postgres OWNER TO db_owner; CREATE SCHEMA owner_a AUTHORIZATION owner_a;
+		CREATE SCHEMA reader AUTHORIZATION reader');
 	make_attackers_place();
 	sql_as('owner_a', q{
 		CREATE TABLE owner_a.t (id int PRIMARY KEY, v text);
@@ -147,11 +157,12 @@ log_line_prefix = '%m [%p] %b %q%u '
 		CREATE TABLE owner_a.secret (id int PRIMARY KEY, v text);
 		INSERT INTO owner_a.secret SELECT g, 'secret of owner_a ' || g FROM generate_series(1, 3) g;
 		SELECT mixpeek.mirror('owner_a.t', 't', server => 'owner_a'),
-			mixpeek.mirror('owner_a.wb', 'wb', server => 'owner_a', document_id_column => 'doc_id', enrichments_column => 'enrichments'),
+			mixpeek.mirror('owner_a.wb', 'wb', server => 'owner_a', document_id_column => 'doc_id',
+			enrichments_column => 'enrichments'),
 			mixpeek.mirror('owner_a.secret', 'secret', server => 'owner_a');
 		GRANT USAGE ON SCHEMA owner_a TO reader, attacker; GRANT SELECT ON owner_a.t TO reader});
 	($postmaster, $started) = postmaster();
-	MixpeekTest::wait_for('owner_a to be mirrored', sub { keys %{ lines('owner_a.secret', 'mirrored') } == 3 });
+	MixpeekTest::wait_for('owner_a to be mirrored', sub { keys %{ records('owner_a.secret', 'mirrored') } == 3 });
 	return;
 }
 
@@ -159,11 +170,13 @@ sub server_statements
 {
 	my ($role) = @_;
 	my $server = server_of($role);
-	my %server = (base_url => $apis{$role}->url, namespace => 'test', request_timeout => 5, %{ $options{servers} // {} });
+	my %server = (base_url => $apis{$role}->url, namespace => 'test', request_timeout => 5,
+		%{ $options{servers} // {} });
 	my $list = join(', ', map { "$_ '$server{$_}'" } sort keys %server);
 	my $user = $role eq 'superuser' ? 'CURRENT_USER' : $role;
 
-	return "CREATE SERVER $server FOREIGN DATA WRAPPER mixpeek_docs OPTIONS ($list);\n" . mapping_statements($role, $user);
+	return "CREATE SERVER $server FOREIGN DATA WRAPPER mixpeek_docs OPTIONS ($list);\n" . mapping_statements($role,
+		$user);
 }
 
 sub mapping_statements
@@ -243,21 +256,23 @@ sub wait_for
 sub documents
 {
 	my ($role, $collection) = @_;
-	return { map { ($_->{metadata}{mixpeek_docs} =~ s/^[^:]*:[^:]*://r) => $_->{metadata} } @{ api($role)->documents($collection) } };
+	return { map { ($_->{metadata}{mixpeek_docs} =~ s/^[^:]*:[^:]*://r) =>
+		$_->{metadata} } @{ api($role)->documents($collection) } };
 }
 
-# The table's lines in mixpeek.documents, by key; with STATE only those.
-sub lines
+# The table's records in mixpeek.documents, by key; with STATE only those.
+sub records
 {
 	my ($table, $state) = @_;
 	my $relation = $table =~ /^\d+$/ ? $table : "coalesce(pg_catalog.to_regclass('$table')::oid, 0)";
 	my $where = defined $state ? "AND state = '$state'" : '';
 
-	return decode_json(sql("SELECT coalesce(json_object_agg(key, to_json(d)), '{}') FROM mixpeek.documents d WHERE relation = $relation $where"));
+	return decode_json(sql("SELECT coalesce(json_object_agg(key, to_json(d)), '{}') FROM mixpeek.documents d
+		WHERE relation = $relation $where"));
 }
 
 # STATES is a pattern of the distinct states in their order, with dirty for what is in the outbox.
-sub wait_for_lines
+sub wait_for_states
 {
 	my ($table, $states) = @_;
 	my $relation = $table =~ /^\d+$/ ? $table : "'$table'::pg_catalog.regclass";
@@ -270,27 +285,35 @@ sub wait_for_lines
 					UNION ALL SELECT 'dirty' FROM mixpeek.outbox WHERE relation = $relation) s}) =~ /^(?:$states)$/;
 		});
 		1;
-	} or die "$@" . standing_lines($relation);
-	return lines($table);
+	} or die "$@" . what_stands($relation);
+	return records($table);
 }
 
-# For whoever looks why something did not happen: what is known of a table, and what the processes do, in a few lines.
-sub standing_lines
+# The table's records, entries and locks, and what the processes do, in a few lines: printed with a failure.
+sub what_stands
 {
 	my ($relation) = @_;
 	return sql(qq{
 		SELECT string_agg(what, chr(10)) FROM (
-			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), 'polls', enrichment_polls, last_error) AS what
-				FROM mixpeek.documents WHERE relation = $relation ORDER BY state <> 'mirrored' DESC, created_at DESC LIMIT 5)
-			UNION ALL (SELECT concat_ws(' ', 'entry', operation, collection, key) FROM mixpeek.outbox WHERE relation = $relation LIMIT 5)
-			UNION ALL (SELECT concat_ws(' ', backend_type, pid, usename, state, wait_event, query) FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek%')
-			UNION ALL (SELECT concat_ws(' ', 'lock', pid, mode, granted) FROM pg_locks WHERE locktype = 'relation' AND relation = ($relation)::oid LIMIT 5)) x});
+			(SELECT concat_ws(' ', 'line', key, state, attempts, next_attempt_at - now(), 'polls', enrichment_polls,
+				last_error) AS what
+				FROM mixpeek.documents WHERE relation = $relation ORDER BY state <> 'mirrored' DESC,
+				created_at DESC LIMIT 5)
+			UNION ALL (SELECT concat_ws(' ', 'entry', operation, collection, key) FROM mixpeek.outbox
+				WHERE relation = $relation LIMIT 5)
+			UNION ALL (SELECT concat_ws(' ', backend_type, pid, usename, state, wait_event, query)
+				FROM pg_stat_activity WHERE backend_type LIKE 'mixpeek%')
+			UNION ALL (SELECT concat_ws(' ', 'lock', pid, mode, granted) FROM pg_locks WHERE locktype = 'relation'
+				AND relation = ($relation)::oid LIMIT 5)) x});
 }
 
 sub in_flight
 {
 	my ($role, $n) = @_;
-	wait_for("$n requests of $role under way", sub { my $stats = api($role)->stats; $stats->{in_flight} >= $n || $stats->{requests} >= $n });
+	wait_for("$n requests of $role under way", sub {
+		my $stats = api($role)->stats;
+		$stats->{in_flight} >= $n || $stats->{requests} >= $n;
+	});
 	return;
 }
 
@@ -301,7 +324,10 @@ sub processes
 }
 
 sub worker_pid { return (processes("backend_type = 'mixpeek_docs worker' AND datname = 'postgres'"))[0] // ''; }
-sub agent_pids { return processes("backend_type = 'mixpeek_docs agent'" . (defined $_[0] ? " AND usename = '$_[0]'" : '')); }
+sub agent_pids
+{
+	return processes("backend_type = 'mixpeek_docs agent'" . (defined $_[0] ? " AND usename = '$_[0]'" : ''));
+}
 sub mixpeek_processes { return processes("backend_type LIKE 'mixpeek_docs%'"); }
 
 sub worker_rss
@@ -334,7 +360,8 @@ sub loot
 			EXCEPTION WHEN OTHERS THEN
 				outcome := sqlerrm;
 			END;
-			INSERT INTO attacker.noted (what, who, session, outcome) VALUES (statement, current_user, session_user, outcome);
+			INSERT INTO attacker.noted (what, who, session, outcome) VALUES (statement, current_user, session_user,
+				outcome);
 			RETURN true;
 		END $$});
 	return;
@@ -347,13 +374,15 @@ sub loot
 # Each is a query whose lines are compared. %s: oids of attacker and the schema, whose own objects do not count.
 my %must_stay = (
 	roles => q{
-		SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit, rolpassword IS NULL
+		SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,
+			rolconnlimit, rolpassword IS NULL
 		FROM pg_authid},
 	memberships => q{SELECT roleid::regrole, member::regrole FROM pg_auth_members},
 	'settings of roles and databases' => q{SELECT setdatabase, setrole::regrole, setconfig FROM pg_db_role_setting},
 	databases => q{SELECT datname, datdba::regrole, datacl FROM pg_database},
 	'parameters' => q{SELECT pg_size_bytes(setting || unit), name FROM pg_settings WHERE name = 'mixpeek.none'},
-	schemas => q{SELECT nspname, nspowner::regrole, nspacl FROM pg_namespace WHERE nspname NOT LIKE 'pg_t%' AND NOT nspowner IN (OTHERS)},
+	schemas => q{SELECT nspname, nspowner::regrole, nspacl FROM pg_namespace WHERE nspname NOT LIKE 'pg_t%'
+		AND NOT nspowner IN (OTHERS)},
 	relations => q{
 		SELECT c.oid::regclass, relkind, relowner::regrole, relacl, relrowsecurity, relforcerowsecurity
 		FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('owner_a', 'mixpeek')},
@@ -363,18 +392,27 @@ my %must_stay = (
 		WHERE nspname IN ('owner_a', 'mixpeek') AND attnum > 0},
 	functions => q{
 		SELECT p.oid::regprocedure, proowner::regrole, proacl, prosecdef, md5(prosrc || coalesce(prosqlbody::text, ''))
-		FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname IN ('owner_a', 'mixpeek', 'pg_catalog') AND NOT (nspname = 'pg_catalog' AND p.oid < 16384)},
-	operators => q{SELECT o.oid::regoperator FROM pg_operator o JOIN pg_namespace n ON n.oid = oprnamespace WHERE nspname IN ('mixpeek', 'pg_catalog') AND o.oid >= 16384},
+		FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname IN ('owner_a', 'mixpeek',
+			'pg_catalog') AND NOT (nspname = 'pg_catalog' AND p.oid < 16384)},
+	operators => q{SELECT o.oid::regoperator FROM pg_operator o JOIN pg_namespace n ON n.oid = oprnamespace
+		WHERE nspname IN ('mixpeek', 'pg_catalog') AND o.oid >= 16384},
 	triggers => q{
 		SELECT tgrelid::regclass, tgname, tgfoid::regproc, tgenabled
-		FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('owner_a', 'mixpeek')},
-	rules => q{SELECT pg_get_ruledef(r.oid) FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('owner_a', 'mixpeek')},
-	policies => q{SELECT polrelid::regclass, polname, polroles::regrole[], pg_get_expr(polqual, polrelid) FROM pg_policy p JOIN pg_class c ON c.oid = polrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('owner_a', 'mixpeek')},
+		FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = relnamespace
+			WHERE nspname IN ('owner_a', 'mixpeek')},
+	rules => q{SELECT pg_get_ruledef(r.oid) FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class
+		JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('owner_a', 'mixpeek')},
+	policies => q{SELECT polrelid::regclass, polname, polroles::regrole[], pg_get_expr(polqual, polrelid)
+		FROM pg_policy p JOIN pg_class c ON c.oid = polrelid JOIN pg_namespace n ON n.oid = relnamespace
+		WHERE nspname IN ('owner_a', 'mixpeek')},
 	'event triggers' => q{SELECT evtname, evtowner::regrole, evtenabled, evtfoid::regproc FROM pg_event_trigger},
 	wrappers => q{SELECT fdwname, fdwowner::regrole, fdwacl FROM pg_foreign_data_wrapper},
-	servers => q{SELECT srvname, srvowner::regrole, srvacl, srvoptions FROM pg_foreign_server WHERE NOT srvowner IN (OTHERS)},
-	mappings => q{SELECT umuser::regrole, srvname, umoptions FROM pg_user_mapping m JOIN pg_foreign_server s ON s.oid = umserver WHERE umuser NOT IN (OTHERS)},
-	'default privileges' => q{SELECT defaclrole::regrole, defaclnamespace::regnamespace, defaclobjtype, defaclacl FROM pg_default_acl WHERE defaclrole NOT IN (OTHERS)},
+	servers => q{SELECT srvname, srvowner::regrole, srvacl, srvoptions FROM pg_foreign_server
+		WHERE NOT srvowner IN (OTHERS)},
+	mappings => q{SELECT umuser::regrole, srvname, umoptions FROM pg_user_mapping m
+		JOIN pg_foreign_server s ON s.oid = umserver WHERE umuser NOT IN (OTHERS)},
+	'default privileges' => q{SELECT defaclrole::regrole, defaclnamespace::regnamespace, defaclobjtype, defaclacl
+		FROM pg_default_acl WHERE defaclrole NOT IN (OTHERS)},
 	extensions => q{SELECT extname, extowner::regrole, extnamespace::regnamespace FROM pg_extension},
 	publications => q{SELECT pubname FROM pg_publication WHERE pubowner NOT IN (OTHERS)},
 	'large objects' => q{SELECT count(*) FROM pg_largeobject_metadata WHERE lomowner NOT IN (OTHERS)},
@@ -399,7 +437,8 @@ sub standing
 sub differences
 {
 	my ($before, $after, $allowed) = @_;
-	my @all = ((map { "gone: $_" } grep { !$after->{$_} } sort keys %$before), (map { "new: $_" } grep { !$before->{$_} } sort keys %$after));
+	my @all = ((map { "gone: $_" } grep { !$after->{$_} } sort keys %$before),
+		(map { "new: $_" } grep { !$before->{$_} } sort keys %$after));
 
 	return join("\n", grep { !defined $allowed || $_ !~ $allowed } @all);
 }
@@ -427,7 +466,8 @@ sub leaks
 sub crash
 {
 	my @signs = grep {
-		/PANIC:|TRAP:|AddressSanitizer|runtime error:|was terminated by signal|all server processes terminated|was not properly shut down|exited with exit code [2-9]|Failed process was running/
+		/PANIC:|TRAP:|AddressSanitizer|runtime error:|was terminated by signal|all server processes terminated/
+		  || /was not properly shut down|exited with exit code [2-9]|Failed process was running/
 	} split(/\n/, log_since());
 
 	splice(@signs, 5) if @signs > 5;
@@ -445,18 +485,22 @@ sub unserved
 	foreach my $table (qw(t wb))
 	{
 		my $end = time() + ($table eq 't' ? $soon : $later);
-		my $extra = $table eq 'wb' ? 'AND EXISTS (SELECT FROM owner_a.wb w WHERE w.id = ' . $id . ' AND w.doc_id = d.document_id AND w.enrichments IS NOT NULL)' : '';
+		my $extra = $table eq 'wb' ? 'AND EXISTS (SELECT FROM owner_a.wb w WHERE w.id = ' . $id
+			. ' AND w.doc_id = d.document_id AND w.enrichments IS NOT NULL)' : '';
 		my $there;
 
 		until ($there)
 		{
-			$there = sql("SELECT count(*) FROM mixpeek.documents d WHERE relation = 'owner_a.$table'::regclass AND key = '$id' AND state = 'mirrored' $extra");
+			$there = sql("SELECT count(*) FROM mixpeek.documents d WHERE relation = 'owner_a.$table'::regclass
+				AND key = '$id' AND state = 'mirrored' $extra");
 			last if time() > $end;
 			sleep(0.01) unless $there;
 		}
-		$missing .= "owner_a.$table: row $id is not mirrored in time\n" . standing_lines("'owner_a.$table'::regclass") . "\n" unless $there;
+		$missing .= "owner_a.$table: row $id is not mirrored in time\n" . what_stands("'owner_a.$table'::regclass")
+			. "\n" unless $there;
 		my $document = documents('owner_a', $table)->{$id};
-		$missing .= "owner_a.$table: the document of row $id is missing or wrong\n" unless $document && $document->{v} eq "fresh $id";
+		$missing .= "owner_a.$table: the document of row $id is missing or wrong\n" unless $document
+			&& $document->{v} eq "fresh $id";
 	}
 	return $missing;
 }
@@ -479,7 +523,8 @@ sub give_rights
 # Everything as it was made, but for the tables of owner_a.
 sub clean_up
 {
-	sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ('attacker', 'db_owner', 'reader', 'nobody') AND backend_type = 'client backend'");
+	sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ('attacker', 'db_owner', 'reader',
+		'nobody') AND backend_type = 'client backend'");
 	foreach my $gid (split(/\n/, sql('SELECT gid FROM pg_prepared_xacts')))
 	{
 		sql("ROLLBACK PREPARED '$gid'");
@@ -488,7 +533,8 @@ sub clean_up
 	# Another role of that name: what is remembered of an owner whose functions were slow is of her that was.
 	wait_for('attacker to be dropped', sub {
 		my $error = root()->refusal("SET lock_timeout = '20s'; DROP OWNED BY attacker CASCADE; RESET lock_timeout");
-		die "attacker's objects cannot be dropped: $error" unless $error =~ /^(?:out of shared memory)?$/;    # her functions may have taken all locks
+		die "attacker's objects cannot be dropped: $error" unless $error =~ /^(?:out of shared memory)?$/;
+		   # her functions may have taken all locks
 		return $error eq '';
 	});
 	sql('DROP ROLE attacker; CREATE ROLE attacker LOGIN; GRANT USAGE ON SCHEMA owner_a TO attacker');
@@ -508,8 +554,8 @@ sub run_body
 	return;
 }
 
-# Each look is an assertion: a function that returns what is wrong, or ''.
-sub look
+# A test: the function returns what is wrong, or ''.
+sub nothing_wrong
 {
 	my ($name, $function) = @_;
 	my $problem = eval { $function->() } // "cannot be seen: $@";
@@ -528,13 +574,15 @@ sub worker_problem
 sub look_after
 {
 	my ($before, $pid, %option) = @_;
-	my $well = look('... and the cluster lives', \&crash);
+	my $well = nothing_wrong('the cluster lives', \&crash);
 
-	$well = look('... owner_a is served', \&unserved) && $well if $option{served} // 1;
-	$well = look('... by the same worker', sub { worker_problem($pid, ($option{worker} // '') eq 'any') }) && $well;
-	$well = look('... nobody has got a right', sub { differences($before, standing(), $option{gains}) }) && $well;
-	$well = look('... no key has got out', \&leaks) && $well;
-	$well = look('... and attacker can drop what she has', sub { clean_up(); return '' }) && $well;
+	$well = nothing_wrong('owner_a is served', \&unserved) && $well if $option{served} // 1;
+	$well = nothing_wrong('the worker is not replaced', sub {
+		worker_problem($pid, ($option{worker} // '') eq 'any');
+	}) && $well;
+	$well = nothing_wrong('no role has got a right', sub { differences($before, standing(), $option{gains}) }) && $well;
+	$well = nothing_wrong('no key has got out', \&leaks) && $well;
+	$well = nothing_wrong('attacker can drop what she has', sub { clean_up(); return '' }) && $well;
 	return $well;
 }
 

@@ -103,7 +103,8 @@ sub refusal
 
 	$self->send($sql);
 	$self->wait;
-	return $self->{err} =~ /(?:ERROR|FATAL|PANIC):\s+(.*)/ ? $1 : $self->{process}->pumpable ? '' : 'the session has ended';
+	return $self->{err} =~ /(?:ERROR|FATAL|PANIC):\s+(.*)/ ? $1 : $self->{process}->pumpable ? ''
+		: 'the session has ended';
 }
 
 # Ends the session, whatever it is doing.

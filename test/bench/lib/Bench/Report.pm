@@ -136,7 +136,8 @@ sub as_text
 		my ($title, @cells) = @$line;
 
 		$text .= "$title\n" if $title ne '' && $title ne $heads[0];
-		$text .= '  ' . join('  ', map { sprintf("%-*s", $width[ $_ + 1 ], $cells[$_]) } 0 .. $#cells) =~ s/\s+$//r . "\n";
+		$text .= '  ' . join('  ', map { sprintf("%-*s", $width[ $_ + 1 ], $cells[$_]) } 0 .. $#cells) =~ s/\s+$//r
+			. "\n";
 	}
 	return $text;
 }
@@ -163,9 +164,11 @@ my $style = <<'END';
 <style>
   .page { fill: #ffffff; } text { fill: #24292f; font: 13px system-ui, sans-serif; }
   .title { font-size: 15px; font-weight: 600; } .small { font-size: 11px; fill: #57606a; }
-  .grid { stroke: #d0d7de; stroke-width: 1; } .bar { fill: #8c959f; } .ours { fill: #0969da; } .ceiling { fill: #1a7f37; }
+  .grid { stroke: #d0d7de; stroke-width: 1; } .bar { fill: #8c959f; } .ours { fill: #0969da; }
+  .ceiling { fill: #1a7f37; }
   .other { fill: #bc4c00; } .path.other { fill: none; stroke: #bc4c00; }
-  .target { stroke: #cf222e; stroke-width: 2; stroke-dasharray: 5 3; } .path { fill: none; stroke-width: 2; stroke: #8c959f; }
+  .target { stroke: #cf222e; stroke-width: 2; stroke-dasharray: 5 3; }
+  .path { fill: none; stroke-width: 2; stroke: #8c959f; }
   .path.ours { fill: none; stroke: #0969da; } .path.ceiling { fill: none; stroke: #1a7f37; }
   @media (prefers-color-scheme: dark) {
     .page { fill: #0d1117; } text { fill: #e6edf3; } .small { fill: #9198a1; } .grid { stroke: #3d444d; }
@@ -220,12 +223,15 @@ sub svg
 {
 	my ($self, $height, $unit, $body) = @_;
 	my $title = escape($self->current->{title});
-	my $where = escape(join(', ', map { $_->[1] } grep { $_->[0] =~ /^(processor|versions|date)$/ } $self->machine_lines));
+	my $where = escape(join(', ', map { $_->[1] }
+		grep { $_->[0] =~ /^(processor|versions|date)$/ } $self->machine_lines));
 
-	return qq{<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 $height" width="760" height="$height" role="img">\n}
+	return qq{<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 $height"}
+		. qq{ width="760" height="$height" role="img">\n}
 		. "<title>$title</title>\n$style"
 		. qq{<rect class="page" width="760" height="$height"/>\n}
-		. qq{<text class="title" x="16" y="26">$title</text>\n<text class="small" x="16" y="44">@{[ escape($unit) ]}</text>\n}
+		. qq{<text class="title" x="16"}
+		. qq{ y="26">$title</text>\n<text class="small" x="16" y="44">@{[ escape($unit) ]}</text>\n}
 		. $body . qq{<text class="small" x="16" y="@{[ $height - 10 ]}">$where</text>\n</svg>\n};
 }
 
@@ -264,7 +270,8 @@ sub bars
 		$length = 1 if $length < 1;
 
 		$body .= qq{<text x="@{[ $left - 8 ]}" y="@{[ $y + 18 ]}" text-anchor="end">@{[ escape($label) ]}</text>\n}
-			. qq{<rect class="bar @{[ $class // '' ]}" x="$left" y="@{[ $y + 4 ]}" width="$length" height="@{[ $pitch - 8 ]}" rx="2"/>\n}
+			. qq{<rect class="bar @{[ $class // '' ]}" x="$left" y="@{[ $y + 4 ]}"}
+			. qq{ width="$length" height="@{[ $pitch - 8 ]}" rx="2"/>\n}
 			. qq{<text x="$end" y="@{[ $y + 18 ]}">@{[ short($value) ]}</text>\n};
 	}
 	if ($picture{target})
@@ -297,30 +304,37 @@ sub lines
 
 	foreach my $tick (ticks(0, $high))
 	{
-		$body .= qq{<line class="grid" x1="$left" y1="@{[ $y->($tick) ]}" x2="@{[ $left + $width ]}" y2="@{[ $y->($tick) ]}"/>\n}
-			. qq{<text class="small" x="@{[ $left - 6 ]}" y="@{[ $y->($tick) + 4 ]}" text-anchor="end">@{[ short($tick) ]}</text>\n};
+		$body .= qq{<line class="grid" x1="$left" y1="@{[ $y->($tick) ]}"}
+			. qq{ x2="@{[ $left + $width ]}" y2="@{[ $y->($tick) ]}"/>\n}
+			. qq{<text class="small" x="@{[ $left - 6 ]}" y="@{[ $y->($tick) + 4 ]}"}
+			. qq{ text-anchor="end">@{[ short($tick) ]}</text>\n};
 	}
 	foreach my $tick (ticks(0, $right))
 	{
-		$body .= qq{<text class="small" x="@{[ $x->($tick) ]}" y="@{[ $top + $height + 16 ]}" text-anchor="middle">@{[ short($tick) ]}</text>\n};
+		$body .= qq{<text class="small" x="@{[ $x->($tick) ]}" y="@{[ $top + $height + 16 ]}"}
+			. qq{ text-anchor="middle">@{[ short($tick) ]}</text>\n};
 	}
-	$body .= qq{<text class="small" x="@{[ $left + $width ]}" y="@{[ $top + $height + 32 ]}" text-anchor="end">@{[ escape($picture{x}) ]}</text>\n};
+	$body .= qq{<text class="small" x="@{[ $left + $width ]}" y="@{[ $top + $height + 32 ]}"}
+		. qq{ text-anchor="end">@{[ escape($picture{x}) ]}</text>\n};
 	if ($picture{target})
 	{
 		my $at = $y->($picture{target}[0]);
 		$body .= qq{<line class="target" x1="$left" y1="$at" x2="@{[ $left + $width ]}" y2="$at"/>\n}
-			. qq{<text class="small" x="@{[ $left + 6 ]}" y="@{[ $at - 5 ]}">@{[ escape($picture{target}[1]) ]}</text>\n};
+			. qq{<text class="small" x="@{[ $left + 6 ]}"}
+			. qq{ y="@{[ $at - 5 ]}">@{[ escape($picture{target}[1]) ]}</text>\n};
 	}
 	foreach my $line (@{ $picture{lines} })
 	{
 		my ($label, $of, $class) = @$line;
 
-		$body .= qq{<polyline class="path @{[ $class // '' ]}" points="@{[ join(' ', map { $x->($_->[0]) . ',' . $y->($_->[1]) } @$of) ]}"/>\n}
+		$body .= qq{<polyline class="path @{[ $class // '' ]}"}
+			. qq{ points="@{[ join(' ', map { $x->($_->[0]) . ',' . $y->($_->[1]) } @$of) ]}"/>\n}
 			. qq{<rect class="bar @{[ $class // '' ]}" x="$legend" y="59" width="10" height="10" rx="2"/>\n}
 			. qq{<text x="@{[ $legend + 15 ]}" y="69">@{[ escape($label) ]}</text>\n};
 		$legend += 40 + 7 * length $label;
 	}
-	$self->write(($picture{name} // $self->current->{name}) . '.svg', $self->svg($top + $height + 60, $picture{y}, $body));
+	$self->write(($picture{name} // $self->current->{name}) . '.svg',
+		$self->svg($top + $height + 60, $picture{y}, $body));
 	return;
 }
 

@@ -1,0 +1,268 @@
+/*-------------------------------------------------------------------------
+ *
+ * event_triggers.c
+ *		The extension's event triggers.
+ *
+ * mixpeek_on_ddl_start loads the library before a command that may create a trigger;
+ * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
+ * raised by object_checks.c); mixpeek_on_drop deletes the state of tables and mirrors
+ * that were dropped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "base/extension.h"
+#include "base/guard.h"
+#include "base/statement.h"
+#include "base/user.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_trigger.h"
+#include "commands/event_trigger.h"
+#include "commands/extension.h"
+#include "entry/event_triggers.h"
+#include "entry/object_checks.h"
+#include "mirror/mirror.h"
+#include "mirror/trigger_definition.h"
+#include "miscadmin.h"
+#include "state/mirror_records.h"
+#include "state/outbox.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(mixpeek_on_ddl_start);
+PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
+PG_FUNCTION_INFO_V1(mixpeek_on_drop);
+
+/* See event_triggers_keep_documents(). */
+static bool keep_documents = false;
+
+void
+event_triggers_keep_documents(bool keep)
+{
+	keep_documents = keep;
+}
+
+static void
+check_event_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function must be called as an event trigger")));
+}
+
+/*
+ * Objects that are created
+ */
+
+typedef struct CreatedObject
+{
+	Oid			class_id;
+	Oid			oid;
+} CreatedObject;
+
+/* Return the objects that the command has created or changed, as a List of CreatedObject. */
+static List *
+read_created_objects(void)
+{
+	static Statement query = {
+		"SELECT classid, objid FROM pg_catalog.pg_event_trigger_ddl_commands()", 0, {0}
+	};
+	List	   *created = NIL;
+
+	statement_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		CreatedObject *object = statement_palloc(sizeof(CreatedObject));
+		bool		isnull;
+
+		object->class_id = DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		object->oid = DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		created = statement_lappend(created, object);
+	}
+	statement_end();
+	return created;
+}
+
+/*
+ * mixpeek.on_ddl_start(): event trigger ddl_command_start, for commands that can create a
+ * trigger.  Does nothing: calling it has loaded the library, and with it the hook of
+ * object_checks.c.
+ */
+Datum
+mixpeek_on_ddl_start(PG_FUNCTION_ARGS)
+{
+	check_event_trigger(fcinfo);
+	PG_RETURN_NULL();
+}
+
+/*
+ * mixpeek.on_create_trigger(): event trigger ddl_command_end, for commands that can create
+ * a trigger.  Raises and warns as object_checks_apply() does.
+ */
+Datum
+mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
+{
+	List	   *created;
+	UserState	guard;
+	ListCell   *lc;
+
+	check_event_trigger(fcinfo);
+	user_switch(&guard, GetUserId());
+	created = read_created_objects();
+	user_restore(&guard);
+	foreach(lc, created)
+	{
+		CreatedObject *object = lfirst(lc);
+
+		object_checks_apply(object->class_id, object->oid, true);
+	}
+	PG_RETURN_NULL();
+}
+
+/*
+ * Objects that are dropped
+ */
+
+typedef struct DroppedObject
+{
+	Oid			oid;
+	bool		is_table;		/* else a trigger */
+} DroppedObject;
+
+/* Return the tables and triggers that were dropped, except constraints' triggers, as a List of DroppedObject. */
+static List *
+read_dropped_objects(void)
+{
+	static Statement query = {
+		"SELECT objid, object_type = 'table' FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE object_type = 'table'"
+		"  OR object_type = 'trigger' AND address_names[3] !~ '^RI_ConstraintTrigger_'", 0, {0}
+	};
+	List	   *dropped = NIL;
+
+	statement_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		DroppedObject *object = statement_palloc(sizeof(DroppedObject));
+		bool		isnull;
+
+		object->oid = DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		object->is_table = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		dropped = statement_lappend(dropped, object);
+	}
+	statement_end();
+	return dropped;
+}
+
+/* Return the definitions of the triggers among dropped objects. */
+static List *
+read_dropped_triggers(const List *dropped)
+{
+	List	   *definitions = NIL;
+	ListCell   *lc;
+
+	foreach(lc, dropped)
+	{
+		DroppedObject *object = lfirst(lc);
+		TriggerDefinition *definition = object->is_table ? NULL : trigger_definition_read_dropped(object->oid);
+
+		if (definition)
+			definitions = lappend(definitions, definition);
+	}
+	return definitions;
+}
+
+static bool
+had_trigger(Oid table, const List *definitions)
+{
+	ListCell   *lc;
+
+	foreach(lc, definitions)
+	{
+		if (((TriggerDefinition *) lfirst(lc))->relation == table)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Delete the entries and records of a mirror whose trigger was dropped, unless another
+ * trigger mirrors into the same collection.  Records of other collections stay, also
+ * those without a mirror: the worker still has to delete their documents.
+ */
+static void
+forget_mirror(const TriggerDefinition *definition)
+{
+	const char *collection;
+
+	if (definition->function != mirror_function() || !TRIGGER_FOR_ROW(definition->type) ||
+		definition->nargs == 0)
+		return;
+	collection = definition->args[0];
+	if (mirror_find(definition->relation, collection, CurrentMemoryContext) == NULL)
+	{
+		outbox_forget(definition->relation, collection);
+		mirror_records_forget(definition->relation, collection);
+	}
+}
+
+/* Delete the entries and records of a table that was dropped. */
+static void
+forget_table(Oid table, const List *triggers)
+{
+	/* most tables never had a trigger, and the outbox may be long */
+	if (had_trigger(table, triggers))
+		outbox_forget(table, NULL);
+	mirror_records_forget(table, NULL);
+}
+
+/* Delete the state of all that the command has dropped. */
+static void
+forget_dropped_objects(void *arg)
+{
+	UserState	guard;
+	List	   *dropped;
+	List	   *triggers;
+	ListCell   *lc;
+
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	dropped = read_dropped_objects();
+	triggers = read_dropped_triggers(dropped);
+	foreach(lc, dropped)
+	{
+		DroppedObject *object = lfirst(lc);
+
+		if (object->is_table)
+			forget_table(object->oid, triggers);
+	}
+	foreach(lc, triggers)
+	{
+		TriggerDefinition *definition = lfirst(lc);
+
+		if (!keep_documents && get_rel_name(definition->relation))
+			forget_mirror(definition);
+	}
+	user_restore(&guard);
+}
+
+/*
+ * mixpeek.on_drop(): event trigger sql_drop.  Deletes the state of tables and mirrors that
+ * were dropped.  A failure is a WARNING, because it must not prevent a DROP.
+ */
+Datum
+mixpeek_on_drop(PG_FUNCTION_ARGS)
+{
+	char	   *problem;
+
+	check_event_trigger(fcinfo);
+	if (!OidIsValid(get_extension_oid(EXTENSION_NAME, true)))
+		PG_RETURN_NULL();
+	problem = guard_call(forget_dropped_objects, NULL);
+	if (problem)
+		ereport(WARNING,
+				(errmsg("could not delete the records of dropped tables and mirrors: %s", problem)));
+	PG_RETURN_NULL();
+}

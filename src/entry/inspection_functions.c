@@ -1,0 +1,239 @@
+/*-------------------------------------------------------------------------
+ *
+ * inspection_functions.c
+ *		SQL functions that show what a mirror is, and what it sends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "base/bounds.h"
+#include "base/guard.h"
+#include "base/user.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "entry/function_arguments.h"
+#include "funcapi.h"
+#include "mirror/mirror.h"
+#include "mirror/source_table.h"
+#include "mirror/trigger_definition.h"
+#include "miscadmin.h"
+#include "remote/marker.h"
+#include "state/aside.h"
+#include "state/origin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(mixpeek_preview);
+PG_FUNCTION_INFO_V1(mixpeek_mirror_arguments);
+
+/*
+ * preview()
+ */
+
+typedef struct PreviewCall
+{
+	Mirror	   *mirror;
+	char	   *key;
+	MemoryContext context;
+	Jsonb	   *document;
+} PreviewCall;
+
+/* Make the body of a create request from a row, unless it is not the row that was asked for. */
+static void
+preview_row(void *arg, const char *key, const TemplateRow *row)
+{
+	PreviewCall *call = arg;
+	const Template *template = call->mirror->template;
+	StringInfoData content;
+	StringInfoData features;
+	StringInfoData body;
+	MemoryContext old;
+
+	if (strcmp(key, call->key) != 0)
+		return;
+	initStringInfo(&content);
+	initStringInfo(&features);
+	template_render(template, row, &content, &features);
+	initStringInfo(&body);
+	appendStringInfoString(&body, "{\"collection_id\":");
+	escape_json(&body, call->mirror->arguments.collection);
+	appendStringInfoString(&body, content.data);
+	if (template->has_features)
+		appendStringInfo(&body, ",\"features\":%s", features.data);
+	appendStringInfoChar(&body, '}');
+	old = MemoryContextSwitchTo(call->context);
+	call->document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body.data)));
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Compile the table's mirror into the collection (NULL: its first mirror).  Raises
+ * ERRCODE_UNDEFINED_OBJECT if there is none.
+ */
+static Mirror *
+compile_mirror_into(Relation rel, const char *collection)
+{
+	Oid			function = mirror_function();
+	TriggerDesc *triggers = mirror_triggers(rel);
+
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (mirror_is_trigger_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
+			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("table \"%s\" is not mirrored", RelationGetRelationName(rel)),
+			 errhint("See the view mixpeek.mirrors.")));
+}
+
+/*
+ * preview(relation regclass, key text, collection text): return the body of the request
+ * that would create the row's document, or NULL if there is no such row.  Raises
+ * ERRCODE_INSUFFICIENT_PRIVILEGE unless the caller owns the table, and the reason if the
+ * row cannot be rendered.
+ */
+Datum
+mixpeek_preview(PG_FUNCTION_ARGS)
+{
+	PreviewCall call = {NULL, NULL, CurrentMemoryContext, NULL};
+	Relation	rel;
+	UserState	guard;
+
+	function_argument_check(fcinfo, 0, "relation");
+	function_argument_check(fcinfo, 1, "key");
+	mirror_check_owner(PG_GETARG_OID(0));
+	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
+	call.mirror = compile_mirror_into(rel, function_argument_collection(fcinfo, 2));
+	call.key = function_argument_text(fcinfo, 1, "key", MAX_ARGUMENT);
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	call.mirror->marker_prefix = marker_prefix(origin_id(), call.mirror->table);
+	user_restore(&guard);
+	source_table_read_rows(call.mirror, &call.key, 1, preview_row, &call);
+	mirror_free(call.mirror);
+	table_close(rel, NoLock);
+	if (call.document == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(call.document);
+}
+
+/*
+ * mirror_arguments(), behind the view mixpeek.mirrors
+ */
+
+typedef struct DescribeCall
+{
+	Oid			trigger;
+	bool		found;
+	MirrorArguments arguments;
+	Mirror	   *mirror;			/* NULL if the table is locked or dropped */
+	Jsonb	   *document;
+} DescribeCall;
+
+/* Read a trigger's arguments, then compile its mirror.  If that fails, the arguments are shown all the same. */
+static void
+describe_trigger(void *arg)
+{
+	DescribeCall *call = arg;
+	TriggerDefinition *definition = trigger_definition_read(call->trigger, NULL);
+	MirrorArguments arguments = {0};
+	Relation	rel;
+
+	if (definition == NULL || definition->function != mirror_function())
+		return;
+	call->found = true;
+	arguments_default(&call->arguments, definition->nargs, definition->args);
+	arguments_decode(&arguments, definition->nargs, definition->args);
+	call->arguments = arguments;
+	if (!ConditionalLockRelationOid(definition->relation, AccessShareLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the table is locked")));
+	rel = table_open(definition->relation, NoLock);
+	call->mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, false);
+	table_close(rel, AccessShareLock);
+}
+
+static void
+parse_document(void *arg)
+{
+	DescribeCall *call = arg;
+
+	call->document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														CStringGetDatum(call->arguments.document)));
+}
+
+/* Set a column of the result, of type name or text; NULL stands for null. */
+static void
+set_text_column(Datum *values, bool *nulls, int i, const char *text, bool as_name)
+{
+	nulls[i] = text == NULL;
+	if (text)
+		values[i] = as_name ? DirectFunctionCall1(namein, CStringGetDatum(text)) :
+			CStringGetTextDatum(text);
+}
+
+/* Return why the worker has set the table aside; NULL if it has not, or the current user is not the owner. */
+static char *
+read_aside_reason(Oid relation)
+{
+	UserState	guard;
+	char	   *problem;
+
+	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
+		return NULL;
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	problem = aside_problem(relation);
+	user_restore(&guard);
+	return problem;
+}
+
+/*
+ * mirror_arguments(trigger oid): return the decoded arguments of a mirror's trigger,
+ * and why the mirror does not work, or NULL.  The view mixpeek.mirrors calls it.
+ */
+Datum
+mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
+{
+	DescribeCall call = {PG_GETARG_OID(0)};
+	Datum		values[7] = {0};
+	bool		nulls[7] = {true, true, true, true, true, true, true};
+	TupleDesc	desc;
+	char	   *problem = guard_call(describe_trigger, &call);
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (call.found)
+	{
+		MirrorArguments *arguments = &call.arguments;
+
+		if (arguments->document && guard_call(parse_document, &call) == NULL)
+		{
+			nulls[2] = false;
+			values[2] = JsonbPGetDatum(call.document);
+		}
+		set_text_column(values, nulls, 0, arguments->collection, false);
+		set_text_column(values, nulls, 1, arguments->server, true);
+		set_text_column(values, nulls, 3, arguments->document_id_column, true);
+		set_text_column(values, nulls, 4, arguments->enrichments_column, true);
+	}
+	if (call.mirror)
+	{
+		set_text_column(values, nulls, 5, call.mirror->table, false);
+		problem = call.mirror->problem ? call.mirror->problem : read_aside_reason(call.mirror->relation);
+	}
+	set_text_column(values, nulls, 6, problem, false);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

@@ -1,0 +1,347 @@
+/*-------------------------------------------------------------------------
+ *
+ * listing.c
+ *		The documents of a collection, page by page.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "base/json.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "remote/call.h"
+#include "remote/contract.h"
+#include "remote/listing.h"
+#include "remote/response.h"
+#include "remote/url.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+#define PAGE_SIZE		100		/* documents that a pager requests at once */
+#define MAX_CURSOR		4096	/* bytes; a cursor becomes a part of a URL */
+
+/* Bounds of a pagination object that listing_is_partial() reads. */
+static const JsonBounds pagination_bounds = {8, 10000, 10000};
+
+struct ListPager
+{
+	const MixpeekServer *server;
+	char	   *path;
+	char	   *body;			/* of each request, in the database encoding */
+	int64		wanted;			/* documents still to be returned, or -1: all */
+	int64		received;
+	char	   *cursor;			/* of the next page; NULL: use the offset */
+	bool		last;			/* is there no page after this one? */
+	bool		scanning;		/* does items belong to a page? */
+	MemoryContext page_context; /* the page's text, and what is read of it */
+	JsonItems	items;			/* the page's documents */
+};
+
+/*
+ * One page
+ */
+
+bool
+listing_read_page(const char *text, size_t len, ListPage *page, const char **wrong)
+{
+	JsonItems	items;
+	JsonText	other;
+	bool		valid;
+
+	memset(page, 0, sizeof(ListPage));
+	if (!scan_items(text, &items) || !items.named)
+	{
+		valid = scan_text(text, len, &other);
+		*wrong = other.end;
+		return valid;
+	}
+	while (scan_next(&items))
+	{
+		if (scan_string_is(&items.name, "results"))
+			page->results = items.value;
+		else if (scan_string_is(&items.name, "pagination"))
+			page->pagination = items.value;
+	}
+	*wrong = items.place;
+	return scan_ended(&items, text + len);
+}
+
+bool
+listing_scan_documents(const ListPage *page, JsonItems *items)
+{
+	return page->results.start && *page->results.start == '[' && scan_items(page->results.start, items);
+}
+
+/* Return what the page says about the other pages, or NULL if it says nothing or nothing readable. */
+static JsonbContainer *
+read_pagination(const ListPage *page, char **error)
+{
+	const JsonText *text = &page->pagination;
+	Jsonb	   *json;
+
+	*error = NULL;
+	if (text->start == NULL)
+		return NULL;
+	json = response_parse_utf8(text->start, text->end - text->start, error);
+	return json && JB_ROOT_IS_OBJECT(json) ? &json->root : NULL;
+}
+
+static JsonbValue *
+find_number(JsonbContainer *object, const char *name)
+{
+	JsonbValue *value = json_member(object, name);
+
+	return value && value->type == jbvNumeric ? value : NULL;
+}
+
+static JsonbValue *
+find_number_or_string(JsonbContainer *object, const char *name)
+{
+	JsonbValue *value = json_member(object, name);
+
+	return value && (value->type == jbvNumeric || value->type == jbvString) ? value : NULL;
+}
+
+bool
+listing_is_partial(const ListPage *page, int n, int page_size)
+{
+	bool		readable = n > 0 && page->pagination.start && !scan_excess(&page->pagination, &pagination_bounds);
+	char	   *error;
+	JsonbContainer *pagination = readable ? read_pagination(page, &error) : NULL;
+	JsonbValue *total;
+
+	if (pagination == NULL)
+		return n >= page_size;
+	total = find_number(pagination, "total");
+	if (total)
+		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(total->val.numeric),
+												 NumericGetDatum(int64_to_numeric(n)))) > 0;
+	return find_number_or_string(pagination, "next_page") ||
+		find_number_or_string(pagination, "next_cursor");
+}
+
+/*
+ * The body of a list request
+ */
+
+static void
+append_text_member(StringInfo body, const char *name, const char *value)
+{
+	json_append_name(body, name);
+	escape_json(body, value);
+}
+
+static void
+append_flag_member(StringInfo body, const char *name, bool value)
+{
+	if (!value)
+		return;
+	json_append_name(body, name);
+	appendStringInfoString(body, "true");
+}
+
+/* Return the body of the requests; raise an error if it is not as the API's contract says. */
+static char *
+write_body(const ListQuery *query)
+{
+	StringInfoData body;
+
+	initStringInfo(&body);
+	appendStringInfoChar(&body, '{');
+	json_append_member(&body, "filters", query->filters);
+	json_append_member(&body, "sort", query->sort);
+	if (query->search)
+		append_text_member(&body, "search", query->search);
+	append_flag_member(&body, "return_url", query->return_url);
+	append_flag_member(&body, "return_vectors", query->return_vectors);
+	appendStringInfoChar(&body, '}');
+	contract_check_text(&contract_list, body.data);
+	return body.data;
+}
+
+/*
+ * All pages
+ */
+
+ListPager *
+listing_open(const MixpeekServer *server, const char *collection, const ListQuery *query)
+{
+	ListPager  *pager = palloc0(sizeof(ListPager));
+	StringInfoData path;
+
+	initStringInfo(&path);
+	url_append_documents(&path, pg_server_to_any(collection, strlen(collection), PG_UTF8));
+	appendStringInfoString(&path, "/list");
+	pager->server = server;
+	pager->path = path.data;
+	pager->body = write_body(query);
+	pager->wanted = query->max_documents;
+	pager->page_context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek_docs page",
+												ALLOCSET_DEFAULT_SIZES);
+	return pager;
+}
+
+static char *
+page_path(const ListPager *pager, int page_size)
+{
+	StringInfoData path;
+
+	initStringInfo(&path);
+	appendStringInfo(&path, "%s?limit=%d", pager->path, page_size);
+	if (pager->cursor)
+	{
+		appendStringInfoString(&path, "&cursor=");
+		url_append_escaped(&path, pg_server_to_any(pager->cursor, strlen(pager->cursor), PG_UTF8));
+	}
+	else
+		appendStringInfo(&path, "&offset=" INT64_FORMAT, pager->received);
+	return path.data;
+}
+
+/* Return the page size that counts: ours, or that of the server if it is smaller. */
+static int
+effective_page_size(JsonbContainer *pagination, int page_size)
+{
+	JsonbValue *size = find_number(pagination, "page_size");
+	Datum		zero = DirectFunctionCall1(int4_numeric, Int32GetDatum(0));
+	Datum		smaller;
+
+	if (size == NULL)
+		return page_size;
+	smaller = DirectFunctionCall2(numeric_smaller, NumericGetDatum(size->val.numeric),
+								  DirectFunctionCall1(int4_numeric, Int32GetDatum(page_size)));
+	if (DatumGetInt32(DirectFunctionCall2(numeric_cmp, smaller, zero)) < 0)
+		call_raise_unexpected("a list whose page_size can be one");
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4, smaller));
+}
+
+/* Check whether the page has fewer documents than one that another page follows. */
+static bool
+is_short_page(JsonbContainer *pagination, int n, int page_size)
+{
+	JsonbValue *next = json_member(pagination, "next_page");
+
+	if (next && next->type == jbvString)
+		return false;
+	return n < effective_page_size(pagination, page_size);
+}
+
+/* Return the cursor of the next page, allocated beside the pager, or NULL. */
+static char *
+read_cursor(const ListPager *pager, JsonbContainer *pagination)
+{
+	JsonbValue *value = json_member(pagination, "next_cursor");
+	char	   *cursor;
+
+	if (value == NULL || value->type != jbvString || value->val.string.len == 0)
+		return NULL;
+	cursor = pnstrdup(value->val.string.val, value->val.string.len);
+	if (strlen(cursor) > MAX_CURSOR)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("Mixpeek API sent a cursor of more than %d bytes", MAX_CURSOR)));
+	if (pager->cursor && strcmp(cursor, pager->cursor) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("Mixpeek API sent the same page's cursor twice")));
+	return MemoryContextStrdup(GetMemoryChunkContext((void *) pager), cursor);
+}
+
+/* Remember where the next page is, after one of n documents. */
+static void
+note_next_page(ListPager *pager, const ListPage *page, int n, int page_size)
+{
+	char	   *error;
+	JsonbContainer *pagination = read_pagination(page, &error);
+	char	   *next;
+
+	if (error)
+		call_raise_unreadable(error);
+	next = read_cursor(pager, pagination);
+	pager->last = n == 0 ||
+		(next == NULL && (pager->cursor != NULL || is_short_page(pagination, n, page_size)));
+	if (pager->cursor)
+		pfree(pager->cursor);
+	pager->cursor = next;
+}
+
+static int
+count_documents(const ListPage *page)
+{
+	JsonItems	items;
+	int			n = 0;
+
+	if (!listing_scan_documents(page, &items))
+		return 0;
+	while (scan_next(&items))
+		n++;
+	return n;
+}
+
+static void
+take_page(ListPager *pager, const char *text, size_t len, int page_size)
+{
+	ListPage	page = {0};
+	const char *wrong;
+	int			n;
+
+	if (text && !listing_read_page(text, len, &page, &wrong))
+		elog(ERROR, "an answer that was found to be JSON is none");
+	pager->scanning = listing_scan_documents(&page, &pager->items);
+	if (!pager->scanning && (page.results.start == NULL || *page.results.start != 'n'))
+		call_raise_unexpected("an object with a results array");
+	n = count_documents(&page);
+	pager->received += n;
+	note_next_page(pager, &page, n, page_size);
+}
+
+static void
+fetch_page(ListPager *pager)
+{
+	int			page_size = pager->wanted >= 0 ? (int) Min(pager->wanted, PAGE_SIZE) : PAGE_SIZE;
+	MemoryContext old;
+	char	   *text;
+	size_t		len = 0;
+
+	pager->scanning = false;
+	MemoryContextReset(pager->page_context);
+	old = MemoryContextSwitchTo(pager->page_context);
+	text = call_api_for_text(pager->server, HTTP_POST, page_path(pager, page_size), pager->body, &len);
+	take_page(pager, text, len, page_size);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+listing_next(ListPager *pager, JsonText *document)
+{
+	if (pager->wanted == 0)
+		return false;
+	while (!pager->scanning || !scan_next(&pager->items))
+	{
+		if (pager->last)
+			return false;
+		fetch_page(pager);
+	}
+	if (pager->wanted > 0)
+		pager->wanted--;
+	*document = pager->items.value;
+	if (*document->start != '{')
+		call_raise_unexpected("an object whose results are objects");
+	return true;
+}
+
+Jsonb *
+listing_document_jsonb(const JsonText *document)
+{
+	char	   *error;
+	Jsonb	   *json = response_parse_utf8(document->start, document->end - document->start, &error);
+
+	if (json == NULL)
+		call_raise_unreadable(error);
+	return json;
+}

@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * decision.c
+ *		A prepared job's first decision: what it must send, or that it has ended.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/htup_details.h"
+#include "base/clock.h"
+#include "base/guard.h"
+#include "base/settings.h"
+#include "catalog/pg_class.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "mirror/key.h"
+#include "remote/marker.h"
+#include "remote/url.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "worker/claim.h"
+#include "worker/decision.h"
+#include "worker/worker.h"
+
+/*
+ * Parts of requests
+ */
+
+/* Return a text in UTF-8, in the job's memory. */
+static char *
+convert_to_utf8(Job *job, const char *text, int len, int *utf8_len)
+{
+	char	   *utf8 = pg_server_to_any(text, len, PG_UTF8);
+
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		(void) pg_verify_mbstr(PG_UTF8, text, len, false);
+	*utf8_len = utf8 == text ? len : strlen(utf8);
+	return memcpy(MemoryContextAlloc(job->context, *utf8_len + 1), utf8, *utf8_len + 1);
+}
+
+/* Make the parts of requests.  Raises an error if a text cannot be converted to UTF-8. */
+static void
+convert_request_parts(void *arg)
+{
+	Job		   *job = arg;
+	MemoryContext old = MemoryContextSwitchTo(job->context);
+	StringInfoData buf;
+	int			len;
+
+	initStringInfo(&buf);
+	url_append_documents(&buf, convert_to_utf8(job, job->collection, strlen(job->collection), &len));
+	job->path = buf.data;
+	initStringInfo(&buf);
+	escape_json(&buf, job->collection);
+	job->collection_json = convert_to_utf8(job, buf.data, buf.len, &len);
+	resetStringInfo(&buf);
+	escape_json(&buf, job->marker);
+	job->marker_json = convert_to_utf8(job, buf.data, buf.len, &len);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Make the parts of a job's requests; a text that is not valid in its encoding is the job's error.
+ */
+static void
+make_request_parts(Job *job)
+{
+	MemoryContext old = MemoryContextSwitchTo(job->context);
+	char	   *problem = NULL;
+
+	if (job->marker == NULL)
+		job->marker = marker_of_key(job->mirror->marker_prefix, job->key);
+	if (job->server == NULL || job->mirror)
+		job->server = pstrdup(job->account->name);
+	MemoryContextSwitchTo(old);
+	if (GetDatabaseEncoding() == PG_UTF8)
+		convert_request_parts(job);
+	else
+		problem = guard_call(convert_request_parts, job);
+	if (problem && job->error == NULL)
+		job->error = MemoryContextStrdup(job->context, problem);
+}
+
+/*
+ * What is known
+ */
+
+/*
+ * Find the account of a job that has no mirror any more, to delete its document: the record
+ * names the server, and the table's owner has the key.
+ */
+static void
+find_old_account(Worker *worker, Job *job)
+{
+	HeapTuple	tuple;
+
+	if (!job->stored)
+		return;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	job->account = mirror_cache_account(worker->cache, job->server,
+										((Form_pg_class) GETSTRUCT(tuple))->relowner);
+	job->account->claimed++;
+	job->claims = true;
+	ReleaseSysCache(tuple);
+}
+
+/* Check whether the key is already scheduled for a later attempt. */
+static bool
+is_not_due(const Job *job)
+{
+	return job->stored && strcmp(job->state, "pending") == 0 &&
+		job->next_attempt_at > clock_now();
+}
+
+/*
+ * Check whether the record belongs to another origin: a restore may have brought it here and left
+ * that origin behind.
+ */
+static bool
+is_foreign(const Worker *worker, const Job *job)
+{
+	return job->stored && job->marker && worker->origin.id &&
+		!marker_is_ours(job->marker, worker->origin.id);
+}
+
+/* Check whether a request that was given up for good may still be at work on the other side. */
+static bool
+must_rest(const Job *job)
+{
+	return job->stored && strcmp(job->state, "failed") == 0 &&
+		job->next_attempt_at > clock_now();
+}
+
+/* Check whether it is not known for certain if the key has a document. */
+static bool
+must_look_up(const Job *job)
+{
+	if (job->refresh)
+		return true;
+	if (WEAKENED(WEAKEN_LOOK_UP))
+		return false;
+	if (job->in_doubt)
+		return true;
+	if (job->document_id)
+		return false;
+	return job->stored || !job->inserted || job->mirror->forgotten;
+}
+
+/*
+ * Deciding
+ */
+
+/* Return why a job must fail that could be sent otherwise, in the current memory context; or NULL. */
+static char *
+find_problem(const Worker *worker, const Job *job)
+{
+	if (job->long_key > 0 && job->row_exists)
+		return psprintf("the key has %d bytes, more than can be stored (%d)", job->long_key, MAX_KEY_BYTES);
+	if (is_foreign(worker, job))
+		return pstrdup("the document is another database's: its marker does not begin with this one's origin");
+	return NULL;
+}
+
+/* End a job that has no account, or nothing to send at this time; returns true if it did. */
+static bool
+end_early(Worker *worker, Job *job)
+{
+	if (job->account == NULL && job->stored)
+		jobs_end(worker, job, OUTCOME_FORGOTTEN, NULL);
+	else if (job->account == NULL || is_not_due(job) ||
+			 (job->refresh && (!job->stored || strcmp(job->state, "mirrored") != 0)))
+		jobs_free(worker, job);
+	else if (must_rest(job))
+	{
+		job->attempts = 0;
+		jobs_end(worker, job, OUTCOME_PENDING,
+				 "the last request was given up, and may still be at work on the other side");
+	}
+	else if (!job->stored && !job->row_exists && job->inserted && job->error == NULL &&
+			 !job->read_skipped && job->mirror->problem == NULL)
+		jobs_free(worker, job); /* the row came and went before the claim */
+	else
+		return false;
+	return true;
+}
+
+bool
+decision_make(Worker *worker, Job *job)
+{
+	char	   *problem;
+
+	if (job->mirror == NULL)
+		find_old_account(worker, job);
+	if (end_early(worker, job))
+		return false;
+	problem = find_problem(worker, job);
+	if (problem)
+		job->error = MemoryContextStrdup(job->context, problem);
+	job->must_look_up = must_look_up(job);
+	make_request_parts(job);
+	if (job->refresh || job->error || job->read_skipped || (job->mirror && job->mirror->problem) ||
+		job->account->server == NULL || job_next_step(job) != JOB_END)
+		return true;
+	if (job->stored && strcmp(job->state, "mirrored") == 0)
+		jobs_free(worker, job); /* the API has all this already */
+	else
+		jobs_end(worker, job, job->row_exists ? OUTCOME_MIRRORED : OUTCOME_FORGOTTEN, NULL);
+	return false;
+}
+
+void
+decision_count_attempt(Job *job)
+{
+	if (job->dirty && job->stored && strcmp(job->state, "pending") != 0)
+		job->attempts = 0;
+	if (!job->refresh)
+		job->attempts++;
+	if (job->dirty)
+		job->polls = 0;
+}
+
+void
+decision_queue(Worker *worker, Job *job)
+{
+	Account    *account = job->account;
+
+	if (job->error || (job->mirror && job->mirror->problem))
+	{
+		failure_log_count(worker->failure_log, job->error ? "the row cannot be mirrored" : "the mirror is broken", false);
+		jobs_end(worker, job, OUTCOME_FAILED, job->error ? job->error : job->mirror->problem);
+	}
+	else if (job->read_skipped || account->server == NULL)
+	{
+		job->attempts--;
+		job->next_attempt_at = clock_in(PROBLEM_DELAY * 1000);
+		if (!job->read_skipped)
+			account_report_problem(account);
+		jobs_end(worker, job, OUTCOME_PENDING, job->read_skipped ?
+				 "other rows of the table took too long to read" : account->problem);
+	}
+	else
+	{
+		dlist_push_tail(&account->ready, &job->node);
+		account->nready++;
+	}
+}

@@ -1,0 +1,194 @@
+/*-------------------------------------------------------------------------
+ *
+ * expansion.c
+ *		Entries that stand for many keys: "all rows" and "all records" of a mirror.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "base/clock.h"
+#include "base/crash.h"
+#include "base/guard.h"
+#include "base/settings.h"
+#include "mirror/native_rows.h"
+#include "state/mirror_records.h"
+#include "state/outbox.h"
+#include "worker/delegate.h"
+#include "worker/expansion.h"
+#include "worker/worker.h"
+
+/* Keys that such an entry becomes at a time. */
+#define EXPANSION_CHUNK	1000
+
+/* Seconds after which the keys of a mirror are listed again that could not be. */
+#define PROBLEM_DELAY	60
+
+bool
+expansion_is_one(const OutboxEntry *entry)
+{
+	return entry->operation == OUTBOX_ALL_ROWS || entry->operation == OUTBOX_ALL_STORED;
+}
+
+/*
+ * Listing keys
+ */
+
+/* For guard_call_within(). */
+typedef struct ListCall
+{
+	CachedMirror *cached;
+	const OutboxEntry *entry;
+	List	   *keys;
+	bool		blocked;		/* a partition is locked */
+} ListCall;
+
+static void
+list_keys(void *arg)
+{
+	ListCall   *call = arg;
+	const OutboxEntry *entry = call->entry;
+
+	if (entry->operation == OUTBOX_ALL_STORED)
+		call->keys = mirror_records_scan_keys(entry->relation, entry->collection, entry->key, EXPANSION_CHUNK);
+	else if (call->cached->mirror)
+		call->blocked = !native_rows_scan_keys(call->cached->mirror, entry->key, EXPANSION_CHUNK, &call->keys);
+}
+
+void
+expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem)
+{
+	ereport(LOG,
+			(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
+					cached->relation, problem)));
+	cached->blocked_until = clock_seconds() + PROBLEM_DELAY;
+	schedule_retry_in(worker, PROBLEM_DELAY);
+}
+
+void
+expansion_put_keys(Worker *worker, Expansions *expansions, OutboxEntry *entry, List *keys)
+{
+	char	  **texts = palloc(sizeof(char *) * (list_length(keys) + 1));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		texts[n++] = lfirst(lc);
+	outbox_put(entry->relation, OUTBOX_RECHECK, entry->collection, texts, n, &worker->schedule.scan.news);
+	if (n == EXPANSION_CHUNK)
+		outbox_put(entry->relation, entry->operation, entry->collection, &texts[n - 1], 1,
+				   &worker->schedule.scan.news);
+	if (entry->key == NULL)
+	{
+		outbox_remove_expansions(entry);
+		expansions->from_start = lappend(expansions->from_start, entry);
+	}
+	expansions->done = lappend(expansions->done, entry);
+	worker->moves++;
+	worker->schedule.more = true;
+}
+
+/* Have an agent list the keys of a mirror that the worker may not read; false if none can now. */
+static bool
+delegate_list(Worker *worker, CachedMirror *cached, OutboxEntry *entry)
+{
+	if (cached->mirror->problem)
+	{
+		expansion_put_off(worker, cached, cached->mirror->problem);
+		return false;
+	}
+	if (!delegate_is_served(worker, cached, true))
+		return false;
+	delegate_scan(worker, cached, entry, EXPANSION_CHUNK);
+	return true;
+}
+
+/* List the next keys of an entry, and put them into the outbox; false if it is left for later. */
+static bool
+expand_entry(Worker *worker, Expansions *expansions, CachedMirror *cached, OutboxEntry *entry)
+{
+	ListCall	call = {.cached = cached,.entry = entry};
+	char	   *problem;
+
+	crash_note_stored(entry->relation);
+	problem = guard_call_within(list_keys, &call, mixpeek_read_timeout, NULL);
+	crash_note_clear();
+	if (problem)
+		expansion_put_off(worker, cached, problem);
+	else if (call.blocked)
+	{
+		cached->blocked_until = clock_seconds() + LOCK_DELAY;
+		schedule_retry_in(worker, LOCK_DELAY);
+	}
+	else
+		expansion_put_keys(worker, expansions, entry, call.keys);
+	return problem == NULL && !call.blocked;
+}
+
+/*
+ * Taking entries
+ */
+
+/*
+ * Check whether an expansion of this claim, which began with the first key, stands for the entry as
+ * well.
+ */
+static bool
+is_expanded(const Expansions *expansions, const OutboxEntry *entry)
+{
+	ListCell   *lc;
+
+	foreach(lc, expansions->from_start)
+	{
+		const OutboxEntry *other = lfirst(lc);
+
+		if (entry->key == NULL && other->relation == entry->relation &&
+			other->operation == entry->operation &&
+			strcmp(other->collection, entry->collection) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Check whether the entry has been taken in this claim already.  Its block may be in several sets of
+ * the scan; taken twice, the keys behind it would be listed twice.
+ */
+static bool
+is_taken(const Worker *worker, const Expansions *expansions, OutboxEntry *entry)
+{
+	ListCell   *lc;
+
+	foreach(lc, expansions->done)
+	{
+		OutboxEntry *other = lfirst(lc);
+
+		if (ItemPointerEquals(&other->tid, &entry->tid) && other->xmin == entry->xmin)
+			return true;
+	}
+	return delegate_is_listing(worker, entry);
+}
+
+bool
+expansion_take(Worker *worker, Expansions *expansions, OutboxEntry *entry)
+{
+	CachedMirror *cached;
+
+	if (is_taken(worker, expansions, entry))
+		return true;
+	if (is_expanded(expansions, entry))
+	{
+		expansions->done = lappend(expansions->done, entry);
+		return true;
+	}
+	worker->recovery.current_table = entry->relation;
+	cached = mirror_cache_get(worker->cache, entry->relation, entry->collection);
+	if (cached->blocked_until > 0)
+	{
+		schedule_retry_in(worker, LOCK_DELAY);
+		return false;
+	}
+	if (entry->operation == OUTBOX_ALL_ROWS && cached->mirror && !cached->mirror->native)
+		return delegate_list(worker, cached, entry);
+	return expand_entry(worker, expansions, cached, entry);
+}

@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_cache.h
+ *		The worker's compiled mirrors, by relation and collection, and the accounts
+ *		that they use.
+ *
+ * Both are loaded when first needed, and again after an invalidation message.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_MIRROR_CACHE_H
+#define MIXPEEK_MIRROR_CACHE_H
+
+#include "mirror/mirror.h"
+#include "utils/hsearch.h"
+#include "worker/account.h"
+
+/* Seconds until a table that another session has locked is tried again. */
+#define LOCK_DELAY		0.5
+
+/* A relation and collection that occur in the outbox or in mixpeek.documents. */
+typedef struct CachedMirror
+{
+	Oid			relation;
+	char	   *collection;
+	bool		valid;			/* nothing has changed since it was loaded */
+	bool		loaded;			/* completely, without an error */
+	uint64		last_use;		/* the cache's count of uses at the last one */
+	TimestampTz locked_in;		/* start of the transaction that has locked
+								 * the table's partitions */
+	Mirror	   *mirror;			/* NULL: not mirrored, or no longer */
+	Account    *account;		/* the mirror's; NULL: none */
+	double		blocked_until;	/* the table is locked or cannot be listed
+								 * before this time; 0: it is not blocked */
+} CachedMirror;
+
+typedef struct MirrorCache
+{
+	MemoryContext context;
+	List	   *mirrors;		/* of CachedMirror */
+	HTAB	   *by_relation;	/* of the same */
+	List	   *accounts;		/* of Account */
+	List	   *stale;			/* of Mirror: replaced while jobs pointed to
+								 * them */
+	uint64		uses;			/* number of calls of mirror_cache_get() */
+	Size		mirror_bytes;	/* memory of all mirrors but the stale ones */
+	bool		some_are_gone;	/* there are cached mirrors without a mirror */
+} MirrorCache;
+
+/* Return a new, empty cache.  A process has at most one. */
+extern MirrorCache *mirror_cache_create(MemoryContext parent);
+
+/*
+ * Return the cached mirror of a relation and collection, loaded if necessary.  If
+ * its blocked_until is not 0, no other field may be used: the table is set aside,
+ * cannot be listed, or the table, its key's index or a partition is locked in a way
+ * that the worker would have to wait.  Must be called in a transaction; keeps a
+ * RowExclusiveLock on the table until its end.
+ */
+extern CachedMirror *mirror_cache_get(MirrorCache *cache, Oid relation, const char *collection);
+
+/* Return an owner's account of a server, loaded if necessary.  Must be called in a transaction. */
+extern Account *mirror_cache_account(MirrorCache *cache, const char *server, Oid owner);
+
+/* Check whether a server, a user mapping or a role has changed since the accounts were loaded. */
+extern bool mirror_cache_has_changed(const MirrorCache *cache);
+
+/* Load the accounts that have changed; return whether there were any.  Must be called in a transaction. */
+extern bool mirror_cache_reload(MirrorCache *cache);
+
+/* Have all mirrors loaded again when they are next needed. */
+extern void mirror_cache_invalidate(MirrorCache *cache);
+
+/*
+ * Free what is no longer current, and the least recently used mirrors if all together
+ * take too much memory.  Mirrors to which jobs point are kept.
+ */
+extern void mirror_cache_sweep(MirrorCache *cache);
+
+#endif							/* MIXPEEK_MIRROR_CACHE_H */
