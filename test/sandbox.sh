@@ -66,7 +66,8 @@ sandbox_open() {
     chmod 755 "$work"
     mkdir "$work/src" "$work/pg" "$work/home" "$work/tmp"
     owner=
-    test "$(id -u)" != 0 || owner=$(id -un postgres 2>/dev/null || echo nobody)
+    # The servers' superuser is named as the user; the tests have a role "nobody" of their own.
+    test "$(id -u)" != 0 || owner=$(id -un postgres 2>/dev/null || id -un daemon 2>/dev/null || echo nobody)
     bindir=$("$PG_CONFIG" --bindir)
     sandbox_check "$1"
 }
