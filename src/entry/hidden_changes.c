@@ -388,6 +388,6 @@ mixpeek_on_alter(PG_FUNCTION_ARGS)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
 				 errmsg("could not note which rows the command may have changed: %s", problem),
-				 errhint("Call mixpeek.mirror() again with the same arguments for each mirror that the command concerns.")));
+				 errhint("Call mixpeek.resync() for each mirrored table that the command concerns.")));
 	PG_RETURN_NULL();
 }
