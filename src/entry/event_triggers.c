@@ -5,8 +5,8 @@
  *
  * mixpeek_on_ddl_start loads the library before a command that may create a trigger;
  * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
- * raised by object_checks.c) and in an altered server; mixpeek_on_drop deletes the state of tables and mirrors
- * that were dropped.
+ * raised by object_checks.c) and in an altered server; mixpeek_on_drop deletes the state of tables and
+ * mirrors that were dropped; mixpeek_on_alter is in hidden_changes.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +22,7 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "entry/event_triggers.h"
+#include "entry/hidden_changes.h"
 #include "entry/object_checks.h"
 #include "entry/server_checks.h"
 #include "mirror/mirror.h"
@@ -130,20 +131,35 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
  * Objects that are dropped
  */
 
+typedef enum DroppedKind
+{
+	DROPPED_TABLE,
+	DROPPED_TRIGGER,
+	DROPPED_PART				/* a part of this table, on which its rows or
+								 * documents depend */
+} DroppedKind;
+
 typedef struct DroppedObject
 {
 	Oid			oid;
-	bool		is_table;		/* else a trigger */
+	DroppedKind kind;
 } DroppedObject;
 
-/* Return the tables and triggers that were dropped, except constraints' triggers, as a List of DroppedObject. */
+/*
+ * Return the tables, triggers (except constraints'), columns and policies that were dropped, as a List
+ * of DroppedObject.  The policies are those that the table's owner is subject to.
+ */
 static List *
 read_dropped_objects(void)
 {
 	static Statement query = {
-		"SELECT objid, object_type = 'table' FROM pg_catalog.pg_event_trigger_dropped_objects()"
-		" WHERE object_type = 'table'"
-		"  OR object_type = 'trigger' AND address_names[3] !~ '^RI_ConstraintTrigger_'", 0, {0}
+		"WITH d AS MATERIALIZED (SELECT * FROM pg_catalog.pg_event_trigger_dropped_objects())"
+		" SELECT objid, CASE object_type WHEN 'table' THEN 0 WHEN 'trigger' THEN 1 ELSE 2 END FROM d"
+		" WHERE object_type IN ('table', 'table column')"
+		"  OR object_type = 'trigger' AND address_names[3] !~ '^RI_ConstraintTrigger_'"
+		" UNION ALL SELECT c.oid, 2 FROM d JOIN pg_catalog.pg_class c ON c.relforcerowsecurity"
+		"  AND c.oid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', d.address_names[1], d.address_names[2]))"
+		" WHERE d.object_type = 'policy'", 0, {0}
 	};
 	List	   *dropped = NIL;
 
@@ -155,7 +171,7 @@ read_dropped_objects(void)
 		bool		isnull;
 
 		object->oid = DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
-		object->is_table = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		object->kind = (DroppedKind) DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
 		dropped = statement_lappend(dropped, object);
 	}
 	statement_end();
@@ -172,7 +188,8 @@ read_dropped_triggers(const List *dropped)
 	foreach(lc, dropped)
 	{
 		DroppedObject *object = lfirst(lc);
-		TriggerDefinition *definition = object->is_table ? NULL : trigger_definition_read_dropped(object->oid);
+		TriggerDefinition *definition = object->kind == DROPPED_TRIGGER ?
+			trigger_definition_read_dropped(object->oid) : NULL;
 
 		if (definition)
 			definitions = lappend(definitions, definition);
@@ -240,14 +257,18 @@ forget_dropped_objects(void *arg)
 	{
 		DroppedObject *object = lfirst(lc);
 
-		if (object->is_table)
+		if (object->kind == DROPPED_TABLE)
 			*left = list_concat(*left, forget_table(object->oid, triggers));
+		else if (object->kind == DROPPED_PART)
+			hidden_changes_note(object->oid);
 	}
 	foreach(lc, triggers)
 	{
 		TriggerDefinition *definition = lfirst(lc);
 
-		if (!leave_mirrors && get_rel_name(definition->relation))
+		if (OidIsValid(definition->parent))
+			hidden_changes_note_dropped_clone(definition->parent);
+		else if (!leave_mirrors && get_rel_name(definition->relation))
 			*left = list_concat(*left, forget_mirror(definition));
 	}
 	user_restore(&guard);

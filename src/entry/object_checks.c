@@ -13,7 +13,7 @@
  * the event trigger mixpeek_on_create_trigger (see event_triggers.c), so that
  * each is given once.
  *
- * The same hook refuses triggers, rules and foreign keys on the extension's own
+ * The same hook notes that tables are truncated (hidden_changes.c), and refuses triggers, rules and foreign keys on the extension's own
  * tables, since the code that writes to these tables would not run them, and a new name
  * for the extension's schema.
  *
@@ -31,8 +31,10 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "entry/hidden_changes.h"
 #include "entry/object_checks.h"
 #include "entry/origin_checks.h"
+#include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "mirror/template_spelling.h"
 #include "mirror/trigger_definition.h"
@@ -127,10 +129,24 @@ recheck_records(Oid relation, const char *collection)
 		outbox_add(relation, OUTBOX_ALL_STORED, collection, NULL);
 }
 
+/* Raise what is wrong with a filter; with warn, warn of what may be. */
+static void
+check_filter(Relation rel, const char *filter, bool warn)
+{
+	if (!filter_check(rel, filter) && warn)
+		ereport(WARNING,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("a row of table \"%s\" may begin or cease to match the filter without being changed",
+						RelationGetRelationName(rel)),
+				 errdetail("The filter calls a function that is not immutable."),
+				 errhint("Call mixpeek.resync() to have all rows checked again.")));
+}
+
 /*
- * Raise what is wrong with a mirror.  While a dump is restored the table may have no key
- * yet.  pg_dump sets check_function_bodies = off for such cases; then mistakes of the
- * template are no errors, and mixpeek.mirrors.problem shows them.
+ * Raise what is wrong with a mirror's arguments.  What can be mended without creating the trigger
+ * again, a missing key, is a WARNING, and mixpeek.mirrors.problem shows it.  While a dump is
+ * restored, for which pg_dump sets check_function_bodies = off, the same holds for mistakes of
+ * template and filter: what they use may be restored later.
  */
 static void
 check_mirror(const TriggerDefinition *definition, bool warn)
@@ -144,7 +160,10 @@ check_mirror(const TriggerDefinition *definition, bool warn)
 	check_events(definition->type);
 	check_mirror_count(rel, definition);
 	arguments_decode(&arguments, definition->nargs, definition->args);
-	mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, !is_restored);
+	mirror = mirror_compile(rel, definition->nargs, definition->args, definition->when,
+							CurrentMemoryContext, is_restored ? MIRROR_RAISE_NOTHING : MIRROR_RAISE_DEFINITION);
+	if (mirror->arguments.filter && !is_restored)
+		check_filter(rel, mirror->arguments.filter, warn);
 	if (warn && mirror->problem)
 		ereport(WARNING,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -247,6 +266,8 @@ check_accessed_object(ObjectAccessType access, Oid class_id, Oid object_id, int 
 {
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_TRUNCATE && class_id == RelationRelationId)
+		hidden_changes_note_truncate(object_id);
 	if (access == OAT_POST_CREATE ||
 		(access == OAT_POST_ALTER && class_id == NamespaceRelationId))
 		object_checks_apply(class_id, object_id, false);

@@ -6,8 +6,8 @@
  * The trigger runs in the user's transaction, with the user's rights and
  * settings, so it must not fail, wait, or do what can be done later: it
  * reads no table, sends nothing, and does not depend on a worker.  If it cannot
- * determine the key (the table has lost its primary key), it leaves an entry that makes
- * the worker check every row.
+ * determine the key (the table has lost its primary key), it leaves entries that make
+ * the worker check every row and every record.
  *
  *-------------------------------------------------------------------------
  */
@@ -84,7 +84,8 @@ fill_entry(void *arg)
 
 	call->entry->relation = trigger_definition_topmost_relation(call->trigger->tgoid);
 	call->entry->mirror = mirror_compile(call->rel, call->trigger->tgnargs, call->trigger->tgargs,
-										 CacheMemoryContext, false);
+										 call->trigger->tgqual, CacheMemoryContext,
+										 MIRROR_RAISE_NOTHING);
 }
 
 /*
@@ -163,12 +164,12 @@ same_content(const Mirror *mirror, TupleTableSlot *old, TupleTableSlot *new)
 	return true;
 }
 
-/* Add an entry to the outbox; without a key, one for all rows. */
+/* Add an entry to the outbox; without a key, those for all rows and records. */
 static void
 add_key(const TriggerCacheEntry *entry, char operation, const char *collection, char *key)
 {
 	if (key == NULL)
-		outbox_add(entry->relation, OUTBOX_ALL_ROWS, collection, NULL);
+		outbox_add_all(entry->relation, collection);
 	else if (!source_table_is_written_back(entry->relation, key))
 		outbox_add(entry->relation, operation, collection, key);
 }

@@ -337,14 +337,16 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 	buffer.nentries++;
 }
 
-/* Check whether the subtransaction's last entry is the second one of outbox_add_all(). */
+/*
+ * Check whether the last entry is the second one of outbox_add_all().  It may be that of an outer
+ * transaction, without which this one cannot be committed either.
+ */
 static bool
 last_is_of_all(Oid relation, const char *collection)
 {
 	const BufferEntry *last;
 
-	if (buffer.nlevels == 0 || buffer.nentries <= buffer.levels[buffer.nlevels - 1].first_entry ||
-		buffer.levels[buffer.nlevels - 1].nest_level != GetCurrentTransactionNestLevel())
+	if (buffer.nentries == 0)
 		return false;
 	last = &buffer.entries[buffer.nentries - 1];
 	return last->relation == relation && last->operation == OUTBOX_ALL_ROWS && last->key < 0 &&

@@ -11,7 +11,10 @@
 #include "base/crash.h"
 #include "base/guard.h"
 #include "base/settings.h"
+#include "base/statement.h"
+#include "catalog/pg_type.h"
 #include "mirror/native_rows.h"
+#include "mirror/trigger_definition.h"
 #include "state/document_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
@@ -212,4 +215,43 @@ expansion_take(Worker *worker, Expansions *expansions, OutboxEntry *entry)
 	if (entry->operation == OUTBOX_ALL_ROWS && cached->mirror && !cached->mirror->native)
 		return delegate_list(worker, cached, entry);
 	return expand_entry(worker, expansions, cached, entry);
+}
+
+/*
+ * Unlogged tables
+ */
+
+/* Return the row triggers of mirrors on unlogged tables, and on unlogged partitions, as a List of Oid. */
+static List *
+find_unlogged_triggers(void)
+{
+	static Statement query = {
+		"SELECT t.oid FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid"
+		" WHERE c.relpersistence = 'u' AND t.tgfoid = $1 AND t.tgtype & 1 <> 0",
+		1, {OIDOID}
+	};
+	Datum		args[1];
+	List	   *triggers;
+
+	args[0] = ObjectIdGetDatum(mirror_function());
+	statement_run(&query, args, NULL);
+	triggers = statement_oids();
+	statement_end();
+	return triggers;
+}
+
+void
+expansion_recheck_unlogged(Worker *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_unlogged_triggers())
+	{
+		TriggerDefinition *definition = trigger_definition_read(lfirst_oid(lc), NULL);
+		char	   *no_key = NULL;
+
+		if (definition && definition->nargs > 0 && arguments_is_collection(definition->args[0]))
+			outbox_put(trigger_definition_topmost_relation(lfirst_oid(lc)), OUTBOX_ALL_STORED, definition->args[0],
+					   &no_key, 1, &worker->schedule.scan.news);
+	}
 }

@@ -37,4 +37,10 @@ extern void expansion_put_keys(Worker *worker, Expansions *expansions, OutboxEnt
 /* Log that a mirror's keys could not be listed, and leave its expansion for a minute. */
 extern void expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem);
 
+/*
+ * Have the records of mirrored unlogged tables checked: a crash has removed the tables' rows without
+ * firing triggers.  For the worker's first claim.
+ */
+extern void expansion_recheck_unlogged(Worker *worker);
+
 #endif							/* MIXPEEK_EXPANSION_H */

@@ -36,6 +36,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "worker/delegate.h"
+#include "worker/expansion.h"
 #include "worker/recovery.h"
 #include "worker/worker.h"
 
@@ -78,6 +79,9 @@ recovery_take_over(Worker *worker)
 	ListCell   *lc;
 
 	worker->recovery.abandoned = false;
+	if (!worker->recovery.rechecked_unlogged)
+		expansion_recheck_unlogged(worker);
+	worker->recovery.rechecked_unlogged = true;
 	due_bound_waits(mixpeek_retry_max_delay);
 	foreach(lc, due_list_abandoned())
 	{
@@ -195,7 +199,11 @@ read_again(Worker *worker)
 {
 	worker->schedule.due_position = DT_NOBEGIN;
 	worker->moves++;
-	worker->recovery.abandoned = worker->recovery.abandoned || worker->recovery.abandoned_before;
+	if (worker->recovery.abandoned_before)
+	{
+		worker->recovery.abandoned = true;
+		worker->recovery.rechecked_unlogged = false;
+	}
 	mirror_cache_invalidate(worker->cache);
 	schedule_rescan(worker);
 }

@@ -35,6 +35,7 @@ typedef struct Recovery
 	bool		abandoned;
 	bool		abandoned_before;	/* the same at the start of the
 									 * transaction */
+	bool		rechecked_unlogged; /* see expansion_recheck_unlogged() */
 } Recovery;
 
 typedef void (*WorkerPart) (Worker *worker);
@@ -50,7 +51,7 @@ extern void recovery_init(Worker *worker);
  */
 extern bool recovery_run(Worker *worker, WorkerPart part);
 
-/* The same for a part that concerns one answer, or only tells: nothing waits. */
+/* Run a part that concerns one answer, or only answers sessions: after an error of it nothing has to wait. */
 extern bool recovery_run_lightly(Worker *worker, WorkerPart part);
 
 /* Put each job into the one place where it belongs, wherever an error came from. */

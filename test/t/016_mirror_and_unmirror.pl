@@ -33,10 +33,11 @@ sql("SELECT mixpeek.unmirror('plain', 'second', delete_documents => true)");
 settle();
 is(@{ $api->documents('second') }, 0, 'unmirror() with delete_documents deletes the documents of its collection');
 is(differences('plain', 'plain'), '', "unmirror() with delete_documents keeps those of the table's other collection");
-sql('ALTER TABLE plain DISABLE TRIGGER USER; UPDATE plain SET v = $$unseen$$ WHERE id = 3; DELETE FROM plain
-	WHERE id = 4; ALTER TABLE plain ENABLE TRIGGER USER');
-isnt(differences('plain', 'plain'), '', 'changes while triggers are disabled are not mirrored');
-follows('mirror() after changes while triggers were disabled', 'plain', "SELECT mixpeek.mirror('plain', 'plain')");
+sql('SET session_replication_role = replica; UPDATE plain SET v = $$unseen$$ WHERE id = 3; DELETE FROM plain
+	WHERE id = 4');
+isnt(differences('plain', 'plain'), '', 'changes under session_replication_role = replica are not mirrored');
+follows('mirror() after changes under session_replication_role = replica', 'plain',
+	"SELECT mixpeek.mirror('plain', 'plain')");
 
 # A hand-written trigger
 

@@ -229,6 +229,34 @@ sql(q{CREATE TABLE shared (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('s
 pause(0);
 is(differences('shared', 'shared'), '', "another owner's row waits for the delete of the document with its marker");
 
+# A failed delete does not keep another owner's row from taking the document, and is not made good then
+sub failed_delete_and_new_row
+{
+	my ($table, $value) = @_;
+	sql(qq{SET ROLE bob; CREATE TABLE $table (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('$table', '$table');
+		INSERT INTO $table VALUES (1, 'x')});
+	settle();
+	$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+	sql("SET ROLE bob; SELECT mixpeek.unmirror('$table', $delete); DROP TABLE $table");
+	settle();
+	$api->faults({ kind => 'delay', body => 'slow', ms => 1500, when => 'before' });
+	$api->reset;
+	sql(qq{CREATE TABLE $table (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('$table', '$table');
+		INSERT INTO $table VALUES (1, '$value')});
+	return;
+}
+failed_delete_and_new_row('taken', 'mine');
+settle();
+sql('SET ROLE bob; SELECT mixpeek.retry()');
+is(differences('taken', 'taken'), '', "a failed delete tried again after another row has taken the document: it stays");
+failed_delete_and_new_row('taking', 'slow');
+wait_for('the update to be under way', sub { ($api->stats->{faults} // 0) == 1 });
+is(sql('SET ROLE bob; SELECT mixpeek.retry()'), 1, 'a failed delete is tried again while another row takes the document');
+is(differences('taking', 'taking'), '', '... the documents equal the rows');
+is($api->stats->{deletes} // 0, 0, '... and nothing was deleted meanwhile');
+is(owed(), 0, '... nor is anything owed in the end');
+$api->faults();
+
 # A dump
 
 three_rows('dumped');
