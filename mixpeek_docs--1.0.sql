@@ -226,6 +226,11 @@ COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
     'has the API asked once more for the enrichments of a table''s mirrored documents, in a collection (NULL: all), and returns their number';
 
 CREATE FUNCTION mixpeek.mirror_arguments(trigger oid, OUT collection text, OUT server name, OUT document jsonb,
+CREATE FUNCTION mixpeek.document_key(value anyelement) RETURNS text
+LANGUAGE C STABLE PARALLEL SAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_document_key';
+COMMENT ON FUNCTION mixpeek.document_key(anyelement) IS
+    'returns the key that a row has in mixpeek.documents, to join it with its table. value is the row of the table, or the value of a key of one column, or ROW(...) of the columns of a key. Raises an error if value is the row of a table without a key';
+
                                          OUT document_id_column name, OUT enrichments_column name,
                                          OUT "table" text, OUT problem text)
 LANGUAGE C STABLE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_mirror_arguments';
@@ -478,3 +483,4 @@ GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.enrichment_taxonomies(jsonb),
     mixpeek.enrichment_clusters(jsonb)
     TO PUBLIC;
+    mixpeek.document_key(anyelement),

@@ -196,11 +196,17 @@ extension_has_table(Oid relation)
 }
 
 bool
-extension_has_member(Oid class_id, Oid object_id)
+extension_owns(const char *name, Oid class_id, Oid object_id)
 {
 	Oid			extension = getExtensionOfObject(class_id, object_id);
 
-	return OidIsValid(extension) && extension == get_extension_oid(EXTENSION_NAME, true);
+	return OidIsValid(extension) && extension == get_extension_oid(name, true);
+}
+
+bool
+extension_has_member(Oid class_id, Oid object_id)
+{
+	return extension_owns(EXTENSION_NAME, class_id, object_id);
 }
 
 void

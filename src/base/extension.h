@@ -52,3 +52,6 @@ extern Oid	extension_schema(void);
 extern bool extension_has_member(Oid class_id, Oid object_id);
 
 #endif							/* MIXPEEK_EXTENSION_H */
+/* Check whether an object is a member of the extension of this name.  Not cached. */
+extern bool extension_owns(const char *name, Oid class_id, Oid object_id);
+

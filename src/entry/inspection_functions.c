@@ -48,7 +48,7 @@ typedef struct PreviewCall
 	Jsonb	   *document;
 } PreviewCall;
 
-/* Make the body of a create request from a row, unless it is not the row that was asked for. */
+/* Make the body of a create request from a row, whose key may be written otherwise than it was asked for. */
 static void
 preview_row(void *arg, const char *key, const TemplateRow *row)
 {
@@ -59,8 +59,6 @@ preview_row(void *arg, const char *key, const TemplateRow *row)
 	StringInfoData body;
 	MemoryContext old;
 
-	if (strcmp(key, call->key) != 0)
-		return;
 	initStringInfo(&content);
 	initStringInfo(&features);
 	template_render(template, row, &content, &features);
