@@ -42,6 +42,7 @@ static const struct
 	[EXTENSION_DOCUMENTS] = {RelationRelationId, "documents"},
 	[EXTENSION_ORIGIN] = {RelationRelationId, "origin"},
 	[EXTENSION_FORGOTTEN] = {RelationRelationId, "forgotten"},
+	[EXTENSION_KEYS] = {RelationRelationId, "keys"},
 	[EXTENSION_MIRROR_ROW] = {ProcedureRelationId, "mirror_row"},
 	[EXTENSION_FDW_VALIDATOR] = {ProcedureRelationId, "fdw_validator"},
 };

@@ -219,20 +219,17 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
+	const char *problem = request->end == AGENT_DONE ? NULL : request->problem;
+
 	if (!has_result(request) || !is_mirror_unchanged(worker, request))
 	{
 		schedule_rescan(worker);
 		return;
 	}
-	if (request->end == AGENT_DONE)
-		on_scan(arg, request->expansion, request->keys);
-	else
-	{
-		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
-						  request->problem);
+	if (!on_scan(arg, mirror_cache_get(worker->cache, request->relation, request->collection),
+				 request->expansion, request->keys, problem))
 		outbox_scan_leave(worker, request->relation, request->collection,
 						  ItemPointerGetBlockNumber(&request->expansion->tid), false);
-	}
 }
 
 void

@@ -7,7 +7,7 @@ use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
 
-my ($node, $api) = mirror_node(undef, enrich => 'never');
+my ($node, $api) = mirror_node();
 
 sql(q{
 	CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext;
@@ -179,5 +179,176 @@ sql(q{
 is(differences('vectors', 'vectors', row =>
 	q{jsonb_build_object('id', t.id, 'mine', t.mine::text, 'theirs', t.theirs::text::jsonb)}), '',
 	'a type named vector is an array of numbers only if the extension vector owns it');
+
+
+# The definition of a key changes: one document a row, whose record has the row's key.
+
+my %by_row = (key => 'mixpeek.document_key(t)');
+my $log_offset;
+
+# The table of this name with $n rows, which is mirrored into the collection of its name.
+sub changing_table
+{
+	my ($table, $columns, $values, %option) = @_;
+	my $document = $option{document} ? ", '$option{document}'" : '';
+	$n = $option{rows} // 30;
+	sql(qq{CREATE TABLE $table ($columns); INSERT INTO $table SELECT $values FROM generate_series(1, $n) i;
+		SELECT mixpeek.mirror('$table', '$table'$document)});
+	settle();
+	$log_offset = -s $node->logfile;
+	return;
+}
+
+# How often the worker has found the key of a table changed since the last changing_table().
+sub found
+{
+	my ($table) = @_;
+	my $oid = sql("SELECT '$table'::regclass::oid");
+	return log_lines(qr/the key of table $oid has changed/, $log_offset);
+}
+
+changing_table('tenants', 'tenant int DEFAULT 7, id int PRIMARY KEY, v text', '7, i, i', rows => 1500);
+follows('a primary key with another column', 'tenants', q{
+	ALTER TABLE tenants DROP CONSTRAINT tenants_pkey, ADD PRIMARY KEY (tenant, id);
+	UPDATE tenants SET v = 'new' WHERE id < 10}, %by_row);
+is($api->stats->{creates} - $api->stats->{deletes}, sql('SELECT count(*) FROM mixpeek.documents WHERE document_id IS NOT NULL'),
+	'a primary key with another column: no document is left over');
+follows('a primary key without a column', 'tenants', q{
+	ALTER TABLE tenants DROP CONSTRAINT tenants_pkey; UPDATE tenants SET v = 'newer' WHERE id < 5;
+	DELETE FROM tenants WHERE id = 20; INSERT INTO tenants VALUES (8, 3000, 'x');
+	ALTER TABLE tenants ADD PRIMARY KEY (id)}, %by_row);
+is(found('tenants'), 2, 'each change of a key is found once');
+
+changing_table('slugs', 'tenant int, slug ext.citext PRIMARY KEY, v text', q{1, chr(64 + i % 5) || i, 'v'}, rows => 1200);
+follows('a key that an agent reads, with another column', 'slugs', q{
+	ALTER TABLE slugs DROP CONSTRAINT slugs_pkey, ADD PRIMARY KEY (tenant, slug);
+	UPDATE slugs SET v = 'new' WHERE slug = 'a5'}, %by_row);
+
+changing_table('permuted', 'a int PRIMARY KEY, b int NOT NULL UNIQUE, v text', 'i, 31 - i, i');
+is(costs('ALTER TABLE permuted DROP CONSTRAINT permuted_pkey, ADD PRIMARY KEY (b)'), 'updates=30',
+	'a key of another column with the same values: the documents become those of other rows');
+is(differences('permuted', 'permuted', %by_row), '', 'a key of another column with the same values');
+
+sql(q{CREATE TABLE identities (a int NOT NULL UNIQUE, b text NOT NULL UNIQUE, v text);
+	ALTER TABLE identities REPLICA IDENTITY USING INDEX identities_a_key;
+	INSERT INTO identities SELECT i, 'b' || i, 'v' FROM generate_series(1, 30) i;
+	SELECT mixpeek.mirror('identities', 'identities')});
+settle();
+follows('another replica identity', 'identities', 'ALTER TABLE identities REPLICA IDENTITY USING INDEX identities_b_key', %by_row);
+follows('a primary key beside the replica identity', 'identities',
+	"ALTER TABLE identities ADD PRIMARY KEY (b, a); DELETE FROM identities WHERE a = 1", %by_row);
+
+my @texts_stay = (
+	[ 'int to bigint', 'id int PRIMARY KEY, v text', 'i, i', 'ALTER id TYPE bigint' ],
+	[ 'int to text', 'id int PRIMARY KEY, v text', 'i, i', 'ALTER id TYPE text', 'updates=30' ],
+	[ 'text to citext', 'id text PRIMARY KEY, v text', q{'A' || i, i}, 'ALTER id TYPE ext.citext' ],
+	[ 'date to timestamptz and back', 'id date PRIMARY KEY, v text', "date '2025-01-01' + i, i",
+		"ALTER id TYPE timestamptz USING id::timestamp AT TIME ZONE 'UTC'", 'creates=30 deletes=30 lists=1' ],
+	[ 'timestamptz to timestamp', 'id timestamptz PRIMARY KEY, v text', "timestamptz '2025-01-01' + i * interval '1 h', i",
+		"ALTER id TYPE timestamp USING id AT TIME ZONE 'UTC'", 'creates=30 deletes=30 lists=1' ],
+	[ 'int to numeric(9,2)', 'id int PRIMARY KEY, v text', 'i, i', 'ALTER id TYPE numeric(9,2)', 'creates=30 deletes=30 lists=1' ],
+	[ 'char(5) to char(8)', 'id char(5) PRIMARY KEY, v text', 'i, i', 'ALTER id TYPE char(8)', 'creates=30 deletes=30 lists=1' ],
+);
+foreach (@texts_stay)
+{
+	my ($what, $columns, $values, $change, $costs) = @$_;
+	my $table = 'typed' . ++$node->{tables};
+	changing_table($table, $columns, $values);
+	is(costs("ALTER TABLE $table $change; UPDATE $table SET v = v || '!' WHERE false"), $costs // '',
+		"a key of another type, $what: requests");
+	follows("a key of another type, $what", $table, "UPDATE $table SET v = v || '!' WHERE v < '2'", %by_row);
+	is(found($table), 1, "a key of another type, $what: found");
+}
+
+# What does not change the keys' texts costs nothing, not even a check.
+
+changing_table('same', 'id int PRIMARY KEY, e mood, v text', "i, 'a', i", document => '{"metadata": {"v": "$v", "id": 1}}');
+is(costs(q{ALTER TABLE same RENAME id TO number; ALTER TABLE same DROP CONSTRAINT same_pkey, ADD PRIMARY KEY (number);
+	ALTER TABLE same ALTER v TYPE varchar(100), SET (fillfactor = 50); ALTER TABLE same RENAME TO still;
+	ALTER TABLE still RENAME TO same; ALTER TYPE mood RENAME VALUE 'M' TO 'N'; ALTER TYPE mood RENAME VALUE 'N' TO 'M'}), '',
+	'a key whose column is renamed, and which is made again: no request');
+is(found('same'), 0, 'a key whose column is renamed, and which is made again: no check of all rows');
+
+# Labels of enums
+
+changing_table('moods', 'e mood, id int, v text, PRIMARY KEY (e, id)', "(ARRAY['a', 'zz'])[1 + i % 2]::mood, i, i");
+is(costs("ALTER TYPE mood ADD VALUE 'later'"), '', 'a label that is added: no request');
+is(found('moods'), 0, 'a label that is added: no check of all rows');
+follows('a label that is renamed', 'moods', "ALTER TYPE mood RENAME VALUE 'a' TO 'b'", %by_row);
+is(found('moods'), 1, 'a label that is renamed: found');
+follows('labels that are swapped', 'moods', q{BEGIN; ALTER TYPE mood RENAME VALUE 'b' TO 'x';
+	ALTER TYPE mood RENAME VALUE 'zz' TO 'b'; ALTER TYPE mood RENAME VALUE 'x' TO 'zz'; COMMIT}, %by_row);
+changing_table('mood_arrays', 'id mood[] PRIMARY KEY, v text', "array_fill('b'::mood, ARRAY[i]), i");
+follows('a label that is renamed, in an array', 'mood_arrays', "ALTER TYPE mood RENAME VALUE 'b' TO 'c'", %by_row);
+
+# A transaction that has noted a key by the old label ends before the label has its new name.
+my $writer = $node->background_psql('postgres', on_error_stop => 1);
+$writer->query_safe("BEGIN; INSERT INTO moods VALUES ('c', 1000, 'between')");
+my $altering = $node->background_psql('postgres', on_error_stop => 1);
+$altering->query_until(qr/begun/, "\\echo begun\nALTER TYPE mood RENAME VALUE 'c' TO 'd';\n");
+wait_for('ALTER TYPE to wait', sub { sql(q{SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN
+	('moods'::regclass, 'mood_arrays'::regclass)}) == 1 });
+$writer->query_safe('COMMIT');
+$writer->quit;
+$altering->quit;
+is(differences('moods', 'moods', %by_row), '', 'a row with a label that is renamed before its commit');
+
+# Changes that no event trigger sees, and an entry for rows after a key that is none any more
+
+changing_table('unseen', 'tenant int DEFAULT 7, id int PRIMARY KEY, v text', '7, i, i', rows => 100);
+follows('a change of a key that no event trigger has seen', 'unseen', q{
+	SET session_replication_role = replica;
+	ALTER TABLE unseen DROP CONSTRAINT unseen_pkey, ADD PRIMARY KEY (tenant, id);
+	SET session_replication_role = origin; UPDATE unseen SET v = 'new' WHERE id = 1}, %by_row);
+sub problem { return sql("SELECT problem FROM mixpeek.mirrors WHERE relation = '$_[0]'::regclass"); }
+foreach my $case ([ unseen => 'id', 'the worker' ], [ slugs => 'slug', 'an agent' ])
+{
+	my ($table, $column, $who) = @$case;
+	sql("INSERT INTO mixpeek.outbox VALUES ('$table'::regclass, 'B', '$table', 'no key'); UPDATE same SET v = v || '.'");
+	wait_for('the problem', sub { problem($table) ne '' });
+	like(problem($table), qr/^the rows could not be listed: the stored key does not have 2 columns/,
+		"rows that $who cannot list: mixpeek.mirrors says why");
+	follows("rows that $who could not list, after the key has changed", $table,
+		"ALTER TABLE $table DROP CONSTRAINT ${table}_pkey, ADD PRIMARY KEY ($column)", %by_row);
+	is(problem($table), '', "rows that $who can list again: no problem");
+}
+sql("SELECT mixpeek.unmirror('unseen')");
+is(sql("SELECT count(*) FROM mixpeek.keys WHERE relation = 'unseen'::regclass"), 0,
+	'a mirror that has ended has no definition of its key');
+
+# Nothing that the worker keeps goes stale
+
+sql(q{CREATE SCHEMA app; CREATE TABLE app.slugs (id ext.citext PRIMARY KEY, v text); CREATE TABLE app.ints (id int PRIMARY KEY, v text);
+	INSERT INTO app.slugs VALUES ('a', 1), ('B', 2); INSERT INTO app.ints VALUES (1), (2);
+	SELECT mixpeek.mirror('app.slugs', 'app_slugs'), mixpeek.mirror('app.ints', 'app_ints')});
+settle();
+sub states { return sql(q{SELECT string_agg(format('%s:%s', key, state), ' ' ORDER BY key COLLATE "C") FROM mixpeek.documents
+	WHERE collection LIKE 'app%'}); }
+foreach my $change ('ALTER SCHEMA app RENAME TO shop', 'ALTER EXTENSION citext SET SCHEMA public',
+	'ALTER SCHEMA shop RENAME TO app; ALTER EXTENSION citext SET SCHEMA app', 'ALTER TABLE app.slugs RENAME TO other')
+{
+	sql($change);
+	my ($slugs, $ints) = split(/ /, sql(q{SELECT string_agg(relation::text, ' ' ORDER BY collection DESC) FROM mixpeek.mirrors
+		WHERE collection LIKE 'app%'}));
+	sql("UPDATE $slugs SET v = v || 'x'; UPDATE $ints SET v = 'y'; SELECT mixpeek.retry('$slugs')");
+	settle();
+	is(states(), '1:mirrored 2:mirrored B:mirrored a:mirrored', "$change: rows are mirrored");
+	is(sql(qq{SELECT string_agg(x -> 'metadata' ->> 'v', ' ' ORDER BY x -> 'metadata' ->> 'v') =
+		(SELECT string_agg(v, ' ' ORDER BY v) FROM $slugs) FROM jsonb_array_elements(@{[ stored('app_slugs') ]}) x}), 't',
+		"$change: documents follow their rows");
+}
+
+# A copy takes a table's place: what the old table had is looked up, once it is dropped.
+sql(q{CREATE TABLE shop (id int PRIMARY KEY, v text); INSERT INTO shop VALUES (1, 'a'), (2, 'b'), (3, 'purged');
+	SELECT mixpeek.mirror('shop', 'shop')});
+settle();
+sql(q{CREATE TABLE shop_new (LIKE shop INCLUDING ALL); INSERT INTO shop_new SELECT * FROM shop WHERE id < 3;
+	BEGIN; ALTER TABLE shop RENAME TO shop_old; ALTER TABLE shop_new RENAME TO shop; COMMIT;
+	SELECT mixpeek.mirror('shop', 'shop', backfill => false)});
+sql("INSERT INTO shop VALUES (4, 'd')");
+settle();
+sql('DROP TABLE shop_old');
+follows('a purged row that comes back after a swap of tables', 'shop',
+	"INSERT INTO shop VALUES (3, 'back'); UPDATE shop SET v = v || '!'");
 
 done_testing();
