@@ -149,7 +149,7 @@ job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *d
 }
 
 /*
- * A document that is found by its marker was made by the create in doubt, unless it is the one that was
+ * Take a document that was found by its marker.  It was made by the create in doubt, unless it is the one that was
  * known before; then its content is unknown.
  */
 void

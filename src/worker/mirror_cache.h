@@ -69,7 +69,7 @@ extern CachedMirror *mirror_cache_get(MirrorCache *cache, Oid relation, const ch
 /* Return an owner's account of a server, loaded if necessary.  Must be called in a transaction. */
 extern Account *mirror_cache_account(MirrorCache *cache, const char *server, Oid owner);
 
-/* Has a server, a user mapping or a role changed since the accounts were loaded? */
+/* Check whether a server, a user mapping or a role has changed since the accounts were loaded. */
 extern bool mirror_cache_has_changed(const MirrorCache *cache);
 
 /* Load the accounts that have changed; return whether there were any.  Must be called in a transaction. */

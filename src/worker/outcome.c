@@ -99,7 +99,7 @@ rest_after(const Job *job, const HttpAnswer *answer)
 static void
 retry_later(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
 {
-	bool		outage = throttle_is_outage(answer, response->verdict);
+	bool		outage = status_has(answer, STATUS_OUTAGE);
 
 	if (response->verdict == VERDICT_UNSURE && step == JOB_CREATE)
 	{
@@ -110,7 +110,7 @@ retry_later(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, co
 	/* an update will tell whether the document is still there */
 	if (response->verdict == VERDICT_UNSURE && (step == JOB_UPDATE || step == JOB_DELETE))
 		job->sent_content.known = false;
-	if (throttle_is_ours(answer))
+	if (status_has(answer, STATUS_OURS))
 		outcome_put_off(worker, job, rest_after(job, answer), outcome_text(response));
 	else if (job->account->throttle.down && outage)
 		outcome_put_off(worker, job, Max(rest_after(job, answer),
