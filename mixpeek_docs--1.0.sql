@@ -75,7 +75,7 @@ CREATE TABLE mixpeek.outbox
 -- Without a replica identity a publication FOR ALL TABLES would prevent the worker from deleting.
 ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;
 COMMENT ON TABLE mixpeek.outbox IS
-    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key, C compare the key''s definition';
+    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key, C compare the key''s definition, L all documents that the API lists from page key on';
 
 -- The order of the columns is that of DOCUMENT_COLUMNS in src/state/document_table.h.
 CREATE TABLE mixpeek.documents
@@ -98,14 +98,17 @@ CREATE TABLE mixpeek.documents
     content_hash bytea,
     features_hash bytea,
     intent_hash bytea,
+    place bigint,
+    owner regrole,
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
+CREATE INDEX documents_owed_idx ON mixpeek.documents USING hash (marker) WHERE owner IS NOT NULL;
 CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 -- New entries are collected in the pending list first; a large list makes inserts cheaper, and searches scan it.
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WITH (gin_pending_list_limit = 65536)
     WHERE enrichments IS NOT NULL;
-COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned';
+COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned; and one for each owed delete: its relation is - (0), its key the document''s id or marker';
 COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost one of a partitioned table';
 COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';
@@ -124,6 +127,31 @@ COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent, and its answ
 COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of the content, without features, that was sent last and confirmed; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features that were sent last and confirmed, empty if there were none; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'hashes of content and features of the create that is in doubt; only the first one if it has no features';
+COMMENT ON COLUMN mixpeek.documents.place IS 'where the document is: a hash of the server''s base_url and namespace, see mixpeek.places; NULL if none was ever sent';
+COMMENT ON COLUMN mixpeek.documents.owner IS 'of an owed delete, the role whose API key deletes the document; otherwise NULL';
+
+-- A server can be altered, and then its documents of before are still where they were.
+CREATE TABLE mixpeek.places
+(
+    place bigint PRIMARY KEY,
+    base_url text NOT NULL,
+    namespace text
+);
+COMMENT ON TABLE mixpeek.places IS
+    'the places where documents were sent to: the base_url and namespace that a server had then';
+COMMENT ON COLUMN mixpeek.places.place IS 'their hash, as in mixpeek.documents';
+COMMENT ON COLUMN mixpeek.places.base_url IS 'the server''s option, as it is used';
+COMMENT ON COLUMN mixpeek.places.namespace IS 'the server''s option, or NULL';
+
+CREATE TABLE mixpeek.server_places
+(
+    server text COLLATE "C" PRIMARY KEY,
+    place bigint NOT NULL
+);
+COMMENT ON TABLE mixpeek.server_places IS
+    'where each server leads to, as the worker has seen it last. If it has been altered since, the worker enters all rows and records of the server''s mirrors into the outbox';
+COMMENT ON COLUMN mixpeek.server_places.server IS 'the foreign server';
+COMMENT ON COLUMN mixpeek.server_places.place IS 'see mixpeek.places';
 
 CREATE TABLE mixpeek.origin
 (
@@ -131,10 +159,15 @@ CREATE TABLE mixpeek.origin
     system_identifier bigint NOT NULL,
     database oid NOT NULL,
     instance text NOT NULL,
+    timeline bigint NOT NULL DEFAULT 0,
+    written_by bigint NOT NULL DEFAULT 0,
+    incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
+    replaces uuid,
+    former_ids uuid[] NOT NULL DEFAULT '{}',
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
-);
+) USING heap;
 COMMENT ON TABLE mixpeek.origin IS
-    'this database''s part of every marker, and where it was created (cluster, database, instance); created with the first mirrored row, and part of a dump';
+    'this database''s part of every marker, and where and when it was written (cluster, database, instance, timeline, transaction): the worker mirrors only if that is still so; created with the first mirrored row, and part of a dump';
 
 -- An inserted row is assumed to have no document unless this table says otherwise: see must_look_up() in src/worker/decision.c.
 CREATE TABLE mixpeek.forgotten
@@ -177,6 +210,7 @@ SELECT pg_catalog.pg_extension_config_dump('mixpeek.forgotten', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
 SELECT pg_catalog.pg_extension_config_dump('mixpeek.origin', '');
+SELECT pg_catalog.pg_extension_config_dump('mixpeek.places', '');
 
 -- Only roles that may read a table may read its records. Where policies apply to a role, they decide which rows it may
 -- read; they cannot be applied to records, so such a role reads none.
@@ -191,10 +225,15 @@ ALTER TABLE mixpeek.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.documents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.outbox FOR SELECT USING (mixpeek.may_read(relation));
 CREATE POLICY readers ON mixpeek.documents FOR SELECT USING (mixpeek.may_read(relation));
+CREATE POLICY owners ON mixpeek.documents FOR SELECT
+    USING (owner IS NOT NULL AND pg_catalog.pg_has_role(owner::oid, 'USAGE'));
 -- These two hold nothing of users' rows. Without policies for writing, a role that was granted a right still cannot write.
 ALTER TABLE mixpeek.origin ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
+ALTER TABLE mixpeek.places ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mixpeek.server_places ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON mixpeek.places FOR SELECT USING (true);
 
 --
 -- Mirrors (src/entry/trigger.c, mirror_functions.c, inspection_functions.c, event_triggers.c)
@@ -284,26 +323,26 @@ COMMENT ON FUNCTION mixpeek.on_alter() IS
     'event trigger function that has the worker check whether the keys of altered tables and types are still what they were';
 
 CREATE EVENT TRIGGER mixpeek_on_ddl_start ON ddl_command_start
-    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
+    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA', 'DROP EXTENSION', 'DROP OWNED')
     EXECUTE FUNCTION mixpeek.on_ddl_start();
 CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
-    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
+    WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA', 'ALTER SERVER')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_alter ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE')
     EXECUTE FUNCTION mixpeek.on_alter();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
-    'has mirrors checked also in sessions that have not loaded the library yet';
+    'has mirrors, and what loses the origin, checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
-    'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER';
+    'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER, and warns of the documents that an ALTER SERVER leaves behind';
 COMMENT ON EVENT TRIGGER mixpeek_on_alter IS
     'has the worker find changes of mirrored tables'' keys without waiting for a change of a row';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
     'deletes the entries and records of a table together with the table or its mirror';
 
 --
--- Running it (src/entry/sync_functions.c, src/state/origin.c)
+-- Running it (src/entry/sync_functions.c, src/entry/adopt_function.c)
 --
 
 CREATE PROCEDURE mixpeek.sync()
@@ -316,10 +355,10 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_wait';
 COMMENT ON FUNCTION mixpeek.wait(interval) IS
     'returns true as soon as all that was committed before the call is mirrored or failed, and false after the timeout (NULL: no timeout). Raises an error if no worker mirrors this database';
 
-CREATE FUNCTION mixpeek.adopt(as_copy boolean DEFAULT false) RETURNS void
+CREATE FUNCTION mixpeek.adopt(as_copy boolean DEFAULT false, origin uuid DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_adopt';
-COMMENT ON FUNCTION mixpeek.adopt(boolean) IS
-    'declares what a restored or copied database is, which then mirrors again: the successor of the original, which keeps its documents up to date, or, if as_copy is true, a copy, whose rows get documents of their own. Raises an error if as_copy is true and the database is not a copy';
+COMMENT ON FUNCTION mixpeek.adopt(boolean, uuid) IS
+    'declares what a restored or copied database is, which then mirrors again: the successor of the original, which makes its documents equal to the rows, or, if as_copy is true, a copy, whose rows get documents of their own. With origin, the database takes over the documents of this origin, which DROP EXTENSION has named. Raises an error if as_copy is true and the database is not a copy';
 
 --
 -- Enrichments
@@ -402,13 +441,18 @@ COMMENT ON VIEW mixpeek.clusters IS
 -- Columns. (Those that the views take from mixpeek.documents have their comments there.)
 --
 COMMENT ON COLUMN mixpeek.outbox.relation IS 'the mirrored table; the topmost one of a partitioned table';
-COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T, C';
+COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T, C, L';
 COMMENT ON COLUMN mixpeek.outbox.collection IS 'the API''s collection identifier';
-COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled (NULL at the start); for C NULL';
+COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled, for L, the next page (NULL at the start); for C NULL';
 COMMENT ON COLUMN mixpeek.origin.id IS 'the first part of every marker';
 COMMENT ON COLUMN mixpeek.origin.system_identifier IS 'the cluster''s, from pg_control_system()';
 COMMENT ON COLUMN mixpeek.origin.database IS 'the database''s oid';
 COMMENT ON COLUMN mixpeek.origin.instance IS 'the place where the server ran: mixpeek.instance, or hashes of what can be seen of the machine';
+COMMENT ON COLUMN mixpeek.origin.timeline IS 'the WAL''s timeline: another one, unless a standby was promoted, means a recovery to an earlier time';
+COMMENT ON COLUMN mixpeek.origin.written_by IS 'the transaction that wrote this row; if another one did, a dump was restored (0: after TRUNCATE of mixpeek.documents)';
+COMMENT ON COLUMN mixpeek.origin.incarnation IS 'made by mixpeek.adopt(); also in a file outside of the data directory (mixpeek.witness_directory)';
+COMMENT ON COLUMN mixpeek.origin.replaces IS 'the incarnation before';
+COMMENT ON COLUMN mixpeek.origin.former_ids IS 'what the id was before mixpeek.adopt(origin => ...): documents of these are owed deletes';
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
 COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';
@@ -496,7 +540,7 @@ END
 $privileges$;
 
 GRANT USAGE ON SCHEMA mixpeek TO PUBLIC;
-GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin,
+GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin, mixpeek.places,
     mixpeek.mirrors, mixpeek.taxonomies, mixpeek.clusters TO PUBLIC;
 GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.create_document(text, jsonb, jsonb, jsonb, jsonb, name),

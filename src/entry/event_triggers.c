@@ -5,7 +5,7 @@
  *
  * mixpeek_on_ddl_start loads the library before a command that may create a trigger;
  * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
- * raised by object_checks.c); mixpeek_on_alter has the worker compare the keys of altered
+ * raised by object_checks.c) and in an altered server; mixpeek_on_alter has the worker compare the keys of altered
  * tables with those that it knows; mixpeek_on_drop deletes the state of tables and mirrors
  * that were dropped.
  *
@@ -19,15 +19,18 @@
 #include "base/user.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "entry/event_triggers.h"
 #include "entry/object_checks.h"
+#include "entry/server_checks.h"
 #include "mirror/mirror.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
+#include "remote/marker.h"
 #include "state/key_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
@@ -39,13 +42,13 @@ PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
 PG_FUNCTION_INFO_V1(mixpeek_on_alter);
 PG_FUNCTION_INFO_V1(mixpeek_on_drop);
 
-/* See event_triggers_keep_documents(). */
-static bool keep_documents = false;
+/* See event_triggers_leave_mirrors(). */
+static bool leave_mirrors = false;
 
 void
-event_triggers_keep_documents(bool keep)
+event_triggers_leave_mirrors(bool leave)
 {
-	keep_documents = keep;
+	leave_mirrors = leave;
 }
 
 static void
@@ -123,6 +126,8 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 		CreatedObject *object = lfirst(lc);
 
 		object_checks_apply(object->class_id, object->oid, true);
+		if (object->class_id == ForeignServerRelationId)
+			server_checks_warn(object->oid);
 	}
 	PG_RETURN_NULL();
 }
@@ -264,41 +269,41 @@ had_trigger(Oid table, const List *definitions)
 
 /*
  * Delete the entries and records of a mirror whose trigger was dropped, unless another
- * trigger mirrors into the same collection.  Records of other collections stay, also
- * those without a mirror: the worker still has to delete their documents.
+ * trigger mirrors into the same collection.  Records of other collections stay.  Returns which
+ * documents are left, as a List of ForgottenDocuments.
  */
-static void
+static List *
 forget_mirror(const TriggerDefinition *definition)
 {
 	const char *collection;
 
 	if (definition->function != mirror_function() || !TRIGGER_FOR_ROW(definition->type) ||
 		definition->nargs == 0)
-		return;
+		return NIL;
 	collection = definition->args[0];
-	if (mirror_find(definition->relation, collection, CurrentMemoryContext) == NULL)
-	{
-		outbox_forget(definition->relation, collection);
-		mirror_records_forget(definition->relation, collection);
-		key_table_forget(definition->relation, collection);
-	}
+	if (mirror_find(definition->relation, collection, CurrentMemoryContext) != NULL)
+		return NIL;
+	outbox_forget(definition->relation, collection);
+	key_table_forget(definition->relation, collection);
+	return mirror_records_forget(definition->relation, collection);
 }
 
-/* Delete the entries and records of a table that was dropped. */
-static void
+/* Delete the entries and records of a table that was dropped; return what forget_mirror() does. */
+static List *
 forget_table(Oid table, const List *triggers)
 {
 	/* most tables never had a trigger, and the outbox may be long */
 	if (had_trigger(table, triggers))
 		outbox_forget(table, NULL);
-	mirror_records_forget(table, NULL);
 	key_table_forget(table, NULL);
+	return mirror_records_forget(table, NULL);
 }
 
-/* Delete the state of all that the command has dropped. */
+/* Delete the state of all that the command has dropped.  Appends the documents that are left to the List at arg. */
 static void
 forget_dropped_objects(void *arg)
 {
+	List	  **left = arg;
 	UserState	guard;
 	List	   *dropped;
 	List	   *triggers;
@@ -312,33 +317,57 @@ forget_dropped_objects(void *arg)
 		DroppedObject *object = lfirst(lc);
 
 		if (object->is_table)
-			forget_table(object->oid, triggers);
+			*left = list_concat(*left, forget_table(object->oid, triggers));
 	}
 	foreach(lc, triggers)
 	{
 		TriggerDefinition *definition = lfirst(lc);
 
-		if (!keep_documents && get_rel_name(definition->relation))
-			forget_mirror(definition);
+		if (!leave_mirrors && get_rel_name(definition->relation))
+			*left = list_concat(*left, forget_mirror(definition));
 	}
 	user_restore(&guard);
 }
 
+/* Warn of documents that nothing in this database names any more. */
+static void
+warn_of_left_documents(const List *left)
+{
+	ListCell   *lc;
+
+	foreach(lc, left)
+	{
+		const ForgottenDocuments *documents = lfirst(lc);
+
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg_plural("%lld document in collection \"%s\" stays at the API",
+							   "%lld documents in collection \"%s\" stay at the API",
+							   documents->count, (long long) documents->count, documents->collection),
+				 errdetail("Its metadata." MARKER_FIELD " begins with \"%s\".", documents->prefix),
+				 errhint("To have documents deleted, call mixpeek.unmirror(..., delete_documents => true) before the table or the mirror is dropped.")));
+	}
+}
+
 /*
  * mixpeek.on_drop(): event trigger sql_drop.  Deletes the state of tables and mirrors that
- * were dropped.  A failure is a WARNING, because it must not prevent a DROP.
+ * were dropped, and warns of documents that stay.  A failure is a WARNING, because it must
+ * not prevent a DROP.
  */
 Datum
 mixpeek_on_drop(PG_FUNCTION_ARGS)
 {
+	List	   *left = NIL;
 	char	   *problem;
 
 	check_event_trigger(fcinfo);
 	if (!OidIsValid(get_extension_oid(EXTENSION_NAME, true)))
 		PG_RETURN_NULL();
-	problem = guard_call(forget_dropped_objects, NULL);
+	problem = guard_call(forget_dropped_objects, &left);
 	if (problem)
 		ereport(WARNING,
 				(errmsg("could not delete the records of dropped tables and mirrors: %s", problem)));
+	else
+		warn_of_left_documents(left);
 	PG_RETURN_NULL();
 }

@@ -9,9 +9,9 @@
 #define MIXPEEK_EVENT_TRIGGERS_H
 
 /*
- * Set whether the records of mirrors that this session drops from now on are kept.  The
- * worker needs them to delete the documents.  The default is false: they are deleted.
+ * Set whether the caller takes care of the records of mirrors whose triggers this session drops from
+ * now on.  The default is false: they are deleted.
  */
-extern void event_triggers_keep_documents(bool keep);
+extern void event_triggers_leave_mirrors(bool leave);
 
 #endif							/* MIXPEEK_EVENT_TRIGGERS_H */

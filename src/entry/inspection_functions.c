@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "base/bounds.h"
 #include "base/guard.h"
 #include "base/user.h"
@@ -209,6 +210,42 @@ read_worker_problem(Oid relation, const char *collection)
 	return problem;
 }
 
+/* Check the origin; arg is a char **, for the problem. */
+static void
+check_origin(void *arg)
+{
+	UserState	guard;
+	Origin		origin;
+
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	*(char **) arg = origin_problem(&origin);
+	user_restore(&guard);
+}
+
+/*
+ * Return why nothing is mirrored from this database; NULL if it is the one of its origin.  It is asked
+ * once a statement: the view calls this for each mirror.
+ */
+static char *
+read_origin_problem(void)
+{
+	static TimestampTz asked_at = 0;
+	static char *text = NULL;
+	char	   *problem = NULL;
+	char	   *error;
+
+	if (asked_at == GetCurrentStatementStartTimestamp())
+		return text;
+	error = guard_call(check_origin, &problem);
+	if (text)
+		pfree(text);
+	text = NULL;
+	if (error || problem)
+		text = MemoryContextStrdup(TopMemoryContext, error ? error : psprintf("nothing is mirrored: %s", problem));
+	asked_at = GetCurrentStatementStartTimestamp();
+	return text;
+}
+
 /*
  * mirror_arguments(trigger oid): return the decoded arguments of a mirror's trigger,
  * and why the mirror does not work, or NULL.  The view mixpeek.mirrors calls it.
@@ -245,6 +282,8 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 		if (problem == NULL)
 			problem = call.mirror->problem ? call.mirror->problem :
 				read_worker_problem(call.mirror->relation, call.mirror->arguments.collection);
+		if (problem == NULL)
+			problem = read_origin_problem();
 	}
 	set_text_column(values, nulls, 7, problem, false);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));

@@ -10,6 +10,8 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "base/bounds.h"
+#include "base/extension.h"
+#include "base/guard.h"
 #include "base/statement.h"
 #include "base/user.h"
 #include "catalog/pg_authid.h"
@@ -27,6 +29,7 @@
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
+#include "state/owed.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -37,6 +40,9 @@ PG_FUNCTION_INFO_V1(mixpeek_unmirror);
 PG_FUNCTION_INFO_V1(mixpeek_retry);
 PG_FUNCTION_INFO_V1(mixpeek_refresh);
 PG_FUNCTION_INFO_V1(mixpeek_resync);
+
+/* Milliseconds after which a request is over whose server cannot be used: the default of request_timeout. */
+#define UNKNOWN_REQUEST_TIMEOUT 30000
 
 static char *
 qualify_name(Relation rel)
@@ -203,13 +209,68 @@ raise_not_mirrored(Relation rel, const char *collection)
 			 errhint("See the view mixpeek.mirrors.")));
 }
 
-/* Drop the triggers of a collection (NULL: of all); return the row triggers' collections, as a List of char *. */
+/* A mirror that is dropped. */
+typedef struct DroppedMirror
+{
+	char	   *collection;
+	char	   *server;
+	Oid			owner;
+	int			request_timeout;	/* the server's, in milliseconds */
+} DroppedMirror;
+
+/* Read the mirror's request_timeout.  For guard_call(). */
+static void
+read_request_timeout(void *arg)
+{
+	DroppedMirror *mirror = arg;
+
+	mirror->request_timeout = mixpeek_server_get(mirror->server, mirror->owner)->request_timeout;
+}
+
+static DroppedMirror *
+make_dropped_mirror(Relation rel, const Trigger *trigger)
+{
+	DroppedMirror *mirror = palloc0(sizeof(DroppedMirror));
+	MirrorArguments arguments = {0};
+
+	arguments_default(&arguments, trigger->tgnargs, trigger->tgargs);
+	mirror->collection = pstrdup(trigger->tgargs[0]);
+	mirror->server = pstrdup(arguments.server);
+	mirror->owner = rel->rd_rel->relowner;
+	mirror->request_timeout = UNKNOWN_REQUEST_TIMEOUT;
+	(void) guard_call(read_request_timeout, mirror);
+	return mirror;
+}
+
+/*
+ * Remove what is stored of a mirror.  With delete_documents its documents will be deleted, whatever
+ * becomes of the table.
+ */
+static void
+remove_records(Relation rel, const DroppedMirror *mirror, bool delete_documents)
+{
+	Oid			relation = RelationGetRelid(rel);
+	UserState	guard;
+
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	outbox_forget(relation, mirror->collection);
+	if (delete_documents)
+	{
+		(void) document_owe_delete(relation, mirror->collection, NULL, mirror->owner, mirror->request_timeout);
+		owed_announce();
+	}
+	else
+		(void) mirror_records_forget(relation, mirror->collection);
+	user_restore(&guard);
+}
+
+/* Drop the triggers of a collection (NULL: of all); return the mirrors, as a List of DroppedMirror. */
 static List *
 drop_triggers(Relation rel, const char *collection)
 {
 	Oid			function = mirror_function();
 	TriggerDesc *triggers = mirror_triggers(rel);
-	List	   *collections = NIL;
+	List	   *mirrors = NIL;
 	List	   *names = NIL;
 	ListCell   *lc;
 
@@ -221,50 +282,46 @@ drop_triggers(Relation rel, const char *collection)
 			continue;
 		names = lappend(names, trigger->tgname);
 		if (TRIGGER_FOR_ROW(trigger->tgtype))
-			collections = lappend(collections, trigger->tgargs[0]);
+			mirrors = lappend(mirrors, make_dropped_mirror(rel, trigger));
 	}
 	foreach(lc, names)
 		mirror_trigger_run_utility(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)),
 											qualify_name(rel)));
-	return collections;
+	return mirrors;
 }
 
 /*
  * unmirror(relation regclass, collection text, delete_documents boolean): drop
- * the mirror's triggers.  Its records are deleted with them, or, with
- * delete_documents, kept until the worker has deleted the documents.  Raises
- * ERRCODE_UNDEFINED_OBJECT if there is no such mirror, and what DROP TRIGGER
- * raises.
+ * the mirror's triggers and delete its records; with delete_documents, they become owed
+ * deletes.  Raises ERRCODE_UNDEFINED_OBJECT if there is no such mirror, and what DROP
+ * TRIGGER raises.
  */
 Datum
 mixpeek_unmirror(PG_FUNCTION_ARGS)
 {
 	bool		delete_documents = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	char	   *collection = function_argument_collection(fcinfo, 1);
-	List	   *collections;
+	List	   *mirrors;
 	ListCell   *lc;
 	Relation	rel;
 
 	function_argument_check(fcinfo, 0, "relation");
 	mirror_check_owner(PG_GETARG_OID(0));
 	rel = table_open(PG_GETARG_OID(0), AccessExclusiveLock);
-	event_triggers_keep_documents(delete_documents);
+	event_triggers_leave_mirrors(true);
 	PG_TRY();
 	{
-		collections = drop_triggers(rel, collection);
+		mirrors = drop_triggers(rel, collection);
 	}
 	PG_FINALLY();
 	{
-		event_triggers_keep_documents(false);
+		event_triggers_leave_mirrors(false);
 	}
 	PG_END_TRY();
-	if (collections == NIL)
+	if (mirrors == NIL)
 		raise_not_mirrored(rel, collection);
-	foreach(lc, collections)
-	{
-		if (delete_documents)
-			outbox_add(RelationGetRelid(rel), OUTBOX_ALL_STORED, lfirst(lc), NULL);
-	}
+	foreach(lc, mirrors)
+		remove_records(rel, lfirst(lc), delete_documents);
 	table_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
@@ -311,10 +368,25 @@ retry_relation(Oid relation, const char *collection, const char *error)
 	return n;
 }
 
+/* Retry the failed owed deletes of the current user; return their number. */
+static int64
+retry_owed(const char *collection, const char *error)
+{
+	Oid			user = GetUserId();
+	UserState	guard;
+	int64		n;
+
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	n = owed_retry(user, collection, error);
+	user_restore(&guard);
+	return n;
+}
+
 /*
- * retry(relation regclass, collection text, error text): enter the keys of failed
- * records into the outbox again, and return their number.  Raises
- * ERRCODE_INSUFFICIENT_PRIVILEGE unless the caller owns the table.
+ * retry(relation regclass, collection text, error text): have the keys of failed records
+ * tried again, and return their number.  With relation 0 these are the owed deletes alone, and
+ * with NULL those and all tables'.  Raises ERRCODE_INSUFFICIENT_PRIVILEGE unless the caller
+ * owns the table.
  */
 Datum
 mixpeek_retry(PG_FUNCTION_ARGS)
@@ -324,11 +396,12 @@ mixpeek_retry(PG_FUNCTION_ARGS)
 	int64		n = 0;
 	ListCell   *lc;
 
-	if (!PG_ARGISNULL(0))
+	if (!PG_ARGISNULL(0) && OidIsValid(PG_GETARG_OID(0)))
 		PG_RETURN_INT64(retry_relation(PG_GETARG_OID(0), collection, error));
-	foreach(lc, find_relations_to_retry())
-		n += retry_relation(lfirst_oid(lc), collection, error);
-	PG_RETURN_INT64(n);
+	if (PG_ARGISNULL(0))
+		foreach(lc, find_relations_to_retry())
+			n += retry_relation(lfirst_oid(lc), collection, error);
+	PG_RETURN_INT64(n + retry_owed(collection, error));
 }
 
 /*

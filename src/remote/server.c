@@ -20,11 +20,14 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "base/extension.h"
+#include "base/guard.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -495,5 +498,94 @@ mixpeek_server_get(const char *name, Oid userid)
 				 errmsg("the API key for server \"%s\" may not be sent to \"%s\"", name, server->base_url),
 				 errdetail("The user mapping's option base_url is \"%s\".", server->pinned_url),
 				 errhint("If the server's base_url is right, change that of the user mapping.")));
+	server->place = server_place(server->base_url, server->namespace);
 	return server;
+}
+
+/*
+ * Places
+ */
+
+int64
+server_place(const char *base_url, const char *namespace)
+{
+	char	   *text = psprintf("%s\n%s", base_url, namespace ? namespace : "");
+	pg_cryptohash_ctx *hasher = pg_cryptohash_create(PG_SHA256);
+	uint8		hash[PG_SHA256_DIGEST_LENGTH];
+	uint64		place = 0;
+
+	if (pg_cryptohash_init(hasher) < 0 ||
+		pg_cryptohash_update(hasher, (const uint8 *) text, strlen(text)) < 0 ||
+		pg_cryptohash_final(hasher, hash, sizeof(hash)) < 0)
+		elog(ERROR, "could not compute SHA-256 hash");
+	pg_cryptohash_free(hasher);
+	for (int i = 0; i < (int) sizeof(place); i++)
+		place = place << 8 | hash[i];
+	return (int64) place;
+}
+
+/* For guard_call(). */
+typedef struct PlaceCall
+{
+	Oid			serverid;
+	ServerPlace *place;
+	MemoryContext context;
+} PlaceCall;
+
+/* Read where a server leads to.  Raises an error if its options are not valid. */
+static void
+read_place(void *arg)
+{
+	PlaceCall  *call = arg;
+	ForeignServer *foreign = GetForeignServer(call->serverid);
+	MixpeekServer server = {.base_url = pstrdup(DEFAULT_BASE_URL)};
+	MemoryContext old;
+
+	hide_statement = false;
+	take_options(&server, foreign->options, ForeignServerRelationId);
+	old = MemoryContextSwitchTo(call->context);
+	call->place = palloc(sizeof(ServerPlace));
+	call->place->name = pstrdup(foreign->servername);
+	call->place->base_url = pstrdup(server.base_url);
+	call->place->namespace = server.namespace ? pstrdup(server.namespace) : NULL;
+	call->place->place = server_place(server.base_url, server.namespace);
+	MemoryContextSwitchTo(old);
+}
+
+/* Return the oids of all servers of a wrapper with our validator. */
+static List *
+list_servers(void)
+{
+	Relation	servers = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(servers, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	List	   *oids = NIL;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_foreign_server server = (Form_pg_foreign_server) GETSTRUCT(tuple);
+		Oid			validator = GetForeignDataWrapper(server->srvfdw)->fdwvalidator;
+
+		if (OidIsValid(validator) && validator == extension_object(EXTENSION_FDW_VALIDATOR))
+			oids = lappend_oid(oids, server->oid);
+	}
+	systable_endscan(scan);
+	table_close(servers, AccessShareLock);
+	return oids;
+}
+
+List *
+server_list_places(void)
+{
+	List	   *places = NIL;
+	ListCell   *lc;
+
+	foreach(lc, list_servers())
+	{
+		PlaceCall	call = {lfirst_oid(lc), NULL, CurrentMemoryContext};
+
+		if (guard_call(read_place, &call) == NULL)
+			places = lappend(places, call.place);
+	}
+	return places;
 }

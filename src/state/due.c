@@ -22,7 +22,8 @@ List *
 due_read_keys(TimestampTz from, TimestampTz until, int limit)
 {
 	static Statement query = {
-		"SELECT relation, collection, key, next_attempt_at FROM mixpeek.documents"
+		"SELECT relation, collection, key, next_attempt_at, CASE WHEN owner IS NOT NULL THEN server END,"
+		" coalesce(owner, 0)::oid, place IS NOT NULL, coalesce(place, 0) FROM mixpeek.documents"
 		" WHERE next_attempt_at >= $1 AND next_attempt_at < $2 AND state <> 'failed'"
 		" ORDER BY next_attempt_at LIMIT $3",
 		3, {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
@@ -42,6 +43,10 @@ due_read_keys(TimestampTz from, TimestampTz until, int limit)
 		due->collection = statement_text(SPI_tuptable->vals[i], 2);
 		due->key = statement_text(SPI_tuptable->vals[i], 3);
 		due->due = DatumGetTimestampTz(statement_value(i, 4, NULL));
+		due->server = statement_text(SPI_tuptable->vals[i], 5);
+		due->owner = DatumGetObjectId(statement_value(i, 6, NULL));
+		due->place_known = DatumGetBool(statement_value(i, 7, NULL));
+		due->place = DatumGetInt64(statement_value(i, 8, NULL));
 		keys = statement_lappend(keys, due);
 	}
 	statement_end();
@@ -75,7 +80,7 @@ due_hurry_account(const char *server, Oid owner, TimestampTz *position, int limi
 	static Statement query = {
 		"WITH s AS MATERIALIZED (SELECT d.ctid AS tid, d.next_attempt_at AS due, d.state = 'pending' AND NOT d.in_doubt"
 		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL) AND d.server = $1 AND $2 ="
-		"  (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation) AS wanted"
+		"  coalesce(d.owner::oid, (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation)) AS wanted"
 		"  FROM mixpeek.documents d WHERE d.next_attempt_at >= $3 ORDER BY d.next_attempt_at LIMIT $4),"
 		" u AS (UPDATE mixpeek.documents SET next_attempt_at = $5"
 		"  WHERE ctid = ANY (ARRAY(SELECT tid FROM s WHERE wanted)))"
@@ -112,7 +117,7 @@ List *
 due_list_abandoned(void)
 {
 	static Statement query = {
-		"SELECT DISTINCT d.server, coalesce(c.relowner, 0), d.relation::oid FROM mixpeek.documents d"
+		"SELECT DISTINCT d.server, coalesce(d.owner::oid, c.relowner, 0), d.relation::oid FROM mixpeek.documents d"
 		" LEFT JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE " IS_ABANDONED,
 		1, {BOOLOID}
 	};

@@ -21,6 +21,10 @@ typedef struct DueKey
 	char	   *collection;
 	char	   *key;
 	TimestampTz due;
+	char	   *server;			/* of an owed delete (owed.h), else NULL */
+	Oid			owner;			/* likewise, else InvalidOid */
+	bool		place_known;	/* likewise */
+	int64		place;
 } DueKey;
 
 /*
@@ -33,7 +37,7 @@ extern List *due_read_keys(TimestampTz from, TimestampTz until, int limit);
 extern TimestampTz due_find_next(TimestampTz after);
 
 /*
- * Make the pending records of a server and table owner due at once, except those whose last
+ * Make the pending records of a server and owner due at once, except those whose last
  * request the API may still be processing.  Reads up to limit records of all owners that are due at
  * *position or later, and moves *position on.  Returns true if there may be more.
  */
@@ -44,7 +48,8 @@ typedef struct AbandonedKeys
 {
 	char	   *server;
 	Oid			relation;
-	Oid			owner;			/* InvalidOid: the table was dropped */
+	Oid			owner;			/* of the table, or of owed deletes;
+								 * InvalidOid: the table was dropped */
 } AbandonedKeys;
 
 /*

@@ -48,22 +48,62 @@ mirror_records_scan_keys(Oid relation, const char *collection, const char *after
 	return keys;
 }
 
-void
+List *
+mirror_records_select_unknown(Oid relation, const char *collection, const List *keys)
+{
+	static Statement query = {
+		"SELECT DISTINCT k FROM unnest($3) AS k WHERE NOT EXISTS (SELECT FROM mixpeek.documents d"
+		" WHERE d.relation = $1 AND d.collection = $2 AND d.key = k)",
+		3, {OIDOID, TEXTOID, TEXTARRAYOID}
+	};
+	char	  **texts = palloc(sizeof(char *) * (list_length(keys) + 1));
+	int			n = 0;
+	Datum		args[3];
+	List	   *unknown = NIL;
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		texts[n++] = lfirst(lc);
+	args[0] = ObjectIdGetDatum(relation);
+	args[1] = CStringGetTextDatum(collection);
+	args[2] = statement_text_array(texts, n);
+	statement_run(&query, args, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		unknown = statement_lappend(unknown, statement_text(SPI_tuptable->vals[i], 1));
+	statement_end();
+	return unknown;
+}
+
+List *
 mirror_records_forget(Oid relation, const char *collection)
 {
 	static Statement query = {
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
-		"  RETURNING marker, key, collection, document_id, in_doubt)"
-		" INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
-		" SELECT DISTINCT " MARKER_PREFIX_OF_RECORD ", collection FROM d"
-		" WHERE document_id IS NOT NULL OR in_doubt ON CONFLICT DO NOTHING",
+		"  RETURNING marker, key, collection, document_id, in_doubt),"
+		" l AS (SELECT " MARKER_PREFIX_OF_RECORD " AS prefix, collection, count(*) AS n FROM d"
+		"  WHERE document_id IS NOT NULL OR in_doubt GROUP BY 1, 2),"
+		" f AS (INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
+		"  SELECT prefix, collection FROM l ON CONFLICT DO NOTHING)"
+		" SELECT prefix, collection, n FROM l ORDER BY 1, 2",
 		2, {OIDOID, TEXTOID}
 	};
 	Datum		args[2];
+	List	   *left = NIL;
 
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	(void) statement_execute(&query, args, collection ? "  " : " n");
+	statement_run(&query, args, collection ? "  " : " n");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		ForgottenDocuments *documents = statement_palloc(sizeof(ForgottenDocuments));
+
+		documents->prefix = statement_text(SPI_tuptable->vals[i], 1);
+		documents->collection = statement_text(SPI_tuptable->vals[i], 2);
+		documents->count = DatumGetInt64(statement_value(i, 3, NULL));
+		left = statement_lappend(left, documents);
+	}
+	statement_end();
+	return left;
 }
 
 /* Check whether a table exists and is empty, and was so since its last VACUUM. */

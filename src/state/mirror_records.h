@@ -20,11 +20,24 @@
  */
 extern List *mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit);
 
+/* Documents that are left at the API. */
+typedef struct ForgottenDocuments
+{
+	char	   *prefix;			/* of their markers */
+	char	   *collection;
+	int64		count;
+} ForgottenDocuments;
+
+/*
+ * Return those of the keys, a List of char *, that no record of a mirror has, as a List of char *.
+ */
+extern List *mirror_records_select_unknown(Oid relation, const char *collection, const List *keys);
+
 /*
  * Delete a table's records.  If the API may have documents of them, the markers' prefix is kept
- * in mixpeek.forgotten.
+ * in mixpeek.forgotten.  Returns which documents are left, as a List of ForgottenDocuments.
  */
-extern void mirror_records_forget(Oid relation, const char *collection);
+extern List *mirror_records_forget(Oid relation, const char *collection);
 
 /*
  * Check whether records of a mirror were forgotten, so that new rows may have documents already.

@@ -24,6 +24,8 @@
 #define OUTBOX_ALL_STORED	'T' /* all records of the mirror after key */
 #define OUTBOX_DEFINITION	'C' /* compare the key's definition, see
 								 * key_table.h */
+#define OUTBOX_ALL_LISTED	'L' /* all documents that the API lists, from the
+									 * page on that key names */
 
 typedef struct OutboxEntry
 {
@@ -83,6 +85,12 @@ extern void outbox_forget(Oid relation, const char *collection);
 /* Insert entries for keys, at once; add the blocks that they are in to a set. */
 extern void outbox_put(Oid relation, char operation, const char *collection,
 					   char *const *keys, int nkeys, BlockSet *blocks);
+
+/*
+ * Insert entries without a key for all mirrors of a server, or for all mirrors (NULL): one for each
+ * character of operations.  The caller has the whole outbox read.
+ */
+extern void outbox_put_mirrors(const char *operations, const char *server);
 
 typedef enum OutboxSearch
 {

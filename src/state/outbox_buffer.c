@@ -337,9 +337,25 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 	buffer.nentries++;
 }
 
+/* Check whether the subtransaction's last entry is the second one of outbox_add_all(). */
+static bool
+last_is_of_all(Oid relation, const char *collection)
+{
+	const BufferEntry *last;
+
+	if (buffer.nlevels == 0 || buffer.nentries <= buffer.levels[buffer.nlevels - 1].first_entry ||
+		buffer.levels[buffer.nlevels - 1].nest_level != GetCurrentTransactionNestLevel())
+		return false;
+	last = &buffer.entries[buffer.nentries - 1];
+	return last->relation == relation && last->operation == OUTBOX_ALL_ROWS && last->key < 0 &&
+		text_has_bytes(text_at(last->collection), collection, strlen(collection));
+}
+
 void
 outbox_add_all(Oid relation, const char *collection)
 {
+	if (last_is_of_all(relation, collection))
+		return;
 	outbox_add(relation, OUTBOX_ALL_STORED, collection, NULL);
 	outbox_add(relation, OUTBOX_ALL_ROWS, collection, NULL);
 }

@@ -20,7 +20,7 @@ extern void outbox_init(void);
  */
 extern void outbox_add(Oid relation, char operation, const char *collection, const char *key);
 
-/* Add entries that have all stored keys and all rows of a mirror checked again. */
+/* Add the entries that have the worker compare all rows and all records of a mirror. */
 extern void outbox_add_all(Oid relation, const char *collection);
 
 /*

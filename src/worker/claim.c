@@ -15,6 +15,7 @@
 #include "state/documents.h"
 #include "state/due.h"
 #include "state/outbox.h"
+#include "state/owed.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/claim.h"
@@ -22,7 +23,9 @@
 #include "worker/definition_check.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
+#include "worker/inventory.h"
 #include "worker/prepare.h"
+#include "worker/server_check.h"
 #include "worker/worker.h"
 
 /* Entries that mean nothing are logged at most once in so many seconds. */
@@ -44,12 +47,20 @@ typedef struct Claim
  * Taking keys
  */
 
+/* Return a key's cached mirror; of an owed delete (owed not NULL), what stands for its account. */
+static CachedMirror *
+find_mirror(Worker *worker, Oid relation, const char *collection, const DueKey *owed)
+{
+	return owed ? mirror_cache_get_owed(worker->cache, owed->server, owed->owner) :
+		mirror_cache_get(worker->cache, relation, collection);
+}
+
 /*
  * Return the job of a key, a new one if it has none.  NULL if the key must wait: its job is under way,
- * its table is locked, or its account has no room.
+ * its table is locked, or its account has no room.  owed: see find_mirror().
  */
 static Job *
-take_key(Claim *claim, Oid relation, const char *collection, const char *key)
+take_key(Claim *claim, Oid relation, const char *collection, const char *key, const DueKey *owed)
 {
 	Worker	   *worker = claim->worker;
 	Job		   *job = jobs_find(&worker->jobs, relation, collection, key);
@@ -63,13 +74,13 @@ take_key(Claim *claim, Oid relation, const char *collection, const char *key)
 		return NULL;
 	}
 	worker->recovery.current_table = relation;
-	cached = mirror_cache_get(worker->cache, relation, collection);
+	cached = find_mirror(worker, relation, collection, owed);
 	if (cached->blocked_until > 0)
 		schedule_retry_in(worker, LOCK_DELAY);
 	if (cached->blocked_until > 0 || !schedule_has_room(cached) || !delegate_is_served(worker, cached, true))
 		return NULL;
 	(void) definition_check(worker, cached, false);
-	job = jobs_create(worker, cached, key);
+	job = jobs_create(worker, cached, collection, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
 }
@@ -80,12 +91,15 @@ is_nonsense(const OutboxEntry *entry)
 {
 	static const char operations[] = {
 		OUTBOX_INSERT, OUTBOX_UPDATE, OUTBOX_DELETE, OUTBOX_RECHECK, OUTBOX_REFRESH,
-		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_DEFINITION
+		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_DEFINITION, OUTBOX_ALL_LISTED
 	};
 
+	if (owed_is_announcement(entry->relation, entry->operation))
+		return false;
 	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
 		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES ||
-		(entry->key == NULL && !expansion_is_one(entry) && entry->operation != OUTBOX_DEFINITION);
+		(entry->key == NULL && !expansion_is_one(entry) && entry->operation != OUTBOX_DEFINITION &&
+		 entry->operation != OUTBOX_ALL_LISTED);
 }
 
 /* Note in a job what an entry of its key says. */
@@ -109,6 +123,21 @@ note_entry(Job *job, OutboxEntry *entry)
 	job->entries = lappend(job->entries, entry);
 }
 
+/* Take an entry "all documents", which stays in the outbox until the page was listed; false if it is left for later. */
+static bool
+take_inventory(Claim *claim, OutboxEntry *entry)
+{
+	Job		   *job;
+
+	if (!inventory_take(claim->worker, entry, &job))
+		return false;
+	if (job)
+		claim->jobs = lappend(claim->jobs, job);
+	else
+		claim->taken = lappend(claim->taken, entry);
+	return true;
+}
+
 /* Take an entry; returns false if it is left for later. */
 static bool
 take_entry(Claim *claim, OutboxEntry *entry)
@@ -118,6 +147,14 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	if (is_nonsense(entry))
 	{
 		claim->nonsense++;
+		claim->taken = lappend(claim->taken, entry);
+		return true;
+	}
+	if (owed_is_announcement(entry->relation, entry->operation))
+	{
+		schedule_read_due_again(claim->worker);
+		mirror_cache_invalidate(claim->worker->cache);	/* their rows may have
+														 * documents now */
 		claim->taken = lappend(claim->taken, entry);
 		return true;
 	}
@@ -131,7 +168,9 @@ take_entry(Claim *claim, OutboxEntry *entry)
 			claim->taken = lappend(claim->taken, entry);
 		return done;
 	}
-	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key));
+	if (entry->operation == OUTBOX_ALL_LISTED)
+		return take_inventory(claim, entry);
+	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key), NULL);
 	if (job)
 		note_entry(job, entry);
 	return job != NULL;
@@ -141,7 +180,8 @@ take_entry(Claim *claim, OutboxEntry *entry)
 static void
 leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	bool		busy = entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, key_abbreviate(entry->key));
+	bool		busy = entry->operation == OUTBOX_ALL_LISTED ? inventory_has_job(worker, entry) :
+		entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, key_abbreviate(entry->key));
 
 	outbox_scan_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 }
@@ -186,7 +226,8 @@ claim_leave_job(Worker *worker, Job *job, bool busy)
 		outbox_scan_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 	}
 	if (job->due)
-		leave_due(worker, job->relation, job->collection, job->due, busy);
+		leave_due(worker, job->relation, owed_has_job(job) ? owed_scope(job->account->name, job->account->owner) : job->collection,
+				  job->due, busy);
 	if (busy)
 		worker->schedule.left_busy = true;
 	jobs_free(worker, job);
@@ -208,6 +249,13 @@ take_entries(Claim *claim, int limit)
 	report_nonsense(claim->nonsense);
 }
 
+/* Return the name under which a key's mirror, or an owed delete's account, is left or excluded. */
+static const char *
+due_scope(const DueKey *key)
+{
+	return key->server ? owed_scope(key->server, key->owner) : key->collection;
+}
+
 /* Take a due key, or leave it to be retried when what is in the way is over. */
 static void
 take_due_key(Claim *claim, const DueKey *key)
@@ -217,12 +265,12 @@ take_due_key(Claim *claim, const DueKey *key)
 
 	if (list_length(claim->jobs) >= CLAIM_MAX)
 		worker->schedule.next_due = DUE_UNKNOWN;
-	else if (!outbox_scan_is_excluded(worker, key->relation, key->collection))
-		job = take_key(claim, key->relation, key->collection, key->key);
+	else if (!outbox_scan_is_excluded(worker, key->relation, due_scope(key)))
+		job = take_key(claim, key->relation, key->collection, key->key, key->server ? key : NULL);
 	if (job)
 		job->due = key->due;
 	else
-		leave_due(worker, key->relation, key->collection, key->due,
+		leave_due(worker, key->relation, due_scope(key), key->due,
 				  jobs_find(&worker->jobs, key->relation, key->collection, key->key) != NULL);
 }
 
@@ -242,7 +290,9 @@ take_due_keys(Claim *claim, int limit)
 	{
 		DueKey	   *key = lfirst(lc);
 
-		if (outbox_scan_is_down(worker, key->relation, key->collection))
+		if (key->server)
+			key->server = pstrdup(server_check_choose(worker, key->server, key->place_known, key->place));
+		if (outbox_scan_is_down(worker, key->relation, due_scope(key)))
 			claim->due_of_down = lappend(claim->due_of_down, key);
 		else
 			take_due_key(claim, key);
@@ -334,7 +384,7 @@ record_intents(Claim *claim)
 		decision_count_attempt(job);
 		if (job->refresh)
 			refreshed = lappend(refreshed, job);
-		else
+		else if (job->inventory == NULL)
 			intended = lappend(intended, job);
 	}
 	recovery_work_on_many(worker);
@@ -373,7 +423,7 @@ queue_jobs(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (job->stored || ItemPointerIsValid(&job->record_tid))
+		if (job->stored || job->inventory || ItemPointerIsValid(&job->record_tid))
 			decision_queue(worker, job);
 		else
 			recheck_key(worker, job);
@@ -399,6 +449,7 @@ claim_keys(Worker *worker)
 	if (worker->recovery.abandoned)
 		recovery_take_over(worker);
 	schedule_reload_accounts(worker);
+	server_check_run(worker);
 	answers = delegate_has_answers(worker);
 	take_keys(&claim, due);
 	claim.jobs = prepare_jobs(worker, claim.jobs);
@@ -425,6 +476,7 @@ claim_next(Worker *worker)
 	MemoryContextSwitchTo(worker->turn_context);
 	intends = claim_keys(worker);
 	worker_commit(worker, &user, intends);
+	server_check_committed(worker);
 	recovery_note_success(worker);
 	if (worker->recovery.careful_claims > 0)
 		worker->recovery.careful_claims--;

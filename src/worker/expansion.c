@@ -57,9 +57,8 @@ list_keys(void *arg)
 		call->blocked = !native_rows_scan_keys(call->cached->mirror, entry->key, EXPANSION_CHUNK, &call->keys);
 }
 
-/* Log that a mirror's keys could not be listed, show it, and leave its expansion for a minute. */
-static void
-put_off(Worker *worker, CachedMirror *cached, const char *problem)
+void
+expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem)
 {
 	ereport(LOG,
 			(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
@@ -79,7 +78,7 @@ expansion_fail(Worker *worker, Expansions *expansions, CachedMirror *cached, Out
 		expansions->done = lappend(expansions->done, entry);
 		return true;
 	}
-	put_off(worker, cached, problem);
+	expansion_put_off(worker, cached, problem);
 	return false;
 }
 
@@ -123,7 +122,7 @@ delegate_list(Worker *worker, CachedMirror *cached, OutboxEntry *entry)
 {
 	if (cached->mirror->problem)
 	{
-		put_off(worker, cached, cached->mirror->problem);
+		expansion_put_off(worker, cached, cached->mirror->problem);
 		return false;
 	}
 	if (!delegate_is_served(worker, cached, true))

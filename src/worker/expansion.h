@@ -43,4 +43,7 @@ extern void expansion_put_keys(Worker *worker, Expansions *expansions, CachedMir
 extern bool expansion_fail(Worker *worker, Expansions *expansions, CachedMirror *cached,
 						   OutboxEntry *entry, const char *problem);
 
+/* Log that a mirror's keys could not be listed, show it, and leave its expansion for a minute. */
+extern void expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem);
+
 #endif							/* MIXPEEK_EXPANSION_H */

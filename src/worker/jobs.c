@@ -98,7 +98,7 @@ leave_context(Jobs *jobs, MemoryContext context)
 }
 
 Job *
-jobs_create(Worker *worker, CachedMirror *cached, const char *key)
+jobs_create(Worker *worker, CachedMirror *cached, const char *collection, const char *key)
 {
 	MemoryContext context = take_context(&worker->jobs);
 	Job		   *job = MemoryContextAllocZero(context, sizeof(Job));
@@ -109,7 +109,7 @@ jobs_create(Worker *worker, CachedMirror *cached, const char *key)
 	job->number = ++worker->jobs.last_number;
 	job->claim = worker->jobs.claim;
 	job->relation = cached->relation;
-	job->collection = MemoryContextStrdup(context, cached->collection);
+	job->collection = MemoryContextStrdup(context, collection);
 	job->key = MemoryContextStrdup(context, key);
 	job->mirror = cached->mirror;
 	if (job->mirror)

@@ -59,8 +59,8 @@ extern void jobs_init(Jobs *jobs, MemoryContext context);
 /* Return the job of a key, or NULL. */
 extern Job *jobs_find(Jobs *jobs, Oid relation, const char *collection, const char *key);
 
-/* Create the job of a key that has none. */
-extern Job *jobs_create(Worker *worker, CachedMirror *cached, const char *key);
+/* Create the job of a key that has none, in a collection: the mirror's, or that of an owed delete. */
+extern Job *jobs_create(Worker *worker, CachedMirror *cached, const char *collection, const char *key);
 
 /*
  * End a job with an outcome; error (copied) goes into last_error, or is NULL.  A job

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "state/witness.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
@@ -94,7 +95,7 @@ note_database(Oid oid)
 	database->exists = true;
 }
 
-/* Remove the records of crashes in databases that were dropped. */
+/* Remove the files of databases that were dropped. */
 static void
 forget_dropped_databases(void)
 {
@@ -103,7 +104,10 @@ forget_dropped_databases(void)
 	foreach(lc, databases)
 	{
 		if (!((Database *) lfirst(lc))->exists)
+		{
 			crash_forget(((Database *) lfirst(lc))->oid);
+			witness_forget(((Database *) lfirst(lc))->oid);
+		}
 	}
 }
 

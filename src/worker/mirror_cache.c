@@ -18,6 +18,7 @@
 #include "state/aside.h"
 #include "state/mirror_records.h"
 #include "state/origin.h"
+#include "state/owed.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -113,6 +114,8 @@ invalidate_server(Datum arg, int cacheid, uint32 hashvalue)
 {
 	ListCell   *lc;
 
+	if (current_cache)
+		current_cache->server_changes++;
 	foreach(lc, current_cache ? current_cache->accounts : NIL)
 		account_invalidate(lfirst(lc), hashvalue);
 }
@@ -148,6 +151,7 @@ mirror_cache_create(MemoryContext parent)
 	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
 
 	cache->context = context;
+	cache->server_changes = 1;
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(RelationEntry);
 	ctl.hcxt = context;
@@ -452,6 +456,20 @@ mirror_cache_get(MirrorCache *cache, Oid relation, const char *collection)
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 	cached->account = cached->mirror ?
 		mirror_cache_account(cache, cached->mirror->arguments.server, cached->mirror->owner) : NULL;
+	return cached;
+}
+
+CachedMirror *
+mirror_cache_get_owed(MirrorCache *cache, const char *server, Oid owner)
+{
+	char	   *scope = owed_scope(server, owner);
+	CachedMirror *cached = find_cached(cache, InvalidOid, scope);
+
+	if (cached == NULL)
+		cached = add_cached(cache, InvalidOid, scope);
+	cached->last_use = ++cache->uses;
+	cached->valid = cached->loaded = cache->some_are_gone = true;
+	cached->account = mirror_cache_account(cache, server, owner);
 	return cached;
 }
 

@@ -18,11 +18,14 @@
 /* Seconds until a table that another session has locked is tried again. */
 #define LOCK_DELAY		0.5
 
-/* A relation and collection that occur in the outbox or in mixpeek.documents. */
+/*
+ * A relation and collection that occur in the outbox or in mixpeek.documents; or with relation
+ * InvalidOid the owed deletes of one account, whatever their collections (see state/owed.h).
+ */
 typedef struct CachedMirror
 {
 	Oid			relation;
-	char	   *collection;
+	char	   *collection;		/* of owed deletes: owed_scope() */
 	bool		valid;			/* nothing has changed since it was loaded */
 	bool		loaded;			/* completely, without an error */
 	bool		checked;		/* by definition_check(), since it was loaded */
@@ -52,6 +55,13 @@ typedef struct MirrorCache
 	uint64		uses;			/* number of calls of mirror_cache_get() */
 	Size		mirror_bytes;	/* memory of all mirrors but the stale ones */
 	bool		some_are_gone;	/* there are cached mirrors without a mirror */
+
+	/* where servers lead to, see server_check.c */
+	List	   *places;			/* of ServerPlace */
+	MemoryContext places_context;	/* of the same; NULL: not read yet */
+	uint64		server_changes; /* that were seen */
+	uint64		server_changes_read;	/* when they were read last */
+	uint64		server_changes_handled; /* and that transaction has committed */
 } MirrorCache;
 
 /* Return a new, empty cache.  A process has at most one. */
@@ -65,6 +75,12 @@ extern MirrorCache *mirror_cache_create(MemoryContext parent);
  * RowExclusiveLock on the table until its end.
  */
 extern CachedMirror *mirror_cache_get(MirrorCache *cache, Oid relation, const char *collection);
+
+/*
+ * Return what stands for the owed deletes of an account.  It has no mirror, and nothing blocks it.
+ * Must be called in a transaction.
+ */
+extern CachedMirror *mirror_cache_get_owed(MirrorCache *cache, const char *server, Oid owner);
 
 /* Return an owner's account of a server, loaded if necessary.  Must be called in a transaction. */
 extern Account *mirror_cache_account(MirrorCache *cache, const char *server, Oid owner);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "state/owed.h"
 #include "utils/timestamp.h"
 #include "worker/outcome.h"
 #include "worker/request.h"
@@ -159,6 +160,16 @@ outcome_take_document(Worker *worker, Job *job, const AnswerDocument *document)
 
 	job_take_document(job, document);
 	jobs_count_kept(worker, job, before);
+	if (owed_has_job(job) && job->document_id)
+	{
+		/*
+		 * It may be the document of another record by now.  The next claim
+		 * checks that; see owed_jobs_drop_wanted().
+		 */
+		job->next_attempt_at = clock_now();
+		jobs_end(worker, job, OUTCOME_PENDING, NULL);
+		return;
+	}
 	outcome_proceed(worker, job);
 }
 

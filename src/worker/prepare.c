@@ -10,9 +10,11 @@
 #include "base/crash.h"
 #include "remote/marker.h"
 #include "state/documents.h"
+#include "state/owed.h"
 #include "utils/memutils.h"
 #include "worker/claim.h"
 #include "worker/delegate.h"
+#include "worker/owed_jobs.h"
 #include "worker/prepare.h"
 #include "worker/rendering.h"
 #include "worker/worker.h"
@@ -24,7 +26,8 @@
 bool
 prepare_needs_row(const Job *job)
 {
-	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0;
+	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0 &&
+		job->inventory == NULL;
 }
 
 /* The jobs of one mirror whose rows the worker reads. */
@@ -161,6 +164,7 @@ forget_record(Job *job)
 	job->intent_content.known = job->intent_features.known = false;
 	job->attempts = job->polls = 0;
 	job->server = NULL;
+	job->place_known = false;
 	job->marker = NULL;
 	job->next_attempt_at = 0;
 	job->state = NULL;
@@ -205,15 +209,25 @@ may_have_namesakes(Worker *worker, const Job *job)
 	return job->mirror && job->mirror->forgotten && jobs_has_namesake(&worker->jobs, job, NULL);
 }
 
+/* Return the marker of a job, or NULL: an owed delete's record may have been taken back. */
+static const char *
+job_marker(Job *job)
+{
+	return job->marker || job->mirror ? marker_or_default(job, job->marker) : NULL;
+}
+
 /*
  * Check whether a job must wait for one of another table with the same marker: a table that was
  * dropped and created again has the markers of the old one, whose last requests may still be under
- * way.  The document that they leave must be found by the new table's look-up.
+ * way.  The document that they leave must be found by the new table's look-up.  An owed delete
+ * waits for the requests of the mirror that it comes from, and a row for those of an owed delete.
  */
 static bool
 waits_for_namesake(Worker *worker, Job *job)
 {
-	return jobs_has_namesake(&worker->jobs, job, marker_or_default(job, job->marker));
+	const char *marker = job_marker(job);
+
+	return marker && jobs_has_namesake(&worker->jobs, job, marker);
 }
 
 /* Leave the jobs that must not go on yet, and return the others. */
@@ -237,7 +251,7 @@ leave_unready(Worker *worker, List *jobs)
 			jobs_free(worker, job);
 			schedule_rescan(worker);
 		}
-		else if (namesakes && waits_for_namesake(worker, job))
+		else if ((namesakes || owed_has_job(job)) && waits_for_namesake(worker, job))
 			claim_leave_job(worker, job, true);
 		else
 			kept = lappend(kept, job);
@@ -310,5 +324,7 @@ prepare_jobs(Worker *worker, List *jobs)
 	recovery_work_on_many(worker);
 	rendering_hash(jobs);
 	fetch_assumed_new(jobs);
+	jobs = owed_jobs_drop_wanted(worker, jobs);
+	jobs = owed_jobs_take_back(worker, jobs);
 	return leave_unready(worker, jobs);
 }

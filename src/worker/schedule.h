@@ -74,6 +74,7 @@ extern int	schedule_limit(Worker *worker);
 
 /*
  * Events.  schedule_rescan(): read the whole outbox and all due records again.
+ * schedule_read_due_again(): records may be due that were not when their times were passed.
  * schedule_retry_left(): what was left may be claimed now.  schedule_retry_busy(): keys
  * that had a job may be.  schedule_retry_in(): retry what is left now, some seconds
  * later.  schedule_note_due(): a record is due at this time.  schedule_take_hints(): the
@@ -81,6 +82,7 @@ extern int	schedule_limit(Worker *worker);
  * schedule_check(): at the start of each turn, see whose time or room has come.
  */
 extern void schedule_rescan(Worker *worker);
+extern void schedule_read_due_again(Worker *worker);
 extern void schedule_retry_left(Worker *worker);
 extern void schedule_retry_busy(Worker *worker);
 extern void schedule_retry_in(Worker *worker, double delay);

@@ -125,7 +125,7 @@ is(sql(q{
 		UNION ALL SELECT nspname, (aclexplode(nspacl)).* FROM pg_namespace WHERE nspname = 'mixpeek') acl
 	 WHERE grantee = 0}),
 		'clusters SELECT, documents SELECT, mirrors SELECT, mixpeek USAGE, origin SELECT, outbox SELECT, '
-	. 'taxonomies SELECT',
+	. 'places SELECT, taxonomies SELECT',
 	'PUBLIC has the rights that are documented');
 is(sql(q{
 	SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc

@@ -1,0 +1,249 @@
+/*-------------------------------------------------------------------------
+ *
+ * owed.c
+ *		Owed deletes: records of documents that must be deleted, and that no row or mirror names.
+ *
+ * Nothing is deleted that is wanted again.  A row whose marker an owed delete has takes
+ * the record back before it is sent (owed_take_back()), and an owed delete whose document
+ * has become another record's is dropped (owed_find_wanted()).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "base/clock.h"
+#include "base/statement.h"
+#include "catalog/pg_type.h"
+#include "remote/marker.h"
+#include "state/outbox.h"
+#include "state/outbox_buffer.h"
+#include "state/owed.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/*
+ * The key of an owed delete, as an SQL expression.  The primary key's index has no room for the
+ * longest markers.
+ */
+#define OWED_KEY "CASE WHEN octet_length(coalesce(document_id, marker)) <= 2000 THEN coalesce(document_id, marker)" \
+	" ELSE left(marker, 200) || '... ' || md5(marker) END"
+
+/*
+ * The times at which the deletes are due differ by a microsecond each: the worker reads due records
+ * in the order of their times, some at a time.
+ *
+ * $5: now; $6: when the requests that are under way have ended
+ */
+int64
+document_owe_delete(Oid relation, const char *collection, const char *key, Oid owner, int rest)
+{
+	static Statement query = {
+		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND collection = $2 AND ($3 IS NULL OR key = $3)"
+		"  RETURNING *, " OWED_KEY " AS owed_key),"
+		" o AS (SELECT *, CASE WHEN state = 'sending' THEN $6"
+		"   WHEN state <> 'mirrored' AND (in_doubt OR content_hash IS NULL) AND next_attempt_at > $5 THEN next_attempt_at"
+		"   ELSE $5 END + row_number() OVER () * interval '1 microsecond' AS due"
+		"  FROM d WHERE document_id IS NOT NULL OR in_doubt),"
+		" f AS (INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
+		"  SELECT DISTINCT " MARKER_PREFIX_OF_RECORD ", collection FROM o ON CONFLICT DO NOTHING),"
+		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker,"
+		"   created_at, state, next_attempt_at, in_doubt)"
+		"  SELECT 0, $4, collection, owed_key || CASE WHEN EXISTS (SELECT FROM mixpeek.documents x WHERE x.relation = 0::oid"
+		"    AND x.collection = o.collection AND x.key = o.owed_key AND x.place IS DISTINCT FROM o.place)"
+		"    THEN ' (' || coalesce(place::text, server) || ')' ELSE '' END,"
+		"   document_id, server, place, marker, created_at, 'pending', due, in_doubt FROM o ON CONFLICT DO NOTHING)"
+		" SELECT count(*) FROM o",
+		6, {OIDOID, TEXTOID, TEXTOID, OIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	Datum		args[6];
+	int64		n;
+
+	args[0] = ObjectIdGetDatum(relation);
+	args[1] = CStringGetTextDatum(collection);
+	args[2] = key ? CStringGetTextDatum(key) : (Datum) 0;
+	args[3] = ObjectIdGetDatum(owner);
+	args[4] = TimestampTzGetDatum(clock_now());
+	args[5] = TimestampTzGetDatum(clock_in(rest));
+	statement_run(&query, args, key ? NULL : "  n   ");
+	n = DatumGetInt64(statement_value(0, 1, NULL));
+	statement_end();
+	return n;
+}
+
+void
+document_owe_all(void)
+{
+	static Statement query = {
+		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation <> 0::oid RETURNING *, " OWED_KEY " AS owed_key)"
+		" INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker,"
+		"  created_at, state, next_attempt_at, in_doubt)"
+		" SELECT 0, c.relowner, d.collection, d.owed_key, d.document_id, d.server, d.place, d.marker, d.created_at,"
+		"  'pending', $1 + row_number() OVER () * interval '1 microsecond', d.in_doubt"
+		" FROM d JOIN pg_catalog.pg_class c ON c.oid = d.relation"
+		" WHERE d.document_id IS NOT NULL OR d.in_doubt ON CONFLICT DO NOTHING",
+		1, {TIMESTAMPTZOID}
+	};
+	Datum		args[1];
+
+	args[0] = TimestampTzGetDatum(clock_now());
+	(void) statement_execute(&query, args, NULL);
+	owed_announce();
+}
+
+/*
+ * A due time that this transaction has stored may be one that the worker has passed when it is
+ * committed.
+ */
+void
+owed_announce(void)
+{
+	outbox_add(InvalidOid, OUTBOX_ALL_STORED, "", NULL);
+}
+
+bool
+owed_is_announcement(Oid relation, char operation)
+{
+	return !OidIsValid(relation) && operation == OUTBOX_ALL_STORED;
+}
+
+char *
+owed_scope(const char *server, Oid owner)
+{
+	return psprintf("%u/%s", owner, server);
+}
+
+/*
+ * Documents that are wanted again
+ */
+
+List *
+owed_find(char *const *markers, int n)
+{
+	static Statement query = {
+		"SELECT d.marker, d.collection, d.key, d.server, d.owner::oid, d.state = 'failed', d.state = 'sending',"
+		" d.place IS NOT NULL, coalesce(d.place, 0)"
+		" FROM unnest($1) AS u (m) JOIN mixpeek.documents d ON d.marker = u.m AND d.owner IS NOT NULL"
+		" WHERE d.relation = 0::oid",
+		1, {TEXTARRAYOID}
+	};
+	Datum		args[1];
+	List	   *found = NIL;
+
+	args[0] = statement_text_array(markers, n);
+	statement_run(&query, args, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		OwedDelete *owed = statement_palloc(sizeof(OwedDelete));
+
+		owed->marker = statement_text(tuple, 1);
+		owed->collection = statement_text(tuple, 2);
+		owed->key = statement_text(tuple, 3);
+		owed->server = statement_text(tuple, 4);
+		owed->owner = DatumGetObjectId(statement_value(i, 5, NULL));
+		owed->failed = DatumGetBool(statement_value(i, 6, NULL));
+		owed->sending = DatumGetBool(statement_value(i, 7, NULL));
+		owed->place_known = DatumGetBool(statement_value(i, 8, NULL));
+		owed->place = DatumGetInt64(statement_value(i, 9, NULL));
+		found = statement_lappend(found, owed);
+	}
+	statement_end();
+	return found;
+}
+
+bool
+owed_take_back(const OwedDelete *owed, Oid relation, const char *key)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents SET relation = $3, key = $4, owner = NULL, attempts = 0 WHERE ctid ="
+		" (SELECT ctid FROM mixpeek.documents WHERE relation = 0::oid AND collection = $1 AND key = $2 FOR UPDATE SKIP LOCKED)",
+		4, {TEXTOID, TEXTOID, OIDOID, TEXTOID}
+	};
+	Datum		args[4];
+
+	args[0] = CStringGetTextDatum(owed->collection);
+	args[1] = CStringGetTextDatum(owed->key);
+	args[2] = ObjectIdGetDatum(relation);
+	args[3] = CStringGetTextDatum(key);
+	return statement_execute(&query, args, NULL) > 0;
+}
+
+List *
+owed_find_wanted(List *jobs)
+{
+	static Statement query = {
+		"SELECT u.n FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (c, p, i, n)"
+		" WHERE EXISTS (SELECT FROM mixpeek.documents d WHERE d.document_id = u.i AND d.document_id IS NOT NULL"
+		"  AND d.collection = u.c AND coalesce(d.place::text, d.server) = u.p AND d.relation <> 0::oid)",
+		3, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+	};
+	int			n = list_length(jobs);
+	char	  **collections = palloc(sizeof(char *) * (n + 1));
+	char	  **places = palloc(sizeof(char *) * (n + 1));
+	char	  **ids = palloc(sizeof(char *) * (n + 1));
+	Datum		args[3];
+	List	   *wanted = NIL;
+
+	if (n == 0)
+		return NIL;
+	for (int i = 0; i < n; i++)
+	{
+		const Job  *job = list_nth(jobs, i);
+
+		collections[i] = job->collection;
+		places[i] = job->place_known ? psprintf(INT64_FORMAT, job->place) : job->server;
+		ids[i] = job->document_id;
+	}
+	args[0] = statement_text_array(collections, n);
+	args[1] = statement_text_array(places, n);
+	args[2] = statement_text_array(ids, n);
+	statement_run(&query, args, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		wanted = statement_lappend(wanted, list_nth(jobs, DatumGetInt64(statement_value(i, 1, NULL)) - 1));
+	statement_end();
+	return wanted;
+}
+
+/*
+ * Failed ones
+ */
+
+int64
+owed_retry(Oid user, const char *collection, const char *error)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents SET state = 'pending', attempts = 0, next_attempt_at = greatest(next_attempt_at, $4)"
+		" WHERE relation = 0::oid AND state = 'failed' AND pg_catalog.pg_has_role($1, owner::oid, 'USAGE')"
+		" AND ($2 IS NULL OR collection = $2) AND ($3 IS NULL OR last_error LIKE $3)",
+		4, {OIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		args[4];
+	char		nulls[] = "    ";
+	int64		n;
+
+	args[0] = ObjectIdGetDatum(user);
+	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
+	args[2] = error ? CStringGetTextDatum(error) : (Datum) 0;
+	args[3] = TimestampTzGetDatum(clock_now());
+	nulls[1] = collection ? ' ' : 'n';
+	nulls[2] = error ? ' ' : 'n';
+	n = statement_execute(&query, args, nulls);
+	if (n > 0)
+		owed_announce();
+	return n;
+}
+
+int64
+owed_retry_at(int64 place)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents SET state = 'pending', attempts = 0, next_attempt_at = greatest(next_attempt_at, $2)"
+		" WHERE relation = 0::oid AND state = 'failed' AND place = $1",
+		2, {INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		args[2];
+
+	args[0] = Int64GetDatum(place);
+	args[1] = TimestampTzGetDatum(clock_now());
+	return statement_execute(&query, args, NULL);
+}

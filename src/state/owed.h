@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * owed.h
+ *		Owed deletes: records of documents that must be deleted, and that no row or mirror names.
+ *
+ * An owed delete is a record of mixpeek.documents whose relation is 0 and whose owner is the
+ * role whose API key deletes the document.  Its key is the document's id, or the marker where
+ * the id is not known.  It depends neither on the table nor on the mirror, and is worked on
+ * like any other record that is due.
+ *
+ * All functions must be called in a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_OWED_H
+#define MIXPEEK_OWED_H
+
+#include "state/job.h"
+
+/*
+ * Make owed deletes of a mirror's records (key NULL: of all), and remove the records.  Those that the
+ * API has no document of are only removed.  owner: see above.  rest: milliseconds after which a
+ * request that may be under way has ended.  Returns the number of documents.  The caller holds a
+ * lock on the table that keeps the worker from claiming and settling its keys; to have the
+ * worker notice, it calls owed_announce() in the same transaction.
+ */
+extern int64 document_owe_delete(Oid relation, const char *collection, const char *key, Oid owner, int rest);
+
+/* Make owed deletes of all records that have a table, and remove these.  The tables' owners delete them. */
+extern void document_owe_all(void);
+
+/* Add the outbox entry that makes the worker read the due records again. */
+extern void owed_announce(void);
+
+/* Check whether an outbox entry is that of owed_announce(). */
+extern bool owed_is_announcement(Oid relation, char operation);
+
+/* Check whether a job deletes an owed document. */
+static inline bool
+owed_has_job(const Job *job)
+{
+	return !OidIsValid(job->relation);
+}
+
+/* Return the name, palloc'd, under which the worker keeps together the owed deletes of one account. */
+extern char *owed_scope(const char *server, Oid owner);
+
+/* An owed delete, found by its marker. */
+typedef struct OwedDelete
+{
+	char	   *marker;
+	char	   *collection;
+	char	   *key;
+	char	   *server;
+	Oid			owner;
+	bool		failed;			/* its state; else it is still tried */
+	bool		sending;
+	bool		place_known;
+	int64		place;			/* of the document */
+} OwedDelete;
+
+/* Return the owed deletes that have one of these markers, as a List of OwedDelete. */
+extern List *owed_find(char *const *markers, int n);
+
+/*
+ * Make an owed delete the record of a key again: the row is there, and wants the document.
+ * Returns false if another transaction has locked or removed it.
+ */
+extern bool owed_take_back(const OwedDelete *owed, Oid relation, const char *key);
+
+/* Return those of the jobs of owed deletes whose documents are those of other records now. */
+extern List *owed_find_wanted(List *jobs);
+
+/*
+ * Have the failed owed deletes tried again of which the user is the owner, or a member of the owner;
+ * collection and error are NULL, or restrict them as in mirror_records_retry().  Returns their number.
+ */
+extern int64 owed_retry(Oid user, const char *collection, const char *error);
+
+/* Have the failed owed deletes at a place tried again, as a server leads there now.  Returns their number. */
+extern int64 owed_retry_at(int64 place);
+
+#endif							/* MIXPEEK_OWED_H */

@@ -1,0 +1,247 @@
+# Owed deletes: unmirror(delete_documents => true) is kept, whatever becomes of the table, the mirror, the schema and
+# the role; and nothing is deleted that is wanted again.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MixpeekTest;
+use MixpeekTest::Mirror;
+
+my ($node, $api) = mirror_node();
+my $delete = 'delete_documents => true';
+
+# A new mirrored table (id, v) with three rows, mirrored.
+sub three_rows
+{
+	my ($table, $collection) = @_;
+	$collection //= $table;
+	sql(qq{
+		CREATE TABLE $table (id int PRIMARY KEY, v text);
+		SELECT mixpeek.mirror('$table', '$collection');
+		INSERT INTO $table SELECT g, 'v' || g FROM generate_series(1, 3) g});
+	settle();
+	return;
+}
+
+# How many documents the API has in a collection, when all is settled.
+sub documents
+{
+	settle();
+	return scalar(@{ $api->documents($_[0]) });
+}
+
+sub owed
+{
+	return sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid");
+}
+
+# Stops the worker's claims, so that what is owed stays owed.
+sub pause
+{
+	my ($paused) = @_;
+	$node->append_conf('postgresql.conf', 'mixpeek.enabled = ' . ($paused ? 'off' : 'on'));
+	$node->restart;
+	return;
+}
+
+sub warnings_of
+{
+	my ($statement) = @_;
+	my ($out, $err);
+	$node->psql('postgres', $statement, stdout => \$out, stderr => \$err, on_error_die => 1);
+	return $err;
+}
+
+# What asked for the delete goes away
+
+three_rows('t1');
+sql("BEGIN; SELECT mixpeek.unmirror('t1', $delete); DROP TABLE t1; COMMIT");
+is(documents('t1'), 0, 'unmirror() and DROP TABLE in one transaction: the documents are deleted');
+is(owed(), 0, 'unmirror() and DROP TABLE in one transaction: nothing is owed in the end');
+
+three_rows('t2');
+pause(1);
+sql("SELECT mixpeek.unmirror('t2', $delete)");
+sql('DROP TABLE t2');
+is(owed(), 3, 'DROP TABLE keeps what is owed');
+pause(0);
+is(documents('t2'), 0, 'unmirror(), then DROP TABLE: the documents are deleted');
+
+sql('CREATE SCHEMA app');
+three_rows('app.t3', 't3');
+sql("BEGIN; SELECT mixpeek.unmirror('app.t3', $delete); DROP SCHEMA app CASCADE; COMMIT");
+is(documents('t3'), 0, 'unmirror() and DROP SCHEMA: the documents are deleted');
+
+three_rows('t4', 't4a');
+sql("SELECT mixpeek.mirror('t4', 't4b')");
+settle();
+pause(1);
+sql("SELECT mixpeek.unmirror('t4', 't4a', $delete)");
+sql("SELECT mixpeek.unmirror('t4', 't4b')");
+pause(0);
+is(documents('t4a'), 0, 'unmirror() of another collection: the documents of the first one are deleted');
+is(documents('t4b'), 3, 'unmirror() without delete_documents keeps the documents');
+
+three_rows('t5');
+sql('CREATE FUNCTION noop() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+	CREATE TRIGGER other AFTER INSERT ON t5 FOR EACH ROW EXECUTE FUNCTION noop()');
+pause(1);
+sql("SELECT mixpeek.unmirror('t5', $delete)");
+sql('DROP TRIGGER other ON t5');
+pause(0);
+is(documents('t5'), 0, 'DROP of any other trigger: the documents are deleted');
+
+three_rows('t6');
+sql("BEGIN; SELECT mixpeek.unmirror('t6', $delete); ROLLBACK");
+is(documents('t6') . owed(), '30', 'unmirror() that is rolled back owes nothing');
+sql("BEGIN; SELECT mixpeek.unmirror('t6', $delete); TRUNCATE t6; ALTER TABLE t6 RENAME TO t6b; COMMIT");
+is(documents('t6'), 0, 'unmirror() and TRUNCATE: the documents are deleted');
+
+# DROP without unmirror()
+
+three_rows('w1');
+like(warnings_of('DROP TABLE w1'),
+	qr/WARNING:  3 documents in collection "w1" stay at the API.*begins with "[-0-9a-f]{36}:public.w1:".*HINT:/s,
+	'DROP TABLE says how many documents stay, and how to find them');
+three_rows('w2');
+like(warnings_of('DROP TRIGGER mixpeek ON w2'), qr/WARNING:  3 documents/, 'DROP TRIGGER says how many documents stay');
+three_rows('w3');
+is(warnings_of("SELECT mixpeek.unmirror('w3'); DROP TABLE w3"), '', 'unmirror() without delete_documents warns of nothing');
+is(documents('w3'), 3, 'unmirror() without delete_documents keeps the documents of a table that is dropped');
+
+# Wanted again
+
+three_rows('again');
+pause(1);
+sql("SELECT mixpeek.unmirror('again', $delete)");
+sql("SELECT mixpeek.mirror('again', 'again'); DELETE FROM again WHERE id = 2; UPDATE again SET v = 'new' WHERE id = 3");
+pause(0);
+is(differences('again', 'again'), '', 'mirror() while deletes are owed: the documents equal the rows');
+is(owed(), 0, 'mirror() while deletes are owed: nothing is owed in the end');
+
+three_rows('kept');
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("SELECT mixpeek.unmirror('kept', $delete)");
+settle();
+$api->faults();
+sql('DELETE FROM kept WHERE id = 2');
+is(costs("SELECT mixpeek.mirror('kept', 'kept')"), 'updates=2',
+	'mirror() after deletes have failed: the rows have their documents again');
+sql('SELECT mixpeek.retry()');
+is(differences('kept', 'kept'), '', 'retry() then deletes the document of the row that is gone only');
+
+pause(1);
+sql("BEGIN; SELECT mixpeek.unmirror('again', $delete); DROP TABLE again; COMMIT");
+sql(q{CREATE TABLE again (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('again', 'again');
+	INSERT INTO again VALUES (1, 'v1'), (5, 'five')});
+pause(0);
+is(differences('again', 'again'), '', 'a table of the same name while deletes are owed: the documents equal the rows');
+is(owed(), 0, 'a table of the same name while deletes are owed: nothing is owed in the end');
+
+# Under way
+
+three_rows('busy');
+$api->faults({ kind => 'delay', body => 'slow', ms => 1500, when => 'before' });
+sql("INSERT INTO busy VALUES (10, 'slow')");
+wait_for('the create to be under way', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'sending'") });
+sql("ALTER SERVER mixpeek OPTIONS (ADD request_timeout '3s')");
+sql("BEGIN; SELECT mixpeek.unmirror('busy', $delete); DROP TABLE busy; COMMIT");
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid AND in_doubt"), 1,
+	'a create under way is in doubt');
+is(documents('busy'), 0, 'unmirror() while a create is under way: its document is deleted, too');
+$api->faults();
+is(owed(), 0, 'unmirror() while a create is under way: nothing is owed in the end');
+
+three_rows('anew');
+$api->faults({ kind => 'delay', body => 'slow', ms => 1500, when => 'before' });
+sql("INSERT INTO anew VALUES (10, 'slow')");
+wait_for('the create to be under way', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'sending'") });
+sql("BEGIN; SELECT mixpeek.unmirror('anew', $delete); DROP TABLE anew; COMMIT");
+sql(q{CREATE TABLE anew (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('anew', 'anew');
+	INSERT INTO anew VALUES (10, 'slow'), (2, 'v2')});
+is(differences('anew', 'anew'), '',
+	'a table of the same name while a create of the old one is under way: the documents equal the rows');
+$api->faults();
+
+# After a crash of everything
+three_rows('crash');
+$api->faults({ kind => 'delay', body => 'slow', ms => 1500, when => 'after' });
+sql("INSERT INTO crash VALUES (10, 'slow')");
+wait_for('the create to be under way', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'sending'") });
+sql("BEGIN; SELECT mixpeek.unmirror('crash', $delete); DROP TABLE crash; COMMIT");
+$node->stop('immediate');
+$node->start;
+is(documents('crash'), 0, 'unmirror() while a create is under way, then a crash: its document is deleted, too');
+$api->faults();
+
+# Failures
+
+three_rows('bad');
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("BEGIN; SELECT mixpeek.unmirror('bad', $delete); DROP TABLE bad; COMMIT");
+settle();
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid AND state = 'failed' AND last_error <> ''"), 3,
+	'a delete that is refused stands as failed, with the reason');
+$api->faults();
+is(sql('SELECT mixpeek.retry()'), 3, 'retry() has failed deletes tried again');
+is(documents('bad'), 0, 'retry() of failed deletes: the documents are deleted');
+
+# Roles
+
+sql(q{
+	CREATE ROLE ann; CREATE ROLE bob; GRANT CREATE ON SCHEMA public TO ann, bob;
+	GRANT USAGE ON FOREIGN SERVER mixpeek TO ann, bob;
+	CREATE USER MAPPING FOR ann SERVER mixpeek OPTIONS (api_key 'sk_test');
+	CREATE USER MAPPING FOR bob SERVER mixpeek OPTIONS (api_key 'sk_test');
+	SET ROLE ann;
+	CREATE TABLE anns (id int PRIMARY KEY, v text);
+	SELECT mixpeek.mirror('anns', 'anns'); INSERT INTO anns VALUES (1, 'x'), (2, 'y');
+});
+settle();
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("SET ROLE ann; SELECT mixpeek.unmirror('anns', $delete); DROP TABLE anns");
+settle();
+my $seen = "SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid";
+is(sql("SET ROLE ann; $seen"), 2, 'the owner sees what is owed with its key');
+is(sql("SET ROLE bob; $seen"), 0, 'another role does not');
+is(sql("SET ROLE bob; SELECT mixpeek.may_read(0::regclass)"), 'f', 'may_read(0) is false');
+is(sql("SET ROLE bob; SELECT mixpeek.retry()"), 0, 'another role cannot have it tried again');
+my ($rc, $out, $err) = $node->psql('postgres', 'DROP OWNED BY ann; REVOKE ALL ON SCHEMA public FROM ann; DROP ROLE ann');
+is($rc, 0, "what is owed does not keep its owner's role from being dropped");
+$api->faults();
+sql('SELECT mixpeek.retry()');
+settle();
+like(sql("SELECT max(last_error) FROM mixpeek.documents WHERE relation = 0::oid AND state = 'failed'"),
+	qr/^the role \d+ was dropped/, 'without its role it has failed, with the reason');
+sql("UPDATE mixpeek.documents SET owner = 'bob' WHERE relation = 0::oid");
+is(sql("SET ROLE bob; SELECT mixpeek.retry('-')"), 2, 'the new owner has it tried again');
+is(documents('anns'), 0, "the documents are deleted with the new owner's key");
+
+# Another role's owed delete of the same marker
+sql(q{SET ROLE bob; CREATE TABLE shared (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('shared', 'shared');
+	INSERT INTO shared VALUES (1, 'x')});
+settle();
+pause(1);
+sql("SET ROLE bob; SELECT mixpeek.unmirror('shared', $delete); DROP TABLE shared");
+sql(q{CREATE TABLE shared (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('shared', 'shared');
+	INSERT INTO shared VALUES (1, 'mine')});
+pause(0);
+is(differences('shared', 'shared'), '', "another owner's row waits for the delete of the document with its marker");
+
+# A dump
+
+three_rows('dumped');
+pause(1);
+sql("SELECT mixpeek.unmirror('dumped', $delete); DROP TABLE dumped");
+my $dump = $node->backup_dir . '/owed.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'pg_dump with owed deletes');
+sql('CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-qX', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ],
+	'its restore');
+is(sql(q{SELECT relation || ' ' || count(*) FROM mixpeek.documents WHERE owner::text = current_user AND relation = 0::oid
+	GROUP BY relation}, 'restored'), '- 3', 'a dump holds what is owed');
+pause(0);
+is(documents('dumped'), 0, 'the original deletes them');
+
+done_testing();
