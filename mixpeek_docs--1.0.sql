@@ -252,6 +252,10 @@ CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS
     'event trigger function that deletes the entries and records of dropped tables and mirrors';
+CREATE FUNCTION mixpeek.on_subscription() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_subscription';
+COMMENT ON FUNCTION mixpeek.on_subscription() IS
+    'event trigger function that leaves the extension''s tables out of subscriptions';
 
 CREATE EVENT TRIGGER mixpeek_on_ddl_start ON ddl_command_start
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
@@ -260,12 +264,17 @@ CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
+CREATE EVENT TRIGGER mixpeek_on_subscription ON ddl_command_end
+    WHEN TAG IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+    EXECUTE FUNCTION mixpeek.on_subscription();
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
     'has mirrors checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
     'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
     'deletes the entries and records of a table together with the table or its mirror';
+COMMENT ON EVENT TRIGGER mixpeek_on_subscription IS
+    'leaves the extension''s tables out of a subscription, since what they hold belongs to the publisher''s worker';
 
 --
 -- Running it (src/entry/sync_functions.c, src/state/origin.c)
