@@ -206,33 +206,33 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 		job->delegated = false;
 		job->claim = worker->jobs.claim;
 		if (!usable)
-			jobs_free(worker, job);
+			claim_leave_job(worker, job, false);
 		else if (request->end == AGENT_DONE)
 			on_job(arg, job, result->row, result->problem);
 		else
 			on_job(arg, job, ROW_FAILED, request->problem);
 	}
 	if (!usable)
-		schedule_rescan(worker);
+		schedule_retry_in(worker, 0);
 }
 
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
-	if (!has_result(request) || !is_mirror_unchanged(worker, request))
+	bool		usable = has_result(request) && is_mirror_unchanged(worker, request);
+
+	if (usable && request->end == AGENT_DONE)
 	{
-		schedule_rescan(worker);
+		on_scan(arg, request->expansion, request->keys);
 		return;
 	}
-	if (request->end == AGENT_DONE)
-		on_scan(arg, request->expansion, request->keys);
-	else
-	{
+	if (usable)
 		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
 						  request->problem);
-		outbox_scan_leave(worker, request->relation, request->collection,
-						  ItemPointerGetBlockNumber(&request->expansion->tid), false);
-	}
+	else
+		schedule_retry_in(worker, 0);
+	outbox_scan_leave(worker, request->relation, request->collection,
+					  ItemPointerGetBlockNumber(&request->expansion->tid), false);
 }
 
 void
@@ -339,7 +339,7 @@ miss_write_back(Worker *worker, Job *job)
 static void
 take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentResult *result)
 {
-	job->delegated = false;
+	job->unwritten = false;
 	if (result->write == WRITE_DONE)
 		jobs_settle(worker, job);
 	else if (result->write == WRITE_FAILED)
@@ -352,9 +352,18 @@ take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentR
 		miss_write_back(worker, job);
 }
 
+/*
+ * Take the results of a request.  If that raises an error, recovery settles the jobs that were not
+ * reached, as ones whose row was not written to.
+ */
 static void
 take_write_backs(Worker *worker, AgentRequest *request)
 {
+	for (int i = 0; i < request->njobs; i++)
+	{
+		request->jobs[i]->delegated = false;
+		request->jobs[i]->unwritten = true;
+	}
 	for (int i = 0; i < request->njobs; i++)
 		take_written(worker, request->jobs[i], request, &request->results[i]);
 	agent_request_free(request);
