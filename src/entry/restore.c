@@ -185,8 +185,9 @@ check_references(Reference *last, MemoryContext context, Jsonb *record)
 	if (!last->exists)
 		ereport(WARNING,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 owner ? errmsg("what mixpeek has to delete with the key of role \"%s\" is not restored, since there is no such role", owner) :
-				 errmsg("what mixpeek knows of table \"%s\" is not restored, since there is no such table", relation),
+				 owner ? errmsg("what is to be deleted with the API key of role \"%s\" is not restored, since there is no such role",
+								owner) :
+				 errmsg("the records of table \"%s\" are not restored, since there is no such table", relation),
 				 errhint("Its documents stay at the API.")));
 	return last->exists;
 }

@@ -85,7 +85,8 @@ foreach my $subscriber ($none, $own)
 	my $name = $subscriber->name;
 	$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION $name CONNECTION '$string' PUBLICATION everything");
 	wait_until_copied($subscriber);
-	is($subscriber->safe_psql('postgres', q{SELECT string_agg(srrelid::regclass::text, ' ') FROM pg_subscription_rel}), 't',
+	is($subscriber->safe_psql('postgres', q{
+		SELECT string_agg(srrelid::regclass::text, ' ') FROM pg_subscription_rel}), 't',
 		"$name: CREATE SUBSCRIPTION leaves out the extension's tables");
 }
 
@@ -108,7 +109,8 @@ sub follows
 }
 
 follows('the first copy');
-$publisher->safe_psql('postgres', q{UPDATE t SET v = 'y' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (4, 'z')});
+$publisher->safe_psql('postgres', q{
+	UPDATE t SET v = 'y' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (4, 'z')});
 follows('changes');
 is(there('published'), '1 y, 3 x, 4 z', 'changes: the publisher has its documents, once');
 is(there('own_t'), '1 y, 3 x, 4 z', 'changes: the subscriber has its documents, once');
@@ -128,7 +130,8 @@ foreach my $subscriber ($none, $own)
 	my $name = $subscriber->name;
 	$subscriber->safe_psql('postgres', "ALTER SUBSCRIPTION $name REFRESH PUBLICATION");
 	is($subscriber->safe_psql('postgres', q{
-		SELECT string_agg(srrelid::regclass::text, ' ' ORDER BY srrelid::regclass::text) FROM pg_subscription_rel}), 'later t',
+		SELECT string_agg(srrelid::regclass::text, ' ' ORDER BY srrelid::regclass::text) FROM pg_subscription_rel}),
+		'later t',
 		"$name: ALTER SUBSCRIPTION leaves out the extension's tables");
 	wait_until_copied($subscriber);
 }

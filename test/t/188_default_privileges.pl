@@ -1,5 +1,5 @@
-# CREATE EXTENSION where ALTER DEFAULT PRIVILEGES has taken everything from PUBLIC, or given everything to it: the rights to
-# the extension's objects are the same, and what README says that everybody may do works.
+# CREATE EXTENSION where ALTER DEFAULT PRIVILEGES has taken everything from PUBLIC, or given everything to it: the
+# rights to the extension's objects are the same, and what README says that everybody may do works.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -23,7 +23,8 @@ sub rights
 {
 	my ($database) = @_;
 	return sql(q{
-		SELECT string_agg(concat_ws(' ', object, grantee, privilege_type, is_grantable), E'\n' ORDER BY object, grantee, privilege_type)
+		SELECT string_agg(concat_ws(' ', object, grantee, privilege_type, is_grantable), E'\n'
+				ORDER BY object, grantee, privilege_type)
 		  FROM (SELECT c.oid::regclass::text AS object, relowner AS owner,
 				(aclexplode(coalesce(relacl, acldefault('r', relowner)))).*
 				FROM pg_class c WHERE relnamespace = 'mixpeek'::regnamespace AND relkind IN ('r', 'v')
@@ -51,7 +52,7 @@ my $rights = rights('plain');
 like($rights, qr/^mixpeek\.documents 0 SELECT/m, 'plain: PUBLIC may read mixpeek.documents');
 is(rights($_), $rights, "$_: the rights are the same") foreach qw(taken given);
 
-# What everybody may do, where everything was taken from PUBLIC. The server belongs to app, so that its owner may do all.
+# What everybody may do, where everything was taken from PUBLIC
 create_server($node, 'mixpeek', $api, database => 'taken', api_key => 'sk_app', request_timeout => 5);
 sql(q{
 	GRANT USAGE ON FOREIGN SERVER mixpeek TO app;
@@ -89,7 +90,8 @@ works(q{CREATE TRIGGER by_hand AFTER INSERT OR UPDATE OR DELETE ON app.t FOR EAC
 	EXECUTE FUNCTION mixpeek.mirror_row('c')});
 works(q{UPDATE app.t SET v = 'y'});
 works(q{SELECT mixpeek.wait('1 min')}, qr/^t$/);
-my ($id) = works(q{SELECT mixpeek.create_document('notes', metadata => '{"title": "by hand"}') ->> 'document_id'}) =~ /(\S+)/;
+my $created = works(q{SELECT mixpeek.create_document('notes', metadata => '{"title": "by hand"}') ->> 'document_id'});
+my ($id) = $created =~ /(\S+)/;
 works(qq{SELECT mixpeek.get_document('notes', '$id') -> 'metadata'}, qr/by hand/);
 works(qq{SELECT mixpeek.update_document('notes', '$id', '{"metadata": {"title": "changed"}}') IS NOT NULL}, qr/^t$/);
 works(q{SELECT d -> 'metadata' ->> 'title' FROM mixpeek.list_documents('notes', max_documents => 10) d}, qr/^changed$/);
