@@ -227,15 +227,16 @@ SELECT pg_catalog.pg_extension_config_dump('mixpeek.dump',
 CREATE FUNCTION mixpeek.mirror_row() RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_mirror_row';
 COMMENT ON FUNCTION mixpeek.mirror_row() IS
-    'trigger function that mirrors a table: AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW it notes the row''s key, AFTER TRUNCATE it notes all records. Arguments of the trigger: the collection, then document=, server=, document_id_column=, enrichments_column=, table=';
+    'trigger function that mirrors a table: AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW it notes the row''s key, AFTER TRUNCATE it notes all records. Arguments of the trigger: the collection, then document=, server=, document_id_column=, enrichments_column=, table=, filter=';
 
 CREATE FUNCTION mixpeek.mirror(relation regclass, collection text, document jsonb DEFAULT NULL,
-                               server name DEFAULT 'mixpeek', backfill boolean DEFAULT true,
-                               document_id_column name DEFAULT NULL, enrichments_column name DEFAULT NULL)
+                               server name DEFAULT NULL, backfill boolean DEFAULT true,
+                               document_id_column name DEFAULT NULL, enrichments_column name DEFAULT NULL,
+                               filter text DEFAULT NULL, "table" text DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_mirror';
-COMMENT ON FUNCTION mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name) IS
-    'mirrors a table into a collection: creates or replaces its triggers and, unless backfill is false, enters all its rows into the outbox. document is the template (NULL: all columns as metadata), server the foreign server; document_id_column and enrichments_column name columns of the table to write the document''s id and enrichments to (NULL: none). Raises an error unless the caller owns the table, and for each mistake in the template';
+COMMENT ON FUNCTION mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name, text, text) IS
+    'mirrors a table into a collection: creates its triggers or, if they exist, changes what the arguments name, and, unless backfill is false, enters all its rows into the outbox. document is the template (all columns as metadata), server the foreign server (mixpeek); document_id_column and enrichments_column name columns of the table to write the document''s id and enrichments to (none); filter is an SQL expression that rows must match (all rows), table the table''s name in the marker (its own). NULL keeps what an existing mirror has, and is the default, in parentheses, for a new one. Raises an error unless the caller owns the table, and for each mistake in template and filter';
 
 CREATE FUNCTION mixpeek.unmirror(relation regclass, collection text DEFAULT NULL,
                                  delete_documents boolean DEFAULT false)
@@ -262,16 +263,22 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_refresh';
 COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
     'has the API asked once more for the enrichments of a table''s mirrored documents, in a collection (NULL: all), and returns their number';
 
+CREATE FUNCTION mixpeek.resync(relation regclass, collection text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_resync';
+COMMENT ON FUNCTION mixpeek.resync(regclass, text) IS
+    'has all rows and all records of a table''s mirror into a collection (NULL: of all its mirrors) checked again, and returns the number of mirrors. Changes no definition, and sends only what differs. Raises an error if there is no such mirror';
+
 CREATE FUNCTION mixpeek.mirror_arguments(trigger oid, OUT collection text, OUT server name, OUT document jsonb,
                                          OUT document_id_column name, OUT enrichments_column name,
-                                         OUT "table" text, OUT problem text)
+                                         OUT "table" text, OUT filter text, OUT problem text)
 LANGUAGE C STABLE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_mirror_arguments';
 COMMENT ON FUNCTION mixpeek.mirror_arguments(oid) IS
     'returns the decoded arguments of a mirror''s trigger, and why the mirror does not work, or NULL; for the view mixpeek.mirrors';
 
 CREATE VIEW mixpeek.mirrors AS
 SELECT t.tgrelid::regclass AS relation, a.collection, t.tgname AS trigger_name, a.server, a.document,
-       a.document_id_column, a.enrichments_column, t.tgenabled <> 'D' AS enabled, a.problem
+       a.document_id_column, a.enrichments_column, a.filter, t.tgenabled <> 'D' AS enabled, a.problem
   FROM pg_catalog.pg_trigger t, LATERAL mixpeek.mirror_arguments(t.oid) a
  WHERE t.tgfoid = 'mixpeek.mirror_row()'::regprocedure AND t.tgparentid = 0 AND t.tgtype & 1 <> 0;
 COMMENT ON VIEW mixpeek.mirrors IS
@@ -437,6 +444,7 @@ COMMENT ON COLUMN mixpeek.mirrors.server IS 'the foreign server that the documen
 COMMENT ON COLUMN mixpeek.mirrors.document IS 'the document''s template; NULL: the default';
 COMMENT ON COLUMN mixpeek.mirrors.document_id_column IS 'the table''s column that the worker stores document ids in, or NULL';
 COMMENT ON COLUMN mixpeek.mirrors.enrichments_column IS 'the table''s column that the worker stores enrichments in, or NULL';
+COMMENT ON COLUMN mixpeek.mirrors.filter IS 'the SQL expression that rows must match; NULL: all rows are mirrored';
 COMMENT ON COLUMN mixpeek.mirrors.enabled IS 'false after ALTER TABLE ... DISABLE TRIGGER';
 COMMENT ON COLUMN mixpeek.mirrors.problem IS 'why the mirror does not work, or NULL';
 COMMENT ON COLUMN mixpeek.taxonomies.taxonomy_id IS 'TaxonomyAssignment.taxonomy_id (2026-02: from the field''s name)';
@@ -519,7 +527,8 @@ GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.may_read(regclass),
     mixpeek.dump_content(),
     mixpeek.mirror_row(),
-    mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name),
+    mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name, text, text),
+    mixpeek.resync(regclass, text),
     mixpeek.unmirror(regclass, text, boolean),
     mixpeek.preview(regclass, text, text),
     mixpeek.retry(regclass, text, text),

@@ -17,6 +17,7 @@
 #include "commands/trigger.h"
 #include "entry/function_arguments.h"
 #include "funcapi.h"
+#include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "mirror/source_table.h"
 #include "mirror/trigger_definition.h"
@@ -91,7 +92,8 @@ compile_mirror_into(Relation rel, const char *collection)
 		Trigger    *trigger = &triggers->triggers[i];
 
 		if (mirror_is_trigger_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
-			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, trigger->tgqual,
+								  CurrentMemoryContext, MIRROR_RAISE_ALL);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -162,7 +164,10 @@ describe_trigger(void *arg)
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("the table is locked")));
 	rel = table_open(definition->relation, NoLock);
-	call->mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, false);
+	call->mirror = mirror_compile(rel, definition->nargs, definition->args, definition->when,
+								  CurrentMemoryContext, MIRROR_RAISE_NOTHING);
+	if (call->mirror->problem == NULL && arguments.filter)
+		(void) filter_check(rel, arguments.filter);
 	table_close(rel, AccessShareLock);
 }
 
@@ -208,8 +213,8 @@ Datum
 mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 {
 	DescribeCall call = {PG_GETARG_OID(0)};
-	Datum		values[7] = {0};
-	bool		nulls[7] = {true, true, true, true, true, true, true};
+	Datum		values[8] = {0};
+	bool		nulls[8] = {true, true, true, true, true, true, true, true};
 	TupleDesc	desc;
 	char	   *problem = guard_call(describe_trigger, &call);
 
@@ -228,12 +233,14 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 		set_text_column(values, nulls, 1, arguments->server, true);
 		set_text_column(values, nulls, 3, arguments->document_id_column, true);
 		set_text_column(values, nulls, 4, arguments->enrichments_column, true);
+		set_text_column(values, nulls, 6, arguments->filter, false);
 	}
 	if (call.mirror)
 	{
 		set_text_column(values, nulls, 5, call.mirror->table, false);
-		problem = call.mirror->problem ? call.mirror->problem : read_aside_reason(call.mirror->relation);
+		if (problem == NULL)
+			problem = call.mirror->problem ? call.mirror->problem : read_aside_reason(call.mirror->relation);
 	}
-	set_text_column(values, nulls, 6, problem, false);
+	set_text_column(values, nulls, 7, problem, false);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -66,7 +66,7 @@ append_table(StringInfo sql, const Mirror *mirror)
 													  get_rel_name(mirror->relation)));
 }
 
-/* Append FROM table t.  A condition on all rows that are mirrored belongs where this is called. */
+/* Append FROM table t. */
 static void
 append_from(StringInfo sql, const Mirror *mirror)
 {
@@ -118,6 +118,39 @@ reads_one_by_one(const Key *key)
 }
 
 /*
+ * Append FROM and the rows that match the filter, if there is one, as t.  In the filter, columns are named
+ * without the alias.
+ */
+static void
+append_from_matching(StringInfo sql, const Mirror *mirror)
+{
+	Bitmapset  *columns = NULL;
+	int			attnum = -1;
+	const char *separator = "";
+	ListCell   *lc;
+
+	if (mirror->arguments.filter == NULL)
+	{
+		append_from(sql, mirror);
+		return;
+	}
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		columns = bms_add_member(columns, mirror->key->columns[i].attnum);
+	foreach(lc, mirror->template->columns)
+		columns = bms_add_member(columns, ((TemplateColumn *) lfirst(lc))->attnum);
+	appendStringInfoString(sql, " FROM (SELECT ");
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s", separator, quote_identifier(get_attname(mirror->relation, attnum, false)));
+		separator = ", ";
+	}
+	appendStringInfoString(sql, " FROM ");
+	append_table(sql, mirror);
+	/* the line feed ends a comment */
+	appendStringInfo(sql, " WHERE (%s\n)) t", mirror->arguments.filter);
+}
+
+/*
  * Append FROM and WHERE of the statement that reads rows by key: t.k = ANY ($1), or for
  * several columns a join with the unnested arrays, or t.k = $1 AND ... for one key.
  */
@@ -126,7 +159,7 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 {
 	const Key  *key = mirror->key;
 
-	append_from(sql, mirror);
+	append_from_matching(sql, mirror);
 	if (reads_one_by_one(key))
 	{
 		for (int i = 0; i < key->ncolumns; i++)
@@ -435,8 +468,8 @@ source_table_scan_keys(Mirror *mirror, const char *after, int limit)
 
 /*
  * Append prefix, name, operator and new value of the columns to write, for example
- * "doc_id = $1, data = COALESCE($2, t.data)".  The COALESCE keeps the stored value as long as no
- * enrichments have arrived.
+ * "doc_id = $1, data = CASE WHEN $1 IS NOT NULL THEN COALESCE($2, t.data) END".  The COALESCE keeps the
+ * stored value as long as no enrichments have arrived.
  */
 static void
 append_write_back_columns(StringInfo sql, const Mirror *mirror, const char *prefix,
@@ -450,7 +483,7 @@ append_write_back_columns(StringInfo sql, const Mirror *mirror, const char *pref
 	if (arguments->document_id_column && arguments->enrichments_column)
 		appendStringInfoString(sql, separator);
 	if (arguments->enrichments_column)
-		appendStringInfo(sql, "%s%s %s COALESCE($2, t.%s)", prefix,
+		appendStringInfo(sql, "%s%s %s CASE WHEN $1 IS NOT NULL THEN COALESCE($2, t.%s) END", prefix,
 						 quote_identifier(arguments->enrichments_column), operator,
 						 quote_identifier(arguments->enrichments_column));
 }

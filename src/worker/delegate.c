@@ -311,10 +311,23 @@ delegate_has_answers(const Worker *worker)
  */
 
 bool
+delegate_has_columns(const Mirror *mirror)
+{
+	return mirror->document_id_attnum != 0 || mirror->enrichments_attnum != 0;
+}
+
+bool
 delegate_wants_write_back(const Job *job)
 {
-	return job->outcome == OUTCOME_MIRRORED && job->answered && job->mirror &&
-		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
+	if (!job->answered || job->mirror == NULL || !delegate_has_columns(job->mirror))
+		return false;
+
+	/*
+	 * a row that no longer matches the filter is still there, and names its
+	 * document
+	 */
+	return job->outcome == OUTCOME_MIRRORED ||
+		(job->outcome == OUTCOME_FORGOTTEN && job->mirror->arguments.filter);
 }
 
 /* End a job whose write-back failed.  The next poll tries again. */

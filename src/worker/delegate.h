@@ -75,6 +75,9 @@ extern void delegate_abort(Worker *worker);
 /* Check whether there are results that the next claim has to take in. */
 extern bool delegate_has_answers(const Worker *worker);
 
+/* Check whether the mirror has columns for document ids or enrichments. */
+extern bool delegate_has_columns(const Mirror *mirror);
+
 /* Check whether the job's document id and enrichments have to be written into its row's columns. */
 extern bool delegate_wants_write_back(const Job *job);
 
