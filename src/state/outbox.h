@@ -25,7 +25,7 @@
 #define OUTBOX_DEFINITION	'C' /* compare the key's definition, see
 								 * key_table.h */
 #define OUTBOX_ALL_LISTED	'L' /* all documents that the API lists, from the
-									 * page on that key names */
+								 * page on that key names */
 
 typedef struct OutboxEntry
 {
