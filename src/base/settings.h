@@ -16,6 +16,7 @@ extern int	mixpeek_retry_max_delay;	/* mixpeek.retry_max_delay, seconds */
 extern int	mixpeek_read_timeout;	/* mixpeek.read_timeout, milliseconds */
 
 extern char *mixpeek_instance;	/* mixpeek.instance */
+extern char *mixpeek_witness_directory; /* mixpeek.witness_directory */
 
 /*
  * In a build for tests (MIXPEEK_WEAKEN) one safeguard at a time can be switched off, to show that
@@ -36,7 +37,7 @@ typedef enum Weakness
 #ifdef MIXPEEK_WEAKEN
 extern int	mixpeek_weaken;		/* mixpeek.weaken */
 extern char *mixpeek_root;		/* mixpeek.root: the parent of /sys, /proc,
-								 * /etc and /run for place_probe.c */
+								 * /etc and /run for instance_probe.c */
 #define WEAKENED(what) (mixpeek_weaken == (what))
 #else
 #define WEAKENED(what) false

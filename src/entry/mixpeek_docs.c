@@ -39,6 +39,7 @@ int			mixpeek_max_attempts = 10;
 int			mixpeek_retry_max_delay = 300;
 int			mixpeek_read_timeout = 10000;
 char	   *mixpeek_instance = NULL;
+char	   *mixpeek_witness_directory = NULL;
 
 #ifdef MIXPEEK_WEAKEN
 int			mixpeek_weaken = WEAKEN_NOTHING;
@@ -95,6 +96,11 @@ define_settings(void)
 							   "Names the place where this server runs.",
 							   "A server whose documents belong to another place sends nothing. If empty, the place is recognized by host, disk, data directory and more.",
 							   &mixpeek_instance, "",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("mixpeek.witness_directory",
+							   "Sets the directory of a file that tells whether the data directory went back to an earlier time.",
+							   "It must not be a part of the same snapshots as the data directory. If empty, it is that of the server's first Unix socket.",
+							   &mixpeek_witness_directory, "",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000
 	MarkGUCPrefixReserved("mixpeek");

@@ -33,11 +33,15 @@
 #include "catalog/pg_trigger.h"
 #include "entry/hidden_changes.h"
 #include "entry/object_checks.h"
+#include "entry/origin_checks.h"
 #include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "mirror/template_spelling.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
+#include "state/document_table.h"
+#include "state/outbox.h"
+#include "state/outbox_buffer.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -130,6 +134,14 @@ check_filter(Relation rel, const char *filter, bool warn)
 				 errhint("Call mixpeek.resync() to have all rows checked again.")));
 }
 
+/* Have all records of a mirror rechecked: it may have another server or template than before. */
+static void
+recheck_records(Oid relation, const char *collection)
+{
+	if (document_table_has_mirror(relation, collection))
+		outbox_add(relation, OUTBOX_ALL_STORED, collection, NULL);
+}
+
 /*
  * Raise what is wrong with a mirror's arguments.  What can be mended without creating the trigger
  * again, a missing key, is a WARNING, and mixpeek.mirrors.problem shows it.  While a dump is
@@ -158,6 +170,8 @@ check_mirror(const TriggerDefinition *definition, bool warn)
 				 errmsg("table \"%s\" cannot be mirrored yet: %s", RelationGetRelationName(rel), mirror->problem)));
 	else if (warn)
 		warn_of_mistakes(rel, definition, mirror);
+	else if (TRIGGER_FOR_ROW(definition->type))
+		recheck_records(definition->relation, arguments.collection);
 	mirror_free(mirror);
 	table_close(rel, AccessShareLock);
 }
@@ -243,7 +257,8 @@ object_checks_apply(Oid class_id, Oid object_id, bool warn)
 }
 
 /*
- * Check each object that is created, and each schema that is altered.  Internal objects
+ * Check each object that is created, each schema that is altered, and what happens to the tables of
+ * the extension.  Internal objects
  * are not left out: triggers of constraints are internal, too.
  */
 static void
@@ -256,6 +271,10 @@ check_accessed_object(ObjectAccessType access, Oid class_id, Oid object_id, int 
 	if (access == OAT_POST_CREATE ||
 		(access == OAT_POST_ALTER && class_id == NamespaceRelationId))
 		object_checks_apply(class_id, object_id, false);
+	else if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0)
+		origin_checks_drop(object_id);
+	else if (access == OAT_TRUNCATE && class_id == RelationRelationId)
+		origin_checks_truncate(object_id);
 }
 
 void

@@ -34,8 +34,7 @@ struct ListPager
 	char	   *path;
 	char	   *body;			/* of each request, in the database encoding */
 	int64		wanted;			/* documents still to be returned, or -1: all */
-	int64		received;
-	char	   *cursor;			/* of the next page; NULL: use the offset */
+	char	   *page;			/* the next one; NULL: the first */
 	bool		last;			/* is there no page after this one? */
 	bool		scanning;		/* does items belong to a page? */
 	MemoryContext page_context; /* the page's text, and what is read of it */
@@ -165,43 +164,8 @@ write_body(const ListQuery *query)
 }
 
 /*
- * All pages
+ * Where the next page is
  */
-
-ListPager *
-listing_open(const MixpeekServer *server, const char *collection, const ListQuery *query)
-{
-	ListPager  *pager = palloc0(sizeof(ListPager));
-	StringInfoData path;
-
-	initStringInfo(&path);
-	url_append_documents(&path, pg_server_to_any(collection, strlen(collection), PG_UTF8));
-	appendStringInfoString(&path, "/list");
-	pager->server = server;
-	pager->path = path.data;
-	pager->body = write_body(query);
-	pager->wanted = query->max_documents;
-	pager->page_context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek_docs page",
-												ALLOCSET_DEFAULT_SIZES);
-	return pager;
-}
-
-static char *
-page_path(const ListPager *pager, int page_size)
-{
-	StringInfoData path;
-
-	initStringInfo(&path);
-	appendStringInfo(&path, "%s?limit=%d", pager->path, page_size);
-	if (pager->cursor)
-	{
-		appendStringInfoString(&path, "&cursor=");
-		url_append_escaped(&path, pg_server_to_any(pager->cursor, strlen(pager->cursor), PG_UTF8));
-	}
-	else
-		appendStringInfo(&path, "&offset=" INT64_FORMAT, pager->received);
-	return path.data;
-}
 
 /* Return the page size that counts: ours, or that of the server if it is smaller. */
 static int
@@ -231,43 +195,122 @@ is_short_page(JsonbContainer *pagination, int n, int page_size)
 	return n < effective_page_size(pagination, page_size);
 }
 
-/* Return the cursor of the next page, allocated beside the pager, or NULL. */
+/* Return the cursor of the next page, palloc'd, or NULL.  cursor is that of this page, or NULL. */
 static char *
-read_cursor(const ListPager *pager, JsonbContainer *pagination)
+read_cursor(const char *cursor, JsonbContainer *pagination)
 {
 	JsonbValue *value = json_member(pagination, "next_cursor");
-	char	   *cursor;
+	char	   *next;
 
 	if (value == NULL || value->type != jbvString || value->val.string.len == 0)
 		return NULL;
-	cursor = pnstrdup(value->val.string.val, value->val.string.len);
-	if (strlen(cursor) > MAX_CURSOR)
+	next = pnstrdup(value->val.string.val, value->val.string.len);
+	if (strlen(next) > MAX_CURSOR)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("Mixpeek API sent a cursor of more than %d bytes", MAX_CURSOR)));
-	if (pager->cursor && strcmp(cursor, pager->cursor) == 0)
+	if (cursor && strcmp(next, cursor) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("Mixpeek API sent the same page's cursor twice")));
-	return MemoryContextStrdup(GetMemoryChunkContext((void *) pager), cursor);
+	return next;
+}
+
+/* A page's text is "cursor=" and the cursor, or "offset=" and the number of documents before it. */
+#define CURSOR_PREFIX	"cursor="
+#define OFFSET_PREFIX	"offset="
+
+/* Return the cursor of a page; NULL if it has an offset. */
+static const char *
+page_cursor(const char *page)
+{
+	return page && strncmp(page, CURSOR_PREFIX, strlen(CURSOR_PREFIX)) == 0 ? page + strlen(CURSOR_PREFIX) : NULL;
+}
+
+static int64
+page_offset(const char *page)
+{
+	return page && strncmp(page, OFFSET_PREFIX, strlen(OFFSET_PREFIX)) == 0 ? atoll(page + strlen(OFFSET_PREFIX)) : 0;
+}
+
+void
+listing_append_query(StringInfo path, const char *page, int page_size)
+{
+	const char *cursor = page_cursor(page);
+
+	appendStringInfo(path, "?limit=%d", page_size);
+	if (cursor)
+	{
+		appendStringInfoString(path, "&" CURSOR_PREFIX);
+		url_append_escaped(path, pg_server_to_any(cursor, strlen(cursor), PG_UTF8));
+	}
+	else
+		appendStringInfo(path, "&" OFFSET_PREFIX INT64_FORMAT, page_offset(page));
+}
+
+char *
+listing_next_page(const ListPage *this_page, const char *page, int n, int page_size)
+{
+	char	   *error;
+	JsonbContainer *pagination = read_pagination(this_page, &error);
+	const char *cursor = page_cursor(page);
+	char	   *next;
+
+	if (error)
+		call_raise_unreadable(error);
+	next = read_cursor(cursor, pagination);
+	if (n == 0)
+		return NULL;
+	if (next)
+		return psprintf(CURSOR_PREFIX "%s", next);
+	if (cursor || is_short_page(pagination, n, page_size))
+		return NULL;
+	return psprintf(OFFSET_PREFIX INT64_FORMAT, page_offset(page) + n);
+}
+
+/*
+ * All pages
+ */
+
+ListPager *
+listing_open(const MixpeekServer *server, const char *collection, const ListQuery *query)
+{
+	ListPager  *pager = palloc0(sizeof(ListPager));
+	StringInfoData path;
+
+	initStringInfo(&path);
+	url_append_documents(&path, pg_server_to_any(collection, strlen(collection), PG_UTF8));
+	appendStringInfoString(&path, "/list");
+	pager->server = server;
+	pager->path = path.data;
+	pager->body = write_body(query);
+	pager->wanted = query->max_documents;
+	pager->page_context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek_docs page",
+												ALLOCSET_DEFAULT_SIZES);
+	return pager;
+}
+
+static char *
+page_path(const ListPager *pager, int page_size)
+{
+	StringInfoData path;
+
+	initStringInfo(&path);
+	appendStringInfoString(&path, pager->path);
+	listing_append_query(&path, pager->page, page_size);
+	return path.data;
 }
 
 /* Remember where the next page is, after one of n documents. */
 static void
 note_next_page(ListPager *pager, const ListPage *page, int n, int page_size)
 {
-	char	   *error;
-	JsonbContainer *pagination = read_pagination(page, &error);
-	char	   *next;
+	char	   *next = listing_next_page(page, pager->page, n, page_size);
 
-	if (error)
-		call_raise_unreadable(error);
-	next = read_cursor(pager, pagination);
-	pager->last = n == 0 ||
-		(next == NULL && (pager->cursor != NULL || is_short_page(pagination, n, page_size)));
-	if (pager->cursor)
-		pfree(pager->cursor);
-	pager->cursor = next;
+	pager->last = next == NULL;
+	if (pager->page)
+		pfree(pager->page);
+	pager->page = next ? MemoryContextStrdup(GetMemoryChunkContext((void *) pager), next) : NULL;
 }
 
 static int
@@ -296,7 +339,6 @@ take_page(ListPager *pager, const char *text, size_t len, int page_size)
 	if (!pager->scanning && (page.results.start == NULL || *page.results.start != 'n'))
 		call_raise_unexpected("an object with a results array");
 	n = count_documents(&page);
-	pager->received += n;
 	note_next_page(pager, &page, n, page_size);
 }
 

@@ -13,6 +13,7 @@
 #define MIXPEEK_LISTING_H
 
 #include "base/scan.h"
+#include "lib/stringinfo.h"
 #include "remote/http.h"
 #include "utils/jsonb.h"
 
@@ -46,6 +47,18 @@ extern bool listing_scan_documents(const ListPage *page, JsonItems *items);
  * the number of documents in it, page_size the number requested.  An empty page is the only one.
  */
 extern bool listing_is_partial(const ListPage *page, int n, int page_size);
+
+/*
+ * Append the query of the request for a page.  page is what listing_next_page() has returned, NULL for
+ * the first one.
+ */
+extern void listing_append_query(StringInfo path, const char *page, int page_size);
+
+/*
+ * Return a text for the page after one of n documents, palloc'd; NULL if that was the last one.  page is
+ * NULL for the first page.  Raises ERRCODE_PROTOCOL_VIOLATION if the page's cursor cannot be followed.
+ */
+extern char *listing_next_page(const ListPage *this_page, const char *page, int n, int page_size);
 
 /*
  * All pages, for sessions

@@ -20,11 +20,14 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "base/extension.h"
+#include "base/guard.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -377,7 +380,7 @@ check_pin_stays(const MixpeekServer *new)
 			!COMPAT_OWNS_SERVER(mapping->umserver, GetUserId()))
 			continue;
 		read_pin(untransformRelOptions(options), &old);
-		if (old.pinned_url && old.api_key && strcmp(old.api_key, new->api_key) == 0 &&
+		if (old.pinned_url && old.api_key && new->api_key && strcmp(old.api_key, new->api_key) == 0 &&
 			(new->pinned_url == NULL || strcmp(old.pinned_url, new->pinned_url) != 0))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -400,7 +403,12 @@ mixpeek_fdw_validator(PG_FUNCTION_ARGS)
 	take_options(&server, options, catalog);
 	if (server.ca_file)
 		check_ca_file_privilege();
-	if (catalog == UserMappingRelationId && server.api_key == NULL)
+
+	/*
+	 * A dump by a role that may not see a mapping's options has the mapping
+	 * without them.  pg_dump sets check_function_bodies = off.
+	 */
+	if (catalog == UserMappingRelationId && server.api_key == NULL && check_function_bodies)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
 				 errmsg("option \"%s\" is required", "api_key"),
@@ -488,12 +496,106 @@ mixpeek_server_get(const char *name, Oid userid)
 	take_options(server, foreign->options, ForeignServerRelationId);
 	take_options(server, get_mapping(foreign, userid)->options, UserMappingRelationId);
 	if (server->api_key == NULL)
-		elog(ERROR, "user mapping of server \"%s\" has no api_key", name);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the user mapping for server \"%s\" has no API key", name),
+				 errhint("Set it with ALTER USER MAPPING FOR %s SERVER %s OPTIONS (ADD api_key '...').",
+						 OidIsValid(server->userid) ? quote_identifier(GetUserNameFromId(userid, false)) : "PUBLIC",
+						 quote_identifier(name))));
 	if (server->pinned_url && strcmp(server->pinned_url, server->base_url) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the API key for server \"%s\" may not be sent to \"%s\"", name, server->base_url),
 				 errdetail("The user mapping's option base_url is \"%s\".", server->pinned_url),
 				 errhint("If the server's base_url is right, change that of the user mapping.")));
+	server->place = server_place(server->base_url, server->namespace);
 	return server;
+}
+
+/*
+ * Places
+ */
+
+int64
+server_place(const char *base_url, const char *namespace)
+{
+	char	   *text = psprintf("%s\n%s", base_url, namespace ? namespace : "");
+	pg_cryptohash_ctx *hasher = pg_cryptohash_create(PG_SHA256);
+	uint8		hash[PG_SHA256_DIGEST_LENGTH];
+	uint64		place = 0;
+
+	if (pg_cryptohash_init(hasher) < 0 ||
+		pg_cryptohash_update(hasher, (const uint8 *) text, strlen(text)) < 0 ||
+		pg_cryptohash_final(hasher, hash, sizeof(hash)) < 0)
+		elog(ERROR, "could not compute SHA-256 hash");
+	pg_cryptohash_free(hasher);
+	for (int i = 0; i < (int) sizeof(place); i++)
+		place = place << 8 | hash[i];
+	return (int64) place;
+}
+
+/* For guard_call(). */
+typedef struct PlaceCall
+{
+	Oid			serverid;
+	ServerPlace *place;
+	MemoryContext context;
+} PlaceCall;
+
+/* Read where a server leads to.  Raises an error if its options are not valid. */
+static void
+read_place(void *arg)
+{
+	PlaceCall  *call = arg;
+	ForeignServer *foreign = GetForeignServer(call->serverid);
+	MixpeekServer server = {.base_url = pstrdup(DEFAULT_BASE_URL)};
+	MemoryContext old;
+
+	hide_statement = false;
+	take_options(&server, foreign->options, ForeignServerRelationId);
+	old = MemoryContextSwitchTo(call->context);
+	call->place = palloc(sizeof(ServerPlace));
+	call->place->name = pstrdup(foreign->servername);
+	call->place->base_url = pstrdup(server.base_url);
+	call->place->namespace = server.namespace ? pstrdup(server.namespace) : NULL;
+	call->place->place = server_place(server.base_url, server.namespace);
+	MemoryContextSwitchTo(old);
+}
+
+/* Return the oids of all servers of a wrapper with our validator. */
+static List *
+list_servers(void)
+{
+	Relation	servers = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(servers, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	List	   *oids = NIL;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_foreign_server server = (Form_pg_foreign_server) GETSTRUCT(tuple);
+		Oid			validator = GetForeignDataWrapper(server->srvfdw)->fdwvalidator;
+
+		if (OidIsValid(validator) && validator == extension_object(EXTENSION_FDW_VALIDATOR))
+			oids = lappend_oid(oids, server->oid);
+	}
+	systable_endscan(scan);
+	table_close(servers, AccessShareLock);
+	return oids;
+}
+
+List *
+server_list_places(void)
+{
+	List	   *places = NIL;
+	ListCell   *lc;
+
+	foreach(lc, list_servers())
+	{
+		PlaceCall	call = {lfirst_oid(lc), NULL, CurrentMemoryContext};
+
+		if (guard_call(read_place, &call) == NULL)
+			places = lappend(places, call.place);
+	}
+	return places;
 }

@@ -8,6 +8,8 @@
 #ifndef MIXPEEK_SERVER_H
 #define MIXPEEK_SERVER_H
 
+#include "nodes/pg_list.h"
+
 /*
  * A foreign server and one user mapping: what a request needs.  All strings are in the memory
  * context that was current when mixpeek_server_get() was called.
@@ -32,6 +34,8 @@ typedef struct MixpeekServer
 	double		requests_per_minute;	/* 0: bounded by the answers' headers
 										 * only */
 	bool		create_unfindable;	/* if_unfindable is 'create': see lookup.c */
+	int64		place;			/* of the documents: server_place() of
+								 * base_url and namespace */
 } MixpeekServer;
 
 /*
@@ -42,5 +46,26 @@ typedef struct MixpeekServer
  * base_url).
  */
 extern MixpeekServer *mixpeek_server_get(const char *name, Oid userid);
+
+/*
+ * Return a number for the place where the documents of a server are: a hash of its base_url, as it is
+ * used, and its namespace (NULL: none).  It is the same on all machines.
+ */
+extern int64 server_place(const char *base_url, const char *namespace);
+
+/* Where a server of the wrapper leads to. */
+typedef struct ServerPlace
+{
+	char	   *name;			/* of the server */
+	char	   *base_url;
+	char	   *namespace;		/* or NULL */
+	int64		place;
+} ServerPlace;
+
+/*
+ * Return where all servers lead to whose options are valid, as a List of ServerPlace.  Must be called
+ * in a transaction.
+ */
+extern List *server_list_places(void);
 
 #endif							/* MIXPEEK_SERVER_H */

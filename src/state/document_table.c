@@ -426,3 +426,23 @@ document_table_update(DocumentTable *table)
 	MemoryContextSwitchTo(old);
 	return done;
 }
+
+bool
+document_table_has_mirror(Oid relation, const char *collection)
+{
+	Relation	rel = open_table();
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		has;
+
+	ScanKeyInit(&keys[0], DOCUMENT_RELATION + 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+	ScanKeyInit(&keys[1], DOCUMENT_COLLECTION + 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(collection));
+	(void) RelationGetIndexList(rel);	/* sets rd_pkindex */
+	scan = systable_beginscan(rel, rel->rd_pkindex, true, snapshot, lengthof(keys), keys);
+	has = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	return has;
+}

@@ -39,6 +39,7 @@
 	X(DOCUMENT_CONTENT_HASH, "content_hash", BYTEAOID) \
 	X(DOCUMENT_FEATURES_HASH, "features_hash", BYTEAOID) \
 	X(DOCUMENT_INTENT_HASH, "intent_hash", BYTEAOID) \
+	X(DOCUMENT_PLACE, "place", INT8OID) \
 	X(DOCUMENT_OWNER, "owner", REGROLEOID)
 
 /* Indexes into tts_values, from 0. */
@@ -86,6 +87,12 @@ extern TupleTableSlot *document_table_find(DocumentTable *table, ItemPointer tid
  */
 extern TupleTableSlot *document_table_change(DocumentTable *table);
 extern bool document_table_update(DocumentTable *table);
+
+/*
+ * Check whether there is a record of a mirror.  Runs no statement, so it may be called where the schema has
+ * another name.
+ */
+extern bool document_table_has_mirror(Oid relation, const char *collection);
 
 /* Set a column of a record.  A NULL text makes it null. */
 extern void record_set(TupleTableSlot *record, DocumentColumn column, Datum value);

@@ -127,6 +127,9 @@ read_stored(Job *job, TupleTableSlot *record)
 	job->polls = Max(DatumGetInt16(record->tts_values[DOCUMENT_ENRICHMENT_POLLS]), 0);
 	job->server = read_text(record, DOCUMENT_SERVER);
 	job->marker = read_text(record, DOCUMENT_MARKER);
+	job->place_known = !record->tts_isnull[DOCUMENT_PLACE];
+	if (job->place_known)
+		job->place = DatumGetInt64(record->tts_values[DOCUMENT_PLACE]);
 	read_hash(record, DOCUMENT_CONTENT_HASH, &job->sent_content, 0);
 	read_hash(record, DOCUMENT_FEATURES_HASH, &job->sent_features, 0);
 	read_hash(record, DOCUMENT_INTENT_HASH, &job->intent_content, 0);
@@ -247,6 +250,8 @@ set_intent(const Job *job, TupleTableSlot *record)
 	record_set(record, DOCUMENT_IN_DOUBT, BoolGetDatum(job->in_doubt || job_may_create(job)));
 	record_set_text(record, DOCUMENT_SERVER, job->server);
 	record_set_text(record, DOCUMENT_MARKER, job->marker);
+	if (job->place_known)
+		record_set(record, DOCUMENT_PLACE, Int64GetDatum(job->place));
 	record_set_null(record, DOCUMENT_CONTENT_HASH);
 	record_set_null(record, DOCUMENT_FEATURES_HASH);
 	if (!job_may_create(job))

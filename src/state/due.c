@@ -23,7 +23,7 @@ due_read_keys(TimestampTz from, TimestampTz until, int limit)
 {
 	static Statement query = {
 		"SELECT relation, collection, key, next_attempt_at, CASE WHEN owner IS NOT NULL THEN server END,"
-		" coalesce(owner, 0)::oid FROM mixpeek.documents"
+		" coalesce(owner, 0)::oid, place IS NOT NULL, coalesce(place, 0) FROM mixpeek.documents"
 		" WHERE next_attempt_at >= $1 AND next_attempt_at < $2 AND state <> 'failed'"
 		" ORDER BY next_attempt_at LIMIT $3",
 		3, {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
@@ -45,6 +45,8 @@ due_read_keys(TimestampTz from, TimestampTz until, int limit)
 		due->due = DatumGetTimestampTz(statement_value(i, 4, NULL));
 		due->server = statement_text(SPI_tuptable->vals[i], 5);
 		due->owner = DatumGetObjectId(statement_value(i, 6, NULL));
+		due->place_known = DatumGetBool(statement_value(i, 7, NULL));
+		due->place = DatumGetInt64(statement_value(i, 8, NULL));
 		keys = statement_lappend(keys, due);
 	}
 	statement_end();

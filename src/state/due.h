@@ -23,6 +23,8 @@ typedef struct DueKey
 	TimestampTz due;
 	char	   *server;			/* of an owed delete (owed.h), else NULL */
 	Oid			owner;			/* likewise, else InvalidOid */
+	bool		place_known;	/* likewise */
+	int64		place;
 } DueKey;
 
 /*

@@ -35,6 +35,8 @@ must_replace(const Job *job)
 JobStep
 job_next_step(const Job *job)
 {
+	if (job->inventory)
+		return job->answered ? JOB_END : JOB_LIST;
 	if (job->must_look_up)
 		return JOB_LOOK_UP;
 	if (job->refresh)

@@ -34,6 +34,8 @@ typedef enum JobStep
 	JOB_DELETE,
 	JOB_CREATE,
 	JOB_UPDATE,
+	JOB_LIST,					/* a page of the collection's documents: see
+								 * worker/inventory.c */
 	JOB_END						/* none */
 } JobStep;
 
@@ -84,6 +86,8 @@ typedef struct Job
 								 * the mirror gives the key */
 	int			long_key;		/* bytes of a key that is too long to be
 								 * stored whole, else 0 */
+	struct OutboxEntry *inventory;	/* the entry that it lists a page for, and
+									 * not a key's row; or NULL */
 
 	/* what is stored about it */
 	bool		stored;
@@ -101,6 +105,9 @@ typedef struct Job
 	int			polls;
 	char	   *marker;
 	char	   *server;
+	int64		place;			/* where the document is, or its requests go;
+								 * see server_place() */
+	bool		place_known;	/* no request was ever sent: false */
 	TimestampTz next_attempt_at;	/* 0: none */
 	const char *state;
 
@@ -128,6 +135,8 @@ typedef struct Job
 	Jsonb	   *enrichments;	/* of the last answer that had some, or NULL */
 	char	   *unkept;			/* why the last answer's enrichments are not
 								 * kept; NULL: they are */
+	List	   *listed_keys;	/* of an inventory: the page's keys, char * */
+	char	   *next_page;		/* of an inventory: NULL: this is the last one */
 
 	/* the end */
 	bool		waits_for_write;	/* its enrichments are counted in

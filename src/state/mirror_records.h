@@ -29,6 +29,11 @@ typedef struct ForgottenDocuments
 } ForgottenDocuments;
 
 /*
+ * Return those of the keys, a List of char *, that no record of a mirror has, as a List of char *.
+ */
+extern List *mirror_records_select_unknown(Oid relation, const char *collection, const List *keys);
+
+/*
  * Delete a table's records.  If the API may have documents of them, the markers' prefix is kept
  * in mixpeek.forgotten.  Returns which documents are left, as a List of ForgottenDocuments.
  */

@@ -5,16 +5,29 @@
  *
  * A copy of a database has the same mirrors, API keys and document ids as the original, and
  * would change and delete the original's documents.  So mixpeek.origin says in which
- * database and at which place it was made, and the worker works only there:
+ * database and at which instance it was made, and the worker works only there:
  *
  * - Another cluster or database (pg_dump and restore, CREATE DATABASE ...
  *   TEMPLATE, pg_upgrade) is considered a copy.
- * - The same cluster at another place (a base backup, a snapshot of its file
+ * - The same cluster at another instance (a base backup, a snapshot of its file
  *   system or disk) is considered a copy, unless it was a standby that received WAL from its
- *   primary and was promoted.  That is a failover, and the new place is stored.
+ *   primary and was promoted.  That is a failover, and the new instance is stored.
  *
- * The place is the setting mixpeek.instance, or else what can be found out about host, disk and
- * data directory (place.c).  If the original is mistaken for a copy, the mirrors stop
+ * The same database at the same instance may have gone back to an earlier time, and then its records
+ * say of documents what was true then.  So the row also says when it was written:
+ *
+ * - by which transaction.  A dump that is restored over its own database brings the row's values,
+ *   but the row was written by another transaction then.  (A row keeps its xmin when it is
+ *   frozen, and pg_upgrade copies it.)
+ * - on which timeline of the WAL.  A recovery to an earlier time begins a new one, as a
+ *   promotion does.
+ * - in which incarnation.  A file outside of the data directory knows it, and how far the WAL
+ *   had been written (witness.c), so that a snapshot of the volume that is put back is noticed.
+ *
+ * TRUNCATE of the records is noted in the row, too.
+ *
+ * The instance is the setting mixpeek.instance, or else what can be found out about host, disk and
+ * data directory (instance.c).  If the original is mistaken for a copy, the mirrors stop
  * until a superuser calls mixpeek.adopt(); if a copy were mistaken for the original, documents
  * would be destroyed.
  *
@@ -22,22 +35,17 @@
  */
 #include "base/compat.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "base/settings.h"
 #include "base/statement.h"
-#include "base/user.h"
-#include "base/wakeup.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "replication/walreceiver.h"
+#include "state/instance.h"
 #include "state/origin.h"
-#include "state/outbox.h"
-#include "state/outbox_buffer.h"
-#include "state/place.h"
+#include "state/witness.h"
 #include "utils/builtins.h"
-
-PG_FUNCTION_INFO_V1(mixpeek_adopt);
 
 const char *const origin_hint =
 "If it has taken the original's place, SELECT mixpeek.adopt(). If it is a copy, ALTER SERVER to "
@@ -50,25 +58,39 @@ was_promoted(void)
 	return !RecoveryInProgress() && GetWalRcvFlushRecPtr(NULL, NULL) != InvalidXLogRecPtr;
 }
 
-/* Run a statement whose parameters are this cluster, this database and a place. */
+/*
+ * Run a statement whose parameters are this cluster, this database, an instance, the timeline, the
+ * current transaction, the incarnation that the witness has seen, and an origin (NULL: none).
+ */
 static void
-run_with_identity(Statement *query, const char *place)
+run_with_identity(Statement *query, const char *instance, const char *id)
 {
-	Datum		args[3];
+	char	   *seen = witness_incarnation();
+	Datum		args[7];
+	char		nulls[] = "       ";
 
 	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	args[1] = ObjectIdGetDatum(MyDatabaseId);
-	args[2] = CStringGetTextDatum(place);
-	(void) statement_execute(query, args, NULL);
+	args[2] = CStringGetTextDatum(instance);
+	args[3] = Int64GetDatum((int64) COMPAT_TIMELINE());
+	args[4] = Int64GetDatum((int64) GetCurrentTransactionId());
+	args[5] = seen ? CStringGetTextDatum(seen) : (Datum) 0;
+	nulls[5] = seen ? ' ' : 'n';
+	args[6] = id ? CStringGetTextDatum(id) : (Datum) 0;
+	nulls[6] = id ? ' ' : 'n';
+	(void) statement_execute(query, args, nulls);
 }
+
+#define IDENTITY_TYPES 7, {INT8OID, OIDOID, TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID}
 
 char *
 origin_id(void)
 {
 	static Statement insert = {
-		"INSERT INTO mixpeek.origin (system_identifier, database, instance) VALUES ($1, $2, $3)"
+		"INSERT INTO mixpeek.origin (id, system_identifier, database, instance, timeline, written_by, replaces)"
+		" VALUES (coalesce($7::uuid, pg_catalog.gen_random_uuid()), $1, $2, $3, $4, $5, $6::uuid)"
 		" ON CONFLICT DO NOTHING",
-		3, {INT8OID, OIDOID, TEXTOID}
+		IDENTITY_TYPES
 	};
 	static Statement query = {"SELECT id::text FROM mixpeek.origin", 0, {0}};
 	char	   *id = NULL;
@@ -80,17 +102,38 @@ origin_id(void)
 			id = statement_text(SPI_tuptable->vals[0], 1);
 		statement_end();
 		if (id == NULL)
-			run_with_identity(&insert, place_current());
+			run_with_identity(&insert, instance_current(), NULL);
 	}
 	return id;
 }
 
-/*
- * From now on, do not assume that an inserted row has no document: after a restore or failover it
- * may have been mirrored before.
- */
-static void
-distrust_inserts(void)
+void
+origin_take_over(const char *id, bool remember)
+{
+	static Statement take_over = {
+		"INSERT INTO mixpeek.origin AS o (id, system_identifier, database, instance, timeline, written_by, replaces)"
+		" VALUES (coalesce($7::uuid, pg_catalog.gen_random_uuid()), $1, $2, $3, $4, $5, $6::uuid)"
+		" ON CONFLICT (only_one) DO UPDATE SET id = coalesce($7::uuid, o.id),"
+		" former_ids = CASE WHEN $7::uuid <> o.id THEN o.former_ids || o.id ELSE o.former_ids END,"
+		" system_identifier = EXCLUDED.system_identifier, database = EXCLUDED.database, instance = EXCLUDED.instance,"
+		" timeline = EXCLUDED.timeline, written_by = EXCLUDED.written_by, incarnation = EXCLUDED.incarnation,"
+		" replaces = coalesce(EXCLUDED.replaces, o.incarnation)",
+		IDENTITY_TYPES
+	};
+
+	static Statement forget = {"UPDATE mixpeek.origin SET former_ids = '{}', written_by = $1", 1, {INT8OID}};
+
+	run_with_identity(&take_over, instance_current(), id);
+	if (!remember)
+	{
+		Datum		xid = Int64GetDatum((int64) GetCurrentTransactionId());
+
+		(void) statement_execute(&forget, &xid, NULL);
+	}
+}
+
+void
+origin_distrust_inserts(void)
 {
 	static Statement insert = {
 		"INSERT INTO mixpeek.forgotten VALUES ('', '') ON CONFLICT DO NOTHING", 0, {0}
@@ -99,15 +142,24 @@ distrust_inserts(void)
 	(void) statement_execute(&insert, NULL, NULL);
 }
 
+void
+origin_note_truncated(void)
+{
+	static Statement update = {"UPDATE mixpeek.origin SET written_by = 0", 0, {0}};
+
+	(void) statement_execute(&update, NULL, NULL);
+}
+
 static void
-store_place(const char *place)
+store_instance(const char *instance)
 {
 	static Statement update = {
-		"UPDATE mixpeek.origin SET instance = $3 WHERE system_identifier = $1 AND database = $2",
-		3, {INT8OID, OIDOID, TEXTOID}
+		"UPDATE mixpeek.origin SET instance = $3, timeline = $4, written_by = $5"
+		" WHERE system_identifier = $1 AND database = $2",
+		IDENTITY_TYPES
 	};
 
-	run_with_identity(&update, place);
+	run_with_identity(&update, instance, NULL);
 }
 
 static bool
@@ -118,121 +170,107 @@ has_documents(void)
 	return statement_execute(&query, NULL, NULL) > 0;
 }
 
-/* Read mixpeek.origin.  The texts are palloc'd.  Returns false if it is empty. */
+/* Return whether a column of the row is true. */
 static bool
-read_origin(char **id, bool *same_database, char **place)
+read_flag(int column)
 {
-	static Statement query = {
-		"SELECT id::text, (system_identifier = $1 AND database = $2)::text, instance FROM mixpeek.origin",
-		2, {INT8OID, OIDOID}
-	};
-	Datum		args[2];
-	bool		found;
-
-	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
-	args[1] = ObjectIdGetDatum(MyDatabaseId);
-	statement_run(&query, args, NULL);
-	found = SPI_processed > 0;
-	if (found)
-	{
-		*id = statement_text(SPI_tuptable->vals[0], 1);
-		*same_database = strcmp(statement_text(SPI_tuptable->vals[0], 2), "true") == 0;
-		*place = statement_text(SPI_tuptable->vals[0], 3);
-	}
-	statement_end();
-	return found;
+	return DatumGetBool(statement_value(0, column, NULL));
 }
 
-/* Store what has become known of the same place since.  Only the worker does. */
-static void
-update_place(const char *noted, const char *current)
+/* Read mixpeek.origin, with the instance and the incarnation that it replaces.  Returns false if it is empty. */
+static bool
+read_origin(Origin *origin, char **instance, char **replaces)
 {
-	char	   *place;
+	static Statement query = {
+		"SELECT id::text, incarnation::text, instance, replaces::text, system_identifier = $1, database = $2,"
+		" written_by = xmin::text::bigint, timeline = $3, pg_catalog.array_to_string(former_ids, ' ')"
+		" FROM mixpeek.origin",
+		3, {INT8OID, OIDOID, INT8OID}
+	};
+	Datum		args[3];
+
+	memset(origin, 0, sizeof(Origin));
+	args[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	args[1] = ObjectIdGetDatum(MyDatabaseId);
+	args[2] = Int64GetDatum((int64) COMPAT_TIMELINE());
+	statement_run(&query, args, NULL);
+	if (SPI_processed > 0)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+
+		origin->id = statement_text(tuple, 1);
+		origin->incarnation = statement_text(tuple, 2);
+		*instance = statement_text(tuple, 3);
+		*replaces = statement_text(tuple, 4);
+		origin->same_cluster = read_flag(5);
+		origin->same_database = read_flag(6);
+		origin->written_here = read_flag(7);
+		origin->same_timeline = read_flag(8);
+		origin->former_ids = statement_text(tuple, 9);
+	}
+	statement_end();
+	return origin->id != NULL;
+}
+
+/* Store what has become known of the same instance since. */
+static void
+update_instance(const char *noted, const char *current)
+{
+	char	   *instance;
 
 	if (strcmp(noted, current) == 0 || MyBackendType != B_BG_WORKER)
 		return;
-	place = place_merge(noted, current);
-	if (strcmp(place, noted) != 0)
-		store_place(place);
+	instance = instance_merge(noted, current);
+	if (strcmp(instance, noted) != 0)
+		store_instance(instance);
+}
+
+/* Store the instance and the timeline of a standby that was promoted.  Only the worker does. */
+static void
+follow_failover(const Origin *origin, const char *current)
+{
+	if (MyBackendType != B_BG_WORKER)
+		return;
+	store_instance(current);
+	origin_distrust_inserts();
+	witness_note(origin->incarnation, GetXLogWriteRecPtr());
 }
 
 char *
-origin_problem(char **id)
+origin_problem(Origin *origin)
 {
-	bool		same_database;
-	char	   *noted;
-	const char *current = place_current();
+	char	   *noted = NULL;
+	char	   *replaces = NULL;
+	const char *current;
 	char	   *difference;
 
-	*id = NULL;
-	if (!read_origin(id, &same_database, &noted))
+	memset(origin, 0, sizeof(Origin));
+	if (RecoveryInProgress())
+		return NULL;
+	if (!read_origin(origin, &noted, &replaces))
 	{
 		/* nothing was ever mirrored here, or a restore is not complete */
 		return has_documents() ? pstrdup("the origin of this database's documents is not known (yet)") : NULL;
 	}
-	if (!same_database)
+	if (!origin->same_cluster || !origin->same_database)
 		return pstrdup("this database is a copy of the one to which its documents belong");
-	difference = place_difference(noted, current);
-	if (difference == NULL)
-	{
-		update_place(noted, current);
-		return NULL;
-	}
+	if (!origin->written_here)
+		return pstrdup("the records of this database's documents were restored or truncated, and may be older than the documents");
+	current = instance_current();
+	difference = instance_difference(noted, current);
 	if (was_promoted())
 	{
-		store_place(current);
-		distrust_inserts();
+		if (difference || !origin->same_timeline)
+			follow_failover(origin, current);
 		return NULL;
 	}
-	return psprintf("this server runs at \"%s\", and its documents belong to \"%s\" (not the same: %s)",
-					place_name(current), place_name(noted), difference);
-}
-
-/*
- * adopt(as_copy boolean): declare that this database has replaced the one from which it was copied, and
- * continues with its documents; or that it is a copy, which forgets these documents and
- * mirrors its rows into documents of its own.  For superusers, and for roles that were granted
- * EXECUTE.  Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if as_copy is true but the
- * database is not a copy.
- */
-Datum
-mixpeek_adopt(PG_FUNCTION_ARGS)
-{
-	static Statement take_over = {
-		"INSERT INTO mixpeek.origin (system_identifier, database, instance) VALUES ($1, $2, $3)"
-		" ON CONFLICT (only_one) DO UPDATE SET system_identifier = EXCLUDED.system_identifier,"
-		" database = EXCLUDED.database, instance = EXCLUDED.instance",
-		3, {INT8OID, OIDOID, TEXTOID}
-	};
-	static Statement start_anew = {
-		"WITH o AS (DELETE FROM mixpeek.outbox), d AS (DELETE FROM mixpeek.documents),"
-		" f AS (DELETE FROM mixpeek.forgotten),"
-		" n AS (UPDATE mixpeek.origin SET id = pg_catalog.gen_random_uuid())"
-		" INSERT INTO mixpeek.outbox (relation, operation, collection)"
-		" SELECT relation, $1, collection FROM mixpeek.mirrors WHERE collection IS NOT NULL",
-		1, {CHAROID}
-	};
-	bool		as_copy = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
-	UserState	guard;
-	char	   *id;
-
-	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	if (as_copy && origin_problem(&id) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this database is not a copy"),
-				 errdetail("Its documents are its own.")));
-	run_with_identity(&take_over, place_current());
-	if (as_copy)
-	{
-		Datum		operation = CharGetDatum(OUTBOX_ALL_ROWS);
-
-		(void) statement_execute(&start_anew, &operation, NULL);
-	}
-	else
-		distrust_inserts();
-	user_restore(&guard);
-	outbox_note_unknown();
-	wakeup_at_commit(WAKEUP_WORKER);
-	PG_RETURN_VOID();
+	if (difference)
+		return psprintf("this server runs at \"%s\", and its documents belong to \"%s\" (not the same: %s)",
+						instance_name(current), instance_name(noted), difference);
+	if (!origin->same_timeline)
+		return pstrdup("this server was recovered to an earlier time, and its documents may be of a later one");
+	if (witness_ask(origin->incarnation, replaces) == WITNESS_DENIES)
+		return pstrdup("this server's files are those of an earlier time, and its documents may be of a later one");
+	update_instance(noted, current);
+	return NULL;
 }

@@ -207,6 +207,21 @@ outbox_remove_expansions(const OutboxEntry *entry)
 }
 
 void
+outbox_remove_continued(Oid relation, const char *collection)
+{
+	static Statement query = {
+		"DELETE FROM mixpeek.outbox WHERE relation = $1 AND collection = $2 AND operation IN ('B', 'T')"
+		" AND key IS NOT NULL",
+		2, {OIDOID, TEXTOID}
+	};
+	Datum		args[2];
+
+	args[0] = ObjectIdGetDatum(relation);
+	args[1] = CStringGetTextDatum(collection);
+	(void) statement_execute(&query, args, NULL);
+}
+
+void
 outbox_forget(Oid relation, const char *collection)
 {
 	static Statement query = {
@@ -246,6 +261,24 @@ outbox_put(Oid relation, char operation, const char *collection,
 	statement_end();
 }
 
+/* The view's functions run statements of ours, so this one must not return rows. */
+void
+outbox_put_mirrors(const char *operations, const char *server)
+{
+	static Statement query = {
+		"WITH m AS MATERIALIZED (SELECT relation, collection FROM mixpeek.mirrors"
+		"  WHERE collection IS NOT NULL AND ($2 IS NULL OR server = $2))"
+		" INSERT INTO mixpeek.outbox (relation, operation, collection)"
+		" SELECT m.relation, o::\"char\", m.collection FROM m, pg_catalog.string_to_table($1, NULL) AS o",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		args[2];
+
+	args[0] = CStringGetTextDatum(operations);
+	args[1] = server ? CStringGetTextDatum(server) : (Datum) 0;
+	(void) statement_execute(&query, args, server ? NULL : " n");
+}
+
 /*
  * Check whether an entry was written by a transaction that began before xmax, or may have been
  * written by the worker in place of such an entry.
@@ -258,7 +291,7 @@ is_before(TupleTableSlot *slot, TransactionId xmax)
 	char		operation = DatumGetChar(slot_getattr(slot, 2, &isnull));
 
 	return !TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, xmax) ||
-		operation == OUTBOX_ALL_ROWS || operation == OUTBOX_ALL_STORED ||
+		operation == OUTBOX_ALL_ROWS || operation == OUTBOX_ALL_STORED || operation == OUTBOX_ALL_LISTED ||
 		operation == OUTBOX_RECHECK || operation == OUTBOX_REFRESH;
 }
 

@@ -46,12 +46,12 @@ document_owe_delete(Oid relation, const char *collection, const char *key, Oid o
 		"  FROM d WHERE document_id IS NOT NULL OR in_doubt),"
 		" f AS (INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
 		"  SELECT DISTINCT " MARKER_PREFIX_OF_RECORD ", collection FROM o ON CONFLICT DO NOTHING),"
-		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, marker, created_at,"
-		"   state, next_attempt_at, in_doubt)"
+		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker,"
+		"   created_at, state, next_attempt_at, in_doubt)"
 		"  SELECT 0, $4, collection, owed_key || CASE WHEN EXISTS (SELECT FROM mixpeek.documents x WHERE x.relation = 0::oid"
-		"    AND x.collection = o.collection AND x.key = o.owed_key AND x.server <> o.server)"
-		"    THEN ' (' || server || ')' ELSE '' END,"
-		"   document_id, server, marker, created_at, 'pending', due, in_doubt FROM o ON CONFLICT DO NOTHING)"
+		"    AND x.collection = o.collection AND x.key = o.owed_key AND x.place IS DISTINCT FROM o.place)"
+		"    THEN ' (' || coalesce(place::text, server) || ')' ELSE '' END,"
+		"   document_id, server, place, marker, created_at, 'pending', due, in_doubt FROM o ON CONFLICT DO NOTHING)"
 		" SELECT count(*) FROM o",
 		6, {OIDOID, TEXTOID, TEXTOID, OIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
@@ -68,6 +68,26 @@ document_owe_delete(Oid relation, const char *collection, const char *key, Oid o
 	n = DatumGetInt64(statement_value(0, 1, NULL));
 	statement_end();
 	return n;
+}
+
+void
+document_owe_all(void)
+{
+	static Statement query = {
+		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation <> 0::oid RETURNING *, " OWED_KEY " AS owed_key)"
+		" INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker,"
+		"  created_at, state, next_attempt_at, in_doubt)"
+		" SELECT 0, c.relowner, d.collection, d.owed_key, d.document_id, d.server, d.place, d.marker, d.created_at,"
+		"  'pending', $1 + row_number() OVER () * interval '1 microsecond', d.in_doubt"
+		" FROM d JOIN pg_catalog.pg_class c ON c.oid = d.relation"
+		" WHERE d.document_id IS NOT NULL OR d.in_doubt ON CONFLICT DO NOTHING",
+		1, {TIMESTAMPTZOID}
+	};
+	Datum		args[1];
+
+	args[0] = TimestampTzGetDatum(clock_now());
+	(void) statement_execute(&query, args, NULL);
+	owed_announce();
 }
 
 /*
@@ -100,7 +120,8 @@ List *
 owed_find(char *const *markers, int n)
 {
 	static Statement query = {
-		"SELECT d.marker, d.collection, d.key, d.server, d.owner::oid, d.state = 'failed', d.state = 'sending'"
+		"SELECT d.marker, d.collection, d.key, d.server, d.owner::oid, d.state = 'failed', d.state = 'sending',"
+		" d.place IS NOT NULL, coalesce(d.place, 0)"
 		" FROM unnest($1) AS u (m) JOIN mixpeek.documents d ON d.marker = u.m AND d.owner IS NOT NULL"
 		" WHERE d.relation = 0::oid",
 		1, {TEXTARRAYOID}
@@ -122,6 +143,8 @@ owed_find(char *const *markers, int n)
 		owed->owner = DatumGetObjectId(statement_value(i, 5, NULL));
 		owed->failed = DatumGetBool(statement_value(i, 6, NULL));
 		owed->sending = DatumGetBool(statement_value(i, 7, NULL));
+		owed->place_known = DatumGetBool(statement_value(i, 8, NULL));
+		owed->place = DatumGetInt64(statement_value(i, 9, NULL));
 		found = statement_lappend(found, owed);
 	}
 	statement_end();
@@ -149,14 +172,14 @@ List *
 owed_find_wanted(List *jobs)
 {
 	static Statement query = {
-		"SELECT u.n FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (c, s, i, n)"
+		"SELECT u.n FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (c, p, i, n)"
 		" WHERE EXISTS (SELECT FROM mixpeek.documents d WHERE d.document_id = u.i AND d.document_id IS NOT NULL"
-		"  AND d.collection = u.c AND d.server = u.s AND d.relation <> 0::oid)",
+		"  AND d.collection = u.c AND coalesce(d.place::text, d.server) = u.p AND d.relation <> 0::oid)",
 		3, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	int			n = list_length(jobs);
 	char	  **collections = palloc(sizeof(char *) * (n + 1));
-	char	  **servers = palloc(sizeof(char *) * (n + 1));
+	char	  **places = palloc(sizeof(char *) * (n + 1));
 	char	  **ids = palloc(sizeof(char *) * (n + 1));
 	Datum		args[3];
 	List	   *wanted = NIL;
@@ -168,11 +191,11 @@ owed_find_wanted(List *jobs)
 		const Job  *job = list_nth(jobs, i);
 
 		collections[i] = job->collection;
-		servers[i] = job->server;
+		places[i] = job->place_known ? psprintf(INT64_FORMAT, job->place) : job->server;
 		ids[i] = job->document_id;
 	}
 	args[0] = statement_text_array(collections, n);
-	args[1] = statement_text_array(servers, n);
+	args[1] = statement_text_array(places, n);
 	args[2] = statement_text_array(ids, n);
 	statement_run(&query, args, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -208,4 +231,19 @@ owed_retry(Oid user, const char *collection, const char *error)
 	if (n > 0)
 		owed_announce();
 	return n;
+}
+
+int64
+owed_retry_at(int64 place)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents SET state = 'pending', attempts = 0, next_attempt_at = greatest(next_attempt_at, $2)"
+		" WHERE relation = 0::oid AND state = 'failed' AND place = $1",
+		2, {INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		args[2];
+
+	args[0] = Int64GetDatum(place);
+	args[1] = TimestampTzGetDatum(clock_now());
+	return statement_execute(&query, args, NULL);
 }

@@ -26,6 +26,9 @@
  */
 extern int64 document_owe_delete(Oid relation, const char *collection, const char *key, Oid owner, int rest);
 
+/* Make owed deletes of all records that have a table, and remove these.  The tables' owners delete them. */
+extern void document_owe_all(void);
+
 /* Add the outbox entry that makes the worker read the due records again. */
 extern void owed_announce(void);
 
@@ -52,6 +55,8 @@ typedef struct OwedDelete
 	Oid			owner;
 	bool		failed;			/* its state; else it is still tried */
 	bool		sending;
+	bool		place_known;
+	int64		place;			/* of the document */
 } OwedDelete;
 
 /* Return the owed deletes that have one of these markers, as a List of OwedDelete. */
@@ -71,5 +76,8 @@ extern List *owed_find_wanted(List *jobs);
  * collection and error are NULL, or restrict them as in mirror_records_retry().  Returns their number.
  */
 extern int64 owed_retry(Oid user, const char *collection, const char *error);
+
+/* Have the failed owed deletes at a place tried again, as a server leads there now.  Returns their number. */
+extern int64 owed_retry_at(int64 place);
 
 #endif							/* MIXPEEK_OWED_H */

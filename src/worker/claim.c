@@ -20,9 +20,12 @@
 #include "utils/timestamp.h"
 #include "worker/claim.h"
 #include "worker/decision.h"
+#include "worker/definition_check.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
+#include "worker/inventory.h"
 #include "worker/prepare.h"
+#include "worker/server_check.h"
 #include "worker/worker.h"
 
 /* Entries that mean nothing are logged at most once in so many seconds. */
@@ -76,6 +79,7 @@ take_key(Claim *claim, Oid relation, const char *collection, const char *key, co
 		schedule_retry_in(worker, LOCK_DELAY);
 	if (cached->blocked_until > 0 || !schedule_has_room(cached) || !delegate_is_served(worker, cached, true))
 		return NULL;
+	(void) definition_check(worker, cached, false);
 	job = jobs_create(worker, cached, collection, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
@@ -87,13 +91,15 @@ is_nonsense(const OutboxEntry *entry)
 {
 	static const char operations[] = {
 		OUTBOX_INSERT, OUTBOX_UPDATE, OUTBOX_DELETE, OUTBOX_RECHECK, OUTBOX_REFRESH,
-		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED
+		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_DEFINITION, OUTBOX_ALL_LISTED
 	};
 
 	if (owed_is_announcement(entry->relation, entry->operation))
 		return false;
 	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
-		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !expansion_is_one(entry));
+		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES ||
+		(entry->key == NULL && !expansion_is_one(entry) && entry->operation != OUTBOX_DEFINITION &&
+		 entry->operation != OUTBOX_ALL_LISTED);
 }
 
 /* Note in a job what an entry of its key says. */
@@ -115,6 +121,21 @@ note_entry(Job *job, OutboxEntry *entry)
 		job->refresh = false;
 	}
 	job->entries = lappend(job->entries, entry);
+}
+
+/* Take an entry "all documents", which stays in the outbox until the page was listed; false if it is left for later. */
+static bool
+take_inventory(Claim *claim, OutboxEntry *entry)
+{
+	Job		   *job;
+
+	if (!inventory_take(claim->worker, entry, &job))
+		return false;
+	if (job)
+		claim->jobs = lappend(claim->jobs, job);
+	else
+		claim->taken = lappend(claim->taken, entry);
+	return true;
 }
 
 /* Take an entry; returns false if it is left for later. */
@@ -139,6 +160,16 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	}
 	if (expansion_is_one(entry))
 		return expansion_take(claim->worker, &claim->expansions, entry);
+	if (entry->operation == OUTBOX_DEFINITION)
+	{
+		bool		done = definition_take(claim->worker, entry);
+
+		if (done)
+			claim->taken = lappend(claim->taken, entry);
+		return done;
+	}
+	if (entry->operation == OUTBOX_ALL_LISTED)
+		return take_inventory(claim, entry);
 	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key), NULL);
 	if (job)
 		note_entry(job, entry);
@@ -149,7 +180,8 @@ take_entry(Claim *claim, OutboxEntry *entry)
 static void
 leave_entry(Worker *worker, const OutboxEntry *entry)
 {
-	bool		busy = entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, key_abbreviate(entry->key));
+	bool		busy = entry->operation == OUTBOX_ALL_LISTED ? inventory_has_job(worker, entry) :
+		entry->key && jobs_find(&worker->jobs, entry->relation, entry->collection, key_abbreviate(entry->key));
 
 	outbox_scan_leave(worker, entry->relation, entry->collection, ItemPointerGetBlockNumber(&entry->tid), busy);
 }
@@ -258,6 +290,8 @@ take_due_keys(Claim *claim, int limit)
 	{
 		DueKey	   *key = lfirst(lc);
 
+		if (key->server)
+			key->server = pstrdup(server_check_choose(worker, key->server, key->place_known, key->place));
 		if (outbox_scan_is_down(worker, key->relation, due_scope(key)))
 			claim->due_of_down = lappend(claim->due_of_down, key);
 		else
@@ -280,12 +314,16 @@ take_read_job(void *arg, Job *job, RowEnd end, const char *problem)
 		claim->jobs = lappend(claim->jobs, job);
 }
 
-static void
-take_listed_keys(void *arg, OutboxEntry *entry, List *keys)
+/* Take the keys that an agent has listed for an entry, or why it could not.  Returns false if the entry stays. */
+static bool
+take_listed_keys(void *arg, CachedMirror *cached, OutboxEntry *entry, List *keys, const char *problem)
 {
 	Claim	   *claim = arg;
 
-	expansion_put_keys(claim->worker, &claim->expansions, entry, keys);
+	if (problem)
+		return expansion_fail(claim->worker, &claim->expansions, cached, entry, problem);
+	expansion_put_keys(claim->worker, &claim->expansions, cached, entry, keys);
+	return true;
 }
 
 /*
@@ -346,7 +384,7 @@ record_intents(Claim *claim)
 		decision_count_attempt(job);
 		if (job->refresh)
 			refreshed = lappend(refreshed, job);
-		else
+		else if (job->inventory == NULL)
 			intended = lappend(intended, job);
 	}
 	recovery_work_on_many(worker);
@@ -385,7 +423,7 @@ queue_jobs(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (job->stored || ItemPointerIsValid(&job->record_tid))
+		if (job->stored || job->inventory || ItemPointerIsValid(&job->record_tid))
 			decision_queue(worker, job);
 		else
 			recheck_key(worker, job);
@@ -411,6 +449,7 @@ claim_keys(Worker *worker)
 	if (worker->recovery.abandoned)
 		recovery_take_over(worker);
 	schedule_reload_accounts(worker);
+	server_check_run(worker);
 	answers = delegate_has_answers(worker);
 	take_keys(&claim, due);
 	claim.jobs = prepare_jobs(worker, claim.jobs);
@@ -437,6 +476,7 @@ claim_next(Worker *worker)
 	MemoryContextSwitchTo(worker->turn_context);
 	intends = claim_keys(worker);
 	worker_commit(worker, &user, intends);
+	server_check_committed(worker);
 	recovery_note_success(worker);
 	if (worker->recovery.careful_claims > 0)
 		worker->recovery.careful_claims--;

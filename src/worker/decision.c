@@ -12,13 +12,15 @@
 #include "base/guard.h"
 #include "base/settings.h"
 #include "catalog/pg_class.h"
+#include "foreign/foreign.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "foreign/foreign.h"
 #include "mirror/key.h"
 #include "remote/marker.h"
 #include "remote/url.h"
+#include "state/outbox.h"
 #include "state/owed.h"
+#include "state/places.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -27,6 +29,7 @@
 #include "worker/claim.h"
 #include "worker/decision.h"
 #include "worker/delegate.h"
+#include "worker/server_check.h"
 #include "worker/worker.h"
 
 /*
@@ -106,7 +109,7 @@ find_old_account(Worker *worker, Job *job)
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
 	if (!HeapTupleIsValid(tuple))
 		return;
-	job->account = mirror_cache_account(worker->cache, job->server,
+	job->account = mirror_cache_account(worker->cache, server_check_choose(worker, job->server, job->place_known, job->place),
 										((Form_pg_class) GETSTRUCT(tuple))->relowner);
 	job->account->claimed++;
 	job->claims = true;
@@ -129,7 +132,8 @@ static bool
 is_foreign(const Worker *worker, const Job *job)
 {
 	return job->stored && job->marker && worker->origin.id &&
-		!marker_is_ours(job->marker, worker->origin.id);
+		!marker_is_ours(job->marker, worker->origin.id) &&
+		!(owed_has_job(job) && origin_check_was_ours(worker, job->marker));
 }
 
 /* Check whether a request that was given up for good may still be at work on the other side. */
@@ -146,7 +150,7 @@ must_look_up(const Job *job)
 {
 	if (job->refresh)
 		return true;
-	if (WEAKENED(WEAKEN_LOOK_UP))
+	if (WEAKENED(WEAKEN_LOOK_UP) || job->inventory)
 		return false;
 	if (job->in_doubt)
 		return true;
@@ -156,33 +160,77 @@ must_look_up(const Job *job)
 }
 
 /*
+ * Places
+ */
+
+/* Check whether what is stored about the key is of another place than the account's server leads to. */
+static bool
+is_elsewhere(const Job *job)
+{
+	return job->stored && job->place_known && job->account->server && job->place != job->account->server->place;
+}
+
+/*
+ * Leave a document behind that is at another place: it is owed a delete there, and its record is gone.
+ * The key is claimed again, as one of which nothing is known.  The job is freed; returns whether it was.
+ */
+static bool
+leave_place(Worker *worker, Job *job)
+{
+	if (job->mirror == NULL || !is_elsewhere(job) || is_foreign(worker, job))
+		return false;
+	(void) document_owe_delete(job->relation, job->collection, job->key, job->mirror->owner, 0);
+	schedule_read_due_again(worker);
+	if (!job->mirror->forgotten)
+		mirror_cache_invalidate(worker->cache);
+	outbox_put(job->relation, OUTBOX_RECHECK, job->collection, &job->key, 1, &worker->schedule.scan.news);
+	worker->moves++;
+	worker->schedule.more = true;
+	jobs_free(worker, job);
+	return true;
+}
+
+/* Note where the job's requests go. */
+static void
+set_place(Job *job)
+{
+	if (job->account->server == NULL || (job->mirror == NULL && job->place_known))
+		return;
+	job->place = job->account->server->place;
+	job->place_known = true;
+}
+
+/*
  * Deciding
  */
 
 /* Return why an owed delete cannot be sent for good, in the current memory context; or NULL. */
 static char *
-find_owed_problem(const Job *job)
+find_owed_problem(Worker *worker, const Job *job)
 {
 	Oid			owner = job->account->owner;
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
 		return psprintf("the role %u was dropped, whose API key was to delete the document: a superuser can set the record's owner to another role, and call mixpeek.retry()",
 						owner);
-	if (!OidIsValid(get_foreign_server_oid(job->server, true)))
+	if (!job->place_known && !OidIsValid(get_foreign_server_oid(job->server, true)))
 		return psprintf("server \"%s\" does not exist any more: create it again and call mixpeek.retry()", job->server);
+	if (job->place_known && server_check_find(worker, job->server, job->place) == NULL)
+		return psprintf("the document is at %s, where no server leads: create one that does, with a user mapping",
+						places_describe(job->place));
 	return NULL;
 }
 
 /* Return why a job must fail that could be sent otherwise, in the current memory context; or NULL. */
 static char *
-find_problem(const Worker *worker, const Job *job)
+find_problem(Worker *worker, const Job *job)
 {
 	if (job->long_key > 0 && job->row_exists)
 		return psprintf("the key has %d bytes, more than can be stored (%d)", job->long_key, MAX_KEY_BYTES);
 	if (is_foreign(worker, job))
 		return pstrdup("the document is another database's: its marker does not begin with this one's origin");
 	if (owed_has_job(job))
-		return find_owed_problem(job);
+		return find_owed_problem(worker, job);
 	return NULL;
 }
 
@@ -255,11 +303,12 @@ decision_make(Worker *worker, Job *job)
 
 	if (job->mirror == NULL)
 		find_old_account(worker, job);
-	if (end_early(worker, job))
+	if (end_early(worker, job) || leave_place(worker, job))
 		return false;
 	problem = find_problem(worker, job);
 	if (problem)
 		job->error = MemoryContextStrdup(job->context, problem);
+	set_place(job);
 	job->must_look_up = must_look_up(job);
 	make_request_parts(job);
 	if (job->refresh || job->error || job->read_skipped || (job->mirror && job->mirror->problem) ||

@@ -28,9 +28,16 @@ typedef struct CachedMirror
 	char	   *collection;		/* of owed deletes: owed_scope() */
 	bool		valid;			/* nothing has changed since it was loaded */
 	bool		loaded;			/* completely, without an error */
+	bool		checked;		/* by definition_check(), since it was loaded */
+	TimestampTz changed_in;		/* start of the transaction in which
+								 * definition_check() found a change */
+	bool		unlisted;		/* its rows could not be listed, or it is not
+								 * known if they could */
 	uint64		last_use;		/* the cache's count of uses at the last one */
 	TimestampTz locked_in;		/* start of the transaction that has locked
 								 * the table's partitions */
+	TimestampTz read_in;		/* start of the transaction that has read
+								 * mixpeek.forgotten */
 	Mirror	   *mirror;			/* NULL: not mirrored, or no longer */
 	Account    *account;		/* the mirror's; NULL: none */
 	double		blocked_until;	/* the table is locked or cannot be listed
@@ -48,6 +55,13 @@ typedef struct MirrorCache
 	uint64		uses;			/* number of calls of mirror_cache_get() */
 	Size		mirror_bytes;	/* memory of all mirrors but the stale ones */
 	bool		some_are_gone;	/* there are cached mirrors without a mirror */
+
+	/* where servers lead to, see server_check.c */
+	List	   *places;			/* of ServerPlace */
+	MemoryContext places_context;	/* of the same; NULL: not read yet */
+	uint64		server_changes; /* that were seen */
+	uint64		server_changes_read;	/* when they were read last */
+	uint64		server_changes_handled; /* and that transaction has committed */
 } MirrorCache;
 
 /* Return a new, empty cache.  A process has at most one. */

@@ -17,6 +17,8 @@ typedef struct OriginCheck
 	bool		reported;		/* that was logged */
 	char	   *id;				/* the origin, as markers begin; NULL: none
 								 * yet */
+	char	   *former_ids;		/* what it was before; NULL: none */
+	char	   *incarnation;	/* see state/witness.h; NULL: none yet */
 } OriginCheck;
 
 /*
@@ -25,6 +27,12 @@ typedef struct OriginCheck
  * claim begins with it.  In a transaction.
  */
 extern bool origin_check_pass(Worker *worker);
+
+/* Note that a transaction was flushed after which requests are sent: see state/witness.h. */
+extern void origin_check_note_flush(Worker *worker);
+
+/* Check whether a marker is of an origin that this database had before mixpeek.adopt(origin => ...). */
+extern bool origin_check_was_ours(const Worker *worker, const char *marker);
 
 /* Log it once if the database is a copy. */
 extern void origin_check_report(Worker *worker);

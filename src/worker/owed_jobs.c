@@ -49,6 +49,15 @@ may_take_back(const Job *job)
 		job->mirror->problem == NULL && job->error == NULL;
 }
 
+/* Check whether an owed delete's document is where a job's requests go. */
+static bool
+is_at_place(const OwedDelete *owed, const Account *account)
+{
+	if (owed->place_known && account->server)
+		return owed->place == account->server->place;
+	return strcmp(owed->server, account->name) == 0;
+}
+
 /* Return the owed delete that has a job's marker, at its place; NULL: there is none. */
 static OwedDelete *
 find_for_job(const Job *job, const char *marker, const List *found)
@@ -60,7 +69,7 @@ find_for_job(const Job *job, const char *marker, const List *found)
 		OwedDelete *owed = lfirst(lc);
 
 		if (strcmp(owed->marker, marker) == 0 && strcmp(owed->collection, job->collection) == 0 &&
-			strcmp(owed->server, job->account->name) == 0)
+			is_at_place(owed, job->account))
 			return owed;
 	}
 	return NULL;

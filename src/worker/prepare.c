@@ -26,7 +26,8 @@
 bool
 prepare_needs_row(const Job *job)
 {
-	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0;
+	return job->mirror && job->mirror->problem == NULL && !job->refresh && job->long_key == 0 &&
+		job->inventory == NULL;
 }
 
 /* The jobs of one mirror whose rows the worker reads. */
@@ -163,6 +164,7 @@ forget_record(Job *job)
 	job->intent_content.known = job->intent_features.known = false;
 	job->attempts = job->polls = 0;
 	job->server = NULL;
+	job->place_known = false;
 	job->marker = NULL;
 	job->next_attempt_at = 0;
 	job->state = NULL;

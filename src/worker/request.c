@@ -15,6 +15,7 @@
 #include "remote/response.h"
 #include "remote/url.h"
 #include "utils/memutils.h"
+#include "worker/inventory.h"
 #include "worker/lookup.h"
 #include "worker/outcome.h"
 #include "worker/request.h"
@@ -57,6 +58,7 @@ static const RequestKind request_kinds[] = {
 	[JOB_DELETE] = {HTTP_DELETE, append_document_id, NULL, NULL, collect_one},
 	[JOB_CREATE] = {HTTP_POST, NULL, document_body, NULL, collect_one},
 	[JOB_UPDATE] = {HTTP_PUT, append_document_id, document_body, NULL, collect_one},
+	[JOB_LIST] = {HTTP_POST, inventory_append_path, inventory_body, NULL, inventory_collect},
 };
 
 /*
@@ -91,6 +93,30 @@ start_request(Worker *worker, Request *request)
 		request->jobs[i]->under_way = true;
 }
 
+/*
+ * Check whether the account's server was altered since the job was claimed, and leads elsewhere
+ * now.
+ */
+static bool
+leads_elsewhere(const Account *account, const Job *job)
+{
+	return job->place != account->server->place;
+}
+
+/* Put off the first job of the queue if its request would go elsewhere than it was meant to. */
+static bool
+put_off_altered(Worker *worker, Account *account)
+{
+	Job		   *job = dlist_head_element(Job, node, &account->ready);
+
+	if (!leads_elsewhere(account, job))
+		return false;
+	dlist_delete(&job->node);
+	account->nready--;
+	outcome_put_off(worker, job, 0, "the server was altered");
+	return true;
+}
+
 /* Take the first job out of the queue, with others whose next request can be the same one. */
 static Request *
 next_request(Worker *worker, Account *account)
@@ -110,7 +136,7 @@ next_request(Worker *worker, Account *account)
 
 		if (request->njobs == max)
 			break;
-		if (job_next_step(job) != step || strcmp(job->path, first->path) != 0)
+		if (job_next_step(job) != step || strcmp(job->path, first->path) != 0 || leads_elsewhere(account, job))
 			continue;
 		dlist_delete(iter.cur);
 		account->nready--;
@@ -142,6 +168,8 @@ request_send_ready(Worker *worker)
 				delay = d;
 			if (d != 0)
 				break;
+			if (put_off_altered(worker, account))
+				continue;
 			start_request(worker, next_request(worker, account));
 		}
 	}

@@ -16,6 +16,7 @@
 #include "worker/delegate.h"
 #include "worker/rendering.h"
 #include "worker/schedule.h"
+#include "worker/server_check.h"
 #include "worker/worker.h"
 
 /* How many due keys are read at once, if none of the last ones could be taken. */
@@ -131,7 +132,7 @@ schedule_may_claim(Worker *worker)
 	if (schedule_is_paused(worker))
 		return false;
 	return delegate_has_answers(worker) || outbox_scan_delay(worker, clock_seconds()) == 0 ||
-		schedule_may_read_due(worker) || mirror_cache_has_changed(worker->cache);
+		schedule_may_read_due(worker) || mirror_cache_has_changed(worker->cache) || server_check_is_due(worker);
 }
 
 /* Return the seconds until an account takes keys again of which some were left, or -1. */

@@ -11,6 +11,7 @@
 #include "state/documents.h"
 #include "storage/lmgr.h"
 #include "worker/delegate.h"
+#include "worker/inventory.h"
 #include "worker/settle.h"
 #include "worker/worker.h"
 
@@ -72,6 +73,7 @@ store_outcomes(Worker *worker)
 
 	worker->recovery.settling = jobs;
 	document_settle(jobs);
+	inventory_settle(worker, jobs);
 	foreach(lc, jobs)
 	{
 		const Job  *job = lfirst(lc);

@@ -305,8 +305,8 @@ static void
 start_round(Watch *watch)
 {
 	TransactionId xmax = InvalidTransactionId;
-	char	   *id;
-	char	   *problem = origin_problem(&id);
+	Origin		origin;
+	char	   *problem = origin_problem(&origin);
 
 	if (problem)
 	{

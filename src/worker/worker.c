@@ -96,6 +96,8 @@ worker_commit(Worker *worker, const UserState *user, bool flush)
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(worker->turn_context);
+	if (flush)
+		origin_check_note_flush(worker);
 }
 
 /*
@@ -298,6 +300,7 @@ run_worker(WorkerPurpose purpose, Tickets *tickets)
 
 	if (!extension_exists())
 		return;
+	shmem_report_extension();
 	StartTransactionCommand();
 	lock_reconciler();
 	CommitTransactionCommand();

@@ -56,7 +56,8 @@ sub asks
 sub moves_to
 {
 	asks(@_);
-	sql("SELECT mixpeek.adopt(); UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
+	sql("SELECT mixpeek.adopt(); UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*'),
+		written_by = pg_current_xact_id()::text::bigint");
 	return;
 }
 
@@ -82,7 +83,8 @@ sql("CREATE TABLE placed (id int PRIMARY KEY); INSERT INTO placed VALUES (1); SE
 wait_for('the table', sub { mirrored('placed') });
 
 # Changes with which mirroring goes on
-sql("UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*')");
+sql("UPDATE mixpeek.origin SET instance = substring(instance FROM '^[^ ]*'),
+		written_by = pg_current_xact_id()::text::bigint");
 is(asks(%vm), '', 'a place as 1.0 has noted it goes on');
 like(sql('SELECT instance FROM mixpeek.origin'),
 	qr/^\S+:\d+ volume=\S+ disk=\S+ boot=\S+ dev=\S+ machine=\S+ net=\S+$/, 'the place is noted as it is known now');
@@ -148,7 +150,8 @@ is(asks(%rbd, "$disk/device/name" => 'csi-vol-2'), 'the disk', 'stops: a pod on 
 my %bare = ('proc/sys/kernel/random/boot_id' => 'boot 1');
 moves_to(%bare);
 is(asks(%bare), '', 'goes on: a machine of which nothing is known');
-sql("UPDATE mixpeek.origin SET instance = regexp_replace(instance, 'dev=\\S+', 'dev=999:1')");
+sql("UPDATE mixpeek.origin SET instance = regexp_replace(instance, 'dev=\\S+', 'dev=999:1'),
+	written_by = pg_current_xact_id()::text::bigint");
 is(asks(%bare), 'the device', 'stops: a machine of which nothing is known, with another device in the same boot');
 is(asks('proc/sys/kernel/random/boot_id' => 'boot 2'), '',
 	'goes on: a machine of which nothing is known, with another device after a reboot');

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
- * place_probe.c
+ * instance_probe.c
  *		Finding out where this server runs.
  *
- * The parts and their meaning are described in place.c.  Everything is read from
+ * The parts and their meaning are described in instance.c.  Everything is read from
  * files in /proc, /sys, /etc and /run; a file that is missing or unreadable leaves its part out.
  *
  *-------------------------------------------------------------------------
@@ -21,7 +21,7 @@
 #include "base/settings.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "state/place_probe.h"
+#include "state/instance_probe.h"
 
 #define MAX_VALUE		512		/* bytes of a file in /sys */
 #define MAX_STACK		8		/* layers of devices */
@@ -430,7 +430,7 @@ add_machine(StringInfo text)
 }
 
 void
-place_probe(StringInfo text)
+instance_probe(StringInfo text)
 {
 	char		host[256];
 	char		path[MAXPGPATH];

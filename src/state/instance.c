@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
- * place.c
+ * instance.c
  *		Where this server runs, as a text that can be compared.
  *
  * A copy of a server must be distinguished from the server itself, although both
- * have the same files.  So the place is made of what surrounds the files, as far as an
+ * have the same files.  So the instance is made of what surrounds the files, as far as an
  * unprivileged process can read it:
  *
  *		host:inode	the host's name, and the inode of the data directory: no method of copying
@@ -20,9 +20,9 @@
  *		net			the hardware addresses of the network interfaces
  *		boot, dev	the id of the boot, and the device's number, which does not change during a boot
  *
- * A part is compared if it is known of both places.  There may be several disks and
+ * A part is compared if it is known of both instances.  There may be several disks and
  * addresses, and one in common is enough: they may be replaced one at a time, because
- * the place is stored again after each change.  The layers of one volume must contain those
+ * the instance is stored again after each change.  The layers of one volume must contain those
  * of the other one.  dev is compared only if the volume and the disks are unknown.
  *
  * In a container machine, board and net are left out: there they belong to the image,
@@ -38,8 +38,8 @@
  * addresses, machine id and serial numbers of disks; a clone of a container's host, or of its
  * volume under the same name in another cluster, where disks have no identity (virtio without a
  * serial number, Google's disks by name, EC2 before Nitro); a machine that is resumed
- * from a snapshot with its memory, until its addresses change; a snapshot that is restored in
- * place of the original.
+ * from a snapshot with its memory, until its addresses change.  A snapshot that is put back in place of
+ * the original is at the same instance; see witness.c.
  *
  * Values are hashed, because everybody can read mixpeek.origin.
  *
@@ -50,11 +50,11 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "lib/stringinfo.h"
-#include "state/place.h"
-#include "state/place_probe.h"
+#include "state/instance.h"
+#include "state/instance_probe.h"
 #include "utils/memutils.h"
 
-/* Seconds after which the place is probed anew: a machine may be cloned while it runs. */
+/* Seconds after which the instance is probed anew: a machine may be cloned while it runs. */
 #define PROBE_INTERVAL	60
 
 /* The parts that are compared, and how a message names those that differ. */
@@ -79,54 +79,54 @@ static const struct
 };
 
 const char *
-place_current(void)
+instance_current(void)
 {
-	static char *place = NULL;
+	static char *instance = NULL;
 	static double probed_at;
 	StringInfoData text;
 
 	if (mixpeek_instance && mixpeek_instance[0])
 		return mixpeek_instance;
-	if (place && clock_seconds() - probed_at < PROBE_INTERVAL)
-		return place;
+	if (instance && clock_seconds() - probed_at < PROBE_INTERVAL)
+		return instance;
 	initStringInfo(&text);
-	place_probe(&text);
-	if (place)
-		pfree(place);
-	place = MemoryContextStrdup(TopMemoryContext, text.data);
+	instance_probe(&text);
+	if (instance)
+		pfree(instance);
+	instance = MemoryContextStrdup(TopMemoryContext, text.data);
 	probed_at = clock_seconds();
-	return place;
+	return instance;
 }
 
 /*
  * Comparing
  */
 
-/* Return the length of host:inode in a place; 0 if the place is a mixpeek.instance. */
+/* Return the length of host:inode in a instance; 0 if the instance is a mixpeek.instance. */
 static int
-host_length(const char *place)
+host_length(const char *instance)
 {
-	int			length = strcspn(place, " ");
+	int			length = strcspn(instance, " ");
 	int			digits = 0;
 
-	while (digits < length && place[length - 1 - digits] >= '0' && place[length - 1 - digits] <= '9')
+	while (digits < length && instance[length - 1 - digits] >= '0' && instance[length - 1 - digits] <= '9')
 		digits++;
-	return digits > 0 && digits < length && place[length - 1 - digits] == ':' ? length : 0;
+	return digits > 0 && digits < length && instance[length - 1 - digits] == ':' ? length : 0;
 }
 
 char *
-place_name(const char *place)
+instance_name(const char *instance)
 {
-	int			length = host_length(place);
+	int			length = host_length(instance);
 
-	return length > 0 ? pnstrdup(place, length) : pstrdup(place);
+	return length > 0 ? pnstrdup(instance, length) : pstrdup(instance);
 }
 
 /* Return a part's value, palloc'd, or NULL. */
 static char *
-find_part(const char *place, const char *name)
+find_part(const char *instance, const char *name)
 {
-	char	   *start = strstr(place, psprintf(" %s=", name));
+	char	   *start = strstr(instance, psprintf(" %s=", name));
 
 	if (start == NULL)
 		return NULL;
@@ -169,9 +169,9 @@ part_differs(int part, const char *noted, const char *current)
 }
 
 static bool
-has_storage(const char *place)
+has_storage(const char *instance)
 {
-	return find_part(place, "volume") || find_part(place, "disk");
+	return find_part(instance, "volume") || find_part(instance, "disk");
 }
 
 static bool
@@ -187,13 +187,13 @@ device_differs(const char *noted, const char *current)
 }
 
 char *
-place_difference(const char *noted, const char *current)
+instance_difference(const char *noted, const char *current)
 {
 	StringInfoData differences;
 
 	if (strcmp(noted, current) == 0)
 		return NULL;
-	if (current == mixpeek_instance || host_length(noted) == 0 || strcmp(place_name(noted), place_name(current)) != 0)
+	if (current == mixpeek_instance || host_length(noted) == 0 || strcmp(instance_name(noted), instance_name(current)) != 0)
 		return pstrdup("its name");
 	initStringInfo(&differences);
 	for (int i = 0; i < (int) lengthof(parts); i++)
@@ -207,7 +207,7 @@ place_difference(const char *noted, const char *current)
 }
 
 char *
-place_merge(const char *noted, const char *current)
+instance_merge(const char *noted, const char *current)
 {
 	StringInfoData text;
 

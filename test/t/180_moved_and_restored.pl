@@ -1,0 +1,280 @@
+# What is stored of documents holds for one place (base_url and namespace) and one incarnation of the database: another
+# server, an altered one, a restored dump, a recovery to an earlier time, a snapshot that is put back, and an extension
+# that is dropped and created again. Each ends with documents that equal the rows, and none twice.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MixpeekTest;
+use MixpeekTest::Mirror;
+
+my ($rc, $out, $err);
+my $dir = PostgreSQL::Test::Utils::tempdir();
+mkdir("$dir/archive");
+my ($node, $api) = mirror_node("max_worker_processes = 20\nwal_level = replica\nmax_wal_senders = 4\narchive_mode = on\n" .
+	"archive_command = 'cp %p $dir/archive/%f'");
+
+# A table (id, v) with three rows and their documents.
+sub three
+{
+	my ($table, $database) = @_;
+	sql("CREATE TABLE $table (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('$table', '$table');
+		INSERT INTO $table SELECT g, 'v' || g FROM generate_series(1, 3) g", $database);
+	settle($database);
+	return;
+}
+
+# What the API has done since its last reset, as 'creates=1 deletes=2'.
+sub sent
+{
+	my ($from) = @_;
+	my $stats = ($from // $api)->stats;
+	return join(' ', map { "$_=$stats->{$_}" } grep { $stats->{$_} } qw(creates updates deletes));
+}
+
+# A test: nothing is mirrored, for this reason, and the log, wait() and mixpeek.mirrors say so.
+sub asks
+{
+	my ($name, $reason, $offset, $on) = @_;
+	$on //= $node;
+	wait_for("$name: the worker to say so", sub { slurp_file($on->logfile, $offset) =~ /nothing is mirrored: .*$reason/ });
+	my ($rc, $out, $err) = $on->psql('postgres', "SELECT mixpeek.wait('1 s')");
+	like($err, qr/nothing is mirrored: .*$reason.*adopt/s, "$name: wait() says why, and names adopt()");
+	like($on->safe_psql('postgres', 'SELECT DISTINCT problem FROM mixpeek.mirrors'), qr/nothing is mirrored: .*$reason/,
+		"$name: mixpeek.mirrors.problem says why");
+	is($api->stats->{requests}, 0, "$name: nothing is sent before adopt()");
+	return;
+}
+
+# The changes that a restore takes back, and the row that comes again after it.
+my $later = "UPDATE t SET v = 'later' WHERE id = 2; INSERT INTO t VALUES (4, 'later'), (5, 'later'); DELETE FROM t WHERE id = 3";
+my $again = "INSERT INTO t VALUES (4, 'again')";
+
+sub adopted
+{
+	my ($name, $on) = @_;
+	sql('SELECT mixpeek.adopt()', 'postgres', $on);
+	is(differences('t', 't', node => $on), '', "$name, after adopt(): the documents equal the rows");
+	is($api->stats->{duplicates}, 0, "$name, after adopt(): no duplicates");
+	is(sql("SELECT count(*) FROM mixpeek.mirrors WHERE problem IS NOT NULL", 'postgres', $on), 0,
+		"$name, after adopt(): no mirror has a problem");
+	return;
+}
+
+# Puts the files of a directory in place of the server's, which keeps its directory.
+sub put_back
+{
+	my ($from) = @_;
+	$node->stop;
+	my $to = $node->data_dir;
+	system_or_bail('sh', '-c', "find '$to' -mindepth 1 -delete && cp -a '$from/.' '$to'");
+	return;
+}
+
+#
+# A dump that is restored over its own database
+#
+
+three('t');
+command_ok([ 'pg_dump', '-Fc', '-f', "$dir/clean.dump", $node->connstr('postgres') ], 'pg_dump');
+sql($later);
+settle();
+$api->reset;
+my $offset = -s $node->logfile;
+my $pid = worker_pid();
+command_ok([ 'pg_restore', '--clean', '--if-exists', '-d', $node->connstr('postgres'), "$dir/clean.dump" ],
+	'pg_restore --clean --if-exists over the database');
+sql($again);
+asks('restored over its own database', 'restored or truncated', $offset);
+adopted('restored over its own database');
+
+# All of it, without dropping anything, while the worker runs: TRUNCATE and COPY
+command_ok([ 'pg_dump', '-a', '--disable-triggers', '-f', "$dir/data.sql", $node->connstr('postgres') ], 'pg_dump -a');
+sql("UPDATE t SET v = 'much later' WHERE id = 1; INSERT INTO t VALUES (6, 'later'), (7, 'later'); DELETE FROM t WHERE id = 2");
+settle();
+$api->reset;
+$offset = -s $node->logfile;
+sql('SET session_replication_role = replica; TRUNCATE t, mixpeek.documents, mixpeek.outbox, mixpeek.forgotten, mixpeek.places');
+sql("INSERT INTO t VALUES (7, 'too early')");
+asks('records that were truncated', 'restored or truncated', $offset);
+sql('SET session_replication_role = replica; TRUNCATE t, mixpeek.outbox, mixpeek.origin');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/data.sql", $node->connstr('postgres') ],
+	'a dump of the data is restored');
+sql("INSERT INTO t VALUES (7, 'again')");
+asks('restored by TRUNCATE and COPY', 'restored or truncated', $offset);
+adopted('restored by TRUNCATE and COPY');
+
+# A database of the same name
+sql("CREATE DATABASE other");
+command_ok([ 'pg_dump', '-f', "$dir/plain.sql", $node->connstr('postgres') ], 'pg_dump');
+sql("UPDATE t SET v = 'later still' WHERE id = 1; INSERT INTO t VALUES (8, 'later'); DELETE FROM t WHERE id = 2");
+settle();
+$api->reset;
+$offset = -s $node->logfile;
+sql('DROP DATABASE postgres', 'other');
+sql('CREATE DATABASE postgres TEMPLATE template0', 'other');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/plain.sql", $node->connstr('postgres') ],
+	'a dump is restored into a new database of the same name');
+sql("INSERT INTO t VALUES (8, 'again')");
+asks('a new database of the same name', 'a copy of the one', $offset);
+adopted('a new database of the same name');
+
+# Restored in parallel
+command_ok([ 'pg_dump', '-Fd', '-j', 2, '-f', "$dir/parallel", $node->connstr('postgres') ], 'pg_dump -j');
+sql("UPDATE t SET v = 'latest' WHERE id = 1; INSERT INTO t VALUES (9, 'later')");
+settle();
+$api->reset;
+$offset = -s $node->logfile;
+command_ok([ 'pg_restore', '--clean', '--if-exists', '-j', 3, '-d', $node->connstr('postgres'), "$dir/parallel" ],
+	'pg_restore --clean --if-exists -j');
+sql("INSERT INTO t VALUES (9, 'again')");
+asks('restored in parallel', 'restored or truncated', $offset);
+adopted('restored in parallel');
+
+#
+# Snapshots and recovery to an earlier time, in the same place
+#
+
+$node->stop;
+system_or_bail('cp', '-a', $node->data_dir, "$dir/snapshot");
+$node->start;
+sql("UPDATE t SET v = 'later again' WHERE id = 1; INSERT INTO t VALUES (10, 'later'), (11, 'later'); DELETE FROM t WHERE id = 4");
+settle();
+put_back("$dir/snapshot");
+$api->reset;
+$offset = -s $node->logfile;
+$node->start;
+sql("INSERT INTO t VALUES (10, 'again')");
+asks('a snapshot that is put back', 'files are those of an earlier time', $offset);
+adopted('a snapshot that is put back');
+put_back("$dir/snapshot");
+$api->reset;
+$offset = -s $node->logfile;
+$node->start;
+sql("INSERT INTO t VALUES (10, 'once more')");
+asks('a snapshot that is put back again, after adopt()', 'files are those of an earlier time', $offset);
+adopted('a snapshot that is put back again');
+$node->restart;
+follows('after a restart', 't', "INSERT INTO t VALUES (20, 'x')");
+
+$node->stop('immediate');
+$node->start;
+follows('after a crash', 't', "INSERT INTO t VALUES (21, 'x')");
+
+$node->backup('base');
+sql("UPDATE t SET v = 'in the archive' WHERE id = 1");
+settle();
+sql("SELECT pg_create_restore_point('before')");
+sql("UPDATE t SET v = 'later than that' WHERE id = 1; INSERT INTO t VALUES (12, 'later'), (14, 'later'); DELETE FROM t WHERE id = 8;
+	SELECT pg_switch_wal()");
+settle();
+put_back($node->backup_dir . '/base');
+$node->append_conf('postgresql.conf', "restore_command = 'cp $dir/archive/%f %p'\nrecovery_target_name = 'before'\n" .
+	"recovery_target_action = 'promote'\nport = " . $node->port . "\n");
+append_to_file($node->data_dir . '/recovery.signal', '');
+$api->reset;
+$offset = -s $node->logfile;
+$node->start;
+$node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
+is(sql('SELECT v FROM t WHERE id = 1'), 'in the archive', 'recovered to an earlier time: the rows are those of then');
+sql("INSERT INTO t VALUES (12, 'again')");
+asks('recovered to an earlier time', 'recovered to an earlier time', $offset);
+adopted('recovered to an earlier time');
+
+#
+# Another server, and a server that leads elsewhere
+#
+
+my ($first, $second, $third) = map { MixpeekTest::Server->new(enrich => 'now') } 1 .. 3;
+create_server($node, 'one', $first);
+create_server($node, 'two', $second);
+sql("CREATE TABLE u (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('u', 'u', server => 'one');
+	INSERT INTO u SELECT g, 'v' || g FROM generate_series(1, 3) g");
+settle();
+
+# A test: the documents of table u equal its rows at one server, and the others have so many.
+sub moved
+{
+	my ($name, $to, %others) = @_;
+	my %servers = (first => $first, second => $second, third => $third);
+	is(differences('u', 'u', server => $servers{$to}), '', "$name: the documents equal the rows");
+	wait_for("$name: the deletes at the other servers", sub {
+		!grep { @{ $servers{$_}->documents('u') } != $others{$_} } keys %others;
+	});
+	pass("$name: the documents of other servers are deleted, as far as they can be reached");
+	is(join(' ', map { $_->stats->{duplicates} } $first, $second, $third), '0 0 0', "$name: no duplicates");
+	return;
+}
+
+sql("SELECT mixpeek.mirror('u', 'u', server => 'two')");
+moved("mirror(server => 'two')", 'second', first => 0);
+is(sql("SELECT mixpeek.mirror('u', 'u', server => 'one', backfill => false)"), '');
+moved("mirror(server => 'one', backfill => false)", 'first', second => 0);
+sql("CREATE OR REPLACE TRIGGER mixpeek AFTER INSERT OR UPDATE OR DELETE ON u FOR EACH ROW
+	EXECUTE FUNCTION mixpeek.mirror_row('u', 'server=two')");
+moved('CREATE OR REPLACE TRIGGER with another server', 'second', first => 0);
+follows('DELETE after that', 'u', 'DELETE FROM u WHERE id = 3', server => $second);
+
+is(costs("ALTER SERVER two OPTIONS (SET namespace 'test', ADD request_timeout '20', ADD max_connections '3')"), '',
+	'ALTER SERVER of other options sends nothing');
+
+($rc, $out, $err) = $node->psql('postgres', "ALTER SERVER two OPTIONS (SET base_url '@{[ $third->url ]}')");
+like($err, qr/WARNING:  2 documents of 1 tables stay at "@{[ $second->url ]}" \(namespace "test"\)/,
+	'ALTER SERVER warns of the documents that stay');
+moved('ALTER SERVER of base_url', 'third', second => 2);
+settle();
+like(sql("SELECT DISTINCT state || ' ' || last_error FROM mixpeek.documents WHERE relation = 0::oid"),
+	qr/^failed the document is at "@{[ $second->url ]}" \(namespace "test"\), where no server leads to: /,
+	'the deletes that are owed at the old place say where the documents are');
+create_server($node, 'old', $second);
+moved('a server that leads to the old place', 'third', second => 0);
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid"), 0, 'nothing is owed any more');
+
+# There and back, before anything was deleted
+sql("DROP SERVER old CASCADE; INSERT INTO u VALUES (4, 'x')");
+settle();
+sql("ALTER SERVER two OPTIONS (SET namespace 'elsewhere')");
+settle();
+is(@{ $third->documents('u') }, 6, 'ALTER SERVER of namespace: three documents stay, and three are new');
+sql("ALTER SERVER two OPTIONS (SET namespace 'test')");
+settle();
+is($third->stats->{duplicates}, 0, 'ALTER SERVER there and back: no duplicates');
+is($third->stats->{creates}, 6, 'ALTER SERVER there and back: the documents are found again');
+create_server($node, 'elsewhere', $third, namespace => 'elsewhere');
+moved('ALTER SERVER there and back', 'third', third => 3);
+
+# DROP and CREATE SERVER, with the mirror as it was
+sql("DROP SERVER two CASCADE");
+create_server($node, 'two', $second);
+create_server($node, 'old', $third);
+moved('another server of the same name', 'second', third => 0);
+
+# A create whose answer is lost at the old place
+$second->faults({ kind => 'reset_after', method => 'POST', body => '"v":"lost"' });
+sql("INSERT INTO u VALUES (5, 'lost')");
+wait_for('the create', sub { @{ $second->documents('u') } == 4 });
+sql("SELECT mixpeek.mirror('u', 'u', server => 'one')");
+$second->faults();
+moved('a create in doubt at the old place', 'first', second => 0);
+
+#
+# DROP and CREATE EXTENSION
+#
+
+my $origin = sql('SELECT id FROM mixpeek.origin');
+($rc, $out, $err) = $node->psql('postgres', 'DROP EXTENSION mixpeek_docs CASCADE');
+like($err, qr/NOTICE: .*their origin is forgotten.*adopt\(origin => '$origin'\)/s, 'DROP EXTENSION names the way back');
+sql("UPDATE t SET v = 'without extension' WHERE id = 1; DELETE FROM t WHERE id = 12; INSERT INTO t VALUES (13, 'without');
+	CREATE EXTENSION mixpeek_docs");
+create_server($node, 'mixpeek', $api);
+$api->reset;
+sql("SELECT mixpeek.mirror('t', 't'); SELECT mixpeek.adopt(origin => '$origin')");
+is(differences('t', 't'), '', 'adopt(origin): the documents equal the rows');
+is($api->stats->{duplicates}, 0, 'adopt(origin): no duplicates');
+is(sent(), 'creates=1 updates=' . sql('SELECT count(*) - 1 FROM t') . ' deletes=1', 'adopt(origin): documents are taken over');
+is(sql('SELECT id FROM mixpeek.origin'), $origin, 'adopt(origin): it is the origin');
+($rc, $out, $err) = $node->psql('postgres', "SELECT mixpeek.adopt(true, '$origin')");
+like($err, qr/ERROR:  a copy cannot take over/, 'adopt(as_copy, origin) is refused');
+
+done_testing();
