@@ -75,7 +75,7 @@ CREATE TABLE mixpeek.outbox
 -- Without a replica identity a publication FOR ALL TABLES would prevent the worker from deleting.
 ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;
 COMMENT ON TABLE mixpeek.outbox IS
-    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key, L all documents that the API lists, from the page on that key names';
+    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key, C compare the key''s definition, L all documents that the API lists from page key on';
 
 -- The order of the columns is that of DOCUMENT_COLUMNS in src/state/document_table.h.
 CREATE TABLE mixpeek.documents
@@ -179,6 +179,19 @@ CREATE TABLE mixpeek.forgotten
 COMMENT ON TABLE mixpeek.forgotten IS
     'mirrors that may have documents at the API without a record in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all mirrors). Their inserted rows are looked up before a document is created';
 
+-- Written by the worker (src/state/key_table.c). It is not dumped: the definitions have oids in them.
+CREATE TABLE mixpeek.keys
+(
+    relation regclass NOT NULL,
+    collection text COLLATE "C" NOT NULL,
+    definition text[] NOT NULL,
+    problem text,
+    PRIMARY KEY (relation, collection)
+);
+ALTER TABLE mixpeek.keys ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE mixpeek.keys IS
+    'the definition that each mirror''s key had when the worker last read it. If it changes, the texts of keys mean other rows: then all rows and all records of the mirror are checked';
+
 -- Written by the worker (src/state/aside.c); mixpeek.retry() of a table's owner deletes its row. It is not dumped.
 CREATE TABLE mixpeek.set_aside
 (
@@ -192,12 +205,6 @@ ALTER TABLE mixpeek.set_aside REPLICA IDENTITY FULL;
 ALTER TABLE mixpeek.set_aside ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE mixpeek.set_aside IS
     'tables that the worker leaves alone for a time because it died, or met an error, while it worked on them. Their owners see the reason in mixpeek.mirrors.problem, and mixpeek.retry() ends it';
-
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.forgotten', '');
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.origin', '');
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.places', '');
 
 -- Only roles that may read a table may read its records. Where policies apply to a role, they decide which rows it may
 -- read; they cannot be applied to records, so such a role reads none.
@@ -221,6 +228,50 @@ CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
 ALTER TABLE mixpeek.places ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.server_places ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.places FOR SELECT USING (true);
+CREATE POLICY readers ON mixpeek.forgotten FOR SELECT USING (true);
+
+--
+-- Dumps (src/entry/restore.c)
+--
+
+-- pg_dump by a role to which row-level security applies stops at a table that has it. So pg_dump dumps this table.
+-- Everybody may read it; the constraint is for a restore that disables the trigger.
+CREATE TABLE mixpeek.dump
+(
+    kind text NOT NULL,
+    record jsonb NOT NULL,
+    CONSTRAINT restored_by_trigger CHECK (false)
+);
+ALTER TABLE mixpeek.dump REPLICA IDENTITY FULL;
+COMMENT ON TABLE mixpeek.dump IS
+    'what pg_dump dumps for all tables of the extension: mixpeek.dump_content(). A row that is inserted goes to the table that it names; this one stays empty';
+
+CREATE FUNCTION mixpeek.restore_record() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_restore_record';
+COMMENT ON FUNCTION mixpeek.restore_record() IS
+    'trigger function of mixpeek.dump that puts each row where it belongs. Records of tables and roles that do not exist are left out, with a WARNING';
+CREATE TRIGGER restore_record BEFORE INSERT ON mixpeek.dump FOR EACH ROW EXECUTE FUNCTION mixpeek.restore_record();
+ALTER TABLE mixpeek.dump ENABLE ALWAYS TRIGGER restore_record;
+
+-- pg_dump sets row_security = off, which makes errors of policies; and it reads no views of extensions.
+CREATE FUNCTION mixpeek.dump_content() RETURNS TABLE (kind text, record jsonb)
+LANGUAGE sql STABLE PARALLEL UNSAFE SET row_security = on
+BEGIN ATOMIC
+    SELECT 'origin', to_jsonb(o) FROM mixpeek.origin o
+    UNION ALL
+    SELECT 'forgotten', to_jsonb(f) FROM mixpeek.forgotten f
+    UNION ALL
+    SELECT 'documents', to_jsonb(d) FROM mixpeek.documents d
+    UNION ALL
+    SELECT 'outbox', to_jsonb(q) FROM mixpeek.outbox q
+    UNION ALL
+    SELECT 'places', to_jsonb(p) FROM mixpeek.places p;
+END;
+COMMENT ON FUNCTION mixpeek.dump_content() IS
+    'returns what a dump by the current role holds of the extension''s tables: all that the role may read of them';
+
+SELECT pg_catalog.pg_extension_config_dump('mixpeek.dump',
+    'WHERE false UNION ALL SELECT kind, record FROM mixpeek.dump_content()');
 
 --
 -- Mirrors (src/entry/trigger.c, mirror_functions.c, inspection_functions.c, event_triggers.c, hidden_changes.c)
@@ -252,6 +303,11 @@ RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_preview';
 COMMENT ON FUNCTION mixpeek.preview(regclass, text, text) IS
     'returns the document that would be created for a row, or NULL if the table has no row with this key; sends nothing. collection is needed only if the table has several mirrors. Raises an error if the row cannot be rendered';
+
+CREATE FUNCTION mixpeek.document_key(value anyelement) RETURNS text
+LANGUAGE C STABLE PARALLEL SAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_document_key';
+COMMENT ON FUNCTION mixpeek.document_key(anyelement) IS
+    'returns the key that a row has in mixpeek.documents, to join it with its table. value is the row of the table, or the value of a key of one column, or ROW(...) of the columns of a key. Raises an error if value is the row of a table without a key';
 
 CREATE FUNCTION mixpeek.retry(relation regclass DEFAULT NULL, collection text DEFAULT NULL, error text DEFAULT NULL)
 RETURNS bigint
@@ -298,6 +354,11 @@ CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS
     'event trigger function that deletes the entries and records of dropped tables and mirrors';
+CREATE FUNCTION mixpeek.on_subscription() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_subscription';
+COMMENT ON FUNCTION mixpeek.on_subscription() IS
+    'event trigger function that leaves the extension''s tables out of subscriptions';
+
 
 CREATE FUNCTION mixpeek.on_alter() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_alter';
@@ -317,6 +378,9 @@ CREATE EVENT TRIGGER mixpeek_on_alter ON ddl_command_end
 -- These two also count with session_replication_role = replica, when row triggers are not fired.
 ALTER EVENT TRIGGER mixpeek_on_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER mixpeek_on_alter ENABLE ALWAYS;
+CREATE EVENT TRIGGER mixpeek_on_subscription ON ddl_command_end
+    WHEN TAG IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+    EXECUTE FUNCTION mixpeek.on_subscription();
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
     'has mirrors, and what loses the origin, checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
@@ -325,6 +389,8 @@ COMMENT ON EVENT TRIGGER mixpeek_on_alter IS
     'has the rows and records of a mirror compared after a command that may have changed them without firing row triggers';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
     'deletes the entries and records of a table together with the table or its mirror';
+COMMENT ON EVENT TRIGGER mixpeek_on_subscription IS
+    'leaves the extension''s tables out of a subscription, since what they hold belongs to the publisher''s worker';
 
 --
 -- Running it (src/entry/sync_functions.c, src/entry/adopt_function.c)
@@ -426,9 +492,9 @@ COMMENT ON VIEW mixpeek.clusters IS
 -- Columns. (Those that the views take from mixpeek.documents have their comments there.)
 --
 COMMENT ON COLUMN mixpeek.outbox.relation IS 'the mirrored table; the topmost one of a partitioned table';
-COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T, L';
+COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T, C, L';
 COMMENT ON COLUMN mixpeek.outbox.collection IS 'the API''s collection identifier';
-COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled, for L, the next page (NULL at the start)';
+COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled, for L, the next page (NULL at the start); for C NULL';
 COMMENT ON COLUMN mixpeek.origin.id IS 'the first part of every marker';
 COMMENT ON COLUMN mixpeek.origin.system_identifier IS 'the cluster''s, from pg_control_system()';
 COMMENT ON COLUMN mixpeek.origin.database IS 'the database''s oid';
@@ -441,11 +507,17 @@ COMMENT ON COLUMN mixpeek.origin.former_ids IS 'what the id was before mixpeek.a
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
 COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';
+COMMENT ON COLUMN mixpeek.keys.relation IS 'the mirrored table';
+COMMENT ON COLUMN mixpeek.keys.collection IS 'the API''s collection identifier';
+COMMENT ON COLUMN mixpeek.keys.definition IS 'the numbers of the key''s columns and the oids of their types; then the labels of their enums';
+COMMENT ON COLUMN mixpeek.keys.problem IS 'why the table''s rows could not be listed, or NULL; the owner sees it in mixpeek.mirrors.problem';
 COMMENT ON COLUMN mixpeek.set_aside.relation IS 'the table that is not worked on';
 COMMENT ON COLUMN mixpeek.set_aside.reason IS 'what happened to the worker';
 COMMENT ON COLUMN mixpeek.set_aside.until IS 'when the worker tries the table again';
 COMMENT ON COLUMN mixpeek.set_aside.times IS 'how often this has happened lately';
 COMMENT ON COLUMN mixpeek.set_aside.forget_after IS 'when this record is removed, unless it happens again';
+COMMENT ON COLUMN mixpeek.dump.kind IS 'the name of the extension''s table that the record is of';
+COMMENT ON COLUMN mixpeek.dump.record IS 'its columns';
 COMMENT ON COLUMN mixpeek.mirrors.relation IS 'the mirrored table';
 COMMENT ON COLUMN mixpeek.mirrors.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.mirrors.trigger_name IS 'the row trigger that is the mirror';
@@ -517,11 +589,15 @@ BEGIN
     LOOP
         EXECUTE statement;
     END LOOP;
+    -- pg_dump warns of each row type that is noted here.
+    DELETE FROM pg_catalog.pg_init_privs i USING pg_catalog.pg_type t
+     WHERE i.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND i.objoid = t.oid
+       AND t.typnamespace = 'mixpeek'::pg_catalog.regnamespace;
 END
 $privileges$;
 
 GRANT USAGE ON SCHEMA mixpeek TO PUBLIC;
-GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin, mixpeek.places,
+GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin, mixpeek.places, mixpeek.forgotten, mixpeek.dump,
     mixpeek.mirrors, mixpeek.taxonomies, mixpeek.clusters TO PUBLIC;
 GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.create_document(text, jsonb, jsonb, jsonb, jsonb, name),
@@ -530,11 +606,13 @@ GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.delete_document(text, text, name),
     mixpeek.list_documents(text, jsonb, jsonb, text, bigint, boolean, boolean, name),
     mixpeek.may_read(regclass),
+    mixpeek.dump_content(),
     mixpeek.mirror_row(),
     mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name, text, text),
     mixpeek.resync(regclass, text),
     mixpeek.unmirror(regclass, text, boolean),
     mixpeek.preview(regclass, text, text),
+    mixpeek.document_key(anyelement),
     mixpeek.retry(regclass, text, text),
     mixpeek.refresh(regclass, text),
     mixpeek.mirror_arguments(oid),

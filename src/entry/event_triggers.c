@@ -5,8 +5,9 @@
  *
  * mixpeek_on_ddl_start loads the library before a command that may create a trigger;
  * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
- * raised by object_checks.c) and in an altered server; mixpeek_on_drop deletes the state of tables and
- * mirrors that were dropped; mixpeek_on_alter is in hidden_changes.c.
+ * raised by object_checks.c) and in an altered server; mixpeek_on_drop deletes the state of
+ * tables and mirrors that were dropped; mixpeek_on_subscription leaves the extension's tables out of a
+ * subscription; mixpeek_on_alter is in hidden_changes.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,8 +18,11 @@
 #include "base/statement.h"
 #include "base/user.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "entry/event_triggers.h"
@@ -29,6 +33,7 @@
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
 #include "remote/marker.h"
+#include "state/key_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "utils/lsyscache.h"
@@ -36,6 +41,7 @@
 PG_FUNCTION_INFO_V1(mixpeek_on_ddl_start);
 PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
 PG_FUNCTION_INFO_V1(mixpeek_on_drop);
+PG_FUNCTION_INFO_V1(mixpeek_on_subscription);
 
 /* See event_triggers_leave_mirrors(). */
 static bool leave_mirrors = false;
@@ -65,7 +71,7 @@ typedef struct CreatedObject
 	Oid			oid;
 } CreatedObject;
 
-/* Return the objects that the command has created or changed, as a List of CreatedObject. */
+/* Return the objects that the command has created or altered, as a List of CreatedObject. */
 static List *
 read_created_objects(void)
 {
@@ -227,6 +233,7 @@ forget_mirror(const TriggerDefinition *definition)
 	if (mirror_find(definition->relation, collection, CurrentMemoryContext) != NULL)
 		return NIL;
 	outbox_forget(definition->relation, collection);
+	key_table_forget(definition->relation, collection);
 	return mirror_records_forget(definition->relation, collection);
 }
 
@@ -237,6 +244,7 @@ forget_table(Oid table, const List *triggers)
 	/* most tables never had a trigger, and the outbox may be long */
 	if (had_trigger(table, triggers))
 		outbox_forget(table, NULL);
+	key_table_forget(table, NULL);
 	return mirror_records_forget(table, NULL);
 }
 
@@ -314,5 +322,68 @@ mixpeek_on_drop(PG_FUNCTION_ARGS)
 				(errmsg("could not delete the records of dropped tables and mirrors: %s", problem)));
 	else
 		warn_of_left_documents(left);
+	PG_RETURN_NULL();
+}
+
+/*
+ * Subscriptions
+ */
+
+typedef struct SubscribedTable
+{
+	Oid			subscription;
+	Oid			table;
+} SubscribedTable;
+
+/* Return the extension's tables that subscriptions have, as a List of SubscribedTable. */
+static List *
+read_subscribed_tables(void)
+{
+	static Statement query = {
+		"SELECT s.srsubid, s.srrelid FROM pg_catalog.pg_subscription_rel s, pg_catalog.pg_depend d,"
+		"  pg_catalog.pg_extension e"
+		" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = s.srrelid"
+		"  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid"
+		"  AND d.deptype = 'e' AND e.extname = '" EXTENSION_NAME "'", 0, {0}
+	};
+	List	   *tables = NIL;
+
+	statement_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		SubscribedTable *table = statement_palloc(sizeof(SubscribedTable));
+
+		table->subscription = DatumGetObjectId(statement_value(i, 1, NULL));
+		table->table = DatumGetObjectId(statement_value(i, 2, NULL));
+		tables = statement_lappend(tables, table);
+	}
+	statement_end();
+	return tables;
+}
+
+/*
+ * mixpeek.on_subscription(): event trigger ddl_command_end, for commands that add tables to a
+ * subscription.  Takes the extension's tables out again.  A publication FOR ALL TABLES cannot leave them
+ * out, but what they hold is no data: it is what another database's worker knows and has to do.
+ * Changes of a table that the subscription does not have are ignored before they are read, so
+ * it does not matter what they refer to.
+ */
+Datum
+mixpeek_on_subscription(PG_FUNCTION_ARGS)
+{
+	List	   *tables;
+	UserState	guard;
+	ListCell   *lc;
+
+	check_event_trigger(fcinfo);
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	tables = read_subscribed_tables();
+	foreach(lc, tables)
+	{
+		SubscribedTable *table = lfirst(lc);
+
+		RemoveSubscriptionRel(table->subscription, table->table);
+	}
+	user_restore(&guard);
 	PG_RETURN_NULL();
 }

@@ -35,9 +35,12 @@
 #include "mirror/mirror.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
+#include "state/key_table.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
+#include "storage/lmgr.h"
 #include "tcop/deparse_utility.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(mixpeek_on_alter);
@@ -350,15 +353,59 @@ read_altered_objects(void)
 	return altered;
 }
 
+/*
+ * Lock the tables whose keys contain an enum.  A transaction that has noted a key with the label's old
+ * name must end before the new name is there: by the old one the worker would not find its row.
+ */
+static void
+lock_tables_with_enum(Oid type)
+{
+	ListCell   *lc;
+
+	foreach(lc, key_table_with_enum(type))
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+}
+
+/* Have the worker compare the definitions of keys that may depend on what was altered. */
+static void
+check_keys(const List *altered)
+{
+	bool		types = false;
+	List	   *tables = NIL;
+	ListCell   *lc;
+
+	foreach(lc, altered)
+	{
+		const AlteredObject *object = lfirst(lc);
+
+		if (object->class_id == TypeRelationId)
+			lock_tables_with_enum(object->oid);
+		if (object->class_id == RelationRelationId && get_rel_relkind(object->oid) != RELKIND_COMPOSITE_TYPE)
+		{
+			if (!is_harmless(object->command))
+				tables = lappend_oid(tables, object->oid);
+		}
+		else
+			types = types || object->class_id == TypeRelationId || object->class_id == RelationRelationId;
+	}
+	if (types)
+		key_table_check_types();
+	if (tables != NIL)
+		key_table_check_tables(tables);
+}
+
 /* Note what the command has altered.  For guard_call(). */
 static void
 note_altered_objects(void *arg)
 {
 	UserState	guard;
+	List	   *altered;
 	ListCell   *lc;
 
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	foreach(lc, read_altered_objects())
+	altered = read_altered_objects();
+	check_keys(altered);
+	foreach(lc, altered)
 	{
 		const AlteredObject *object = lfirst(lc);
 

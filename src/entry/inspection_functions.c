@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "remote/marker.h"
 #include "state/aside.h"
+#include "state/key_table.h"
 #include "state/origin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -50,7 +51,7 @@ typedef struct PreviewCall
 	Jsonb	   *document;
 } PreviewCall;
 
-/* Make the body of a create request from a row, unless it is not the row that was asked for. */
+/* Make the body of a create request from a row, whose key may be written otherwise than it was asked for. */
 static void
 preview_row(void *arg, const char *key, const TemplateRow *row)
 {
@@ -61,8 +62,6 @@ preview_row(void *arg, const char *key, const TemplateRow *row)
 	StringInfoData body;
 	MemoryContext old;
 
-	if (strcmp(key, call->key) != 0)
-		return;
 	initStringInfo(&content);
 	initStringInfo(&features);
 	template_render(template, row, &content, &features);
@@ -191,9 +190,12 @@ set_text_column(Datum *values, bool *nulls, int i, const char *text, bool as_nam
 			CStringGetTextDatum(text);
 }
 
-/* Return why the worker has set the table aside; NULL if it has not, or the current user is not the owner. */
+/*
+ * Return why the worker has set the table aside, or cannot list its rows; NULL if there is no such
+ * problem, or the current user is not the owner.
+ */
 static char *
-read_aside_reason(Oid relation)
+read_worker_problem(Oid relation, const char *collection)
 {
 	UserState	guard;
 	char	   *problem;
@@ -202,6 +204,8 @@ read_aside_reason(Oid relation)
 		return NULL;
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
 	problem = aside_problem(relation);
+	if (problem == NULL)
+		problem = key_table_problem(relation, collection);
 	user_restore(&guard);
 	return problem;
 }
@@ -276,7 +280,8 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 	{
 		set_text_column(values, nulls, 5, call.mirror->table, false);
 		if (problem == NULL)
-			problem = call.mirror->problem ? call.mirror->problem : read_aside_reason(call.mirror->relation);
+			problem = call.mirror->problem ? call.mirror->problem :
+				read_worker_problem(call.mirror->relation, call.mirror->arguments.collection);
 		if (problem == NULL)
 			problem = read_origin_problem();
 	}

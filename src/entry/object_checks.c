@@ -121,14 +121,6 @@ warn_of_mistakes(Relation rel, const TriggerDefinition *definition, const Mirror
 		warn_of_update_of(rel, definition, mirror);
 }
 
-/* Have all records of a mirror rechecked: it may have another server or template than before. */
-static void
-recheck_records(Oid relation, const char *collection)
-{
-	if (document_table_has_mirror(relation, collection))
-		outbox_add(relation, OUTBOX_ALL_STORED, collection, NULL);
-}
-
 /* Raise what is wrong with a filter; with warn, warn of what may be. */
 static void
 check_filter(Relation rel, const char *filter, bool warn)
@@ -140,6 +132,14 @@ check_filter(Relation rel, const char *filter, bool warn)
 						RelationGetRelationName(rel)),
 				 errdetail("The filter calls a function that is not immutable."),
 				 errhint("Call mixpeek.resync() to have all rows checked again.")));
+}
+
+/* Have all records of a mirror rechecked: it may have another server or template than before. */
+static void
+recheck_records(Oid relation, const char *collection)
+{
+	if (document_table_has_mirror(relation, collection))
+		outbox_add(relation, OUTBOX_ALL_STORED, collection, NULL);
 }
 
 /*

@@ -34,8 +34,8 @@ typedef struct MixpeekServer
 	double		requests_per_minute;	/* 0: bounded by the answers' headers
 										 * only */
 	bool		create_unfindable;	/* if_unfindable is 'create': see lookup.c */
-	int64		place;			/* of the documents: server_place() of base_url
-								 * and namespace */
+	int64		place;			/* of the documents: server_place() of
+								 * base_url and namespace */
 } MixpeekServer;
 
 /*

@@ -86,8 +86,8 @@ typedef struct Job
 								 * the mirror gives the key */
 	int			long_key;		/* bytes of a key that is too long to be
 								 * stored whole, else 0 */
-	struct OutboxEntry *inventory;	/* the entry that it lists a page for, and not
-									 * a key's row; or NULL */
+	struct OutboxEntry *inventory;	/* the entry that it lists a page for, and
+									 * not a key's row; or NULL */
 
 	/* what is stored about it */
 	bool		stored;

@@ -219,18 +219,13 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
-	bool		usable = has_result(request) && is_mirror_unchanged(worker, request);
+	const char *problem = request->end == AGENT_DONE ? NULL : request->problem;
 
-	if (usable && request->end == AGENT_DONE)
-	{
-		on_scan(arg, request->expansion, request->keys);
-		return;
-	}
-	if (usable)
-		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
-						  request->problem);
-	else
+	if (!has_result(request) || !is_mirror_unchanged(worker, request))
 		schedule_retry_in(worker, 0);
+	else if (on_scan(arg, mirror_cache_get(worker->cache, request->relation, request->collection),
+					 request->expansion, request->keys, problem))
+		return;
 	outbox_scan_leave(worker, request->relation, request->collection,
 					  ItemPointerGetBlockNumber(&request->expansion->tid), false);
 }

@@ -51,10 +51,12 @@ extern void delegate_send(Worker *worker);
 
 /*
  * Callbacks for the results: a job's row was read, with problem if end is ROW_FAILED;
- * an entry's keys were listed.  Called in the transaction of a claim.
+ * an entry's keys were listed, or could not be, with problem; false: the entry is left in the outbox.
+ * Called in the transaction of a claim.
  */
 typedef void (*DelegateJobFunction) (void *arg, Job *job, RowEnd end, const char *problem);
-typedef void (*DelegateScanFunction) (void *arg, OutboxEntry *entry, List *keys);
+typedef bool (*DelegateScanFunction) (void *arg, CachedMirror *cached, OutboxEntry *entry, List *keys,
+									  const char *problem);
 
 /*
  * Take in the results that have arrived: call on_job for each job that was read, and

@@ -16,8 +16,10 @@
 #include "mirror/native_rows.h"
 #include "mirror/trigger_definition.h"
 #include "state/document_table.h"
+#include "state/key_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
+#include "worker/definition_check.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
 #include "worker/worker.h"
@@ -65,6 +67,9 @@ expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem)
 	ereport(LOG,
 			(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
 					cached->relation, problem)));
+	key_table_set_problem(cached->relation, cached->collection,
+						  psprintf("the rows could not be listed: %s", problem));
+	cached->unlisted = true;
 	cached->blocked_until = clock_seconds() + PROBLEM_DELAY;
 	schedule_retry_in(worker, PROBLEM_DELAY);
 }
@@ -84,13 +89,36 @@ may_have_unknown_documents(Worker *worker, const OutboxEntry *entry)
 		!document_table_has_mirror(entry->relation, entry->collection);
 }
 
+bool
+expansion_fail(Worker *worker, Expansions *expansions, CachedMirror *cached, OutboxEntry *entry, const char *problem)
+{
+	if (definition_check(worker, cached, true) || definition_has_changed(cached))
+	{
+		expansions->done = lappend(expansions->done, entry);
+		return true;
+	}
+	expansion_put_off(worker, cached, problem);
+	return false;
+}
+
+/* Note that a mirror's rows can be listed. */
+static void
+note_listed(CachedMirror *cached)
+{
+	if (cached->unlisted)
+		key_table_set_problem(cached->relation, cached->collection, NULL);
+	cached->unlisted = false;
+}
+
 void
-expansion_put_keys(Worker *worker, Expansions *expansions, OutboxEntry *entry, List *keys)
+expansion_put_keys(Worker *worker, Expansions *expansions, CachedMirror *cached, OutboxEntry *entry, List *keys)
 {
 	char	  **texts = palloc(sizeof(char *) * (list_length(keys) + 1));
 	int			n = 0;
 	ListCell   *lc;
 
+	if (entry->operation == OUTBOX_ALL_ROWS)
+		note_listed(cached);
 	foreach(lc, keys)
 		texts[n++] = lfirst(lc);
 	outbox_put(entry->relation, OUTBOX_RECHECK, entry->collection, texts, n, &worker->schedule.scan.news);
@@ -138,15 +166,15 @@ expand_entry(Worker *worker, Expansions *expansions, CachedMirror *cached, Outbo
 	problem = guard_call_within(list_keys, &call, mixpeek_read_timeout, NULL);
 	crash_note_clear();
 	if (problem)
-		expansion_put_off(worker, cached, problem);
-	else if (call.blocked)
+		return expansion_fail(worker, expansions, cached, entry, problem);
+	if (call.blocked)
 	{
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 		schedule_retry_in(worker, LOCK_DELAY);
+		return false;
 	}
-	else
-		expansion_put_keys(worker, expansions, entry, call.keys);
-	return problem == NULL && !call.blocked;
+	expansion_put_keys(worker, expansions, cached, entry, call.keys);
+	return true;
 }
 
 /*
@@ -211,6 +239,12 @@ expansion_take(Worker *worker, Expansions *expansions, OutboxEntry *entry)
 	{
 		schedule_retry_in(worker, LOCK_DELAY);
 		return false;
+	}
+	(void) definition_check(worker, cached, false);
+	if (definition_has_changed(cached))
+	{
+		expansions->done = lappend(expansions->done, entry);
+		return true;			/* all is listed anew */
 	}
 	if (entry->operation == OUTBOX_ALL_ROWS && cached->mirror && !cached->mirror->native)
 		return delegate_list(worker, cached, entry);
