@@ -80,7 +80,11 @@ origin_checks_truncate(Oid relation)
 	UserState	guard;
 
 	if (is_own_table(relation, "origin", EXTENSION_ORIGIN))
-		notify_of_loss(relation);
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of extension \"%s\" cannot be truncated", "origin", EXTENSION_NAME),
+				 errdetail("Without its row, each row of a mirrored table is mirrored as a new document."),
+				 errhint("The restore of a dump replaces the row.")));
 	if (!is_own_table(relation, "documents", EXTENSION_DOCUMENTS) &&
 		!is_own_table(relation, "forgotten", EXTENSION_FORGOTTEN))
 		return;

@@ -12,8 +12,8 @@
 extern void origin_checks_drop(Oid relation);
 
 /*
- * A table is about to be truncated: if it is mixpeek.origin, do the same; if it has records, see to
- * it that nothing is mirrored before adopt().
+ * A table is about to be truncated: if it is mixpeek.origin, raise ERRCODE_FEATURE_NOT_SUPPORTED; if it has
+ * records, see to it that nothing is mirrored before adopt().
  */
 extern void origin_checks_truncate(Oid relation);
 

@@ -96,10 +96,14 @@ find_table(const char *name)
 			 errhint("Install the version of the extension that the dump was made with.")));
 }
 
-/* Make the statement that inserts a record, which has a field for each column, into a table. */
+/*
+ * Make the statement that inserts a record, which has a field for each column, into a table.  A row of
+ * mixpeek.origin is replaced: it may be that of a database whose records were truncated before.
+ */
 static char *
 make_insert(const char *table, Jsonb *record)
 {
+	bool		replaces = strcmp(table, "origin") == 0;
 	StringInfoData columns;
 	JsonbIterator *iterator = JsonbIteratorInit(&record->root);
 	JsonbIteratorToken token;
@@ -112,8 +116,11 @@ make_insert(const char *table, Jsonb *record)
 			appendStringInfo(&columns, "%s%s", columns.len > 0 ? ", " : "",
 							 quote_identifier(pnstrdup(value.val.string.val, value.val.string.len)));
 	}
-	return psprintf("INSERT INTO mixpeek.%s (%s) SELECT %s FROM pg_catalog.jsonb_populate_record(NULL::mixpeek.%s, $1)",
-					table, columns.data, columns.data, table);
+	return psprintf("INSERT INTO mixpeek.%s AS r (%s) SELECT %s FROM pg_catalog.jsonb_populate_record(NULL::mixpeek.%s, $1)%s",
+					table, columns.data, columns.data, table, replaces ?
+					psprintf(" ON CONFLICT (only_one) DO UPDATE SET (%s) ="
+							 " (SELECT %s FROM pg_catalog.jsonb_populate_record(NULL::mixpeek.origin, $1))",
+							 columns.data, columns.data) : "");
 }
 
 /* Insert a record.  All records of a dump have the same columns, so there is one plan a table. */
