@@ -373,7 +373,7 @@ CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
     EXECUTE FUNCTION mixpeek.on_create_trigger();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
 CREATE EVENT TRIGGER mixpeek_on_alter ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER SCHEMA', 'CREATE POLICY', 'ALTER POLICY')
+    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'CREATE POLICY', 'ALTER POLICY')
     EXECUTE FUNCTION mixpeek.on_alter();
 -- These two also count with session_replication_role = replica, when row triggers are not fired.
 ALTER EVENT TRIGGER mixpeek_on_drop ENABLE ALWAYS;

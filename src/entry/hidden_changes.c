@@ -24,7 +24,6 @@
 #include "base/user.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -254,15 +253,32 @@ is_harmless_alter_table(const CollectedCommand * command)
 	return true;
 }
 
-/* Check whether a command is known to change neither rows nor documents. */
+/*
+ * Check whether a command is known to change neither rows nor documents.  A table's new name is part
+ * of a default document, but not worth an update of each: it comes with a row's next change.
+ */
 static bool
 is_harmless(const CollectedCommand * command)
 {
+	const Node *statement = command->parsetree;
+
 	if (command->type == SCT_AlterTable)
 		return is_harmless_alter_table(command);
-	if (command->parsetree && IsA(command->parsetree, AlterEnumStmt))
-		return ((const AlterEnumStmt *) command->parsetree)->oldVal == NULL;	/* ADD VALUE */
-	return false;
+	if (statement == NULL)
+		return false;
+	switch (nodeTag(statement))
+	{
+		case T_AlterEnumStmt:
+			return ((const AlterEnumStmt *) statement)->oldVal == NULL; /* ADD VALUE */
+		case T_RenameStmt:
+			return ((const RenameStmt *) statement)->renameType == OBJECT_TABLE ||
+				((const RenameStmt *) statement)->renameType == OBJECT_TABCONSTRAINT;
+		case T_AlterObjectSchemaStmt:
+		case T_AlterOwnerStmt:
+			return true;
+		default:
+			return false;
+	}
 }
 
 /*
@@ -270,8 +286,8 @@ is_harmless(const CollectedCommand * command)
  */
 
 /*
- * Return the tables with a mirror whose rows or documents depend on a schema, policy, type, or table (as
- * the type of its rows), as a List of Oid.
+ * Return the tables with a mirror whose rows or documents depend on a policy, type, or table (as the type
+ * of its rows), as a List of Oid.
  */
 static List *
 find_dependent_tables(Oid class_id, Oid oid)
@@ -283,7 +299,6 @@ find_dependent_tables(Oid class_id, Oid oid)
 		"  UNION SELECT d.classid, d.objid FROM o JOIN pg_catalog.pg_depend d ON d.refclassid = o.classid AND d.refobjid = o.objid"
 		"   WHERE d.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass)),"
 		" c (oid) AS (SELECT objid FROM o WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-		"  UNION SELECT oid FROM pg_catalog.pg_class WHERE relnamespace = $2 AND $1 = 'pg_catalog.pg_namespace'::pg_catalog.regclass"
 		"  UNION SELECT p.polrelid FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class r ON r.oid = p.polrelid"
 		"   WHERE p.oid = $2 AND $1 = 'pg_catalog.pg_policy'::pg_catalog.regclass AND r.relforcerowsecurity)"
 		" SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t JOIN c ON c.oid = t.tgrelid WHERE t.tgfoid = $3",
@@ -308,8 +323,7 @@ note_object(Oid class_id, Oid oid)
 
 	if (class_id == RelationRelationId)
 		hidden_changes_note(oid);
-	if (class_id == RelationRelationId || class_id == NamespaceRelationId || class_id == PolicyRelationId ||
-		class_id == TypeRelationId)
+	if (class_id == RelationRelationId || class_id == PolicyRelationId || class_id == TypeRelationId)
 		foreach(lc, find_dependent_tables(class_id, oid))
 			hidden_changes_note(lfirst_oid(lc));
 }

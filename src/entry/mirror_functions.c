@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "remote/server.h"
 #include "state/aside.h"
+#include "state/key_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
@@ -243,6 +244,7 @@ remove_records(Relation rel, const DroppedMirror *mirror, bool delete_documents)
 
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
 	outbox_forget(relation, mirror->collection);
+	key_table_forget(relation, mirror->collection);
 	if (delete_documents)
 	{
 		(void) document_owe_delete(relation, mirror->collection, NULL, mirror->owner, mirror->request_timeout);

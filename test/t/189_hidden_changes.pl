@@ -143,13 +143,15 @@ three_rows('h');
 $node->append_conf('postgresql.conf', 'mixpeek.enabled = off');
 $node->restart;
 
-# The operations of the entries that a statement has left, of all tables.
+# The operations of the entries that a statement has left, of all tables; without those that have keys' definitions
+# compared, which costs nothing.
 sub entries_after
 {
 	my ($statement) = @_;
 	sql('DELETE FROM mixpeek.outbox');
 	sql($statement);
-	return sql("SELECT coalesce(string_agg(operation::text, '' ORDER BY operation), '') FROM mixpeek.outbox");
+	return sql("SELECT coalesce(string_agg(operation::text, '' ORDER BY operation), '') FROM mixpeek.outbox
+		WHERE operation <> 'C'");
 }
 
 for my $harmless (
@@ -159,6 +161,8 @@ for my $harmless (
 	'ALTER TABLE h DROP CONSTRAINT v_check', 'ALTER TABLE h SET (fillfactor = 70)', 'ALTER TABLE h CLUSTER ON h_pkey',
 	'ALTER TABLE h REPLICA IDENTITY FULL', 'ALTER TABLE h DISABLE TRIGGER ALL', 'CREATE INDEX ON h (v)', 'VACUUM FULL h',
 	'CLUSTER h', 'REINDEX TABLE h', 'ALTER TABLE h OWNER TO ann', 'ALTER TABLE h OWNER TO CURRENT_USER', 'CREATE TABLE p5 PARTITION OF p FOR VALUES FROM (50) TO (60)',
+	'ALTER TABLE h RENAME TO h2', 'CREATE SCHEMA s; ALTER TABLE h2 SET SCHEMA s; ALTER SCHEMA s RENAME TO s2',
+	'ALTER TABLE s2.h2 RENAME CONSTRAINT h_pkey TO h2_pkey; ALTER TABLE s2.h2 SET SCHEMA public; ALTER TABLE h2 RENAME TO h',
 	'CREATE TYPE colour AS ENUM ($$red$$); ALTER TYPE colour ADD VALUE $$blue$$',
 	'CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE n ADD v text; ALTER TABLE n RENAME v TO w; TRUNCATE n; DROP TABLE n',
 	'BEGIN; SAVEPOINT s; ALTER TABLE c ADD n int; ROLLBACK TO s; COMMIT')
@@ -166,9 +170,6 @@ for my $harmless (
 	is(entries_after($harmless), '', "$harmless is no reason to compare rows");
 }
 is(entries_after('ALTER TABLE h ENABLE TRIGGER ALL'), 'BT', 'ENABLE TRIGGER is a reason to compare rows and records');
-is(entries_after('ALTER TABLE h RENAME TO h2'), 'BT', 'so is a new name, which is part of the default document');
-is(entries_after('CREATE SCHEMA s; ALTER TABLE h2 SET SCHEMA s'), 'BT', 'so is a new schema');
-is(entries_after('ALTER SCHEMA s RENAME TO s2'), 'BT', "so is the schema's new name");
 is(entries_after('TRUNCATE p'), 'T', 'TRUNCATE of a partitioned table leaves one entry');
 
 done_testing();
