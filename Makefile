@@ -40,7 +40,7 @@ PG_CPPFLAGS += -DMIXPEEK_WEAKEN
 endif
 
 # The order counts: the first ones drop the extension that they create, the last ones leave it.
-REGRESS = template trigger unmirrored mirror views privileges door api server
+REGRESS = template trigger definitions unmirrored mirror views privileges door api server
 # What a test prints must not depend on the cluster's locale.
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 ISOLATION = $(patsubst $(top)/test/specs/%.spec,%,$(sort $(wildcard $(top)/test/specs/*.spec)))

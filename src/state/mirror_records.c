@@ -8,6 +8,8 @@
  */
 #include "base/compat.h"
 
+#include "access/relation.h"
+#include "base/extension.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "mirror/key.h"
@@ -15,7 +17,9 @@
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 
 List *
 mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit)
@@ -62,6 +66,20 @@ mirror_records_forget(Oid relation, const char *collection)
 	(void) statement_execute(&query, args, collection ? "  " : " n");
 }
 
+/* Check whether a table exists and is empty, and was so since its last VACUUM. */
+static bool
+has_no_blocks(Oid table)
+{
+	Relation	rel = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
+	bool		result;
+
+	if (rel == NULL)
+		return false;
+	result = RelationGetNumberOfBlocks(rel) == 0;
+	relation_close(rel, NoLock);
+	return result;
+}
+
 bool
 mirror_records_were_forgotten(const char *prefix, const char *collection)
 {
@@ -71,6 +89,8 @@ mirror_records_were_forgotten(const char *prefix, const char *collection)
 	};
 	Datum		args[2];
 
+	if (has_no_blocks(extension_object(EXTENSION_FORGOTTEN)))
+		return false;			/* as in most databases, and much cheaper */
 	args[0] = CStringGetTextDatum(prefix);
 	args[1] = CStringGetTextDatum(collection);
 	return statement_execute(&query, args, NULL) > 0;

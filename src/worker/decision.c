@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 #include "worker/claim.h"
 #include "worker/decision.h"
+#include "worker/delegate.h"
 #include "worker/worker.h"
 
 /*
@@ -167,6 +168,17 @@ find_problem(const Worker *worker, const Job *job)
 	return NULL;
 }
 
+/*
+ * Check whether a row that was not found may be one that does not match the filter, and so never had a
+ * document.  Each change of such a row would cost a look-up.  Rows of mirrors that were forgotten may
+ * have had one.
+ */
+static bool
+may_be_hidden(const Job *job)
+{
+	return job->mirror->arguments.filter && !job->mirror->forgotten;
+}
+
 /* End a job that has no account, or nothing to send at this time; returns true if it did. */
 static bool
 end_early(Worker *worker, Job *job)
@@ -182,12 +194,40 @@ end_early(Worker *worker, Job *job)
 		jobs_end(worker, job, OUTCOME_PENDING,
 				 "the last request was given up, and may still be at work on the other side");
 	}
-	else if (!job->stored && !job->row_exists && job->inserted && job->error == NULL &&
+	else if (!job->stored && !job->row_exists && (job->inserted || may_be_hidden(job)) && job->error == NULL &&
 			 !job->read_skipped && job->mirror->problem == NULL)
 		jobs_free(worker, job); /* the row came and went before the claim */
 	else
 		return false;
 	return true;
+}
+
+/*
+ * Check whether a row that need not be sent may lack its document's id and enrichments: the key is
+ * rechecked, not changed, as when the write-back columns have just been named.
+ */
+static bool
+may_be_unwritten(const Job *job)
+{
+	ListCell   *lc;
+
+	if (!job->row_exists || job->entries == NIL || !delegate_has_columns(job->mirror))
+		return false;
+	foreach(lc, job->entries)
+	{
+		if (((OutboxEntry *) lfirst(lc))->operation != OUTBOX_RECHECK)
+			return false;
+	}
+	return true;
+}
+
+/* Make a poll of the job: its answer is written back. */
+static void
+poll_instead(Job *job)
+{
+	job->refresh = true;
+	job->dirty = false;
+	job->must_look_up = true;
 }
 
 bool
@@ -208,7 +248,14 @@ decision_make(Worker *worker, Job *job)
 		job->account->server == NULL || job_next_step(job) != JOB_END)
 		return true;
 	if (job->stored && strcmp(job->state, "mirrored") == 0)
+	{
+		if (may_be_unwritten(job))
+		{
+			poll_instead(job);
+			return true;
+		}
 		jobs_free(worker, job); /* the API has all this already */
+	}
 	else
 		jobs_end(worker, job, job->row_exists ? OUTCOME_MIRRORED : OUTCOME_FORGOTTEN, NULL);
 	return false;

@@ -219,18 +219,13 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
-	bool		usable = has_result(request) && is_mirror_unchanged(worker, request);
+	const char *problem = request->end == AGENT_DONE ? NULL : request->problem;
 
-	if (usable && request->end == AGENT_DONE)
-	{
-		on_scan(arg, request->expansion, request->keys);
-		return;
-	}
-	if (usable)
-		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
-						  request->problem);
-	else
+	if (!has_result(request) || !is_mirror_unchanged(worker, request))
 		schedule_retry_in(worker, 0);
+	else if (on_scan(arg, mirror_cache_get(worker->cache, request->relation, request->collection),
+					 request->expansion, request->keys, problem))
+		return;
 	outbox_scan_leave(worker, request->relation, request->collection,
 					  ItemPointerGetBlockNumber(&request->expansion->tid), false);
 }
@@ -311,10 +306,23 @@ delegate_has_answers(const Worker *worker)
  */
 
 bool
+delegate_has_columns(const Mirror *mirror)
+{
+	return mirror->document_id_attnum != 0 || mirror->enrichments_attnum != 0;
+}
+
+bool
 delegate_wants_write_back(const Job *job)
 {
-	return job->outcome == OUTCOME_MIRRORED && job->answered && job->mirror &&
-		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
+	if (!job->answered || job->mirror == NULL || !delegate_has_columns(job->mirror))
+		return false;
+
+	/*
+	 * a row that no longer matches the filter is still there, and names its
+	 * document
+	 */
+	return job->outcome == OUTCOME_MIRRORED ||
+		(job->outcome == OUTCOME_FORGOTTEN && job->mirror->arguments.filter);
 }
 
 /* End a job whose write-back failed.  The next poll tries again. */

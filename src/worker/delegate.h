@@ -51,10 +51,12 @@ extern void delegate_send(Worker *worker);
 
 /*
  * Callbacks for the results: a job's row was read, with problem if end is ROW_FAILED;
- * an entry's keys were listed.  Called in the transaction of a claim.
+ * an entry's keys were listed, or could not be, with problem; false: the entry is left in the outbox.
+ * Called in the transaction of a claim.
  */
 typedef void (*DelegateJobFunction) (void *arg, Job *job, RowEnd end, const char *problem);
-typedef void (*DelegateScanFunction) (void *arg, OutboxEntry *entry, List *keys);
+typedef bool (*DelegateScanFunction) (void *arg, CachedMirror *cached, OutboxEntry *entry, List *keys,
+									  const char *problem);
 
 /*
  * Take in the results that have arrived: call on_job for each job that was read, and
@@ -74,6 +76,9 @@ extern void delegate_abort(Worker *worker);
 
 /* Check whether there are results that the next claim has to take in. */
 extern bool delegate_has_answers(const Worker *worker);
+
+/* Check whether the mirror has columns for document ids or enrichments. */
+extern bool delegate_has_columns(const Mirror *mirror);
 
 /* Check whether the job's document id and enrichments have to be written into its row's columns. */
 extern bool delegate_wants_write_back(const Job *job);
