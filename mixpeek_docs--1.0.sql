@@ -164,6 +164,7 @@ CREATE TABLE mixpeek.origin
     incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
     replaces uuid,
     former_ids uuid[] NOT NULL DEFAULT '{}',
+    incomplete boolean NOT NULL DEFAULT false,
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
 ) USING heap;
 COMMENT ON TABLE mixpeek.origin IS
@@ -500,10 +501,11 @@ COMMENT ON COLUMN mixpeek.origin.system_identifier IS 'the cluster''s, from pg_c
 COMMENT ON COLUMN mixpeek.origin.database IS 'the database''s oid';
 COMMENT ON COLUMN mixpeek.origin.instance IS 'the place where the server ran: mixpeek.instance, or hashes of what can be seen of the machine';
 COMMENT ON COLUMN mixpeek.origin.timeline IS 'the WAL''s timeline: another one, unless a standby was promoted, means a recovery to an earlier time';
-COMMENT ON COLUMN mixpeek.origin.written_by IS 'the transaction that wrote this row; if another one did, a dump was restored (0: after TRUNCATE of mixpeek.documents)';
+COMMENT ON COLUMN mixpeek.origin.written_by IS 'the transaction that wrote this row; if another one did, a dump was restored';
 COMMENT ON COLUMN mixpeek.origin.incarnation IS 'made by mixpeek.adopt(); also in a file outside of the data directory (mixpeek.witness_directory)';
 COMMENT ON COLUMN mixpeek.origin.replaces IS 'the incarnation before';
 COMMENT ON COLUMN mixpeek.origin.former_ids IS 'what the id was before mixpeek.adopt(origin => ...): documents of these are owed deletes';
+COMMENT ON COLUMN mixpeek.origin.incomplete IS 'mixpeek.documents or mixpeek.forgotten was truncated: all inserted rows are looked up';
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
 COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';

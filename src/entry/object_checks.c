@@ -134,12 +134,12 @@ check_filter(Relation rel, const char *filter, bool warn)
 				 errhint("Call mixpeek.resync() to have all rows checked again.")));
 }
 
-/* Have all records of a mirror rechecked: it may have another server or template than before. */
+/* Have all records of a mirror rechecked if it has another server than before. */
 static void
-recheck_records(Oid relation, const char *collection)
+recheck_records(Oid relation, const MirrorArguments *arguments)
 {
-	if (document_table_has_mirror(relation, collection))
-		outbox_add(relation, OUTBOX_ALL_STORED, collection, NULL);
+	if (document_table_has_mirror(relation, arguments->collection, arguments->server))
+		outbox_add(relation, OUTBOX_ALL_STORED, arguments->collection, NULL);
 }
 
 /*
@@ -170,8 +170,8 @@ check_mirror(const TriggerDefinition *definition, bool warn)
 				 errmsg("table \"%s\" cannot be mirrored yet: %s", RelationGetRelationName(rel), mirror->problem)));
 	else if (warn)
 		warn_of_mistakes(rel, definition, mirror);
-	else if (TRIGGER_FOR_ROW(definition->type))
-		recheck_records(definition->relation, arguments.collection);
+	else if (!is_restored && TRIGGER_FOR_ROW(definition->type))
+		recheck_records(definition->relation, &arguments);
 	mirror_free(mirror);
 	table_close(rel, AccessShareLock);
 }

@@ -13,7 +13,7 @@ extern void origin_checks_drop(Oid relation);
 
 /*
  * A table is about to be truncated: if it is mixpeek.origin, raise ERRCODE_FEATURE_NOT_SUPPORTED; if it has
- * records, see to it that nothing is mirrored before adopt().
+ * records, see to it that rows are looked up from now on.
  */
 extern void origin_checks_truncate(Oid relation);
 

@@ -428,19 +428,23 @@ document_table_update(DocumentTable *table)
 }
 
 bool
-document_table_has_mirror(Oid relation, const char *collection)
+document_table_has_mirror(Oid relation, const char *collection, const char *server)
 {
 	Relation	rel = open_table();
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ScanKeyData keys[2];
 	SysScanDesc scan;
+	HeapTuple	tuple;
 	bool		has;
+	bool		isnull;
 
 	ScanKeyInit(&keys[0], DOCUMENT_RELATION + 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
 	ScanKeyInit(&keys[1], DOCUMENT_COLLECTION + 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(collection));
 	(void) RelationGetIndexList(rel);	/* sets rd_pkindex */
 	scan = systable_beginscan(rel, rel->rd_pkindex, true, snapshot, lengthof(keys), keys);
-	has = HeapTupleIsValid(systable_getnext(scan));
+	tuple = systable_getnext(scan);
+	has = HeapTupleIsValid(tuple) &&
+		(server == NULL || strcmp(server, TextDatumGetCString(heap_getattr(tuple, DOCUMENT_SERVER + 1, RelationGetDescr(rel), &isnull))) != 0);
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, NoLock);

@@ -89,10 +89,10 @@ extern TupleTableSlot *document_table_change(DocumentTable *table);
 extern bool document_table_update(DocumentTable *table);
 
 /*
- * Check whether there is a record of a mirror.  Runs no statement, so it may be called where the schema has
- * another name.
+ * Check whether there is a record of a mirror; with server not NULL, whether the first one is of another
+ * server.  Runs no statement, so it may be called where the schema has another name.
  */
-extern bool document_table_has_mirror(Oid relation, const char *collection);
+extern bool document_table_has_mirror(Oid relation, const char *collection, const char *server);
 
 /* Set a column of a record.  A NULL text makes it null. */
 extern void record_set(TupleTableSlot *record, DocumentColumn column, Datum value);

@@ -24,7 +24,7 @@
  * - in which incarnation.  A file outside of the data directory knows it, and how far the WAL
  *   had been written (witness.c), so that a snapshot of the volume that is put back is noticed.
  *
- * TRUNCATE of the records is noted in the row, too.
+ * TRUNCATE of the records is noted in the row, too: rows are looked up then.
  *
  * The instance is the setting mixpeek.instance, or else what can be found out about host, disk and
  * data directory (instance.c).  If the original is mistaken for a copy, the mirrors stop
@@ -121,7 +121,7 @@ origin_take_over(const char *id, bool remember)
 		IDENTITY_TYPES
 	};
 
-	static Statement forget = {"UPDATE mixpeek.origin SET former_ids = '{}', written_by = $1", 1, {INT8OID}};
+	static Statement forget = {"UPDATE mixpeek.origin SET former_ids = '{}', incomplete = false, written_by = $1", 1, {INT8OID}};
 
 	run_with_identity(&take_over, instance_current(), id);
 	if (!remember)
@@ -145,9 +145,12 @@ origin_distrust_inserts(void)
 void
 origin_note_truncated(void)
 {
-	static Statement update = {"UPDATE mixpeek.origin SET written_by = 0", 0, {0}};
+	static Statement update = {
+		"UPDATE mixpeek.origin SET incomplete = true, written_by = $1 WHERE written_by = xmin::text::bigint", 1, {INT8OID}
+	};
+	Datum		xid = Int64GetDatum((int64) GetCurrentTransactionId());
 
-	(void) statement_execute(&update, NULL, NULL);
+	(void) statement_execute(&update, &xid, NULL);
 }
 
 static void
@@ -183,7 +186,8 @@ read_origin(Origin *origin, char **instance, char **replaces)
 {
 	static Statement query = {
 		"SELECT id::text, incarnation::text, instance, replaces::text, system_identifier = $1, database = $2,"
-		" written_by = xmin::text::bigint, timeline = $3, pg_catalog.array_to_string(former_ids, ' ')"
+		" written_by = xmin::text::bigint, timeline = $3, pg_catalog.array_to_string(former_ids, ' '),"
+		" incomplete"
 		" FROM mixpeek.origin",
 		3, {INT8OID, OIDOID, INT8OID}
 	};
@@ -207,6 +211,7 @@ read_origin(Origin *origin, char **instance, char **replaces)
 		origin->written_here = read_flag(7);
 		origin->same_timeline = read_flag(8);
 		origin->former_ids = statement_text(tuple, 9);
+		origin->incomplete = read_flag(10);
 	}
 	statement_end();
 	return origin->id != NULL;
@@ -255,7 +260,7 @@ origin_problem(Origin *origin)
 	if (!origin->same_cluster || !origin->same_database)
 		return pstrdup("this database is a copy of the one to which its documents belong");
 	if (!origin->written_here)
-		return pstrdup("the records of this database's documents were restored or truncated, and may be older than the documents");
+		return pstrdup("the records of this database's documents were restored, and may be older than the documents");
 	current = instance_current();
 	difference = instance_difference(noted, current);
 	if (was_promoted())

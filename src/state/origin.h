@@ -19,6 +19,7 @@ typedef struct Origin
 	bool		written_here;	/* by the transaction that it names, and not
 								 * by the restore of a dump, */
 	bool		same_timeline;	/* and before no recovery to an earlier time */
+	bool		incomplete;		/* records were removed by TRUNCATE */
 } Origin;
 
 /*
@@ -47,7 +48,7 @@ extern void origin_take_over(const char *id, bool remember);
  */
 extern void origin_distrust_inserts(void);
 
-/* Note that records were removed in a way that no trigger sees, so that nothing is mirrored before adopt(). */
+/* Do the same because records are about to be removed by TRUNCATE. */
 extern void origin_note_truncated(void);
 
 /* A hint for the problem. */

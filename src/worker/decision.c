@@ -181,8 +181,6 @@ leave_place(Worker *worker, Job *job)
 		return false;
 	(void) document_owe_delete(job->relation, job->collection, job->key, job->mirror->owner, 0);
 	schedule_read_due_again(worker);
-	if (!job->mirror->forgotten)
-		mirror_cache_invalidate(worker->cache);
 	outbox_put(job->relation, OUTBOX_RECHECK, job->collection, &job->key, 1, &worker->schedule.scan.news);
 	worker->moves++;
 	worker->schedule.more = true;

@@ -75,18 +75,17 @@ expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem)
 }
 
 /*
- * Check whether a mirror has no record, although it may have documents: it was made again, in this
- * extension or another one.  Then documents of rows that are gone must be searched for.
+ * Check whether a mirror has no record, although it may have documents that no statement of this extension
+ * has left behind: mixpeek.adopt(origin => ...) was called before the mirror was made.  Then documents of
+ * rows that are gone must be searched for.
  */
 static bool
 may_have_unknown_documents(Worker *worker, const OutboxEntry *entry)
 {
 	CachedMirror *cached = mirror_cache_get(worker->cache, entry->relation, entry->collection);
 
-	if (cached->blocked_until > 0)
-		return true;
-	return cached->mirror && cached->mirror->forgotten &&
-		!document_table_has_mirror(entry->relation, entry->collection);
+	return cached->blocked_until == 0 && cached->mirror && mirror_records_were_forgotten("", "") &&
+		!document_table_has_mirror(entry->relation, entry->collection, NULL);
 }
 
 bool

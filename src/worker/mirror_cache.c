@@ -324,14 +324,14 @@ complete_mirror(Mirror *mirror)
  * those of a table that had the same name, and a restore may bring its own.
  */
 static void
-read_forgotten(CachedMirror *cached)
+read_forgotten(const MirrorCache *cache, CachedMirror *cached)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	Mirror	   *mirror = cached->mirror;
 
 	if (mirror == NULL || cached->read_in == now)
 		return;
-	mirror->forgotten = mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection);
+	mirror->forgotten = cache->all_forgotten || mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection);
 	cached->read_in = now;
 }
 
@@ -451,7 +451,7 @@ mirror_cache_get(MirrorCache *cache, Oid relation, const char *collection)
 	}
 	if (!is_current(cached))
 		load_mirror(cache, cached);
-	read_forgotten(cached);
+	read_forgotten(cache, cached);
 	if (!lock_partitions(cached))
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 	cached->account = cached->mirror ?

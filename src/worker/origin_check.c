@@ -56,6 +56,7 @@ origin_check_pass(Worker *worker)
 		mirror_cache_invalidate(worker->cache);
 		replace_text(worker, &worker->origin.id, origin.id);
 	}
+	worker->cache->all_forgotten = origin.incomplete;
 	replace_text(worker, &worker->origin.former_ids, origin.former_ids);
 	replace_text(worker, &worker->origin.incarnation, origin.incarnation);
 	return true;

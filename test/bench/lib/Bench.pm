@@ -295,6 +295,8 @@ sub clear
 	my ($self, @tables) = @_;
 
 	$self->session->do('TRUNCATE ' . join(', ', @tables, 'mixpeek.outbox', 'mixpeek.documents'));
+	# The documents are gone, too, so no row needs to be looked up.
+	$self->session->do('UPDATE mixpeek.origin SET incomplete = false, written_by = pg_current_xact_id()::text::bigint');
 	$self->session->do('CHECKPOINT');
 	$self->api->reset;
 	return;
