@@ -55,8 +55,8 @@ typedef struct MirrorCache
 	uint64		uses;			/* number of calls of mirror_cache_get() */
 	Size		mirror_bytes;	/* memory of all mirrors but the stale ones */
 	bool		some_are_gone;	/* there are cached mirrors without a mirror */
-	bool		all_forgotten;	/* records were removed by TRUNCATE: rows of all
-								 * mirrors may have documents */
+	bool		all_forgotten;	/* records were removed by TRUNCATE: rows of
+								 * all mirrors may have documents */
 
 	/* where servers lead to, see server_check.c */
 	List	   *places;			/* of ServerPlace */

@@ -274,6 +274,19 @@ create_server($node, 'two', $second);
 moved('another server of the same name', 'second', fourth => 0);
 wait_for('the deletes at the dropped server', sub { in_namespace('test') == 0 });
 
+# While requests wait and are under way
+$second->config(latency => 200);
+$second->reset;
+sql("ALTER SERVER two OPTIONS (ADD max_connections '1'); INSERT INTO u SELECT g, 'many' FROM generate_series(100, 119) g");
+wait_for('the first create', sub { $second->stats->{creates} > 0 });
+altered($first);
+$second->config(latency => 0);
+moved('ALTER SERVER while requests wait', 'first');
+altered($second);
+moved('ALTER SERVER back', 'second', first => 0);
+sql('DELETE FROM u WHERE id >= 100');
+settle();
+
 # A create whose answer is lost at the old place
 $second->faults({ kind => 'reset_after', method => 'POST', body => '"v":"lost"' });
 sql("INSERT INTO u VALUES (5, 'lost')");

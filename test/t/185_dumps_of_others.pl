@@ -110,6 +110,7 @@ sql('ALTER TABLE a.u DISABLE ROW LEVEL SECURITY', 'owner_a');
 # Tables and roles that are missing where it is restored
 #
 
+$all = state_in('postgres');	# ALTER TABLE was a reason to check all rows of a.u
 my $without = restore('without', dump_as('without', 'postgres', '-T', 'a.t', '-T', 'm.secret'));
 is(state_in('without'), join('', grep { !/^(a\.t|m\.secret)\|/ } split(/^/, $all)),
 	'a dump without two of the tables: a restore has the rest');
