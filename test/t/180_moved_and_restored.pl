@@ -282,6 +282,9 @@ wait_for('the first create', sub { $second->stats->{creates} > 0 });
 altered($first);
 $second->config(latency => 0);
 moved('ALTER SERVER while requests wait', 'first');
+is(sql("SELECT count(*) FROM mixpeek.documents d JOIN mixpeek.places p USING (place)
+	WHERE d.relation = 0::oid AND p.base_url = '@{[ $second->url ]}'"), @{ $second->documents('u') },
+	'ALTER SERVER while requests wait: what is owed at the old place are the documents that are there');
 altered($second);
 moved('ALTER SERVER back', 'second', first => 0);
 sql('DELETE FROM u WHERE id >= 100');
