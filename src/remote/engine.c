@@ -307,6 +307,7 @@ drive_once(Engine *engine, bool sockets)
 void
 engine_start(Engine *engine, EngineTask *task)
 {
+	task->holds = task->lane->holds_taken;
 	dlist_push_tail(&engine->starting, &task->node);
 }
 
@@ -353,9 +354,13 @@ engine_push(Engine *engine)
 EngineTask *
 engine_next_ended(Engine *engine)
 {
+	EngineTask *task;
+
 	if (dlist_is_empty(&engine->taken))
 		return NULL;
-	return dlist_container(EngineTask, node, dlist_pop_head_node(&engine->taken));
+	task = dlist_container(EngineTask, node, dlist_pop_head_node(&engine->taken));
+	task->lane->holds_taken = task->holds;
+	return task;
 }
 
 bool
@@ -393,6 +398,7 @@ engine_cancel(Engine *engine, EngineTask *task)
 {
 	Assert(!engine->threaded);
 	lane_cancel(engine, task);
+	task->lane->holds_taken = task->lane->holds;
 }
 
 /*

@@ -23,8 +23,9 @@ typedef struct Engine Engine;
  * Queue of the transfers to one server.  At most at_once of them run together; later ones
  * wait here.  If a running one fails in a way that suggests that the server is unusable
  * (STATUS_HOLDS_OTHERS in status.h), the waiting ones end with ENGINE_NOT_BEGUN, unsent, and
- * the caller decides.  Must be zero-initialized, with "waiting" as an empty list; private to
- * the engine.
+ * the caller decides.  So do those that the caller started before it took that end, as it could
+ * not know of it.  Must be zero-initialized, with "waiting" as an empty list; private to the
+ * engine.
  */
 typedef struct EngineLane
 {
@@ -32,6 +33,10 @@ typedef struct EngineLane
 								 * bound */
 	int			running;		/* number of running transfers */
 	dlist_head	waiting;		/* tasks */
+	uint32		holds;			/* number of ends that held others back; the
+								 * driver's */
+	uint32		holds_taken;	/* how many of them the caller has taken; the
+								 * caller's */
 	bool		blocked;		/* do these wait for connections of other
 								 * lanes? */
 	dlist_node	blocked_node;	/* if so, in the engine's list "blocked" */
@@ -47,6 +52,8 @@ typedef struct EngineTask
 	dlist_node	node;			/* in the list that the task is in */
 	CURL	   *easy;			/* with all options set */
 	EngineLane *lane;
+	uint32		holds;			/* at the start, the lane's holds_taken; at
+								 * the end, its holds */
 	int			at_once;		/* see EngineLane */
 	bool		running;		/* does libcurl have it? */
 	bool		paused;			/* does its answer wait for room? */

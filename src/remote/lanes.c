@@ -39,6 +39,7 @@ static void
 finish_task(Engine *engine, EngineTask *task, CURLcode code)
 {
 	task->code = code;
+	task->holds = task->lane->holds;
 	dlist_push_tail(&engine->finished, &task->node);
 }
 
@@ -133,6 +134,11 @@ lane_start_or_queue(Engine *engine, EngineTask *task)
 	EngineLane *lane = task->lane;
 
 	lane->at_once = task->at_once;
+	if (task->holds != lane->holds)
+	{
+		finish_task(engine, task, ENGINE_NOT_BEGUN);
+		return;
+	}
 	dlist_push_tail(&lane->waiting, &task->node);
 	start_queued_tasks(engine, lane);
 }
@@ -179,6 +185,8 @@ lane_end_running(Engine *engine, EngineTask *task, CURLcode code)
 	EngineLane *lane = task->lane;
 	bool		hold = holds_others(task, code);
 
+	if (hold)
+		lane->holds++;
 	lane_remove(engine, task);
 	finish_task(engine, task, code);
 	while (hold && !dlist_is_empty(&lane->waiting))

@@ -14,7 +14,10 @@
 
 #include "remote/engine_internal.h"
 
-/* Start a task that is in no list, or queue it in its lane. */
+/*
+ * Start a task that is in no list, or queue it in its lane; or end it with ENGINE_NOT_BEGUN
+ * if the caller did not know, when it started it, that the server is unusable.
+ */
 extern void lane_start_or_queue(Engine *engine, EngineTask *task);
 
 /*
