@@ -95,9 +95,12 @@ CREATE TABLE mixpeek.documents
     attempts integer NOT NULL DEFAULT 0,
     enrichment_polls smallint NOT NULL DEFAULT 0,
     in_doubt boolean NOT NULL DEFAULT false,
+    enrichments_current boolean,
     content_hash bytea,
     features_hash bytea,
     intent_hash bytea,
+    replaced_id text COLLATE "C",
+    fields text[] COLLATE "C",
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
@@ -121,9 +124,12 @@ COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document 
 COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
 COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was polled for its enrichments';
 COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent, and its answer is not known: the marker is looked up before the next create';
+COMMENT ON COLUMN mixpeek.documents.enrichments_current IS 'whether the API''s last answer had the enrichments; false: they are of earlier content, and are removed unless the API returns others; NULL: there are none';
 COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of the content, without features, that was sent last and confirmed; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features that were sent last and confirmed, empty if there were none; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'hashes of content and features of the create that is in doubt; only the first one if it has no features';
+COMMENT ON COLUMN mixpeek.documents.replaced_id IS 'the document that document_id has replaced, while it is still to be deleted';
+COMMENT ON COLUMN mixpeek.documents.fields IS 'root-level fields of the document that are from the template, besides metadata, source_details and features; NULL: none';
 
 CREATE TABLE mixpeek.origin
 (

@@ -111,6 +111,22 @@ read_text(TupleTableSlot *record, DocumentColumn column)
 	return record->tts_isnull[column] ? NULL : TextDatumGetCString(record->tts_values[column]);
 }
 
+static List *
+read_fields(TupleTableSlot *record)
+{
+	List	   *fields = NIL;
+	Datum	   *names;
+	int			n;
+
+	if (record->tts_isnull[DOCUMENT_FIELDS])
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(record->tts_values[DOCUMENT_FIELDS]), TEXTOID, -1, false, TYPALIGN_INT,
+					  &names, NULL, &n);
+	for (int i = 0; i < n; i++)
+		fields = lappend(fields, TextDatumGetCString(names[i]));
+	return fields;
+}
+
 static void
 read_stored(Job *job, TupleTableSlot *record)
 {
@@ -119,12 +135,16 @@ read_stored(Job *job, TupleTableSlot *record)
 	job->stored = true;
 	job->record_tid = record->tts_tid;
 	job->document_id = read_text(record, DOCUMENT_DOCUMENT_ID);
+	job->replaced_id = read_text(record, DOCUMENT_REPLACED_ID);
+	job->fields = read_fields(record);
 	job->state = read_text(record, DOCUMENT_STATE);
 	job->attempts = Min(Max(DatumGetInt32(record->tts_values[DOCUMENT_ATTEMPTS]), 0), MAX_ATTEMPTS);
 	job->next_attempt_at = record->tts_isnull[DOCUMENT_NEXT_ATTEMPT_AT] ? 0 :
 		DatumGetTimestampTz(record->tts_values[DOCUMENT_NEXT_ATTEMPT_AT]);
 	job->in_doubt = DatumGetBool(record->tts_values[DOCUMENT_IN_DOUBT]);
 	job->polls = Max(DatumGetInt16(record->tts_values[DOCUMENT_ENRICHMENT_POLLS]), 0);
+	job->none = record->tts_isnull[DOCUMENT_ENRICHMENTS_CURRENT] ||
+		!DatumGetBool(record->tts_values[DOCUMENT_ENRICHMENTS_CURRENT]);
 	job->server = read_text(record, DOCUMENT_SERVER);
 	job->marker = read_text(record, DOCUMENT_MARKER);
 	read_hash(record, DOCUMENT_CONTENT_HASH, &job->sent_content, 0);
@@ -190,6 +210,22 @@ set_hashes(TupleTableSlot *record, DocumentColumn column, const ContentHash *con
 }
 
 static void
+set_fields(TupleTableSlot *record, const List *fields)
+{
+	Datum	   *names = palloc(sizeof(Datum) * (list_length(fields) + 1));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, fields)
+		names[n++] = CStringGetTextDatum(lfirst(lc));
+	if (n > 0)
+		record_set(record, DOCUMENT_FIELDS,
+				   PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT)));
+	else
+		record_set_null(record, DOCUMENT_FIELDS);
+}
+
+static void
 set_due(TupleTableSlot *record, TimestampTz due)
 {
 	if (due)
@@ -238,19 +274,25 @@ change_records(List *jobs, RecordChange change)
  * Intend
  */
 
-/* Record the intent.  The content is unknown until an answer confirms it. */
+/*
+ * Record the intent.  The content is unknown until an answer confirms it, unless the known document
+ * stays as it is, because the first request is the create of its successor.  Its features never change.
+ */
 static void
 set_intent(const Job *job, TupleTableSlot *record)
 {
+	bool		stays = !job->must_look_up && job->replaced_id == NULL && job_must_replace(job);
+
 	record_set_text(record, DOCUMENT_STATE, "sending");
 	record_set(record, DOCUMENT_ATTEMPTS, Int32GetDatum(job->attempts));
 	record_set(record, DOCUMENT_IN_DOUBT, BoolGetDatum(job->in_doubt || job_may_create(job)));
 	record_set_text(record, DOCUMENT_SERVER, job->server);
 	record_set_text(record, DOCUMENT_MARKER, job->marker);
 	record_set_null(record, DOCUMENT_CONTENT_HASH);
-	record_set_null(record, DOCUMENT_FEATURES_HASH);
-	if (!job_may_create(job))
-		set_hash(record, DOCUMENT_FEATURES_HASH, &job->sent_features);
+	if (stays)
+		set_hash(record, DOCUMENT_CONTENT_HASH, &job->sent_content);
+	set_hash(record, DOCUMENT_FEATURES_HASH, &job->sent_features);
+	set_fields(record, job_possible_fields(job));
 	record_set_null(record, DOCUMENT_INTENT_HASH);
 	if (intent_is_certain(job))
 		set_hashes(record, DOCUMENT_INTENT_HASH, &job->content_hash, &job->features_hash);
@@ -395,27 +437,39 @@ is_same_jsonb(const Jsonb *a, Datum b)
 	return compareJsonbContainers((JsonbContainer *) &a->root, &DatumGetJsonbP(b)->root) == 0;
 }
 
+bool
+document_drops_enrichments(const Job *job)
+{
+	return job->outcome == OUTCOME_MIRRORED && job->enrichments == NULL && job->none && next_poll_time(job) == 0;
+}
+
 /*
  * Store the answer's enrichments.  If they differ from the stored ones the polls end, unless they
- * still have to be written to the row's columns.  If the answer has none, the stored ones are kept,
- * unless they belong to another document.
+ * still have to be written to the row's columns.  If the answer has none, the stored ones are no
+ * longer current, but are kept until the polls are over: the API may not have come to enrich the
+ * document's present content yet.
  */
 static void
 set_enrichments(const Job *job, TupleTableSlot *record)
 {
 	bool		none_stored = record->tts_isnull[DOCUMENT_ENRICHMENTS];
 	Datum		stored = record->tts_values[DOCUMENT_ENRICHMENTS];
-	char	   *stored_id = read_text(record, DOCUMENT_DOCUMENT_ID);
-	bool		other = job->document_id == NULL || stored_id == NULL || strcmp(job->document_id, stored_id) != 0;
 
-	if (job->enrichments == NULL && other)
+	if (job->enrichments)
+	{
+		record_set(record, DOCUMENT_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
+		record_set(record, DOCUMENT_ENRICHMENTS_CURRENT, BoolGetDatum(true));
+		if (job->outcome == OUTCOME_MIRRORED && !job->unwritten &&
+			(none_stored || !is_same_jsonb(job->enrichments, stored)))
+			record_set_null(record, DOCUMENT_NEXT_ATTEMPT_AT);
+	}
+	else if (job->document_id == NULL || document_drops_enrichments(job))
+	{
 		record_set_null(record, DOCUMENT_ENRICHMENTS);
-	if (job->enrichments == NULL)
-		return;
-	record_set(record, DOCUMENT_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
-	if (job->outcome == OUTCOME_MIRRORED && !job->unwritten &&
-		(none_stored || !is_same_jsonb(job->enrichments, stored)))
-		record_set_null(record, DOCUMENT_NEXT_ATTEMPT_AT);
+		record_set_null(record, DOCUMENT_ENRICHMENTS_CURRENT);
+	}
+	else if (!none_stored && job->none)
+		record_set(record, DOCUMENT_ENRICHMENTS_CURRENT, BoolGetDatum(false));
 }
 
 static void
@@ -426,6 +480,8 @@ set_outcome(const Job *job, TupleTableSlot *record)
 	set_due(record, document_due(job));
 	set_enrichments(job, record);
 	record_set_text(record, DOCUMENT_DOCUMENT_ID, job->document_id);
+	record_set_text(record, DOCUMENT_REPLACED_ID, job->replaced_id);
+	set_fields(record, job->fields);
 	record_set_text(record, DOCUMENT_STATE, state_name(job));
 	record_set(record, DOCUMENT_ATTEMPTS, Int32GetDatum(job->attempts));
 	record_set_text(record, DOCUMENT_LAST_ERROR, job->error);

@@ -74,7 +74,7 @@ due_hurry_account(const char *server, Oid owner, TimestampTz *position, int limi
 {
 	static Statement query = {
 		"WITH s AS MATERIALIZED (SELECT d.ctid AS tid, d.next_attempt_at AS due, d.state = 'pending' AND NOT d.in_doubt"
-		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL) AND d.server = $1 AND $2 ="
+		"  AND d.replaced_id IS NULL AND (d.document_id IS NULL OR d.content_hash IS NOT NULL) AND d.server = $1 AND $2 ="
 		"  (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation) AS wanted"
 		"  FROM mixpeek.documents d WHERE d.next_attempt_at >= $3 ORDER BY d.next_attempt_at LIMIT $4),"
 		" u AS (UPDATE mixpeek.documents SET next_attempt_at = $5"
@@ -106,7 +106,7 @@ due_hurry_account(const char *server, Oid owner, TimestampTz *position, int limi
  * attempt although the API may still be processing their last request.
  */
 #define IS_ABANDONED "(d.state = 'sending' OR $1 AND d.state IN ('pending', 'failed') AND d.next_attempt_at IS NOT NULL" \
-	" AND (d.in_doubt OR d.document_id IS NOT NULL AND d.content_hash IS NULL))"
+	" AND (d.in_doubt OR d.replaced_id IS NOT NULL OR d.document_id IS NOT NULL AND d.content_hash IS NULL))"
 
 List *
 due_list_abandoned(void)

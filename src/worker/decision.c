@@ -147,8 +147,13 @@ must_look_up(const Job *job)
 		return false;
 	if (job->in_doubt)
 		return true;
+
+	/*
+	 * if the last attempt's end is not known, it may have created a document
+	 * in place of one that was gone
+	 */
 	if (job->document_id)
-		return false;
+		return job_must_replace(job) && !job->sent_content.known;
 	return job->stored || !job->inserted || job->mirror->forgotten;
 }
 
@@ -202,6 +207,7 @@ decision_make(Worker *worker, Job *job)
 	problem = find_problem(worker, job);
 	if (problem)
 		job->error = MemoryContextStrdup(job->context, problem);
+	job->fields_stay = job->account->fields_stay;
 	job->must_look_up = must_look_up(job);
 	make_request_parts(job);
 	if (job->refresh || job->error || job->read_skipped || (job->mirror && job->mirror->problem) ||
@@ -210,7 +216,10 @@ decision_make(Worker *worker, Job *job)
 	if (job->stored && strcmp(job->state, "mirrored") == 0)
 		jobs_free(worker, job); /* the API has all this already */
 	else
+	{
+		job->attempts = 0;		/* the row is again what was sent last */
 		jobs_end(worker, job, job->row_exists ? OUTCOME_MIRRORED : OUTCOME_FORGOTTEN, NULL);
+	}
 	return false;
 }
 

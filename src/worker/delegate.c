@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "state/documents.h"
 #include "utils/memutils.h"
 #include "worker/agents.h"
 #include "worker/claim.h"
@@ -313,7 +314,8 @@ delegate_has_answers(const Worker *worker)
 bool
 delegate_wants_write_back(const Job *job)
 {
-	return job->outcome == OUTCOME_MIRRORED && job->answered && job->mirror &&
+	return job->outcome == OUTCOME_MIRRORED && job->mirror &&
+		(job->answered || document_drops_enrichments(job)) &&
 		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
 }
 

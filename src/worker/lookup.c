@@ -19,10 +19,14 @@
 #include "worker/outcome.h"
 #include "worker/worker.h"
 
+/* Why a row fails whose document cannot be addressed: creating another one would double it. */
+#define UNUSABLE_ID \
+	"there is a document with the row's marker, but its document_id is missing or cannot be stored in this database"
+
 /* A document that was listed. */
 typedef struct Listed
 {
-	char	   *document_id;	/* not NULL */
+	char	   *document_id;	/* NULL: it has no usable one */
 	char	   *marker;
 	JsonText	text;
 } Listed;
@@ -30,12 +34,12 @@ typedef struct Listed
 typedef struct Listing
 {
 	List	   *documents;		/* Listed */
-	int			n;				/* with those that have no usable id */
+	int			n;
 	ListPage	page;
 } Listing;
 
 void
-lookup_append_path(StringInfo path, const Job *job)
+lookup_append_path(StringInfo path, const Job *job, JobStep step)
 {
 	appendStringInfo(path, "/list?limit=%d", LOOKUP_PAGE);
 }
@@ -118,33 +122,41 @@ read_listing(const Request *request, const HttpAnswer *answer, Response *respons
 			return;
 		}
 		listing->n++;
-		if (listed.document_id)
-			listing->documents = lappend(listing->documents, memcpy(palloc(sizeof(Listed)), &listed, sizeof(Listed)));
+		listing->documents = lappend(listing->documents, memcpy(palloc(sizeof(Listed)), &listed, sizeof(Listed)));
 	}
 }
 
 /*
- * Of several documents with one marker the job keeps the one it knows, else
- * the first.
+ * Find the job's document.  Of several documents with its marker this is the one that it knows, else
+ * the first one.  If the create of a successor is in doubt, both may be listed: then it is the first one
+ * that the job does not know.  One without a usable id is found if there is no other.
  */
 static const Listed *
 find_document(const Job *job, const Listing *listing)
 {
+	bool		prefers_known = !job->in_doubt;
 	const Listed *found = NULL;
+	const Listed *unusable = NULL;
+	bool		found_known = false;
 	ListCell   *lc;
 
 	foreach(lc, listing->documents)
 	{
 		const Listed *listed = lfirst(lc);
+		bool		known = job->document_id && listed->document_id && strcmp(listed->document_id, job->document_id) == 0;
 
 		if (strcmp(listed->marker, job->marker) != 0)
 			continue;
-		if (job->document_id && strcmp(listed->document_id, job->document_id) == 0)
-			return listed;
-		if (found == NULL)
-			found = listed;
+		if (listed->document_id == NULL)
+			unusable = listed;
+		if (listed->document_id == NULL)
+			continue;
+		if (found && (known == found_known || known != prefers_known))
+			continue;
+		found = listed;
+		found_known = known;
 	}
-	return found;
+	return found ? found : unusable;
 }
 
 /* A refusal of the look-up itself, not of who asks. */
@@ -230,14 +242,20 @@ hand_over(Worker *worker, Job *job, const Listed *listed)
 	AnswerDocument document;
 	const char *wrong;
 
-	if (listed == NULL)
+	if (listed == NULL || (job->refresh && listed->document_id == NULL))
 	{
 		outcome_take_document(worker, job, NULL);
 		return;
 	}
+	if (listed->document_id == NULL)
+	{
+		failure_log_count(worker->failure_log, "a document has no usable id", false);
+		jobs_end(worker, job, OUTCOME_FAILED, UNUSABLE_ID);
+		return;
+	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	if (!answer_document(listed->text.start, listed->text.end, sent, &document, &wrong))
+	if (!answer_document(listed->text.start, listed->text.end, sent, job->fields, &document, &wrong))
 		elog(ERROR, "a document that was run over is none");
 	outcome_take_document(worker, job, &document);
 	MemoryContextSwitchTo(old);

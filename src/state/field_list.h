@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * field_list.h
+ *		Lists of root-level fields of documents: a List of char *, without
+ *		duplicates.
+ *
+ * The functions that return a list allocate it, and its names, in the current
+ * memory context.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MIXPEEK_FIELD_LIST_H
+#define MIXPEEK_FIELD_LIST_H
+
+#include "nodes/pg_list.h"
+
+extern bool field_list_has(const List *fields, const char *name);
+
+/* Return the fields of a that are in b, or (in = false) are not. */
+extern List *field_list_select(const List *a, const List *b, bool in);
+
+/* Return the fields that are in a, in b, or in both. */
+extern List *field_list_union(const List *a, const List *b);
+
+#endif							/* MIXPEEK_FIELD_LIST_H */
