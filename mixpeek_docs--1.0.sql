@@ -75,7 +75,7 @@ CREATE TABLE mixpeek.outbox
 -- Without a replica identity a publication FOR ALL TABLES would prevent the worker from deleting.
 ALTER TABLE mixpeek.outbox REPLICA IDENTITY FULL;
 COMMENT ON TABLE mixpeek.outbox IS
-    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key';
+    'keys that may have changed and wait for the worker; operation: I insert, U update, D delete, K recheck, R poll for enrichments, B all rows after key, T all records of mixpeek.documents after key, C compare the key''s definition';
 
 -- The order of the columns is that of DOCUMENT_COLUMNS in src/state/document_table.h.
 CREATE TABLE mixpeek.documents
@@ -147,10 +147,24 @@ CREATE TABLE mixpeek.forgotten
 (
     marker_prefix text COLLATE "C" NOT NULL,
     collection text COLLATE "C" NOT NULL,
+    fields text[] COLLATE "C",
     PRIMARY KEY (marker_prefix, collection)
 );
 COMMENT ON TABLE mixpeek.forgotten IS
     'mirrors that may have documents at the API without a record in mixpeek.documents, as after unmirror(), DROP TABLE or a restore (empty: all mirrors). Their inserted rows are looked up before a document is created';
+
+-- Written by the worker (src/state/key_table.c). It is not dumped: the definitions have oids in them.
+CREATE TABLE mixpeek.keys
+(
+    relation regclass NOT NULL,
+    collection text COLLATE "C" NOT NULL,
+    definition text[] NOT NULL,
+    problem text,
+    PRIMARY KEY (relation, collection)
+);
+ALTER TABLE mixpeek.keys ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE mixpeek.keys IS
+    'the definition that each mirror''s key had when the worker last read it. If it changes, the texts of keys mean other rows: then all rows and all records of the mirror are checked';
 
 -- Written by the worker (src/state/aside.c); mixpeek.retry() of a table's owner deletes its row. It is not dumped.
 CREATE TABLE mixpeek.set_aside
@@ -196,15 +210,16 @@ CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
 CREATE FUNCTION mixpeek.mirror_row() RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_mirror_row';
 COMMENT ON FUNCTION mixpeek.mirror_row() IS
-    'trigger function that mirrors a table: AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW it notes the row''s key, AFTER TRUNCATE it notes all records. Arguments of the trigger: the collection, then document=, server=, document_id_column=, enrichments_column=, table=';
+    'trigger function that mirrors a table: AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW it notes the row''s key, AFTER TRUNCATE it notes all records. Arguments of the trigger: the collection, then document=, server=, document_id_column=, enrichments_column=, table=, filter=';
 
 CREATE FUNCTION mixpeek.mirror(relation regclass, collection text, document jsonb DEFAULT NULL,
-                               server name DEFAULT 'mixpeek', backfill boolean DEFAULT true,
-                               document_id_column name DEFAULT NULL, enrichments_column name DEFAULT NULL)
+                               server name DEFAULT NULL, backfill boolean DEFAULT true,
+                               document_id_column name DEFAULT NULL, enrichments_column name DEFAULT NULL,
+                               filter text DEFAULT NULL, "table" text DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_mirror';
-COMMENT ON FUNCTION mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name) IS
-    'mirrors a table into a collection: creates or replaces its triggers and, unless backfill is false, enters all its rows into the outbox. document is the template (NULL: all columns as metadata), server the foreign server; document_id_column and enrichments_column name columns of the table to write the document''s id and enrichments to (NULL: none). Raises an error unless the caller owns the table, and for each mistake in the template';
+COMMENT ON FUNCTION mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name, text, text) IS
+    'mirrors a table into a collection: creates its triggers or, if they exist, changes what the arguments name, and, unless backfill is false, enters all its rows into the outbox. document is the template (all columns as metadata), server the foreign server (mixpeek); document_id_column and enrichments_column name columns of the table to write the document''s id and enrichments to (none); filter is an SQL expression that rows must match (all rows), table the table''s name in the marker (its own). NULL keeps what an existing mirror has, and is the default, in parentheses, for a new one. Raises an error unless the caller owns the table, and for each mistake in template and filter';
 
 CREATE FUNCTION mixpeek.unmirror(relation regclass, collection text DEFAULT NULL,
                                  delete_documents boolean DEFAULT false)
@@ -219,6 +234,11 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_preview';
 COMMENT ON FUNCTION mixpeek.preview(regclass, text, text) IS
     'returns the document that would be created for a row, or NULL if the table has no row with this key; sends nothing. collection is needed only if the table has several mirrors. Raises an error if the row cannot be rendered';
 
+CREATE FUNCTION mixpeek.document_key(value anyelement) RETURNS text
+LANGUAGE C STABLE PARALLEL SAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_document_key';
+COMMENT ON FUNCTION mixpeek.document_key(anyelement) IS
+    'returns the key that a row has in mixpeek.documents, to join it with its table. value is the row of the table, or the value of a key of one column, or ROW(...) of the columns of a key. Raises an error if value is the row of a table without a key';
+
 CREATE FUNCTION mixpeek.retry(relation regclass DEFAULT NULL, collection text DEFAULT NULL, error text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_retry';
@@ -231,16 +251,22 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_refresh';
 COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
     'has the API asked once more for the enrichments of a table''s mirrored documents, in a collection (NULL: all), and returns their number';
 
+CREATE FUNCTION mixpeek.resync(relation regclass, collection text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_resync';
+COMMENT ON FUNCTION mixpeek.resync(regclass, text) IS
+    'has all rows and all records of a table''s mirror into a collection (NULL: of all its mirrors) checked again, and returns the number of mirrors. Changes no definition, and sends only what differs. Raises an error if there is no such mirror';
+
 CREATE FUNCTION mixpeek.mirror_arguments(trigger oid, OUT collection text, OUT server name, OUT document jsonb,
                                          OUT document_id_column name, OUT enrichments_column name,
-                                         OUT "table" text, OUT problem text)
+                                         OUT "table" text, OUT filter text, OUT problem text)
 LANGUAGE C STABLE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'mixpeek_mirror_arguments';
 COMMENT ON FUNCTION mixpeek.mirror_arguments(oid) IS
     'returns the decoded arguments of a mirror''s trigger, and why the mirror does not work, or NULL; for the view mixpeek.mirrors';
 
 CREATE VIEW mixpeek.mirrors AS
 SELECT t.tgrelid::regclass AS relation, a.collection, t.tgname AS trigger_name, a.server, a.document,
-       a.document_id_column, a.enrichments_column, t.tgenabled <> 'D' AS enabled, a.problem
+       a.document_id_column, a.enrichments_column, a.filter, t.tgenabled <> 'D' AS enabled, a.problem
   FROM pg_catalog.pg_trigger t, LATERAL mixpeek.mirror_arguments(t.oid) a
  WHERE t.tgfoid = 'mixpeek.mirror_row()'::regprocedure AND t.tgparentid = 0 AND t.tgtype & 1 <> 0;
 COMMENT ON VIEW mixpeek.mirrors IS
@@ -259,17 +285,27 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS
     'event trigger function that deletes the entries and records of dropped tables and mirrors';
 
+CREATE FUNCTION mixpeek.on_alter() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_alter';
+COMMENT ON FUNCTION mixpeek.on_alter() IS
+    'event trigger function that has the worker check whether the keys of altered tables and types are still what they were';
+
 CREATE EVENT TRIGGER mixpeek_on_ddl_start ON ddl_command_start
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_ddl_start();
 CREATE EVENT TRIGGER mixpeek_on_create_trigger ON ddl_command_end
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE SCHEMA', 'CREATE RULE', 'ALTER SCHEMA')
     EXECUTE FUNCTION mixpeek.on_create_trigger();
+CREATE EVENT TRIGGER mixpeek_on_alter ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE')
+    EXECUTE FUNCTION mixpeek.on_alter();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
     'has mirrors checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
     'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER';
+COMMENT ON EVENT TRIGGER mixpeek_on_alter IS
+    'has the worker find changes of mirrored tables'' keys without waiting for a change of a row';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
     'deletes the entries and records of a table together with the table or its mirror';
 
@@ -373,9 +409,9 @@ COMMENT ON VIEW mixpeek.clusters IS
 -- Columns. (Those that the views take from mixpeek.documents have their comments there.)
 --
 COMMENT ON COLUMN mixpeek.outbox.relation IS 'the mirrored table; the topmost one of a partitioned table';
-COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T';
+COMMENT ON COLUMN mixpeek.outbox.operation IS 'what happened to the row: I, U, D; or what is to be done: K, R, B, T, C';
 COMMENT ON COLUMN mixpeek.outbox.collection IS 'the API''s collection identifier';
-COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled (NULL at the start)';
+COMMENT ON COLUMN mixpeek.outbox.key IS 'the row''s key; for B and T, the last key that was handled (NULL at the start); for C NULL';
 COMMENT ON COLUMN mixpeek.origin.id IS 'the first part of every marker';
 COMMENT ON COLUMN mixpeek.origin.system_identifier IS 'the cluster''s, from pg_control_system()';
 COMMENT ON COLUMN mixpeek.origin.database IS 'the database''s oid';
@@ -383,6 +419,11 @@ COMMENT ON COLUMN mixpeek.origin.instance IS 'the place where the server ran: mi
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
 COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';
+COMMENT ON COLUMN mixpeek.forgotten.fields IS 'root-level fields that the documents may have from the template; see mixpeek.documents.fields';
+COMMENT ON COLUMN mixpeek.keys.relation IS 'the mirrored table';
+COMMENT ON COLUMN mixpeek.keys.collection IS 'the API''s collection identifier';
+COMMENT ON COLUMN mixpeek.keys.definition IS 'the numbers of the key''s columns and the oids of their types; then the labels of their enums';
+COMMENT ON COLUMN mixpeek.keys.problem IS 'why the table''s rows could not be listed, or NULL; the owner sees it in mixpeek.mirrors.problem';
 COMMENT ON COLUMN mixpeek.set_aside.relation IS 'the table that is not worked on';
 COMMENT ON COLUMN mixpeek.set_aside.reason IS 'what happened to the worker';
 COMMENT ON COLUMN mixpeek.set_aside.until IS 'when the worker tries the table again';
@@ -395,6 +436,7 @@ COMMENT ON COLUMN mixpeek.mirrors.server IS 'the foreign server that the documen
 COMMENT ON COLUMN mixpeek.mirrors.document IS 'the document''s template; NULL: the default';
 COMMENT ON COLUMN mixpeek.mirrors.document_id_column IS 'the table''s column that the worker stores document ids in, or NULL';
 COMMENT ON COLUMN mixpeek.mirrors.enrichments_column IS 'the table''s column that the worker stores enrichments in, or NULL';
+COMMENT ON COLUMN mixpeek.mirrors.filter IS 'the SQL expression that rows must match; NULL: all rows are mirrored';
 COMMENT ON COLUMN mixpeek.mirrors.enabled IS 'false after ALTER TABLE ... DISABLE TRIGGER';
 COMMENT ON COLUMN mixpeek.mirrors.problem IS 'why the mirror does not work, or NULL';
 COMMENT ON COLUMN mixpeek.taxonomies.taxonomy_id IS 'TaxonomyAssignment.taxonomy_id (2026-02: from the field''s name)';
@@ -472,9 +514,11 @@ GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.list_documents(text, jsonb, jsonb, text, bigint, boolean, boolean, name),
     mixpeek.may_read(regclass),
     mixpeek.mirror_row(),
-    mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name),
+    mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name, text, text),
+    mixpeek.resync(regclass, text),
     mixpeek.unmirror(regclass, text, boolean),
     mixpeek.preview(regclass, text, text),
+    mixpeek.document_key(anyelement),
     mixpeek.retry(regclass, text, text),
     mixpeek.refresh(regclass, text),
     mixpeek.mirror_arguments(oid),

@@ -66,24 +66,23 @@ INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, la
     ('mine', 'c', '2', NULL, 'failed', 'no', NULL, 'mixpeek', 'm');
 
 -- who may read the table may read what is known of its documents, and nobody else
-CREATE TEMP VIEW seen WITH (security_invoker) AS
+PREPARE seen AS
 SELECT CASE WHEN current_user ~ '^regress' THEN current_user::text ELSE 'superuser' END AS role, (SELECT count(*) FROM mixpeek.documents) AS documents, (SELECT count(*) FROM mixpeek.outbox) AS outbox,
        (SELECT count(*) FROM mixpeek.taxonomies) AS taxonomies, (SELECT count(*) FROM mixpeek.clusters) AS clusters;
-GRANT SELECT ON seen TO PUBLIC;
-SELECT * FROM seen;
+EXECUTE seen;
 SET ROLE regress_mixpeek_owner;
-SELECT * FROM seen;
+EXECUTE seen;
 SET ROLE regress_mixpeek_member;
-SELECT * FROM seen;
+EXECUTE seen;
 SET ROLE regress_mixpeek_reader;
-SELECT * FROM seen;
+EXECUTE seen;
 SELECT relation, collection, trigger_name, server, enabled, problem FROM mixpeek.mirrors WHERE relation = 'mine'::regclass;
 SET ROLE regress_mixpeek_column;
-SELECT * FROM seen;
+EXECUTE seen;
 SET ROLE regress_mixpeek_attacher;
-SELECT * FROM seen;
+EXECUTE seen;
 SET ROLE regress_mixpeek_nobody;
-SELECT * FROM seen;
+EXECUTE seen;
 -- nor by a function that tells what it is shown, on its way past the filter
 CREATE FUNCTION pg_temp.tell(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'told: %', $1; RETURN true; END $$;
 SELECT * FROM mixpeek.documents WHERE pg_temp.tell(key);
@@ -109,24 +108,24 @@ ALTER TABLE mine ENABLE ROW LEVEL SECURITY;
 CREATE POLICY one ON mine FOR SELECT USING (id = 1);
 SET ROLE regress_mixpeek_reader;
 SELECT id FROM mine;
-SELECT * FROM seen;
+EXECUTE seen;
 SET ROLE regress_mixpeek_owner;
-SELECT * FROM seen;
+EXECUTE seen;
 RESET ROLE;
 ALTER TABLE mine FORCE ROW LEVEL SECURITY;
 SET ROLE regress_mixpeek_owner;
-SELECT * FROM seen;
+EXECUTE seen;
 RESET ROLE;
-SELECT * FROM seen;
+EXECUTE seen;
 ALTER ROLE regress_mixpeek_reader BYPASSRLS;
 SET ROLE regress_mixpeek_reader;
-SELECT * FROM seen;
+EXECUTE seen;
 RESET ROLE;
 ALTER ROLE regress_mixpeek_reader NOBYPASSRLS;
 ALTER TABLE mine DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 REVOKE SELECT ON mine FROM regress_mixpeek_reader;
 SET ROLE regress_mixpeek_reader;
-SELECT * FROM seen;
+EXECUTE seen;
 RESET ROLE;
 
 -- retry() without a table means the caller's own
@@ -141,13 +140,13 @@ SELECT operation, key FROM mixpeek.outbox;
 -- the new owner's, and the old one's no more
 ALTER TABLE mine OWNER TO regress_mixpeek_nobody;
 SET ROLE regress_mixpeek_owner;
-SELECT * FROM seen;
+EXECUTE seen;
 SELECT mixpeek.unmirror('mine');
 SET ROLE regress_mixpeek_nobody;
-SELECT * FROM seen;
+EXECUTE seen;
 SELECT mixpeek.unmirror('mine');
 RESET ROLE;
-SELECT * FROM seen;
+EXECUTE seen;
 
 -- EXECUTE: who may call what
 SELECT p.oid::regprocedure AS not_for_everybody FROM pg_proc p WHERE p.pronamespace = 'mixpeek'::regnamespace
@@ -160,7 +159,7 @@ SELECT has_schema_privilege('regress_mixpeek_nobody', 'mixpeek', 'USAGE') AS usa
        has_foreign_data_wrapper_privilege('regress_mixpeek_nobody', 'mixpeek_docs', 'USAGE') AS wrapper;
 
 SET client_min_messages = warning;
-DROP VIEW seen;
+DEALLOCATE seen;
 DROP SCHEMA regress_mixpeek CASCADE;
 DROP EXTENSION mixpeek_docs CASCADE;
 DROP ROLE regress_mixpeek_owner, regress_mixpeek_member, regress_mixpeek_reader, regress_mixpeek_column,

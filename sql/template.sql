@@ -48,7 +48,7 @@ SELECT jsonb_pretty(mixpeek.preview('plain', '1'));
 CREATE FUNCTION try(document jsonb, key text DEFAULT '1') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE d text; h text; s text;
 BEGIN
-    PERFORM mixpeek.mirror('plain', 'c', document, backfill => false);
+    PERFORM mixpeek.mirror('plain', 'c', coalesce(document, '{}'), backfill => false, document_id_column => '', enrichments_column => '');
     RETURN mixpeek.preview('plain', key);
 EXCEPTION WHEN others THEN
     GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT, s = RETURNED_SQLSTATE;

@@ -205,7 +205,7 @@ parse_key(void *arg)
 	mirror_check_key(call->mirror, call->key);
 }
 
-/* Is the text no value of the key columns' present types?  Then there is no such row. */
+/* Check whether the text is no value of the key columns' present types: then there is no such row. */
 static bool
 has_no_row(Mirror *mirror, const char *key)
 {

@@ -21,6 +21,9 @@
 /* Bytes of a template. It is kept in the memory of each session that writes to the table, as part of the trigger. */
 #define MAX_TEMPLATE	65536
 
+/* Bytes of the argument filter=. */
+#define MAX_FILTER	8192
+
 /* Nesting levels of objects and arrays in a template. */
 #define MAX_TEMPLATE_DEPTH	64
 

@@ -42,6 +42,7 @@ static const struct
 	[EXTENSION_DOCUMENTS] = {RelationRelationId, "documents"},
 	[EXTENSION_ORIGIN] = {RelationRelationId, "origin"},
 	[EXTENSION_FORGOTTEN] = {RelationRelationId, "forgotten"},
+	[EXTENSION_KEYS] = {RelationRelationId, "keys"},
 	[EXTENSION_MIRROR_ROW] = {ProcedureRelationId, "mirror_row"},
 	[EXTENSION_FDW_VALIDATOR] = {ProcedureRelationId, "fdw_validator"},
 };
@@ -196,11 +197,17 @@ extension_has_table(Oid relation)
 }
 
 bool
-extension_has_member(Oid class_id, Oid object_id)
+extension_owns(const char *name, Oid class_id, Oid object_id)
 {
 	Oid			extension = getExtensionOfObject(class_id, object_id);
 
-	return OidIsValid(extension) && extension == get_extension_oid(EXTENSION_NAME, true);
+	return OidIsValid(extension) && extension == get_extension_oid(name, true);
+}
+
+bool
+extension_has_member(Oid class_id, Oid object_id)
+{
+	return extension_owns(EXTENSION_NAME, class_id, object_id);
 }
 
 void

@@ -18,6 +18,7 @@ typedef enum ExtensionObject
 	EXTENSION_DOCUMENTS,
 	EXTENSION_ORIGIN,
 	EXTENSION_FORGOTTEN,
+	EXTENSION_KEYS,
 	EXTENSION_MIRROR_ROW,
 	EXTENSION_FDW_VALIDATOR,
 	EXTENSION_OBJECTS
@@ -50,5 +51,8 @@ extern Oid	extension_schema(void);
 
 /* Check whether an object is a member of the extension.  Not cached. */
 extern bool extension_has_member(Oid class_id, Oid object_id);
+
+/* Check whether an object is a member of the extension of this name.  Not cached. */
+extern bool extension_owns(const char *name, Oid class_id, Oid object_id);
 
 #endif							/* MIXPEEK_EXTENSION_H */

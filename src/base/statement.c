@@ -39,7 +39,7 @@ static ExecutorStart_hook_type prev_executor_start = NULL;
 /* The context of the running statement's results. */
 static MemoryContext result_context;
 
-/* Is a statement of ours being analyzed or started? */
+/* Set while a statement of the extension is analyzed or started. */
 static bool is_own = false;
 
 static bool

@@ -12,6 +12,7 @@
 #include "base/compat.h"
 
 #include "base/json.h"
+#include "entry/function_arguments.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -45,22 +46,13 @@ document_datum(Jsonb *answer)
  * Arguments
  */
 
-static void
-check_not_null(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
-
 /* Return a text argument that becomes a step of a URL's path. */
 static char *
 path_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 {
 	char	   *part;
 
-	check_not_null(fcinfo, argument, name);
+	function_argument_check(fcinfo, argument, name);
 	part = text_to_cstring(PG_GETARG_TEXT_PP(argument));
 
 	/* "." and ".." are steps to other paths, even if escaped as %2E */
@@ -75,7 +67,7 @@ path_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 static MixpeekServer *
 server_argument(FunctionCallInfo fcinfo, int argument)
 {
-	check_not_null(fcinfo, argument, "server");
+	function_argument_check(fcinfo, argument, "server");
 	return mixpeek_server_get(NameStr(*PG_GETARG_NAME(argument)), GetUserId());
 }
 
@@ -221,7 +213,7 @@ mixpeek_update_document(PG_FUNCTION_ARGS)
 	StringInfoData path;
 	char	   *body;
 
-	check_not_null(fcinfo, 2, "document");
+	function_argument_check(fcinfo, 2, "document");
 	document = PG_GETARG_JSONB_P(2);
 	contract_check(&contract_update, document, NULL, NULL);
 	server = server_argument(fcinfo, 3);

@@ -5,7 +5,8 @@
  *
  * mixpeek_on_ddl_start loads the library before a command that may create a trigger;
  * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
- * raised by object_checks.c); mixpeek_on_drop deletes the state of tables and mirrors
+ * raised by object_checks.c); mixpeek_on_alter has the worker compare the keys of altered
+ * tables with those that it knows; mixpeek_on_drop deletes the state of tables and mirrors
  * that were dropped.
  *
  *-------------------------------------------------------------------------
@@ -17,7 +18,9 @@
 #include "base/statement.h"
 #include "base/user.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "entry/event_triggers.h"
@@ -25,12 +28,15 @@
 #include "mirror/mirror.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
+#include "state/key_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(mixpeek_on_ddl_start);
 PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
+PG_FUNCTION_INFO_V1(mixpeek_on_alter);
 PG_FUNCTION_INFO_V1(mixpeek_on_drop);
 
 /* See event_triggers_keep_documents(). */
@@ -61,7 +67,7 @@ typedef struct CreatedObject
 	Oid			oid;
 } CreatedObject;
 
-/* Return the objects that the command has created or changed, as a List of CreatedObject. */
+/* Return the objects that the command has created or altered, as a List of CreatedObject. */
 static List *
 read_created_objects(void)
 {
@@ -118,6 +124,74 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 
 		object_checks_apply(object->class_id, object->oid, true);
 	}
+	PG_RETURN_NULL();
+}
+
+/*
+ * Objects that are altered
+ */
+
+/*
+ * Lock the tables whose keys contain an enum.  A transaction that has noted a key with the label's old
+ * name must end before the new name is there: by the old one the worker would not find its row.
+ */
+static void
+lock_tables_with_enum(Oid type)
+{
+	ListCell   *lc;
+
+	foreach(lc, key_table_with_enum(type))
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+}
+
+/* Have the worker compare the keys of what the command has altered. */
+static void
+check_altered_objects(void *arg)
+{
+	bool		types = false;
+	List	   *tables = NIL;
+	UserState	guard;
+	ListCell   *lc;
+
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	foreach(lc, read_created_objects())
+	{
+		CreatedObject *object = lfirst(lc);
+
+		if (object->class_id == TypeRelationId)
+			lock_tables_with_enum(object->oid);
+		else if (object->class_id == RelationRelationId && get_rel_relkind(object->oid) != RELKIND_COMPOSITE_TYPE)
+		{
+			tables = lappend_oid(tables, object->oid);
+			continue;
+		}
+		types = true;
+	}
+	if (types)
+		key_table_check_types();
+	if (tables != NIL)
+		key_table_check_tables(tables);
+	user_restore(&guard);
+}
+
+/*
+ * mixpeek.on_alter(): event trigger ddl_command_end, for commands that can change the definition of
+ * a mirror's key.  A failure is a WARNING, because it must not prevent the command: the worker
+ * finds the change with the next key of the table.
+ */
+Datum
+mixpeek_on_alter(PG_FUNCTION_ARGS)
+{
+	char	   *problem;
+
+	check_event_trigger(fcinfo);
+	if (!OidIsValid(get_extension_oid(EXTENSION_NAME, true)))
+		PG_RETURN_NULL();
+	problem = guard_call(check_altered_objects, NULL);
+	if (problem)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("could not note that mirrored tables may have changed: %s", problem)));
 	PG_RETURN_NULL();
 }
 
@@ -206,6 +280,7 @@ forget_mirror(const TriggerDefinition *definition)
 	{
 		outbox_forget(definition->relation, collection);
 		mirror_records_forget(definition->relation, collection);
+		key_table_forget(definition->relation, collection);
 	}
 }
 
@@ -217,6 +292,7 @@ forget_table(Oid table, const List *triggers)
 	if (had_trigger(table, triggers))
 		outbox_forget(table, NULL);
 	mirror_records_forget(table, NULL);
+	key_table_forget(table, NULL);
 }
 
 /* Delete the state of all that the command has dropped. */

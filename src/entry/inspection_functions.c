@@ -17,12 +17,14 @@
 #include "commands/trigger.h"
 #include "entry/function_arguments.h"
 #include "funcapi.h"
+#include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "mirror/source_table.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
 #include "remote/marker.h"
 #include "state/aside.h"
+#include "state/key_table.h"
 #include "state/origin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -48,7 +50,7 @@ typedef struct PreviewCall
 	Jsonb	   *document;
 } PreviewCall;
 
-/* Make the body of a create request from a row, unless it is not the row that was asked for. */
+/* Make the body of a create request from a row, whose key may be written otherwise than it was asked for. */
 static void
 preview_row(void *arg, const char *key, const TemplateRow *row)
 {
@@ -59,8 +61,6 @@ preview_row(void *arg, const char *key, const TemplateRow *row)
 	StringInfoData body;
 	MemoryContext old;
 
-	if (strcmp(key, call->key) != 0)
-		return;
 	initStringInfo(&content);
 	initStringInfo(&features);
 	template_render(template, row, &content, &features);
@@ -91,7 +91,8 @@ compile_mirror_into(Relation rel, const char *collection)
 		Trigger    *trigger = &triggers->triggers[i];
 
 		if (mirror_is_trigger_into(trigger, function, collection) && TRIGGER_FOR_ROW(trigger->tgtype))
-			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, CurrentMemoryContext, true);
+			return mirror_compile(rel, trigger->tgnargs, trigger->tgargs, trigger->tgqual,
+								  CurrentMemoryContext, MIRROR_RAISE_ALL);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -162,7 +163,10 @@ describe_trigger(void *arg)
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("the table is locked")));
 	rel = table_open(definition->relation, NoLock);
-	call->mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, false);
+	call->mirror = mirror_compile(rel, definition->nargs, definition->args, definition->when,
+								  CurrentMemoryContext, MIRROR_RAISE_NOTHING);
+	if (call->mirror->problem == NULL && arguments.filter)
+		(void) filter_check(rel, arguments.filter);
 	table_close(rel, AccessShareLock);
 }
 
@@ -185,9 +189,12 @@ set_text_column(Datum *values, bool *nulls, int i, const char *text, bool as_nam
 			CStringGetTextDatum(text);
 }
 
-/* Return why the worker has set the table aside; NULL if it has not, or the current user is not the owner. */
+/*
+ * Return why the worker has set the table aside, or cannot list its rows; NULL if there is no such
+ * problem, or the current user is not the owner.
+ */
 static char *
-read_aside_reason(Oid relation)
+read_worker_problem(Oid relation, const char *collection)
 {
 	UserState	guard;
 	char	   *problem;
@@ -196,6 +203,8 @@ read_aside_reason(Oid relation)
 		return NULL;
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
 	problem = aside_problem(relation);
+	if (problem == NULL)
+		problem = key_table_problem(relation, collection);
 	user_restore(&guard);
 	return problem;
 }
@@ -208,8 +217,8 @@ Datum
 mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 {
 	DescribeCall call = {PG_GETARG_OID(0)};
-	Datum		values[7] = {0};
-	bool		nulls[7] = {true, true, true, true, true, true, true};
+	Datum		values[8] = {0};
+	bool		nulls[8] = {true, true, true, true, true, true, true, true};
 	TupleDesc	desc;
 	char	   *problem = guard_call(describe_trigger, &call);
 
@@ -228,12 +237,15 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 		set_text_column(values, nulls, 1, arguments->server, true);
 		set_text_column(values, nulls, 3, arguments->document_id_column, true);
 		set_text_column(values, nulls, 4, arguments->enrichments_column, true);
+		set_text_column(values, nulls, 6, arguments->filter, false);
 	}
 	if (call.mirror)
 	{
 		set_text_column(values, nulls, 5, call.mirror->table, false);
-		problem = call.mirror->problem ? call.mirror->problem : read_aside_reason(call.mirror->relation);
+		if (problem == NULL)
+			problem = call.mirror->problem ? call.mirror->problem :
+				read_worker_problem(call.mirror->relation, call.mirror->arguments.collection);
 	}
-	set_text_column(values, nulls, 6, problem, false);
+	set_text_column(values, nulls, 7, problem, false);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

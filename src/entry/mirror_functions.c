@@ -10,16 +10,16 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "base/bounds.h"
-#include "base/extension.h"
 #include "base/statement.h"
 #include "base/user.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "entry/event_triggers.h"
 #include "entry/function_arguments.h"
+#include "entry/mirror_trigger.h"
+#include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "miscadmin.h"
 #include "remote/server.h"
@@ -36,19 +36,7 @@ PG_FUNCTION_INFO_V1(mixpeek_mirror);
 PG_FUNCTION_INFO_V1(mixpeek_unmirror);
 PG_FUNCTION_INFO_V1(mixpeek_retry);
 PG_FUNCTION_INFO_V1(mixpeek_refresh);
-
-/* Run a utility statement. */
-static void
-run_utility(const char *sql)
-{
-	int			rc;
-
-	SPI_connect();
-	rc = SPI_execute(sql, false, 0);
-	if (rc < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
-	SPI_finish();
-}
+PG_FUNCTION_INFO_V1(mixpeek_resync);
 
 static char *
 qualify_name(Relation rel)
@@ -61,172 +49,159 @@ qualify_name(Relation rel)
  * mirror()
  */
 
-/* Return the name of the row or the truncate trigger that mirrors into the collection; NULL if there is none. */
-static char *
-find_trigger_name(Relation rel, const char *collection, bool for_row)
+/* Fill in the option that the i-th argument of mirror() names, of type name or text. */
+static void
+set_option(FunctionCallInfo fcinfo, MirrorOption *option, int i, const char *name, bool is_name, int max_length)
 {
-	Oid			function = mirror_function();
-	TriggerDesc *triggers = mirror_triggers(rel);
-
-	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		if (mirror_is_trigger_into(trigger, function, collection) &&
-			(bool) TRIGGER_FOR_ROW(trigger->tgtype) == for_row)
-			return trigger->tgname;
-	}
-	return NULL;
+	option->name = name;
+	if (!PG_ARGISNULL(i))
+		option->value = is_name ? pstrdup(NameStr(*PG_GETARG_NAME(i))) :
+			function_argument_text(fcinfo, i, name, max_length);
+	option->is_default = option->value && option->value[0] == '\0';
 }
 
-/* Check whether the table has a trigger of this name. */
-static bool
-name_is_taken(Relation rel, const char *name)
+/* Fill in the options that are named: those whose arguments are not null.  An empty value is the default. */
+static void
+set_options(FunctionCallInfo fcinfo, Relation rel, MirrorOption *options)
 {
-	TriggerDesc *triggers = mirror_triggers(rel);
-
-	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		if (strcmp(triggers->triggers[i].tgname, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Return first_second, cut to the length of an identifier, and numbered if another trigger has this name. */
-static char *
-choose_free_name(Relation rel, const char *first, const char *second)
-{
-	char	   *name = makeObjectName(first, second, NULL);
-
-	for (int i = 2; name_is_taken(rel, name); i++)
-		name = makeObjectName(first, second, psprintf("%d", i));
-	return name;
-}
-
-/* Return the name for the collection's row trigger: the present one, "mixpeek", or a free one. */
-static char *
-choose_row_trigger_name(Relation rel, const char *collection)
-{
-	char	   *name = find_trigger_name(rel, collection, true);
-
-	if (name)
-		return name;
-	return name_is_taken(rel, "mixpeek") ? choose_free_name(rel, "mixpeek", collection) : "mixpeek";
-}
-
-static char *
-choose_truncate_trigger_name(Relation rel, const char *collection, const char *row_trigger)
-{
-	char	   *name = find_trigger_name(rel, collection, false);
-
-	return name ? name : choose_free_name(rel, row_trigger, "truncate");
-}
-
-/* Make the trigger's arguments, at most six, from those of mirror(); return their number. */
-static int
-make_arguments(FunctionCallInfo fcinfo, char **args)
-{
-	int			n = 0;
-
-	args[n++] = function_argument_collection(fcinfo, 1);
+	options[0].name = "document";
 	if (!PG_ARGISNULL(2))
 	{
 		Jsonb	   *document = PG_GETARG_JSONB_P(2);
 
-		args[n++] = psprintf("document=%s",
-							 JsonbToCString(NULL, &document->root, VARSIZE(document)));
+		options[0].value = JsonbToCString(NULL, &document->root, VARSIZE(document));
+		options[0].is_default = JB_ROOT_IS_OBJECT(document) && JB_ROOT_COUNT(document) == 0;
 	}
-	if (!PG_ARGISNULL(3) && strcmp(NameStr(*PG_GETARG_NAME(3)), "mixpeek") != 0)
-		args[n++] = psprintf("server=%s", NameStr(*PG_GETARG_NAME(3)));
-	if (!PG_ARGISNULL(5))
-		args[n++] = psprintf("document_id_column=%s", NameStr(*PG_GETARG_NAME(5)));
-	if (!PG_ARGISNULL(6))
-		args[n++] = psprintf("enrichments_column=%s", NameStr(*PG_GETARG_NAME(6)));
-	return n;
+	set_option(fcinfo, &options[1], 3, "server", true, 0);
+	options[1].is_default = options[1].value && strcmp(options[1].value, "mixpeek") == 0;
+	set_option(fcinfo, &options[2], 5, "document_id_column", true, 0);
+	set_option(fcinfo, &options[3], 6, "enrichments_column", true, 0);
+	set_option(fcinfo, &options[4], 7, "filter", false, MAX_FILTER);
+	if (options[4].value && !options[4].is_default)
+		options[4].value = filter_qualify(rel, options[4].value);
+	set_option(fcinfo, &options[5], 8, "table", false, MAX_TABLE_NAME);
+}
+
+/* Check that the mirror works as the trigger defines it. */
+static void
+check_definition(Relation rel, const MirrorTrigger *trigger)
+{
+	Mirror	   *mirror = mirror_compile(rel, trigger->nargs, trigger->args, trigger->when,
+										CurrentMemoryContext, MIRROR_RAISE_ALL);
+
+	if (mirror->arguments.filter)
+		(void) filter_check(rel, mirror->arguments.filter);
+	(void) mixpeek_server_get(mirror->arguments.server, mirror->owner);
+}
+
+/* Say that a trigger is disabled, which mirror() keeps. */
+static void
+note_disabled(Relation rel, const MirrorTrigger *trigger)
+{
+	if (trigger->enabled == TRIGGER_DISABLED)
+		ereport(NOTICE,
+				(errmsg("trigger \"%s\" of table \"%s\" is disabled and stays so", trigger->name,
+						RelationGetRelationName(rel)),
+				 errdetail("Changes of rows are not mirrored."),
+				 errhint("Use ALTER TABLE ... ENABLE TRIGGER.")));
 }
 
 /*
- * Return the qualified name of mirror_row(), made from its oid: the schema may have been
- * renamed, and a function of another schema must not be called.
+ * Return the row triggers of the collection with the options set, as they are to be: NULL in place
+ * of one that is so already, a new one if there is none.  There may be several, for different events.
  */
-static const char *
-trigger_function_name(void)
+static List *
+plan_row_triggers(Relation rel, char *collection, const MirrorOption *options, int noptions)
 {
-	Oid			function = mirror_function();
+	List	   *present = mirror_trigger_list(rel, collection, true);
+	List	   *planned = NIL;
+	bool		is_new = present == NIL;
+	ListCell   *lc;
 
-	if (!OidIsValid(function))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("extension \"%s\" has no function \"mirror_row\"", EXTENSION_NAME)));
-	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
-									  get_func_name(function));
+	if (is_new)
+		present = list_make1(mirror_trigger_new(rel, collection, true));
+	foreach(lc, present)
+	{
+		MirrorTrigger *wanted = mirror_trigger_with_options(lfirst(lc), options, noptions);
+
+		check_definition(rel, wanted);
+		note_disabled(rel, wanted);
+		planned = lappend(planned, is_new || !mirror_trigger_is_same(lfirst(lc), wanted) ? wanted : NULL);
+	}
+	return planned;
 }
 
-static void
-create_trigger(const char *name, Relation rel, const char *event, int nargs, char **args)
+/* Return the truncate trigger that is to be created, in the state of the row trigger; NULL if there is one. */
+static MirrorTrigger *
+plan_truncate_trigger(Oid relation, char *collection)
 {
-	StringInfoData sql;
+	Relation	rel = relation_open(relation, NoLock);
+	List	   *row_triggers = mirror_trigger_list(rel, collection, true);
+	MirrorTrigger *trigger = NULL;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION %s(",
-					 quote_identifier(name), event, qualify_name(rel),
-					 strcmp(event, "TRUNCATE") == 0 ? "STATEMENT" : "ROW", trigger_function_name());
-	for (int i = 0; i < nargs; i++)
-		appendStringInfo(&sql, "%s%s", i ? ", " : "", quote_literal_cstr(args[i]));
-	appendStringInfoChar(&sql, ')');
-	run_utility(sql.data);
+	if (row_triggers == NIL)
+		elog(ERROR, "the trigger on \"%s\" is not the one that was created", RelationGetRelationName(rel));
+	if (mirror_trigger_list(rel, collection, false) == NIL)
+	{
+		trigger = mirror_trigger_new(rel, collection, false);
+		trigger->enabled = ((MirrorTrigger *) linitial(row_triggers))->enabled;
+	}
+	relation_close(rel, NoLock);
+	return trigger;
 }
 
 /*
  * mirror(relation regclass, collection text, document jsonb, server name,
- * backfill boolean, document_id_column name, enrichments_column name): create
- * or replace the triggers that mirror the table and, unless backfill is false, enter all
- * rows and stored keys into the outbox.  Raises what CREATE TRIGGER raises, the
- * template's mistakes (see template.h) and the server's (see server.h).
+ * backfill boolean, document_id_column name, enrichments_column name, filter text,
+ * table text): create the triggers that mirror the table, or set the options that are named in
+ * those that are there; then, unless backfill is false, enter all rows and stored keys into the
+ * outbox.  Raises what CREATE TRIGGER raises, the mistakes of template and filter (see
+ * template.h, filter.h) and the server's (see server.h).
  */
 Datum
 mixpeek_mirror(PG_FUNCTION_ARGS)
 {
+	MirrorOption options[6] = {0};
+	char	   *collection = function_argument_collection(fcinfo, 1);
 	Relation	rel;
-	char	   *args[6];
-	int			nargs;
-	char	   *name;
-	char	   *truncate_name;
 	Oid			relation;
-	Mirror	   *mirror;
+	List	   *triggers;
+	ListCell   *lc;
 
 	function_argument_check(fcinfo, 0, "relation");
 	function_argument_check(fcinfo, 1, "collection");
 	relation = PG_GETARG_OID(0);
 	mirror_check_owner(relation);
 	rel = relation_open(relation, ShareRowExclusiveLock);
-	nargs = make_arguments(fcinfo, args);
-	mirror = mirror_compile(rel, nargs, args, CurrentMemoryContext, true);
-	(void) mixpeek_server_get(mirror->arguments.server, mirror->owner);
-	name = choose_row_trigger_name(rel, args[0]);
-	truncate_name = choose_truncate_trigger_name(rel, args[0], name);
-
-	create_trigger(name, rel, "INSERT OR UPDATE OR DELETE", nargs, args);
-	create_trigger(truncate_name, rel, "TRUNCATE", 1, args);
-	if (find_trigger_name(rel, args[0], true) == NULL)
-		elog(ERROR, "the trigger on \"%s\" is not the one that was created", RelationGetRelationName(rel));
+	set_options(fcinfo, rel, options);
+	triggers = plan_row_triggers(rel, collection, options, lengthof(options));
 	if (rel->rd_rel->relforcerowsecurity)
 		ereport(NOTICE,
 				(errmsg("row-level security is forced on \"%s\"", RelationGetRelationName(rel)),
 				 errdetail("The mirror reads as the table's owner: only the rows which the policies show to the owner are mirrored.")));
-	if (PG_ARGISNULL(4) || PG_GETARG_BOOL(4))
-	{
-		outbox_add(relation, OUTBOX_ALL_STORED, args[0], NULL);
-		outbox_add(relation, OUTBOX_ALL_ROWS, args[0], NULL);
-	}
 	relation_close(rel, NoLock);
+
+	foreach(lc, triggers)
+		mirror_trigger_create(lfirst(lc), relation);
+	mirror_trigger_create(plan_truncate_trigger(relation, collection), relation);
+	if (PG_ARGISNULL(4) || PG_GETARG_BOOL(4))
+		outbox_add_all(relation, collection);
 	PG_RETURN_VOID();
 }
 
 /*
  * unmirror()
  */
+
+pg_noreturn static void
+raise_not_mirrored(Relation rel, const char *collection)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("table \"%s\" is not mirrored%s%s", RelationGetRelationName(rel),
+					collection ? " into collection " : "", collection ? collection : ""),
+			 errhint("See the view mixpeek.mirrors.")));
+}
 
 /* Drop the triggers of a collection (NULL: of all); return the row triggers' collections, as a List of char *. */
 static List *
@@ -249,8 +224,8 @@ drop_triggers(Relation rel, const char *collection)
 			collections = lappend(collections, trigger->tgargs[0]);
 	}
 	foreach(lc, names)
-		run_utility(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)),
-							 qualify_name(rel)));
+		mirror_trigger_run_utility(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)),
+											qualify_name(rel)));
 	return collections;
 }
 
@@ -284,11 +259,7 @@ mixpeek_unmirror(PG_FUNCTION_ARGS)
 	}
 	PG_END_TRY();
 	if (collections == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" is not mirrored%s%s", RelationGetRelationName(rel),
-						collection ? " into collection " : "", collection ? collection : ""),
-				 errhint("See the view mixpeek.mirrors.")));
+		raise_not_mirrored(rel, collection);
 	foreach(lc, collections)
 	{
 		if (delete_documents)
@@ -299,7 +270,7 @@ mixpeek_unmirror(PG_FUNCTION_ARGS)
 }
 
 /*
- * retry(), refresh()
+ * retry(), refresh(), resync()
  */
 
 /* Return the tables that the current user owns and that have something to retry, as a List of Oid. */
@@ -376,4 +347,30 @@ mixpeek_refresh(PG_FUNCTION_ARGS)
 	n = mirror_records_refresh(PG_GETARG_OID(0), function_argument_collection(fcinfo, 1));
 	user_restore(&guard);
 	PG_RETURN_INT64(n);
+}
+
+/*
+ * resync(relation regclass, collection text): enter all rows and all stored keys of a table's mirror
+ * into a collection (NULL: all its mirrors) into the outbox, and return the number of mirrors.
+ * Raises ERRCODE_UNDEFINED_OBJECT if there is no such mirror, and as retry().
+ */
+Datum
+mixpeek_resync(PG_FUNCTION_ARGS)
+{
+	char	   *collection = function_argument_collection(fcinfo, 1);
+	List	   *collections = NIL;
+	Relation	rel;
+	ListCell   *lc;
+
+	function_argument_check(fcinfo, 0, "relation");
+	mirror_check_owner(PG_GETARG_OID(0));
+	rel = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	foreach(lc, mirror_trigger_list(rel, collection, true))
+		collections = list_append_unique(collections, makeString(((MirrorTrigger *) lfirst(lc))->args[0]));
+	if (collections == NIL)
+		raise_not_mirrored(rel, collection);
+	foreach(lc, collections)
+		outbox_add_all(RelationGetRelid(rel), strVal(lfirst(lc)));
+	relation_close(rel, NoLock);
+	PG_RETURN_INT64(list_length(collections));
 }

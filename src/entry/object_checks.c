@@ -32,6 +32,7 @@
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "entry/object_checks.h"
+#include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "mirror/template_spelling.h"
 #include "mirror/trigger_definition.h"
@@ -115,10 +116,24 @@ warn_of_mistakes(Relation rel, const TriggerDefinition *definition, const Mirror
 		warn_of_update_of(rel, definition, mirror);
 }
 
+/* Raise what is wrong with a filter; with warn, warn of what may be. */
+static void
+check_filter(Relation rel, const char *filter, bool warn)
+{
+	if (!filter_check(rel, filter) && warn)
+		ereport(WARNING,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("a row of table \"%s\" may begin or cease to match the filter without being changed",
+						RelationGetRelationName(rel)),
+				 errdetail("The filter calls a function that is not immutable."),
+				 errhint("Call mixpeek.resync() to have all rows checked again.")));
+}
+
 /*
- * Raise what is wrong with a mirror.  While a dump is restored the table may have no key
- * yet.  pg_dump sets check_function_bodies = off for such cases; then mistakes of the
- * template are no errors, and mixpeek.mirrors.problem shows them.
+ * Raise what is wrong with a mirror's arguments.  What can be mended without creating the trigger
+ * again, a missing key, is a WARNING, and mixpeek.mirrors.problem shows it.  While a dump is
+ * restored, for which pg_dump sets check_function_bodies = off, the same holds for mistakes of
+ * template and filter: what they use may be restored later.
  */
 static void
 check_mirror(const TriggerDefinition *definition, bool warn)
@@ -132,7 +147,10 @@ check_mirror(const TriggerDefinition *definition, bool warn)
 	check_events(definition->type);
 	check_mirror_count(rel, definition);
 	arguments_decode(&arguments, definition->nargs, definition->args);
-	mirror = mirror_compile(rel, definition->nargs, definition->args, CurrentMemoryContext, !is_restored);
+	mirror = mirror_compile(rel, definition->nargs, definition->args, definition->when,
+							CurrentMemoryContext, is_restored ? MIRROR_RAISE_NOTHING : MIRROR_RAISE_DEFINITION);
+	if (mirror->arguments.filter && !is_restored)
+		check_filter(rel, mirror->arguments.filter, warn);
 	if (warn && mirror->problem)
 		ereport(WARNING,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),

@@ -84,7 +84,8 @@ fill_entry(void *arg)
 
 	call->entry->relation = trigger_definition_topmost_relation(call->trigger->tgoid);
 	call->entry->mirror = mirror_compile(call->rel, call->trigger->tgnargs, call->trigger->tgargs,
-										 CacheMemoryContext, false);
+										 call->trigger->tgqual, CacheMemoryContext,
+										 MIRROR_RAISE_NOTHING);
 }
 
 /*

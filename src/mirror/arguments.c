@@ -35,6 +35,7 @@ static const struct
 	{"document_id_column", offsetof(MirrorArguments, document_id_column), NAMEDATALEN - 1},
 	{"enrichments_column", offsetof(MirrorArguments, enrichments_column), NAMEDATALEN - 1},
 	{"table", offsetof(MirrorArguments, table), MAX_TABLE_NAME},
+	{"filter", offsetof(MirrorArguments, filter), MAX_FILTER},
 };
 
 /* Return the value of an argument name=value; NULL if it has another name. */
@@ -87,7 +88,7 @@ decode_option(MirrorArguments *arguments, const char *arg)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown mirror argument \"%s\"", clip_text(arg)),
-			 errhint("After the collection come arguments of the form name=value: document, server, document_id_column, enrichments_column, table.")));
+			 errhint("After the collection come arguments of the form name=value: document, server, document_id_column, enrichments_column, table, filter.")));
 }
 
 /* Check for "." and "..", which would be steps in the path of a request's URL. */

@@ -19,6 +19,7 @@ typedef struct MirrorArguments
 	char	   *document_id_column; /* or NULL */
 	char	   *enrichments_column; /* or NULL */
 	char	   *table;			/* logical table's name, or NULL */
+	char	   *filter;			/* expression that a row must match, or NULL */
 } MirrorArguments;
 
 /*

@@ -7,25 +7,36 @@
  */
 #include "base/compat.h"
 
+#include "access/htup_details.h"
 #include "access/transam.h"
+#include "base/extension.h"
 #include "catalog/pg_type.h"
 #include "mirror/column_form.h"
 #include "remote/contract.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
-/* Check whether it is a vector type of pgvector, whose output is a JSON array. */
+/*
+ * Check whether it is a type of the extension "vector" (pgvector) whose output is a JSON array.
+ * Another type of the same name may have any output.
+ */
 static bool
 is_vector_type(Oid type)
 {
-	char	   *name;
+	HeapTuple	tuple;
+	const char *name;
+	bool		named;
 
 	if (type < FirstNormalObjectId)
 		return false;
-	name = format_type_extended(type, -1, FORMAT_TYPE_ALLOW_INVALID);
-	if (strrchr(name, '.'))
-		name = strrchr(name, '.') + 1;
-	return strcmp(name, "vector") == 0 || strcmp(name, "halfvec") == 0;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	name = NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname);
+	named = strcmp(name, "vector") == 0 || strcmp(name, "halfvec") == 0;
+	ReleaseSysCache(tuple);
+	return named && extension_owns("vector", TypeRelationId, type);
 }
 
 ColumnForm

@@ -15,6 +15,7 @@
 #include "access/stratnum.h"
 #include "base/user.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
@@ -23,6 +24,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 /* The part of an abbreviated key that is kept, in bytes. */
 #define ABBREVIATED_BYTES	200
@@ -36,11 +38,39 @@ typedef enum TextDependence
 								 * for unknown types */
 } TextDependence;
 
+/*
+ * Check for a type of references to catalog objects.  The key's text has the object's oid
+ * and not its name, because no row changes when an object is renamed.
+ */
+static bool
+is_reference_type(Oid type)
+{
+	switch (type)
+	{
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+		case REGOPEROID:
+		case REGOPERATOROID:
+		case REGCLASSOID:
+		case REGTYPEOID:
+		case REGROLEOID:
+		case REGNAMESPACEOID:
+		case REGCOLLATIONOID:
+		case REGCONFIGOID:
+		case REGDICTIONARYOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
 static TextDependence
 text_dependence(Oid type)
 {
 	Oid			element;
 
+	if (is_reference_type(type))
+		return DEPENDS_ON_NOTHING;
 	switch (type)
 	{
 		case BOOLOID:
@@ -75,34 +105,106 @@ text_dependence(Oid type)
 	return get_typtype(type) == TYPTYPE_ENUM ? DEPENDS_ON_NOTHING : DEPENDS_ON_NAMES;
 }
 
+/* Set a column's type, and the functions that convert its values to text and back. */
 static void
+init_conversion(KeyColumn *column, Oid declared_type, int32 typmod)
+{
+	Oid			type;
+	Oid			function;
+	bool		varlena;
+
+	column->typmod = typmod;
+	column->type = getBaseTypeAndTypmod(declared_type, &column->typmod);
+	type = is_reference_type(column->type) ? OIDOID : column->type;
+	getTypeOutputInfo(type, &function, &varlena);
+	fmgr_info(function, &column->output);
+	getTypeInputInfo(type, &function, &column->ioparam);
+	fmgr_info(function, &column->input);
+}
+
+/* Fill in column i of the index.  Returns false if it has not all operators that are needed. */
+static bool
 init_key_column(KeyColumn *column, Relation rel, Relation index, int i)
 {
 	AttrNumber	attnum = index->rd_index->indkey.values[i];
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	Oid			opfamily = index->rd_opfamily[i];
 	Oid			opcintype = index->rd_opcintype[i];
-	Oid			function;
-	bool		varlena;
 
 	column->attnum = attnum;
 	column->name = pstrdup(NameStr(att->attname));
-	column->typmod = att->atttypmod;
-	column->type = getBaseTypeAndTypmod(att->atttypid, &column->typmod);
-	column->equals = get_opfamily_member(index->rd_opfamily[i], opcintype,
-										 opcintype, BTEqualStrategyNumber);
-	column->greater = get_opfamily_member(index->rd_opfamily[i], opcintype,
-										  opcintype, BTGreaterStrategyNumber);
-	getTypeOutputInfo(column->type, &function, &varlena);
-	fmgr_info(function, &column->output);
-	getTypeInputInfo(column->type, &function, &column->ioparam);
-	fmgr_info(function, &column->input);
+	column->equals = get_opfamily_member(opfamily, opcintype, opcintype, BTEqualStrategyNumber);
+	column->less = get_opfamily_member(opfamily, opcintype, opcintype, BTLessStrategyNumber);
+	column->greater = get_opfamily_member(opfamily, opcintype, opcintype, BTGreaterStrategyNumber);
+	column->collation = index->rd_indcollation[i] == att->attcollation ? InvalidOid : index->rd_indcollation[i];
+	column->descending = (index->rd_indoption[i] & INDOPTION_DESC) != 0;
+	column->nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
+	init_conversion(column, att->atttypid, att->atttypmod);
+	return OidIsValid(column->equals) && OidIsValid(column->less) && OidIsValid(column->greater);
+}
+
+/*
+ * Return the index of a primary key that is deferrable; InvalidOid if there is none.  The
+ * relation cache leaves it out, because its values may not be unique within a transaction.
+ * The keys that are read here are those of committed rows.
+ */
+static Oid
+deferrable_index(List *indexes)
+{
+	Oid			found = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		if (index->indisprimary && index->indisvalid)
+			found = index->indexrelid;
+		ReleaseSysCache(tuple);
+	}
+	return found;
 }
 
 Oid
 key_index(Relation rel)
 {
-	(void) RelationGetIndexList(rel);	/* sets the two fields */
-	return OidIsValid(rel->rd_pkindex) ? rel->rd_pkindex : rel->rd_replidindex;
+	List	   *indexes = RelationGetIndexList(rel);	/* sets two fields, too */
+	Oid			deferrable;
+
+	if (OidIsValid(rel->rd_pkindex))
+		return rel->rd_pkindex;
+	deferrable = deferrable_index(indexes);
+	return OidIsValid(deferrable) ? deferrable : rel->rd_replidindex;
+}
+
+/* Note which settings must be pinned for the text of a column of this type. */
+static void
+note_dependence(Key *key, Oid type)
+{
+	TextDependence dependence = text_dependence(type);
+
+	key->pin_settings = key->pin_settings || dependence != DEPENDS_ON_NOTHING;
+	key->pin_names = key->pin_names || dependence == DEPENDS_ON_NAMES;
+}
+
+Key *
+key_of_types(int n, const AttrNumber *attnums, const Oid *types, const int32 *typmods)
+{
+	Key		   *key = palloc0(sizeof(Key));
+
+	key->ncolumns = n;
+	key->columns = palloc0(sizeof(KeyColumn) * n);
+	for (int i = 0; i < n; i++)
+	{
+		key->columns[i].attnum = attnums[i];
+		init_conversion(&key->columns[i], types[i], typmods[i]);
+		note_dependence(key, key->columns[i].type);
+	}
+	return key;
 }
 
 Key *
@@ -111,6 +213,7 @@ key_of_relation(Relation rel)
 	Oid			index_oid = key_index(rel);
 	Relation	index;
 	Key		   *key;
+	bool		complete = true;
 
 	if (!OidIsValid(index_oid))
 		return NULL;
@@ -126,15 +229,11 @@ key_of_relation(Relation rel)
 	key->columns = palloc0(sizeof(KeyColumn) * key->ncolumns);
 	for (int i = 0; i < key->ncolumns; i++)
 	{
-		TextDependence dependence;
-
-		init_key_column(&key->columns[i], rel, index, i);
-		dependence = text_dependence(key->columns[i].type);
-		key->pin_settings = key->pin_settings || dependence != DEPENDS_ON_NOTHING;
-		key->pin_names = key->pin_names || dependence == DEPENDS_ON_NAMES;
+		complete = init_key_column(&key->columns[i], rel, index, i) && complete;
+		note_dependence(key, key->columns[i].type);
 	}
 	index_close(index, AccessShareLock);
-	return key;
+	return complete ? key : NULL;
 }
 
 /* Append one field of a row's text, quoted as record_out() does. */

@@ -19,8 +19,13 @@ typedef struct KeyColumn
 	Oid			type;			/* base type of a domain; the domain's checks
 								 * are not run */
 	int32		typmod;
-	Oid			equals;			/* = and > of the index's operator class */
+	Oid			equals;			/* =, < and > of the index's operator class */
+	Oid			less;
 	Oid			greater;
+	Oid			collation;		/* the index's, if it is not the column's own;
+								 * else InvalidOid */
+	bool		descending;		/* in the index */
+	bool		nulls_first;
 	FmgrInfo	output;			/* functions of the type */
 	FmgrInfo	input;
 	Oid			ioparam;
@@ -37,16 +42,22 @@ typedef struct Key
 } Key;
 
 /*
- * Return the index by which rel's rows are found: that of the primary key, or else the
- * replica identity index.  InvalidOid if there is neither.
+ * Return the index by which rel's rows are found: that of the primary key, which may be
+ * deferrable, or else the replica identity index.  InvalidOid if there is neither.
  */
 extern Oid	key_index(Relation rel);
 
 /*
  * Return the key that key_index() gives, in the current memory context.  NULL if there is
- * no such index, or it has no equality (WITHOUT OVERLAPS).
+ * no such index, or its operator classes lack the operators of a btree (WITHOUT OVERLAPS).
  */
 extern Key *key_of_relation(Relation rel);
+
+/*
+ * Return a key of columns of these types, in the current memory context, for key_to_text()
+ * only: it has no index and no operators.
+ */
+extern Key *key_of_types(int n, const AttrNumber *attnums, const Oid *types, const int32 *typmods);
 
 /* Return the text of a key, palloc'd; values are those of its columns, none of them null. */
 extern char *key_to_text(const Key *key, const Datum *values);

@@ -19,6 +19,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "mirror/filter.h"
 #include "mirror/mirror.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -103,7 +104,45 @@ find_write_back_columns(Relation rel, const MirrorArguments *arguments)
 	return add_excluded_column(columns, rel, arguments->enrichments_column);
 }
 
-/* Compile the template, and check all that a mirror needs besides it.  mirror->key must be set. */
+static void
+raise_no_key(void *arg)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" has no primary key", RelationGetRelationName((Relation) arg)),
+			 errhint("A mirror finds its rows by key: add a primary key, or set a replica identity index.")));
+}
+
+/* Raise that the table has no key, or leave it in mirror->problem unless there is another one. */
+static void
+check_key(Mirror *mirror, Relation rel, MirrorErrors errors)
+{
+	if (mirror->key || mirror->problem)
+		return;
+	if (errors == MIRROR_RAISE_ALL)
+		raise_no_key(rel);
+	mirror->problem = guard_call(raise_no_key, rel);
+	mirror->template = NULL;
+}
+
+/* Add the columns that the filter uses to those that the document depends on. */
+static void
+compile_filter(Mirror *mirror, Relation rel, const Bitmapset *excluded)
+{
+	Bitmapset  *columns;
+
+	if (mirror->arguments.filter == NULL)
+		return;
+	columns = filter_columns(rel, mirror->arguments.filter);
+	if (bms_overlap(columns, excluded))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the filter must not use a column that is written back to"),
+				 errdetail("Write-backs do not count as changes of the row.")));
+	mirror->template->used = bms_add_members(mirror->template->used, columns);
+}
+
+/* Compile the template and the filter, and check all that a mirror needs besides them, except the key. */
 static void
 compile_template(Mirror *mirror, Relation rel)
 {
@@ -111,17 +150,12 @@ compile_template(Mirror *mirror, Relation rel)
 	Bitmapset  *excluded;
 	Jsonb	   *document = NULL;
 
-	if (mirror->key == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel)),
-				 errhint("A mirror finds its rows by key: add a primary key, or set a replica identity index.")));
 	mirror->document_id_attnum =
 		find_write_back_column(rel, arguments->document_id_column, TEXTOID, "text");
 	mirror->enrichments_attnum =
 		find_write_back_column(rel, arguments->enrichments_column, JSONBOID, "jsonb");
 	excluded = find_write_back_columns(rel, arguments);
-	for (int i = 0; i < mirror->key->ncolumns; i++)
+	for (int i = 0; mirror->key && i < mirror->key->ncolumns; i++)
 		if (bms_is_member(mirror->key->columns[i].attnum, excluded))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -131,6 +165,7 @@ compile_template(Mirror *mirror, Relation rel)
 		document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 													  CStringGetDatum(arguments->document)));
 	mirror->template = template_compile(document, RelationGetDescr(rel), excluded, mirror->table);
+	compile_filter(mirror, rel, excluded);
 }
 
 /* Raise an error unless the relation is of a kind that can be mirrored. */
@@ -161,6 +196,8 @@ typedef struct CompileCall
 	Relation	rel;
 	int			nargs;
 	char	  **args;
+	const char *when;
+	bool		deparse;
 } CompileCall;
 
 /*
@@ -178,6 +215,7 @@ compile_guarded(void *arg)
 	mirror->key = key_of_relation(call->rel);
 	arguments_decode(&arguments, call->nargs, call->args);
 	check_relation(call->rel);
+	filter_refuse_when(call->rel, call->when, call->deparse);
 	mirror->arguments = arguments;
 	mirror->table = arguments_table(&arguments, call->rel);
 	compile_template(mirror, call->rel);
@@ -185,13 +223,14 @@ compile_guarded(void *arg)
 }
 
 Mirror *
-mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool raise)
+mirror_compile(Relation rel, int nargs, char **args, const char *when,
+			   MemoryContext parent, MirrorErrors errors)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek mirror",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Mirror	   *mirror = palloc0(sizeof(Mirror));
-	CompileCall call = {mirror, rel, nargs, args};
+	CompileCall call = {mirror, rel, nargs, args, when, errors != MIRROR_RAISE_NOTHING};
 	MirrorArguments none = {0};
 	int			nest_level = pin_settings();	/* quote_all_identifiers
 												 * changes how names are
@@ -203,10 +242,11 @@ mirror_compile(Relation rel, int nargs, char **args, MemoryContext parent, bool 
 	mirror->namespace_hash = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
 	arguments_default(&mirror->arguments, nargs, args);
 	mirror->table = arguments_table(&none, rel);
-	if (raise)
+	if (errors != MIRROR_RAISE_NOTHING)
 		compile_guarded(&call);
 	else
 		mirror->problem = guard_call(compile_guarded, &call);
+	check_key(mirror, rel, errors);
 	unpin_settings(nest_level);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(context, parent);	/* only now: an error would
@@ -243,9 +283,12 @@ mirror_is_trigger_into(const Trigger *trigger, Oid function, const char *collect
 		(collection == NULL || strcmp(trigger->tgargs[0], collection) == 0);
 }
 
-/* Return a copy of the arguments of the row trigger that mirrors into the collection; NULL if there is none. */
+/*
+ * Return a copy of the arguments of the row trigger that mirrors into the collection, and of its
+ * condition; NULL if there is none.
+ */
 static char **
-find_arguments(Relation rel, const char *collection, int *nargs)
+find_arguments(Relation rel, const char *collection, int *nargs, char **when)
 {
 	Oid			function = mirror_function();
 	TriggerDesc *triggers = rel->trigdesc;
@@ -258,6 +301,7 @@ find_arguments(Relation rel, const char *collection, int *nargs)
 		if (!TRIGGER_FOR_ROW(trigger->tgtype) || !mirror_is_trigger_into(trigger, function, collection))
 			continue;
 		*nargs = trigger->tgnargs;
+		*when = trigger->tgqual ? pstrdup(trigger->tgqual) : NULL;
 		args = palloc(sizeof(char *) * *nargs);
 		for (int arg = 0; arg < *nargs; arg++)
 			args[arg] = pstrdup(trigger->tgargs[arg]);
@@ -272,13 +316,14 @@ mirror_find(Oid relation, const char *collection, MemoryContext parent)
 	Relation	rel = try_relation_open(relation, NoLock);
 	Mirror	   *mirror = NULL;
 	char	  **args;
+	char	   *when;
 	int			nargs;
 
 	if (rel == NULL)
 		return NULL;
-	args = find_arguments(rel, collection, &nargs);
+	args = find_arguments(rel, collection, &nargs, &when);
 	if (args)
-		mirror = mirror_compile(rel, nargs, args, parent, false);
+		mirror = mirror_compile(rel, nargs, args, when, parent, MIRROR_RAISE_NOTHING);
 	relation_close(rel, NoLock);
 	return mirror;
 }

@@ -24,6 +24,8 @@ typedef struct Mirror
 	char	   *marker_prefix;	/* "origin:table:"; worker and agent only */
 	bool		forgotten;		/* new rows may have documents already; worker
 								 * only */
+	List	   *forgotten_fields;	/* root fields that these may have, as
+									 * char *; worker only */
 	bool		native;			/* native_can_read(); worker only */
 	int			njobs;			/* number of jobs that point here; worker only */
 	Size		bytes;			/* size of the context; worker only */
@@ -36,18 +38,26 @@ typedef struct Mirror
 	AttrNumber	enrichments_attnum;
 } Mirror;
 
+typedef enum MirrorErrors
+{
+	MIRROR_RAISE_NOTHING,
+	MIRROR_RAISE_DEFINITION,	/* what only another definition can mend */
+	MIRROR_RAISE_ALL			/* also that the table has no key */
+} MirrorErrors;
+
 /*
- * Compile the mirror of rel, which is locked, from a trigger's arguments, in a new child of
- * parent.  A mistake in the arguments or the template, or a missing key, is raised if
- * raise is set; otherwise its message is left in problem.
+ * Compile the mirror of rel, which is locked, from a trigger's arguments and its condition
+ * WHEN (NULL: none), in a new child of parent.  A mistake in the arguments or the template, a
+ * condition, or a missing key, is raised as far as errors says; otherwise its message is left in
+ * problem.  The filter is not checked, see filter.h.
  */
-extern Mirror *mirror_compile(Relation rel, int nargs, char **args,
-							  MemoryContext parent, bool raise);
+extern Mirror *mirror_compile(Relation rel, int nargs, char **args, const char *when,
+							  MemoryContext parent, MirrorErrors errors);
 extern void mirror_free(Mirror *mirror);
 
 /*
  * Find the row trigger of the relation that mirrors into the collection, and compile it
- * as mirror_compile() does with raise = false.  Returns NULL if there is none.  The caller
+ * as mirror_compile() does with MIRROR_RAISE_NOTHING.  Returns NULL if there is none.  The caller
  * holds a lock on the relation.
  */
 extern Mirror *mirror_find(Oid relation, const char *collection, MemoryContext parent);

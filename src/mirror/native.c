@@ -215,6 +215,8 @@ native_can_read(Relation rel, const Mirror *mirror)
 		return true;			/* without a key no row is read */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? !has_native_partitions(rel) : !native_storage(rel))
 		return false;
+	if (mirror->arguments.filter)
+		return false;
 	return rel->rd_rel->relowner == mirror->owner && owner_reads_all(rel) && has_native_key(rel, mirror->key) &&
 		(mirror->template == NULL || has_native_columns(rel, mirror->template));
 }

@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -66,7 +67,7 @@ append_table(StringInfo sql, const Mirror *mirror)
 													  get_rel_name(mirror->relation)));
 }
 
-/* Append FROM table t.  A condition on all rows that are mirrored belongs where this is called. */
+/* Append FROM table t. */
 static void
 append_from(StringInfo sql, const Mirror *mirror)
 {
@@ -82,6 +83,23 @@ append_key_columns(StringInfo sql, const Mirror *mirror)
 	for (int i = 0; i < mirror->key->ncolumns; i++)
 		appendStringInfo(sql, "%st.%s", i ? ", " : "",
 						 quote_identifier(mirror->key->columns[i].name));
+}
+
+/* Append a key column as the index compares it: t.a, or t.a COLLATE c. */
+static void
+append_compared_column(StringInfo sql, const KeyColumn *column)
+{
+	appendStringInfo(sql, "t.%s", quote_identifier(column->name));
+	if (OidIsValid(column->collation))
+		appendStringInfo(sql, " COLLATE %s", generate_collation_name(column->collation));
+}
+
+/* Append a comparison of a key column: t.a OPERATOR(schema.=) followed by the other operand. */
+static void
+append_comparison(StringInfo sql, const KeyColumn *column, Oid operator, const char *operand)
+{
+	append_compared_column(sql, column);
+	appendStringInfo(sql, " %s %s", qualify_operator(operator), operand);
 }
 
 /* Append ", column" for each of the template's columns, in the form that the template expects. */
@@ -118,6 +136,39 @@ reads_one_by_one(const Key *key)
 }
 
 /*
+ * Append FROM and the rows that match the filter, if there is one, as t.  In the filter, columns are named
+ * without the alias.
+ */
+static void
+append_from_matching(StringInfo sql, const Mirror *mirror)
+{
+	Bitmapset  *columns = NULL;
+	int			attnum = -1;
+	const char *separator = "";
+	ListCell   *lc;
+
+	if (mirror->arguments.filter == NULL)
+	{
+		append_from(sql, mirror);
+		return;
+	}
+	for (int i = 0; i < mirror->key->ncolumns; i++)
+		columns = bms_add_member(columns, mirror->key->columns[i].attnum);
+	foreach(lc, mirror->template->columns)
+		columns = bms_add_member(columns, ((TemplateColumn *) lfirst(lc))->attnum);
+	appendStringInfoString(sql, " FROM (SELECT ");
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s", separator, quote_identifier(get_attname(mirror->relation, attnum, false)));
+		separator = ", ";
+	}
+	appendStringInfoString(sql, " FROM ");
+	append_table(sql, mirror);
+	/* the line feed ends a comment */
+	appendStringInfo(sql, " WHERE (%s\n)) t", mirror->arguments.filter);
+}
+
+/*
  * Append FROM and WHERE of the statement that reads rows by key: t.k = ANY ($1), or for
  * several columns a join with the unnested arrays, or t.k = $1 AND ... for one key.
  */
@@ -126,19 +177,20 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 {
 	const Key  *key = mirror->key;
 
-	append_from(sql, mirror);
+	append_from_matching(sql, mirror);
 	if (reads_one_by_one(key))
 	{
 		for (int i = 0; i < key->ncolumns; i++)
-			appendStringInfo(sql, " %s t.%s %s $%d", i ? "AND" : "WHERE",
-							 quote_identifier(key->columns[i].name),
-							 qualify_operator(key->columns[i].equals), i + 1);
+		{
+			appendStringInfoString(sql, i ? " AND " : " WHERE ");
+			append_comparison(sql, &key->columns[i], key->columns[i].equals, psprintf("$%d", i + 1));
+		}
 		return;
 	}
 	if (key->ncolumns == 1)
 	{
-		appendStringInfo(sql, " WHERE t.%s %s ANY ($1)", quote_identifier(key->columns[0].name),
-						 qualify_operator(key->columns[0].equals));
+		appendStringInfoString(sql, " WHERE ");
+		append_comparison(sql, &key->columns[0], key->columns[0].equals, "ANY ($1)");
 		return;
 	}
 	appendStringInfoString(sql, ", ROWS FROM (");
@@ -149,9 +201,10 @@ append_read_source(StringInfo sql, const Mirror *mirror)
 		appendStringInfo(sql, "%sc%d", i ? ", " : "", i);
 	appendStringInfoString(sql, ") WHERE ");
 	for (int i = 0; i < key->ncolumns; i++)
-		appendStringInfo(sql, "%st.%s %s k.c%d", i ? " AND " : "",
-						 quote_identifier(key->columns[i].name),
-						 qualify_operator(key->columns[i].equals), i);
+	{
+		appendStringInfoString(sql, i ? " AND " : "");
+		append_comparison(sql, &key->columns[i], key->columns[i].equals, psprintf("k.c%d", i));
+	}
 }
 
 /* Fill in the types of make_read_statement()'s parameters, one for each key column. */
@@ -351,82 +404,129 @@ source_table_read_rows(Mirror *mirror, char *const *keys, int nkeys,
  * Scanning keys
  */
 
-/* Append the key as a row: ROW(t.a, t.b), or with params, ROW($1, $2). */
-static void
-append_key_row(StringInfo sql, const Mirror *mirror, bool params)
+/* A scan for keys in the order of the index. */
+typedef struct KeyScan
 {
-	appendStringInfoString(sql, "ROW(");
-	for (int i = 0; i < mirror->key->ncolumns; i++)
+	Mirror	   *mirror;
+	int			limit;			/* number of keys wanted */
+	Datum		values[INDEX_MAX_KEYS]; /* of the key after which the scan
+										 * begins */
+	List	   *keys;			/* found so far */
+	MemoryContext context;		/* of keys */
+} KeyScan;
+
+/* Append the order of the index: t.a USING OPERATOR(schema.<) NULLS LAST, ... */
+static void
+append_key_order(StringInfo sql, const Key *key)
+{
+	for (int i = 0; i < key->ncolumns; i++)
 	{
-		if (params)
-			appendStringInfo(sql, "%s$%d", i ? ", " : "", i + 1);
-		else
-			appendStringInfo(sql, "%st.%s", i ? ", " : "",
-							 quote_identifier(mirror->key->columns[i].name));
+		const KeyColumn *column = &key->columns[i];
+
+		appendStringInfoString(sql, i ? ", " : "");
+		append_compared_column(sql, column);
+		appendStringInfo(sql, " USING %s NULLS %s",
+						 qualify_operator(column->descending ? column->greater : column->less),
+						 column->nulls_first ? "FIRST" : "LAST");
 	}
-	appendStringInfoChar(sql, ')');
 }
 
-/* Return the statement that scans keys; with after, only those that come after the key in $1... */
+/*
+ * Return the statement that scans keys in the order of the index: those whose first nequal
+ * columns are equal to $1..., and whose next one comes after the next parameter.  With nequal -1
+ * all keys are scanned.  The last parameter is the limit.
+ */
 static char *
-make_scan_statement(const Mirror *mirror, bool after)
+make_scan_statement(const Mirror *mirror, int nequal)
 {
+	const Key  *key = mirror->key;
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	append_key_columns(&sql, mirror);
 	append_from(&sql, mirror);
-	if (after)
+	for (int i = 0; i <= nequal; i++)
 	{
-		appendStringInfoString(&sql, " WHERE ");
-		append_key_row(&sql, mirror, false);
-		appendStringInfo(&sql, " %s ", qualify_operator(mirror->key->columns[0].greater));
-		append_key_row(&sql, mirror, true);
+		const KeyColumn *column = &key->columns[i];
+		Oid			after = column->descending ? column->less : column->greater;
+
+		appendStringInfoString(&sql, i ? " AND " : " WHERE ");
+		append_comparison(&sql, column, i < nequal ? column->equals : after, psprintf("$%d", i + 1));
 	}
 	appendStringInfoString(&sql, " ORDER BY ");
-	append_key_columns(&sql, mirror);
-	appendStringInfo(&sql, " LIMIT $%d", after ? mirror->key->ncolumns + 1 : 1);
+	append_key_order(&sql, key);
+	appendStringInfo(&sql, " LIMIT $%d", nequal + 2);
 	return sql.data;
 }
 
+/* Add the keys of a statement's result. */
+static void
+add_result_keys(KeyScan *scan)
+{
+	const Mirror *mirror = scan->mirror;
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull;
+
+	check_key_types(mirror, SPI_tuptable->tupdesc);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		for (int i = 0; i < mirror->key->ncolumns; i++)
+			values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1, &isnull);
+		scan->keys = lappend(scan->keys, key_to_text(mirror->key, values));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Scan the keys that make_scan_statement() selects, up to the limit. */
+static void
+scan_keys_with_equal(KeyScan *scan, int nequal)
+{
+	SPIExecuteOptions options = {.read_only = true};
+	Oid			types[INDEX_MAX_KEYS + 1];
+	Datum		values[INDEX_MAX_KEYS + 1];
+	int			n = nequal + 1;
+
+	for (int i = 0; i < n; i++)
+	{
+		types[i] = scan->mirror->key->columns[i].type;
+		values[i] = scan->values[i];
+	}
+	values[n] = Int64GetDatum(scan->limit - list_length(scan->keys));
+	types[n] = INT8OID;
+	options.params = make_params(n + 1, values, types);
+	bound_statement_run(scan->mirror->relation, make_scan_statement(scan->mirror, nequal), &options);
+	add_result_keys(scan);
+}
+
+/*
+ * The keys after (a, b) are the keys (a, > b), then the keys (> a): one statement for each column.
+ * Each column is compared by its own operator.  A row comparison would look up one operator's name
+ * for all columns; an OR of both conditions could not use the index.
+ */
 List *
 source_table_scan_keys(Mirror *mirror, const char *after, int limit)
 {
-	MemoryContext result = CurrentMemoryContext;
-	SPIExecuteOptions options = {.read_only = true};
-	Datum		values[INDEX_MAX_KEYS + 1];
-	Oid			types[INDEX_MAX_KEYS + 1];
-	int			n = after ? mirror->key->ncolumns : 0;
-	List	   *keys = NIL;
+	KeyScan		scan = {.mirror = mirror,.limit = limit,.context = CurrentMemoryContext};
 	UserState	guard;
 
 	user_switch(&guard, mirror->owner);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (after)
-		key_from_text(mirror->key, after, values);
-	for (int i = 0; i < n; i++)
-		types[i] = mirror->key->columns[i].type;
-	values[n] = Int64GetDatum(limit);
-	types[n] = INT8OID;
-	options.params = make_params(n + 1, values, types);
-	bound_statement_run(mirror->relation, make_scan_statement(mirror, after != NULL), &options);
-	check_key_types(mirror, SPI_tuptable->tupdesc);
-	for (uint64 row = 0; row < SPI_processed; row++)
+		key_from_text(mirror->key, after, scan.values);
+	if (after == NULL)
+		scan_keys_with_equal(&scan, -1);
+	for (int nequal = mirror->key->ncolumns - 1; after && nequal >= 0; nequal--)
 	{
-		MemoryContext old = MemoryContextSwitchTo(result);
-		bool		isnull;
-
-		for (int i = 0; i < mirror->key->ncolumns; i++)
-			values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1, &isnull);
-		keys = lappend(keys, key_to_text(mirror->key, values));
-		MemoryContextSwitchTo(old);
+		if (list_length(scan.keys) < limit)
+			scan_keys_with_equal(&scan, nequal);
 	}
 	PopActiveSnapshot();
 	SPI_finish();
 	user_restore(&guard);
-	return keys;
+	return scan.keys;
 }
 
 /*
@@ -435,8 +535,8 @@ source_table_scan_keys(Mirror *mirror, const char *after, int limit)
 
 /*
  * Append prefix, name, operator and new value of the columns to write, for example
- * "doc_id = $1, data = COALESCE($2, t.data)".  The COALESCE keeps the stored value as long as no
- * enrichments have arrived; it is left out to clear the column.
+ * "doc_id = $1, data = CASE WHEN $1 IS NOT NULL THEN COALESCE($2, t.data) END".  The COALESCE keeps the
+ * stored value as long as no enrichments have arrived; it is left out to clear the column.
  */
 static void
 append_write_back_columns(StringInfo sql, const Mirror *mirror, const char *prefix,
@@ -453,7 +553,7 @@ append_write_back_columns(StringInfo sql, const Mirror *mirror, const char *pref
 		appendStringInfo(sql, "%s%s %s $2", prefix,
 						 quote_identifier(arguments->enrichments_column), operator);
 	else if (arguments->enrichments_column)
-		appendStringInfo(sql, "%s%s %s COALESCE($2, t.%s)", prefix,
+		appendStringInfo(sql, "%s%s %s CASE WHEN $1 IS NOT NULL THEN COALESCE($2, t.%s) END", prefix,
 						 quote_identifier(arguments->enrichments_column), operator,
 						 quote_identifier(arguments->enrichments_column));
 }
@@ -467,8 +567,10 @@ append_stale_row(StringInfo sql, const Mirror *mirror, bool clear)
 	append_from(sql, mirror);
 	appendStringInfoString(sql, " WHERE ");
 	for (int i = 0; i < key->ncolumns; i++)
-		appendStringInfo(sql, "t.%s %s $%d AND ", quote_identifier(key->columns[i].name),
-						 qualify_operator(key->columns[i].equals), i + 3);
+	{
+		append_comparison(sql, &key->columns[i], key->columns[i].equals, psprintf("$%d", i + 3));
+		appendStringInfoString(sql, " AND ");
+	}
 	appendStringInfoChar(sql, '(');
 	append_write_back_columns(sql, mirror, "t.", "IS DISTINCT FROM", " OR ", clear);
 	appendStringInfoChar(sql, ')');
@@ -495,8 +597,10 @@ make_write_back_statement(const Mirror *mirror, bool clear)
 	append_write_back_columns(&sql, mirror, "", "=", ", ", clear);
 	appendStringInfoString(&sql, " WHERE t.ctid IN (SELECT tid FROM l)");
 	for (int i = 0; i < key->ncolumns; i++)
-		appendStringInfo(&sql, " AND t.%s %s $%d", quote_identifier(key->columns[i].name),
-						 qualify_operator(key->columns[i].equals), i + 3);
+	{
+		appendStringInfoString(&sql, " AND ");
+		append_comparison(&sql, &key->columns[i], key->columns[i].equals, psprintf("$%d", i + 3));
+	}
 	appendStringInfoString(&sql, " RETURNING 1) SELECT (SELECT count(*) FROM u) = (SELECT count(*)");
 	append_stale_row(&sql, mirror, clear);
 	appendStringInfoString(&sql, "), (SELECT count(*) FROM u) < (SELECT count(*)");

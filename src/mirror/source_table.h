@@ -21,7 +21,7 @@
 
 /*
  * Read the rows with these keys, and call function(arg, key, row) for each row that
- * was found, in no particular order.  Key and row are valid during the call only.
+ * was found and matches the filter, in no particular order.  Key and row are valid during the call only.
  * The mirror must have a template, and marker_prefix must be set.
  */
 extern void source_table_read_rows(Mirror *mirror, char *const *keys, int nkeys,
@@ -29,13 +29,14 @@ extern void source_table_read_rows(Mirror *mirror, char *const *keys, int nkeys,
 
 /*
  * Return up to limit keys that come after a key in the key's order, as a List of
- * char * in the current memory context.  after may be NULL: start at the first key.
+ * char * in the current memory context.  The filter is not applied: an error in it is one of the
+ * row that is read, and does not keep the scan from the next key.  after may be NULL: start at the first key.
  */
 extern List *source_table_scan_keys(Mirror *mirror, const char *after, int limit);
 
 /*
  * Write a document's id and enrichments to the row's write-back columns, unless they
- * hold these values already.  document_id NULL clears the column; enrichments NULL
+ * hold these values already.  document_id NULL clears both columns; enrichments NULL
  * leaves what is there, or clears it too if clear is set.  Returns false if another session has locked the row; true
  * otherwise, also if there is no such row.  Raises
  * ERRCODE_TRIGGERED_ACTION_EXCEPTION if a trigger of the table suppressed the update.

@@ -58,7 +58,8 @@ typedef struct TemplateStep
 typedef struct Template
 {
 	List	   *columns;		/* TemplateColumns to read from a row */
-	Bitmapset  *used;			/* their attnums */
+	Bitmapset  *used;			/* their attnums, and those of the filter's
+								 * columns */
 	List	   *content;		/* TemplateSteps of all but the features */
 	bool		has_features;
 	bool		features_are_column;	/* "features": "$column" */

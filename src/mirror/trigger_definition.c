@@ -45,6 +45,16 @@ read_arguments(TriggerDefinition *definition, HeapTuple tuple, TupleDesc desc)
 	}
 }
 
+/* Return the text of the condition's node tree; NULL if the trigger has none. */
+static char *
+read_when(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		datum = heap_getattr(tuple, Anum_pg_trigger_tgqual, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(datum);
+}
+
 static TriggerDefinition *
 make_definition(HeapTuple tuple, TupleDesc desc)
 {
@@ -60,6 +70,7 @@ make_definition(HeapTuple tuple, TupleDesc desc)
 	definition->columns = palloc(sizeof(AttrNumber) * (form->tgattr.dim1 + 1));
 	memcpy(definition->columns, form->tgattr.values, sizeof(AttrNumber) * form->tgattr.dim1);
 	read_arguments(definition, tuple, desc);
+	definition->when = read_when(tuple, desc);
 	return definition;
 }
 

@@ -21,6 +21,8 @@ typedef struct TriggerDefinition
 	char	  **args;
 	int			ncolumns;		/* of UPDATE OF; 0: all columns */
 	AttrNumber *columns;
+	char	   *when;			/* condition WHEN (...) as a node tree's text,
+								 * or NULL */
 } TriggerDefinition;
 
 /*

@@ -34,7 +34,7 @@ typedef struct AnswerDocument
 								 * it has, as char * */
 } AnswerDocument;
 
-/* Is the body UTF-8?  The other functions here require it. */
+/* Check whether the body is UTF-8, which the other functions here require. */
 extern bool answer_is_utf8(const HttpAnswer *answer);
 
 /*

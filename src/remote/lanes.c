@@ -42,7 +42,7 @@ finish_task(Engine *engine, EngineTask *task, CURLcode code)
 	dlist_push_tail(&engine->finished, &task->node);
 }
 
-/* May the lane run another task, as far as its own bound goes? */
+/* Check whether the lane's own bound lets it run another task. */
 static bool
 lane_has_room(const EngineLane *lane)
 {
@@ -50,7 +50,7 @@ lane_has_room(const EngineLane *lane)
 }
 
 /*
- * May the lane run another task, as far as the engine's bound goes?  Descriptors are few, so
+ * Check whether the engine's bound lets the lane run another task.  Descriptors are few, so
  * each lane leaves at least as many connections free as it has itself.  A server that does
  * not answer then cannot use up those of the other servers.
  */
@@ -161,7 +161,7 @@ lane_cancel(Engine *engine, EngineTask *task)
 	start_blocked_lanes(engine);
 }
 
-/* Does the end suggest that the server is unusable, rather than that it refuses this request? */
+/* Check whether the end suggests that the server is unusable, rather than that it refuses this request. */
 static bool
 holds_others(const EngineTask *task, CURLcode code)
 {

@@ -223,7 +223,7 @@ effective_page_size(JsonbContainer *pagination, int page_size)
 	return DatumGetInt32(DirectFunctionCall1(numeric_int4, smaller));
 }
 
-/* Has the page fewer documents than one that another page follows? */
+/* Check whether the page has fewer documents than one that another page follows. */
 static bool
 is_short_page(JsonbContainer *pagination, int n, int page_size)
 {

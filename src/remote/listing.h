@@ -42,7 +42,7 @@ extern bool listing_read_page(const char *text, size_t len, ListPage *page, cons
 extern bool listing_scan_documents(const ListPage *page, JsonItems *items);
 
 /*
- * Is the page one of several, so that a document that is not in it may be in another one?  n is
+ * Check whether the page is one of several: a document that is not in it may be in another one.  n is
  * the number of documents in it, page_size the number requested.  An empty page is the only one.
  */
 extern bool listing_is_partial(const ListPage *page, int n, int page_size);

@@ -111,7 +111,7 @@ fill_peer(HttpPeer *peer, const MixpeekServer *server)
 		add_header(&peer->body_headers, "Expect:", "");
 }
 
-/* Does the peer have the server's present options? */
+/* Check whether the peer has the server's present options. */
 static bool
 matches_server(const HttpPeer *peer, const MixpeekServer *server)
 {

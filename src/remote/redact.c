@@ -116,7 +116,7 @@ read_character(const char *p, const char *end, size_t *n)
 	return code < 0x80 ? (char) code : '\0';
 }
 
-/* Is one of the secret's characters in the text with an escape that begins with "kind"? */
+/* Check whether one of the secret's characters is in the text with an escape that begins with "kind". */
 static bool
 has_escape(const Secret *secret, const char *text, const char *end, char kind)
 {

@@ -37,7 +37,7 @@ static const JsonBounds session_bounds = {MAX_SESSION_DEPTH, MAX_SESSION_VALUES,
  * Remote text
  */
 
-/* Is the character invisible, or does it change how others are displayed (controls, directions)? */
+/* Check whether the character is invisible, or changes how others are displayed (controls, directions). */
 static bool
 is_invisible(pg_wchar c)
 {

@@ -16,7 +16,7 @@ room_init(Room *room)
 	pthread_mutex_init(&room->mutex, NULL);
 }
 
-/* Does the pool have room for the share with this size? */
+/* Check whether the pool has room for the share with this size. */
 static bool
 fits_pool(const Room *room, const RoomShare *share, size_t size)
 {
@@ -33,7 +33,7 @@ set_pooled(Room *room, RoomShare *share, size_t size)
 	share->pooled = size;
 }
 
-/* May the share have this size, in the pool or as the large one? */
+/* Check whether the share may have this size, in the pool or as the large one. */
 static bool
 has_room(const Room *room, const RoomShare *share, size_t size)
 {

@@ -64,7 +64,7 @@ extern void room_init(Room *room);
  */
 extern bool room_take(Room *room, RoomShare *share, size_t size, int64 now);
 
-/* Is there room for size bytes?  Nothing is reserved. */
+/* Check whether there is room for size bytes, without reserving it. */
 extern bool room_has(Room *room, const RoomShare *share, size_t size);
 
 /* Give back what the answer has; return whether that was anything. */

@@ -321,7 +321,7 @@ check_ca_file_privilege(void)
 				 errdetail("Only superusers and members of the role pg_read_server_files may set it.")));
 }
 
-/* Does any option look like a key, even if it is misspelled or in the wrong place? */
+/* Check whether an option resembles a key, even if it is misspelled or in the wrong place. */
 static bool
 has_secret(List *options)
 {

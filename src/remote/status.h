@@ -100,7 +100,7 @@ typedef struct StatusMeaning
 /* Return the meaning of an HTTP status (of any number) or a broken transfer; never NULL. */
 extern const StatusMeaning *status_meaning(HttpEnd end, int status);
 
-/* Does the meaning of how the request ended have this flag? */
+/* Check whether the meaning of how the request ended has this flag. */
 extern bool status_has(const HttpAnswer *answer, int flag);
 
 #endif							/* MIXPEEK_STATUS_H */

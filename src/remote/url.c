@@ -41,7 +41,7 @@ url_append_documents(StringInfo dst, const char *collection)
 }
 
 /*
- * Is the host 127.0.0.0/8, ::1 or "localhost"?  libcurl itself resolves the last one to the
+ * Check whether the host is 127.0.0.0/8, ::1 or "localhost".  libcurl itself resolves the last one to the
  * other two.
  */
 static bool
@@ -62,7 +62,7 @@ is_loopback(const char *host)
 	return inet_pton(AF_INET6, bare, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-/* Does the URL have this part? */
+/* Check whether the URL has this part. */
 static bool
 has_part(CURLU *parsed, CURLUPart which)
 {

@@ -14,7 +14,7 @@
 #include "catalog/pg_type.h"
 #include "state/document_table.h"
 #include "state/documents.h"
-#include "utils/array.h"
+#include "state/field_list.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -111,22 +111,6 @@ read_text(TupleTableSlot *record, DocumentColumn column)
 	return record->tts_isnull[column] ? NULL : TextDatumGetCString(record->tts_values[column]);
 }
 
-static List *
-read_fields(TupleTableSlot *record)
-{
-	List	   *fields = NIL;
-	Datum	   *names;
-	int			n;
-
-	if (record->tts_isnull[DOCUMENT_FIELDS])
-		return NIL;
-	deconstruct_array(DatumGetArrayTypeP(record->tts_values[DOCUMENT_FIELDS]), TEXTOID, -1, false, TYPALIGN_INT,
-					  &names, NULL, &n);
-	for (int i = 0; i < n; i++)
-		fields = lappend(fields, TextDatumGetCString(names[i]));
-	return fields;
-}
-
 static void
 read_stored(Job *job, TupleTableSlot *record)
 {
@@ -136,7 +120,8 @@ read_stored(Job *job, TupleTableSlot *record)
 	job->record_tid = record->tts_tid;
 	job->document_id = read_text(record, DOCUMENT_DOCUMENT_ID);
 	job->replaced_id = read_text(record, DOCUMENT_REPLACED_ID);
-	job->fields = read_fields(record);
+	if (!record->tts_isnull[DOCUMENT_FIELDS])
+		job->fields = field_list_of_array(record->tts_values[DOCUMENT_FIELDS]);
 	job->state = read_text(record, DOCUMENT_STATE);
 	job->attempts = Min(Max(DatumGetInt32(record->tts_values[DOCUMENT_ATTEMPTS]), 0), MAX_ATTEMPTS);
 	job->next_attempt_at = record->tts_isnull[DOCUMENT_NEXT_ATTEMPT_AT] ? 0 :
@@ -212,15 +197,8 @@ set_hashes(TupleTableSlot *record, DocumentColumn column, const ContentHash *con
 static void
 set_fields(TupleTableSlot *record, const List *fields)
 {
-	Datum	   *names = palloc(sizeof(Datum) * (list_length(fields) + 1));
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, fields)
-		names[n++] = CStringGetTextDatum(lfirst(lc));
-	if (n > 0)
-		record_set(record, DOCUMENT_FIELDS,
-				   PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT)));
+	if (fields != NIL)
+		record_set(record, DOCUMENT_FIELDS, field_list_to_array(fields));
 	else
 		record_set_null(record, DOCUMENT_FIELDS);
 }

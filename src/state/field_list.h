@@ -14,6 +14,12 @@
 
 #include "nodes/pg_list.h"
 
+/* Return the names in an array of type text[]. */
+extern List *field_list_of_array(Datum array);
+
+/* Return an array of type text[]; there is at least one name. */
+extern Datum field_list_to_array(const List *fields);
+
 extern bool field_list_has(const List *fields, const char *name);
 
 /* Return the fields of a that are in b, or (in = false) are not. */

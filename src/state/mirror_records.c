@@ -8,14 +8,19 @@
  */
 #include "base/compat.h"
 
+#include "access/relation.h"
+#include "base/extension.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "mirror/key.h"
 #include "remote/marker.h"
+#include "state/field_list.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 
 List *
 mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit)
@@ -49,10 +54,14 @@ mirror_records_forget(Oid relation, const char *collection)
 {
 	static Statement query = {
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
-		"  RETURNING marker, key, collection, document_id, in_doubt)"
-		" INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
-		" SELECT DISTINCT " MARKER_PREFIX_OF_RECORD ", collection FROM d"
-		" WHERE document_id IS NOT NULL OR in_doubt ON CONFLICT DO NOTHING",
+		"  RETURNING marker, key, collection, document_id, in_doubt, fields)"
+		" INSERT INTO mixpeek.forgotten AS f (marker_prefix, collection, fields)"
+		" SELECT " MARKER_PREFIX_OF_RECORD ", collection, pg_catalog.array_agg(DISTINCT name) FILTER (WHERE name IS NOT NULL)"
+		" FROM d LEFT JOIN LATERAL pg_catalog.unnest(d.fields) AS u (name) ON true"
+		" WHERE document_id IS NOT NULL OR in_doubt GROUP BY 1, 2"
+		" ON CONFLICT (marker_prefix, collection) DO UPDATE SET fields ="
+		"  (SELECT pg_catalog.array_agg(DISTINCT name) FROM pg_catalog.unnest(f.fields || EXCLUDED.fields) AS u (name))"
+		"  WHERE EXCLUDED.fields IS NOT NULL",
 		2, {OIDOID, TEXTOID}
 	};
 	Datum		args[2];
@@ -62,18 +71,59 @@ mirror_records_forget(Oid relation, const char *collection)
 	(void) statement_execute(&query, args, collection ? "  " : " n");
 }
 
+/* Check whether a table exists and is empty, and was so since its last VACUUM. */
+static bool
+has_no_blocks(Oid table)
+{
+	Relation	rel = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
+	bool		result;
+
+	if (rel == NULL)
+		return false;
+	result = RelationGetNumberOfBlocks(rel) == 0;
+	relation_close(rel, NoLock);
+	return result;
+}
+
+/* Add the names in a row's array to a list, in the memory of the results. */
+static void
+add_fields(List **fields, uint64 row)
+{
+	bool		isnull;
+	Datum		array = statement_value(row, 1, &isnull);
+	ListCell   *lc;
+
+	if (isnull)
+		return;
+	foreach(lc, field_list_of_array(array))
+	{
+		char	   *name = statement_palloc(strlen(lfirst(lc)) + 1);
+
+		*fields = statement_lappend(*fields, strcpy(name, lfirst(lc)));
+	}
+}
+
 bool
-mirror_records_were_forgotten(const char *prefix, const char *collection)
+mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields)
 {
 	static Statement query = {
-		"SELECT FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
+		"SELECT fields FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		args[2];
+	bool		forgotten;
 
+	*fields = NIL;
+	if (has_no_blocks(extension_object(EXTENSION_FORGOTTEN)))
+		return false;			/* as in most databases, and much cheaper */
 	args[0] = CStringGetTextDatum(prefix);
 	args[1] = CStringGetTextDatum(collection);
-	return statement_execute(&query, args, NULL) > 0;
+	statement_run(&query, args, NULL);
+	forgotten = SPI_processed > 0;
+	for (uint64 i = 0; i < SPI_processed; i++)
+		add_fields(fields, i);
+	statement_end();
+	return forgotten;
 }
 
 /*

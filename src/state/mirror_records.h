@@ -22,15 +22,16 @@ extern List *mirror_records_scan_keys(Oid relation, const char *collection, cons
 
 /*
  * Delete a table's records.  If the API may have documents of them, the markers' prefix is kept
- * in mixpeek.forgotten.
+ * in mixpeek.forgotten, with the names of their fields.
  */
 extern void mirror_records_forget(Oid relation, const char *collection);
 
 /*
  * Check whether records of a mirror were forgotten, so that new rows may have documents already.
- * prefix: see remote/marker.h.
+ * prefix: see remote/marker.h.  *fields are root-level fields of the template's own that these
+ * documents may have, as char *.
  */
-extern bool mirror_records_were_forgotten(const char *prefix, const char *collection);
+extern bool mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields);
 
 /*
  * Mark failed records to be tried again: all, or if "error" is not NULL those whose last_error is

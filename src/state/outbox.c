@@ -207,6 +207,21 @@ outbox_remove_expansions(const OutboxEntry *entry)
 }
 
 void
+outbox_remove_continued(Oid relation, const char *collection)
+{
+	static Statement query = {
+		"DELETE FROM mixpeek.outbox WHERE relation = $1 AND collection = $2 AND operation IN ('B', 'T')"
+		" AND key IS NOT NULL",
+		2, {OIDOID, TEXTOID}
+	};
+	Datum		args[2];
+
+	args[0] = ObjectIdGetDatum(relation);
+	args[1] = CStringGetTextDatum(collection);
+	(void) statement_execute(&query, args, NULL);
+}
+
+void
 outbox_forget(Oid relation, const char *collection)
 {
 	static Statement query = {

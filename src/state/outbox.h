@@ -22,6 +22,8 @@
 #define OUTBOX_REFRESH		'R' /* poll the document */
 #define OUTBOX_ALL_ROWS		'B' /* all rows of the table after key */
 #define OUTBOX_ALL_STORED	'T' /* all records of the mirror after key */
+#define OUTBOX_DEFINITION	'C' /* compare the key's definition, see
+								 * key_table.h */
 
 typedef struct OutboxEntry
 {
@@ -68,6 +70,12 @@ extern OutboxEntry *outbox_copy_entry(const OutboxEntry *entry);
 
 /* Remove all visible entries that have no key and otherwise the same values as this one. */
 extern void outbox_remove_expansions(const OutboxEntry *entry);
+
+/*
+ * Remove a mirror's entries for all rows or all records after some key.  Reads the whole outbox.
+ * Those that the caller has read already must not be used afterwards.
+ */
+extern void outbox_remove_continued(Oid relation, const char *collection);
 
 /* Remove all entries of a table and one collection, or all (NULL).  Reads the whole outbox. */
 extern void outbox_forget(Oid relation, const char *collection);

@@ -24,6 +24,7 @@
 #include "base/text.h"
 #include "base/wakeup.h"
 #include "executor/tuptable.h"
+#include "state/outbox.h"
 #include "state/outbox_buffer.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -334,6 +335,13 @@ outbox_add(Oid relation, char operation, const char *collection, const char *key
 		return;
 	entry->key = key ? add_text(key, key_len) : -1;
 	buffer.nentries++;
+}
+
+void
+outbox_add_all(Oid relation, const char *collection)
+{
+	outbox_add(relation, OUTBOX_ALL_STORED, collection, NULL);
+	outbox_add(relation, OUTBOX_ALL_ROWS, collection, NULL);
 }
 
 void

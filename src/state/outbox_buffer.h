@@ -20,6 +20,9 @@ extern void outbox_init(void);
  */
 extern void outbox_add(Oid relation, char operation, const char *collection, const char *key);
 
+/* Add entries that have all stored keys and all rows of a mirror checked again. */
+extern void outbox_add_all(Oid relation, const char *collection);
+
 /*
  * Note that the transaction has inserted entries by a statement, between these places of the
  * table or at unknown ones, so that its commit wakes the worker.

@@ -71,7 +71,7 @@ are_texts_equal(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* Are all options the same?  Then what was found out about the server still holds. */
+/* Check whether all options are the same, so that what was found out about the server still holds. */
 static bool
 is_same_server(const MixpeekServer *a, const MixpeekServer *b)
 {

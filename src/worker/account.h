@@ -66,7 +66,7 @@ typedef struct Account
 /* Return a new account in the current memory context.  It is not loaded yet. */
 extern Account *account_create(const char *server, Oid owner);
 
-/* Must the account be loaded before it is used: is it invalid, or has the time to retry come? */
+/* Check whether the account must be loaded before it is used: it is invalid, or the time to retry has come. */
 extern bool account_needs_load(const Account *account);
 
 /*

@@ -57,7 +57,7 @@ extern void agent_end(Agent *agent, AgentEnd end, const char *problem);
 /* End an agent that died, or has to be ended, during a request. */
 extern void agent_note_death(Agent *agent, const char *problem);
 
-/* Has the process ended? */
+/* Check whether the process has ended. */
 extern bool agent_has_stopped(const Agent *agent);
 
 /* Free an agent whose process has ended. */

@@ -26,7 +26,7 @@ typedef struct AgentOwner
 /* Find the owner in the list; if it is not there, add it, in the current memory context. */
 extern AgentOwner *agent_owner_find(List **owners, Oid owner);
 
-/* Did the owner's last request take long, or cause a rest?  Such owners share some of the agents. */
+/* Check whether the owner's last request took long, or caused a rest.  Such owners share some of the agents. */
 extern bool agent_owner_is_slow(const AgentOwner *owner);
 
 /*

@@ -178,7 +178,7 @@ note_chance(Agents *agents, double at)
 }
 
 /*
- * Is there a place for another agent, of a slow owner or not?  If not, *idle is set to
+ * Check whether there is a place for another agent, of a slow owner or not.  If not, *idle is set to
  * an agent whose end would give one, or to NULL.
  */
 static bool
@@ -190,7 +190,7 @@ find_place(const Agents *agents, bool slow, Agent **idle)
 	return false;
 }
 
-/* Can the owner be served now?  If not, *idle is set to an agent that has to end before, or to NULL. */
+/* Check whether the owner can be served now.  If not, *idle is set to an agent that has to end before, or to NULL. */
 static bool
 can_serve(Agents *agents, Oid oid, Agent **idle)
 {

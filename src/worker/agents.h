@@ -25,19 +25,19 @@ typedef struct Agents Agents;
 extern Agents *agents_create(MemoryContext parent);
 
 /*
- * Can a request for the owner be sent now?  If not, an idle agent of another owner is
+ * Check whether a request for the owner can be sent now.  If not, an idle agent of another owner is
  * ended if that makes room for it.  agents_turn() returns true when the answer may
  * have changed.
  */
 extern bool agents_make_room(Agents *agents, Oid owner);
 
-/* Could a request for the owner be sent now, or after an idle agent has ended?  Ends no agent. */
+/* Check whether a request could be sent now, or after an idle agent has ended, without ending one. */
 extern bool agents_may_serve(Agents *agents, Oid owner);
 
 /* Return the seconds for which the owner is not served, because its code was too slow or ended its agent. */
 extern double agents_rest_left(Agents *agents, Oid owner);
 
-/* Is it impossible to start an agent at present, because there is no background worker slot? */
+/* Check whether no agent can be started at present, because there is no background worker slot. */
 extern bool agents_have_no_slot(const Agents *agents);
 
 /* Return how many jobs a request for the owner may hold: one if it is not known which row ended the agent. */

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 #include "worker/claim.h"
 #include "worker/decision.h"
+#include "worker/definition_check.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
 #include "worker/prepare.h"
@@ -67,6 +68,7 @@ take_key(Claim *claim, Oid relation, const char *collection, const char *key)
 		schedule_retry_in(worker, LOCK_DELAY);
 	if (cached->blocked_until > 0 || !schedule_has_room(cached) || !delegate_is_served(worker, cached, true))
 		return NULL;
+	(void) definition_check(worker, cached, false);
 	job = jobs_create(worker, cached, key);
 	claim->jobs = lappend(claim->jobs, job);
 	return job;
@@ -78,11 +80,12 @@ is_nonsense(const OutboxEntry *entry)
 {
 	static const char operations[] = {
 		OUTBOX_INSERT, OUTBOX_UPDATE, OUTBOX_DELETE, OUTBOX_RECHECK, OUTBOX_REFRESH,
-		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED
+		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_DEFINITION
 	};
 
 	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
-		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES || (entry->key == NULL && !expansion_is_one(entry));
+		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES ||
+		(entry->key == NULL && !expansion_is_one(entry) && entry->operation != OUTBOX_DEFINITION);
 }
 
 /* Note in a job what an entry of its key says. */
@@ -120,6 +123,14 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	}
 	if (expansion_is_one(entry))
 		return expansion_take(claim->worker, &claim->expansions, entry);
+	if (entry->operation == OUTBOX_DEFINITION)
+	{
+		bool		done = definition_take(claim->worker, entry);
+
+		if (done)
+			claim->taken = lappend(claim->taken, entry);
+		return done;
+	}
 	job = take_key(claim, entry->relation, entry->collection, key_abbreviate(entry->key));
 	if (job)
 		note_entry(job, entry);
@@ -253,12 +264,16 @@ take_read_job(void *arg, Job *job, RowEnd end, const char *problem)
 		claim->jobs = lappend(claim->jobs, job);
 }
 
-static void
-take_listed_keys(void *arg, OutboxEntry *entry, List *keys)
+/* Take the keys that an agent has listed for an entry, or why it could not.  Returns false if the entry stays. */
+static bool
+take_listed_keys(void *arg, CachedMirror *cached, OutboxEntry *entry, List *keys, const char *problem)
 {
 	Claim	   *claim = arg;
 
-	expansion_put_keys(claim->worker, &claim->expansions, entry, keys);
+	if (problem)
+		return expansion_fail(claim->worker, &claim->expansions, cached, entry, problem);
+	expansion_put_keys(claim->worker, &claim->expansions, cached, entry, keys);
+	return true;
 }
 
 /*

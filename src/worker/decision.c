@@ -17,6 +17,7 @@
 #include "mirror/key.h"
 #include "remote/marker.h"
 #include "remote/url.h"
+#include "state/field_list.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -24,6 +25,7 @@
 #include "utils/timestamp.h"
 #include "worker/claim.h"
 #include "worker/decision.h"
+#include "worker/delegate.h"
 #include "worker/worker.h"
 
 /*
@@ -172,6 +174,17 @@ find_problem(const Worker *worker, const Job *job)
 	return NULL;
 }
 
+/*
+ * Check whether a row that was not found may be one that does not match the filter, and so never had a
+ * document.  Each change of such a row would cost a look-up.  Rows of mirrors that were forgotten may
+ * have had one.
+ */
+static bool
+may_be_hidden(const Job *job)
+{
+	return job->mirror->arguments.filter && !job->mirror->forgotten;
+}
+
 /* End a job that has no account, or nothing to send at this time; returns true if it did. */
 static bool
 end_early(Worker *worker, Job *job)
@@ -187,12 +200,51 @@ end_early(Worker *worker, Job *job)
 		jobs_end(worker, job, OUTCOME_PENDING,
 				 "the last request was given up, and may still be at work on the other side");
 	}
-	else if (!job->stored && !job->row_exists && job->inserted && job->error == NULL &&
+	else if (!job->stored && !job->row_exists && (job->inserted || may_be_hidden(job)) && job->error == NULL &&
 			 !job->read_skipped && job->mirror->problem == NULL)
 		jobs_free(worker, job); /* the row came and went before the claim */
 	else
 		return false;
 	return true;
+}
+
+/*
+ * Check whether a row that need not be sent may lack its document's id and enrichments: the key is
+ * rechecked, not changed, as when the write-back columns have just been named.
+ */
+static bool
+may_be_unwritten(const Job *job)
+{
+	ListCell   *lc;
+
+	if (!job->row_exists || job->entries == NIL || !delegate_has_columns(job->mirror))
+		return false;
+	foreach(lc, job->entries)
+	{
+		if (((OutboxEntry *) lfirst(lc))->operation != OUTBOX_RECHECK)
+			return false;
+	}
+	return true;
+}
+
+/* Make a poll of the job: its answer is written back. */
+static void
+poll_instead(Job *job)
+{
+	job->refresh = true;
+	job->dirty = false;
+	job->must_look_up = true;
+}
+
+/* Note the fields that the document of a forgotten record may have. */
+static void
+take_forgotten_fields(Job *job)
+{
+	MemoryContext old = MemoryContextSwitchTo(job->context);
+
+	if (job->mirror)
+		job->fields = field_list_union(job->mirror->forgotten_fields, NIL);
+	MemoryContextSwitchTo(old);
 }
 
 bool
@@ -209,12 +261,21 @@ decision_make(Worker *worker, Job *job)
 		job->error = MemoryContextStrdup(job->context, problem);
 	job->fields_stay = job->account->fields_stay;
 	job->must_look_up = must_look_up(job);
+	if (!job->stored && job->must_look_up)
+		take_forgotten_fields(job);
 	make_request_parts(job);
 	if (job->refresh || job->error || job->read_skipped || (job->mirror && job->mirror->problem) ||
 		job->account->server == NULL || job_next_step(job) != JOB_END)
 		return true;
 	if (job->stored && strcmp(job->state, "mirrored") == 0)
+	{
+		if (may_be_unwritten(job))
+		{
+			poll_instead(job);
+			return true;
+		}
 		jobs_free(worker, job); /* the API has all this already */
+	}
 	else
 	{
 		job->attempts = 0;		/* the row is again what was sent last */

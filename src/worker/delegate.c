@@ -164,7 +164,7 @@ delegate_send(Worker *worker)
  * Reading and listing: results
  */
 
-/* Is the mirror still the one that the request was made for?  If so, its table is locked. */
+/* Check whether the mirror is still the one that the request was made for.  If so, its table is locked. */
 static bool
 is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 {
@@ -183,7 +183,7 @@ is_mirror_unchanged(Worker *worker, const AgentRequest *request)
 }
 
 /*
- * Does the request have a result for its jobs?  If the agent died, it has one only for
+ * Check whether the request has a result for its jobs.  If the agent died, it has one only for
  * a single job, because it is not known which of several rows was the cause.
  */
 static bool
@@ -207,33 +207,28 @@ take_read(Worker *worker, AgentRequest *request, DelegateJobFunction on_job, voi
 		job->delegated = false;
 		job->claim = worker->jobs.claim;
 		if (!usable)
-			jobs_free(worker, job);
+			claim_leave_job(worker, job, false);
 		else if (request->end == AGENT_DONE)
 			on_job(arg, job, result->row, result->problem);
 		else
 			on_job(arg, job, ROW_FAILED, request->problem);
 	}
 	if (!usable)
-		schedule_rescan(worker);
+		schedule_retry_in(worker, 0);
 }
 
 static void
 take_scan(Worker *worker, AgentRequest *request, DelegateScanFunction on_scan, void *arg)
 {
+	const char *problem = request->end == AGENT_DONE ? NULL : request->problem;
+
 	if (!has_result(request) || !is_mirror_unchanged(worker, request))
-	{
-		schedule_rescan(worker);
+		schedule_retry_in(worker, 0);
+	else if (on_scan(arg, mirror_cache_get(worker->cache, request->relation, request->collection),
+					 request->expansion, request->keys, problem))
 		return;
-	}
-	if (request->end == AGENT_DONE)
-		on_scan(arg, request->expansion, request->keys);
-	else
-	{
-		expansion_put_off(worker, mirror_cache_get(worker->cache, request->relation, request->collection),
-						  request->problem);
-		outbox_scan_leave(worker, request->relation, request->collection,
-						  ItemPointerGetBlockNumber(&request->expansion->tid), false);
-	}
+	outbox_scan_leave(worker, request->relation, request->collection,
+					  ItemPointerGetBlockNumber(&request->expansion->tid), false);
 }
 
 void
@@ -312,11 +307,24 @@ delegate_has_answers(const Worker *worker)
  */
 
 bool
+delegate_has_columns(const Mirror *mirror)
+{
+	return mirror->document_id_attnum != 0 || mirror->enrichments_attnum != 0;
+}
+
+bool
 delegate_wants_write_back(const Job *job)
 {
-	return job->outcome == OUTCOME_MIRRORED && job->mirror &&
-		(job->answered || document_drops_enrichments(job)) &&
-		(job->mirror->document_id_attnum != 0 || job->mirror->enrichments_attnum != 0);
+	if (job->mirror == NULL || !delegate_has_columns(job->mirror) ||
+		(!job->answered && !document_drops_enrichments(job)))
+		return false;
+
+	/*
+	 * a row that no longer matches the filter is still there, and names its
+	 * document
+	 */
+	return job->outcome == OUTCOME_MIRRORED ||
+		(job->outcome == OUTCOME_FORGOTTEN && job->mirror->arguments.filter);
 }
 
 /* End a job whose write-back failed.  The next poll tries again. */
@@ -341,7 +349,7 @@ miss_write_back(Worker *worker, Job *job)
 static void
 take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentResult *result)
 {
-	job->delegated = false;
+	job->unwritten = false;
 	if (result->write == WRITE_DONE)
 		jobs_settle(worker, job);
 	else if (result->write == WRITE_FAILED)
@@ -354,9 +362,18 @@ take_written(Worker *worker, Job *job, const AgentRequest *request, const AgentR
 		miss_write_back(worker, job);
 }
 
+/*
+ * Take the results of a request.  If that raises an error, recovery settles the jobs that were not
+ * reached, as ones whose row was not written to.
+ */
 static void
 take_write_backs(Worker *worker, AgentRequest *request)
 {
+	for (int i = 0; i < request->njobs; i++)
+	{
+		request->jobs[i]->delegated = false;
+		request->jobs[i]->unwritten = true;
+	}
 	for (int i = 0; i < request->njobs; i++)
 		take_written(worker, request->jobs[i], request, &request->results[i]);
 	agent_request_free(request);

@@ -25,7 +25,7 @@ typedef struct Delegation
 } Delegation;
 
 /*
- * Can the mirror's rows be read or listed now?  If wanted is true and an agent is
+ * Check whether the mirror's rows can be read or listed now.  If wanted is true and an agent is
  * needed, an idle agent may be ended to make room for it.
  */
 extern bool delegate_is_served(Worker *worker, const CachedMirror *cached, bool wanted);
@@ -40,7 +40,7 @@ extern List *delegate_reads(Worker *worker, List *jobs);
 /* Have an agent list up to limit keys for an entry that stands for many. */
 extern void delegate_scan(Worker *worker, CachedMirror *cached, const OutboxEntry *entry, int limit);
 
-/* Has this claim already had the entry's keys listed? */
+/* Check whether this claim has already had the entry's keys listed. */
 extern bool delegate_is_listing(const Worker *worker, OutboxEntry *entry);
 
 /*
@@ -51,10 +51,12 @@ extern void delegate_send(Worker *worker);
 
 /*
  * Callbacks for the results: a job's row was read, with problem if end is ROW_FAILED;
- * an entry's keys were listed.  Called in the transaction of a claim.
+ * an entry's keys were listed, or could not be, with problem; false: the entry is left in the outbox.
+ * Called in the transaction of a claim.
  */
 typedef void (*DelegateJobFunction) (void *arg, Job *job, RowEnd end, const char *problem);
-typedef void (*DelegateScanFunction) (void *arg, OutboxEntry *entry, List *keys);
+typedef bool (*DelegateScanFunction) (void *arg, CachedMirror *cached, OutboxEntry *entry, List *keys,
+									  const char *problem);
 
 /*
  * Take in the results that have arrived: call on_job for each job that was read, and
@@ -72,16 +74,19 @@ extern void delegate_forget_answers(Worker *worker);
  */
 extern void delegate_abort(Worker *worker);
 
-/* Are there results that the next claim has to take in? */
+/* Check whether there are results that the next claim has to take in. */
 extern bool delegate_has_answers(const Worker *worker);
 
-/* Do the job's document id and enrichments have to be written into its row's columns? */
+/* Check whether the mirror has columns for document ids or enrichments. */
+extern bool delegate_has_columns(const Mirror *mirror);
+
+/* Check whether the job's document id and enrichments have to be written into its row's columns. */
 extern bool delegate_wants_write_back(const Job *job);
 
 /* Exchange messages with the agents, and settle write-backs.  Must be called outside of a transaction. */
 extern void delegate_turn(Worker *worker);
 
-/* Does the worker wait for an agent, or have something to be sent to one? */
+/* Check whether the worker waits for an agent, or has something to be sent to one. */
 extern bool delegate_is_busy(const Worker *worker);
 
 #endif							/* MIXPEEK_DELEGATE_H */

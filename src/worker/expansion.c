@@ -12,8 +12,10 @@
 #include "base/guard.h"
 #include "base/settings.h"
 #include "mirror/native_rows.h"
+#include "state/key_table.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
+#include "worker/definition_check.h"
 #include "worker/delegate.h"
 #include "worker/expansion.h"
 #include "worker/worker.h"
@@ -55,23 +57,50 @@ list_keys(void *arg)
 		call->blocked = !native_rows_scan_keys(call->cached->mirror, entry->key, EXPANSION_CHUNK, &call->keys);
 }
 
-void
-expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem)
+/* Log that a mirror's keys could not be listed, show it, and leave its expansion for a minute. */
+static void
+put_off(Worker *worker, CachedMirror *cached, const char *problem)
 {
 	ereport(LOG,
 			(errmsg("mixpeek_docs: the rows of table %u could not be listed: %s",
 					cached->relation, problem)));
+	key_table_set_problem(cached->relation, cached->collection,
+						  psprintf("the rows could not be listed: %s", problem));
+	cached->unlisted = true;
 	cached->blocked_until = clock_seconds() + PROBLEM_DELAY;
 	schedule_retry_in(worker, PROBLEM_DELAY);
 }
 
+bool
+expansion_fail(Worker *worker, Expansions *expansions, CachedMirror *cached, OutboxEntry *entry, const char *problem)
+{
+	if (definition_check(worker, cached, true) || definition_has_changed(cached))
+	{
+		expansions->done = lappend(expansions->done, entry);
+		return true;
+	}
+	put_off(worker, cached, problem);
+	return false;
+}
+
+/* Note that a mirror's rows can be listed. */
+static void
+note_listed(CachedMirror *cached)
+{
+	if (cached->unlisted)
+		key_table_set_problem(cached->relation, cached->collection, NULL);
+	cached->unlisted = false;
+}
+
 void
-expansion_put_keys(Worker *worker, Expansions *expansions, OutboxEntry *entry, List *keys)
+expansion_put_keys(Worker *worker, Expansions *expansions, CachedMirror *cached, OutboxEntry *entry, List *keys)
 {
 	char	  **texts = palloc(sizeof(char *) * (list_length(keys) + 1));
 	int			n = 0;
 	ListCell   *lc;
 
+	if (entry->operation == OUTBOX_ALL_ROWS)
+		note_listed(cached);
 	foreach(lc, keys)
 		texts[n++] = lfirst(lc);
 	outbox_put(entry->relation, OUTBOX_RECHECK, entry->collection, texts, n, &worker->schedule.scan.news);
@@ -94,7 +123,7 @@ delegate_list(Worker *worker, CachedMirror *cached, OutboxEntry *entry)
 {
 	if (cached->mirror->problem)
 	{
-		expansion_put_off(worker, cached, cached->mirror->problem);
+		put_off(worker, cached, cached->mirror->problem);
 		return false;
 	}
 	if (!delegate_is_served(worker, cached, true))
@@ -114,15 +143,15 @@ expand_entry(Worker *worker, Expansions *expansions, CachedMirror *cached, Outbo
 	problem = guard_call_within(list_keys, &call, mixpeek_read_timeout, NULL);
 	crash_note_clear();
 	if (problem)
-		expansion_put_off(worker, cached, problem);
-	else if (call.blocked)
+		return expansion_fail(worker, expansions, cached, entry, problem);
+	if (call.blocked)
 	{
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 		schedule_retry_in(worker, LOCK_DELAY);
+		return false;
 	}
-	else
-		expansion_put_keys(worker, expansions, entry, call.keys);
-	return problem == NULL && !call.blocked;
+	expansion_put_keys(worker, expansions, cached, entry, call.keys);
+	return true;
 }
 
 /*
@@ -187,6 +216,12 @@ expansion_take(Worker *worker, Expansions *expansions, OutboxEntry *entry)
 	{
 		schedule_retry_in(worker, LOCK_DELAY);
 		return false;
+	}
+	(void) definition_check(worker, cached, false);
+	if (definition_has_changed(cached))
+	{
+		expansions->done = lappend(expansions->done, entry);
+		return true;			/* all is listed anew */
 	}
 	if (entry->operation == OUTBOX_ALL_ROWS && cached->mirror && !cached->mirror->native)
 		return delegate_list(worker, cached, entry);

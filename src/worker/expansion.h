@@ -32,9 +32,15 @@ extern bool expansion_is_one(const OutboxEntry *entry);
 extern bool expansion_take(Worker *worker, Expansions *expansions, OutboxEntry *entry);
 
 /* Put the keys that an agent has listed into the outbox, in place of the entry. */
-extern void expansion_put_keys(Worker *worker, Expansions *expansions, OutboxEntry *entry, List *keys);
+extern void expansion_put_keys(Worker *worker, Expansions *expansions, CachedMirror *cached,
+							   OutboxEntry *entry, List *keys);
 
-/* Log that a mirror's keys could not be listed, and leave its expansion for a minute. */
-extern void expansion_put_off(Worker *worker, CachedMirror *cached, const char *problem);
+/*
+ * Handle a failure to list the keys of an entry.  If the mirror's key has changed, which
+ * makes the entry's last key unreadable, all is listed anew, and the result is true.  Otherwise the
+ * entry is left for a minute, and mixpeek.mirrors shows why.
+ */
+extern bool expansion_fail(Worker *worker, Expansions *expansions, CachedMirror *cached,
+						   OutboxEntry *entry, const char *problem);
 
 #endif							/* MIXPEEK_EXPANSION_H */

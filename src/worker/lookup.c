@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * lookup.c
- *		Look-ups: which documents have these markers?
+ *		Look-ups: requests that ask the API for the documents with given markers.
  *
- * A list has whatever the other side puts into it, and may be large.  So it is run over:
- * of each document its marker and its id are read, and of those that were asked for what
- * the worker keeps.
+ * An answer may be large, and hold anything.  It is scanned, not parsed: the marker and
+ * the id of each document are read, and, of the documents that were asked for, the values
+ * that the worker keeps.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +23,7 @@
 #define UNUSABLE_ID \
 	"there is a document with the row's marker, but its document_id is missing or cannot be stored in this database"
 
-/* A document that was listed. */
+/* A document of the answer. */
 typedef struct Listed
 {
 	char	   *document_id;	/* NULL: it has no usable one */
@@ -97,8 +97,8 @@ find_documents(const HttpAnswer *answer, Response *response, ListPage *page, Jso
 }
 
 /*
- * The documents that an answer lists.  An answer that holds others than were asked for
- * says nothing of those that it does not hold: the API knows no such filter.
+ * Read the documents of an answer.  If it has one that was not asked for, the API does not know the
+ * filter, and the absence of other documents says nothing: the response becomes a refusal.
  */
 static void
 read_listing(const Request *request, const HttpAnswer *answer, Response *response, Listing *listing)
@@ -143,23 +143,26 @@ find_document(const Job *job, const Listing *listing)
 	foreach(lc, listing->documents)
 	{
 		const Listed *listed = lfirst(lc);
-		bool		known = job->document_id && listed->document_id && strcmp(listed->document_id, job->document_id) == 0;
+		bool		known;
 
 		if (strcmp(listed->marker, job->marker) != 0)
 			continue;
 		if (listed->document_id == NULL)
+		{
 			unusable = listed;
-		if (listed->document_id == NULL)
 			continue;
-		if (found && (known == found_known || known != prefers_known))
-			continue;
-		found = listed;
-		found_known = known;
+		}
+		known = job->document_id && strcmp(listed->document_id, job->document_id) == 0;
+		if (found == NULL || (known != found_known && known == prefers_known))
+		{
+			found = listed;
+			found_known = known;
+		}
 	}
 	return found ? found : unusable;
 }
 
-/* A refusal of the look-up itself, not of who asks. */
+/* Check whether the look-up itself is refused, whoever asks. */
 static bool
 cannot_filter(const HttpAnswer *answer, const Response *response)
 {
@@ -167,9 +170,9 @@ cannot_filter(const HttpAnswer *answer, const Response *response)
 }
 
 /*
- * A look-up that is refused may have been too large, or ask for one marker that
- * the API does not like: smaller ones tell, unless not even the first of one key was
- * answered.
+ * Split a look-up that was refused: it may have been too large, or contain one marker that the API
+ * does not accept.  Returns false if that is no use, because the look-up was of one key, or because
+ * not even the first look-up of one key was answered.
  */
 static bool
 split_lookup(Request *request, const HttpAnswer *answer, const Response *response)
@@ -193,6 +196,7 @@ split_lookup(Request *request, const HttpAnswer *answer, const Response *respons
 	return true;
 }
 
+/* Note that look-ups work, and let the next one ask for more. */
 static void
 note_lookup_works(Account *account)
 {
@@ -201,7 +205,7 @@ note_lookup_works(Account *account)
 	account->lookups.size = Min(LOOKUP_BATCH, account->lookups.size * 2);
 }
 
-/* Some of the jobs' documents may stand on another page. */
+/* Look up the rest of the jobs again, fewer at once: their documents may be on another page. */
 static void
 look_up_again(Request *request, List *jobs)
 {
@@ -212,7 +216,7 @@ look_up_again(Request *request, List *jobs)
 		request_requeue(lfirst(lc));
 }
 
-/* A look-up of all jobs that says nothing of them. */
+/* Handle a failed look-up: split it, or fail for each job, or take the documents for missing (if_unfindable). */
 static void
 collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Response *response)
 {
@@ -220,7 +224,7 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 
 	if (split_lookup(request, answer, response))
 		return;
-	/* too many at once may be what was wrong */
+	/* fewer at once may work the next time */
 	if (response->verdict == VERDICT_UNSURE)
 		request->account->lookups.size = Max(1, request->njobs / 2);
 	for (int i = request->njobs - 1; i >= 0; i--)
@@ -232,7 +236,7 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 	}
 }
 
-/* Hands a job its document, or none. */
+/* Give a job its document, or none. */
 static void
 hand_over(Worker *worker, Job *job, const Listed *listed)
 {
@@ -256,7 +260,7 @@ hand_over(Worker *worker, Job *job, const Listed *listed)
 	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	if (!answer_document(listed->text.start, listed->text.end, sent, job->fields, &document, &wrong))
-		elog(ERROR, "a document that was run over is none");
+		elog(ERROR, "a scanned document could not be read");
 	outcome_take_document(worker, job, &document);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

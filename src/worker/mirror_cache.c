@@ -313,7 +313,30 @@ complete_mirror(Mirror *mirror)
 	relation_close(rel, NoLock);
 	mirror->marker_prefix = MemoryContextStrdup(mirror->context,
 												marker_prefix(origin_id(), mirror->table));
-	mirror->forgotten = mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection);
+}
+
+/*
+ * Read whether records of the mirror were forgotten, once in a transaction: another session may forget
+ * those of a table that had the same name, and a restore may bring its own.
+ */
+static void
+read_forgotten(CachedMirror *cached)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Mirror	   *mirror = cached->mirror;
+	MemoryContext old;
+	List	   *fields;
+
+	if (mirror == NULL || cached->read_in == now)
+		return;
+	list_free_deep(mirror->forgotten_fields);
+	mirror->forgotten_fields = NIL;
+	old = MemoryContextSwitchTo(mirror->context);
+	mirror->forgotten = mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection,
+													  &fields);
+	MemoryContextSwitchTo(old);
+	mirror->forgotten_fields = fields;
+	cached->read_in = now;
 }
 
 /*
@@ -327,8 +350,9 @@ load_mirror(MirrorCache *cache, CachedMirror *cached)
 	Mirror	   *mirror;
 
 	release_mirror(cache, cached);
-	cached->loaded = false;
-	cached->valid = true;
+	cached->loaded = cached->checked = false;
+	cached->valid = cached->unlisted = true;
+	cached->read_in = 0;
 	crash_note_stored(cached->relation);
 	mirror = mirror_find(cached->relation, cached->collection, CurrentMemoryContext);
 	if (mirror)
@@ -431,6 +455,7 @@ mirror_cache_get(MirrorCache *cache, Oid relation, const char *collection)
 	}
 	if (!is_current(cached))
 		load_mirror(cache, cached);
+	read_forgotten(cached);
 	if (!lock_partitions(cached))
 		cached->blocked_until = clock_seconds() + LOCK_DELAY;
 	cached->account = cached->mirror ?

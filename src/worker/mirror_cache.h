@@ -25,9 +25,16 @@ typedef struct CachedMirror
 	char	   *collection;
 	bool		valid;			/* nothing has changed since it was loaded */
 	bool		loaded;			/* completely, without an error */
+	bool		checked;		/* by definition_check(), since it was loaded */
+	TimestampTz changed_in;		/* start of the transaction in which
+								 * definition_check() found a change */
+	bool		unlisted;		/* its rows could not be listed, or it is not
+								 * known if they could */
 	uint64		last_use;		/* the cache's count of uses at the last one */
 	TimestampTz locked_in;		/* start of the transaction that has locked
 								 * the table's partitions */
+	TimestampTz read_in;		/* start of the transaction that has read
+								 * mixpeek.forgotten */
 	Mirror	   *mirror;			/* NULL: not mirrored, or no longer */
 	Account    *account;		/* the mirror's; NULL: none */
 	double		blocked_until;	/* the table is locked or cannot be listed
@@ -62,7 +69,7 @@ extern CachedMirror *mirror_cache_get(MirrorCache *cache, Oid relation, const ch
 /* Return an owner's account of a server, loaded if necessary.  Must be called in a transaction. */
 extern Account *mirror_cache_account(MirrorCache *cache, const char *server, Oid owner);
 
-/* Has a server, a user mapping or a role changed since the accounts were loaded? */
+/* Check whether a server, a user mapping or a role has changed since the accounts were loaded. */
 extern bool mirror_cache_has_changed(const MirrorCache *cache);
 
 /* Load the accounts that have changed; return whether there were any.  Must be called in a transaction. */

@@ -95,7 +95,7 @@ extern void outbox_scan_retry_left(Worker *worker);
 extern void outbox_scan_retry_busy(Worker *worker);
 
 /*
- * The same for due records.  outbox_scan_leave_due() leaves one;
+ * Do the same for due records.  outbox_scan_leave_due() leaves one;
  * outbox_scan_first_due_left() returns the time of the first that was left and may be
  * taken now, or DT_NOEND; outbox_scan_pass_due_left() notes that those before a time have
  * been read up to position.

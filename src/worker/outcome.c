@@ -119,11 +119,11 @@ note_unsure(Job *job, JobStep step)
 static void
 retry_later(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
 {
-	bool		outage = throttle_is_outage(answer, response->verdict);
+	bool		outage = status_has(answer, STATUS_OUTAGE);
 
 	if (response->verdict == VERDICT_UNSURE)
 		note_unsure(job, step);
-	if (throttle_is_ours(answer))
+	if (status_has(answer, STATUS_OURS))
 		outcome_put_off(worker, job, rest_after(job, answer), outcome_text(response));
 	else if (job->account->throttle.down && outage)
 		outcome_put_off(worker, job, Max(rest_after(job, answer),

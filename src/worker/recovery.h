@@ -50,7 +50,7 @@ extern void recovery_init(Worker *worker);
  */
 extern bool recovery_run(Worker *worker, WorkerPart part);
 
-/* The same for a part that concerns one answer, or only tells: nothing waits. */
+/* Run a part that concerns one answer, or only answers sessions: after an error of it nothing has to wait. */
 extern bool recovery_run_lightly(Worker *worker, WorkerPart part);
 
 /* Put each job into the one place where it belongs, wherever an error came from. */

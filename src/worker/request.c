@@ -26,8 +26,8 @@
  */
 
 /*
- * Of each kind: its method; what follows the path of the collection's documents; its body in UTF-8
- * (NULL: it has none); how many jobs go together; what takes its answer in.
+ * A kind has a method; what follows the path of the collection's documents; a body in UTF-8 (NULL:
+ * none); how many jobs may go together (NULL: one); and a function that takes the answer.
  */
 typedef struct RequestKind
 {
@@ -239,7 +239,7 @@ collect_answer(Worker *worker, Request *request, const HttpAnswer *answer)
 										   clock_seconds(), answer, response->verdict);
 
 	request->counted = true;
-	if (throttle_is_outage(answer, response->verdict))
+	if (status_has(answer, STATUS_OUTAGE))
 		note_setback(worker, request->account, outcome_text(response));
 	log_change(request->account, change, response);
 	if (change == THROTTLE_WENT_DOWN)

@@ -21,7 +21,7 @@
 /* How many due keys are read at once, if none of the last ones could be taken. */
 #define DUE_BATCH		2000
 
-/* Then the next reading waits so many times as long as this one took, and at least so many seconds. */
+/* In that case the next reading waits so many times as long as this one took, and at least so many seconds. */
 #define DUE_PAUSE_FACTOR	10
 #define MIN_DUE_PAUSE		0.005
 

@@ -184,18 +184,6 @@ throttle_not_begun(Throttle *throttle)
 	throttle->running--;
 }
 
-bool
-throttle_is_ours(const HttpAnswer *answer)
-{
-	return status_has(answer, STATUS_OURS);
-}
-
-bool
-throttle_is_outage(const HttpAnswer *answer, Verdict verdict)
-{
-	return status_has(answer, STATUS_OUTAGE);
-}
-
 /*
  * Correct our token count from X-RateLimit-Remaining, which is the server's count when
  * it admitted this request.  Requests started later, or running at the time, may have
@@ -294,13 +282,13 @@ throttle_ended(Throttle *throttle, ThrottleMark mark, double now,
 	bool		was_down = throttle->down;
 
 	throttle->running--;
-	if (throttle_is_ours(answer))
+	if (status_has(answer, STATUS_OURS))
 		return THROTTLE_SAME;
 	throttle->any_ended = true;
 	learn_rate(throttle, mark, now, answer, verdict);
 	if (status_has(answer, STATUS_OVERLOAD))
 		limit_requests(throttle, now, answer, verdict);
-	if (throttle_is_outage(answer, verdict) && verdict != VERDICT_SLOW_DOWN)
+	if (status_has(answer, STATUS_OUTAGE) && verdict != VERDICT_SLOW_DOWN)
 		return count_failure(throttle, now, answer, verdict);
 
 	throttle->failures = 0;

@@ -99,10 +99,4 @@ extern void throttle_not_begun(Throttle *throttle);
 extern ThrottleChange throttle_ended(Throttle *throttle, ThrottleMark mark, double now,
 									 const HttpAnswer *answer, Verdict verdict);
 
-/* Did the request fail because this process lacks sockets or memory?  Then it says nothing about the server. */
-extern bool throttle_is_ours(const HttpAnswer *answer);
-
-/* Was this the server's failure rather than the request's?  Then it does not count as one of the key's attempts. */
-extern bool throttle_is_outage(const HttpAnswer *answer, Verdict verdict);
-
 #endif							/* MIXPEEK_THROTTLE_H */

@@ -380,7 +380,7 @@ check_round(Worker *worker)
  * mixpeek.sync(), which also ends when nothing is left that is due soon
  */
 
-/* Is nothing left that is due within SYNC_PATIENCE? */
+/* Check whether nothing is left that is due within SYNC_PATIENCE. */
 static bool
 has_nothing_due(const Worker *worker)
 {
@@ -391,7 +391,7 @@ has_nothing_due(const Worker *worker)
 		worker->schedule.next_due > clock_in(SYNC_PATIENCE * 1000);
 }
 
-/* Are the sessions in mixpeek.sync() to be answered?  Locked tables are waited for only for LOCK_PATIENCE. */
+/* Check whether the sessions in mixpeek.sync() are to be answered.  Locked tables are waited for only for LOCK_PATIENCE. */
 static bool
 sync_is_over(const Worker *worker, Watch *watch, double now)
 {

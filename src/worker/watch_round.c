@@ -86,7 +86,7 @@ check_outbox(Worker *worker, WatchRound *round)
 	return WATCH_PASSED;
 }
 
-/* Is there a job with a number up to last_job?  Those that only poll do not count. */
+/* Check whether there is a job with a number up to last_job, other than jobs that only poll. */
 static bool
 has_jobs(const Worker *worker, uint64 last_job)
 {

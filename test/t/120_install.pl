@@ -130,7 +130,7 @@ is(sql(q{
 is(sql(q{
 	SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc
 	 WHERE pronamespace = 'mixpeek'::regnamespace AND NOT has_function_privilege('attacker', oid, 'EXECUTE'::text)}),
-		'adopt on_create_trigger on_ddl_start on_drop', 'roles may call all functions but these');
+		'adopt on_alter on_create_trigger on_ddl_start on_drop', 'roles may call all functions but these');
 is(sql(q{SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'mixpeek'::regnamespace AND relkind = 'r'
 	AND NOT relrowsecurity}), '', 'all tables have row-level security');
 foreach my $statement ('CREATE TRIGGER e BEFORE INSERT ON mixpeek.documents FOR EACH ROW

@@ -86,6 +86,15 @@ foreach my $contract ('2025-09', '2026-02')
 	settle();
 	is_deeply([ grep { exists $_->{new} } documents($table) ], [], "$name: it is gone with the row's next change");
 	is_mirrored($table, "$name: the documents equal the rows");
+
+	# documents that were forgotten
+	sql("SELECT mixpeek.unmirror('$table');" . mirror($table, q[, document => '{"late": "$v"}']));
+	settle();
+	is_deeply([ sort(map { join(' ', map { $_ // 'null' } exists $_->{kept}, @$_{qw(late)}) } documents($table)) ],
+		[ ' b', ' x' ], "$name: fields of documents that were kept by unmirror() are gone after mirror()");
+	is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = '$table'::regclass AND (enrichments ? 'kept'
+		OR fields <> '{late}' OR state <> 'mirrored')"), '0', "$name: nor are they enrichments");
+	is($api->stats->{duplicates}, 0, "$name: none is doubled");
 }
 
 # A template that the API refuses, and that is corrected: nothing was sent, so there is nothing to remove.
@@ -97,7 +106,7 @@ sql(mirror('fixed', q[, document => '{"wrong": 1}']));
 wait_for_states('fixed', 'failed');
 $fixed->faults();
 $fixed->reset;
-sql(mirror('fixed', ''));
+sql(mirror('fixed', q[, document => '{}']));
 settle();
 is_mirrored('fixed', 'a field that the API refused: the documents equal the rows when it is out of the template');
 is_deeply([ @{ $fixed->stats }{qw(creates deletes updates)}, grep { exists $_->{wrong} } documents('fixed') ], [ 0, 0, 0 ],
@@ -113,7 +122,7 @@ my $id = record('nulls', 1)->{document_id};
 $nulls->faults({ kind => 'status', status => 200, method => 'PUT', body => '"shop":null',
 	answer => qq({"document_id":"$id","metadata":{}}), count => 1 });
 $nulls->reset;
-sql(mirror('nulls', ''));
+sql(mirror('nulls', q[, document => '{}']));
 settle();
 is_deeply([ record('nulls', 1)->{document_id}, $nulls->stats->{creates}, record('nulls', 1)->{fields} ], [ $id, 0, undef ],
 	'an API where null removes a field: the document is not replaced');
@@ -121,7 +130,7 @@ sql(mirror('nulls', q[, document => '{"shop": "$v"}']));
 settle();
 $nulls->faults({ kind => 'status', status => 422, method => 'PUT', body => '"shop":null' });
 $nulls->reset;
-sql(mirror('nulls', ''));
+sql(mirror('nulls', q[, document => '{}']));
 settle();
 is_deeply([ map { exists $_->{shop} } documents('nulls') ], [''], 'an API that refuses null: the field is gone');
 is_deeply([ @{ $nulls->stats }{qw(creates deletes duplicates)} ], [ 1, 1, 0 ],
