@@ -249,7 +249,7 @@ CREATE FUNCTION mixpeek.refresh(relation regclass, collection text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_refresh';
 COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
-    'has the API asked once more for the enrichments of a table''s mirrored documents, in a collection (NULL: all), and returns their number';
+    'has the API asked once more for a table''s mirrored documents, in a collection (NULL: all), and returns their number. Their enrichments are stored; documents that are gone are created again';
 
 CREATE FUNCTION mixpeek.resync(relation regclass, collection text DEFAULT NULL)
 RETURNS bigint

@@ -68,11 +68,12 @@ foreach my $contract ('2025-09', '2026-02')
 		documents($table)) ], [ '  1 a', '  2 b', '  3 c' ],
 		"$name: fields that are out of the template are gone after mirror(), others are not");
 	is($api->stats->{duplicates}, 0, "$name: no document is doubled");
-	is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = '$table'::regclass AND (enrichments ?| '{shop,weight,kept}'
+	is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = '$table'::regclass
+		AND (enrichments ?| '{shop,weight,kept}'
 		OR fields && '{shop,weight}' OR state <> 'mirrored' OR last_error IS NOT NULL)"), '0',
 		"$name: no such field comes back as an enrichment, and nothing is known of it any more");
 	$api->reset;
-	sql("SELECT mixpeek.mirror('$table', '$table', server => '$table', document => '{\"kept\": \"\$id\", \"new\": \"\$v\"}')");
+	sql(mirror($table, q[, document => '{"kept": "$id", "new": "$v"}']));
 	settle();
 	is_deeply([ map { $_->{method} . ' ' . $_->{path} } @{ $api->requests } ], [], "$name: then nothing more is sent");
 
@@ -99,7 +100,8 @@ foreach my $contract ('2025-09', '2026-02')
 
 # A template that the API refuses, and that is corrected: nothing was sent, so there is nothing to remove.
 my $fixed = api('fixed');
-sql(q[CREATE TABLE fixed (id int PRIMARY KEY, v text); INSERT INTO fixed VALUES (1, 'a'), (2, 'b');] . mirror('fixed', ''));
+sql(q[CREATE TABLE fixed (id int PRIMARY KEY, v text); INSERT INTO fixed VALUES (1, 'a'), (2, 'b');]
+	. mirror('fixed', ''));
 settle();
 $fixed->faults({ kind => 'status', status => 422, method => 'PUT' });
 sql(mirror('fixed', q[, document => '{"wrong": 1}']));
@@ -109,8 +111,8 @@ $fixed->reset;
 sql(mirror('fixed', q[, document => '{}']));
 settle();
 is_mirrored('fixed', 'a field that the API refused: the documents equal the rows when it is out of the template');
-is_deeply([ @{ $fixed->stats }{qw(creates deletes updates)}, grep { exists $_->{wrong} } documents('fixed') ], [ 0, 0, 0 ],
-	'a field that the API refused: no document is replaced for it');
+is_deeply([ @{ $fixed->stats }{qw(creates deletes updates)}, grep { exists $_->{wrong} } documents('fixed') ],
+	[ 0, 0, 0 ], 'a field that the API refused: no document is replaced for it');
 $fixed->stop;
 
 # Where null removes a field, no document is replaced; where the API refuses null, all are.
@@ -124,8 +126,8 @@ $nulls->faults({ kind => 'status', status => 200, method => 'PUT', body => '"sho
 $nulls->reset;
 sql(mirror('nulls', q[, document => '{}']));
 settle();
-is_deeply([ record('nulls', 1)->{document_id}, $nulls->stats->{creates}, record('nulls', 1)->{fields} ], [ $id, 0, undef ],
-	'an API where null removes a field: the document is not replaced');
+is_deeply([ record('nulls', 1)->{document_id}, $nulls->stats->{creates}, record('nulls', 1)->{fields} ],
+	[ $id, 0, undef ], 'an API where null removes a field: the document is not replaced');
 sql(mirror('nulls', q[, document => '{"shop": "$v"}']));
 settle();
 $nulls->faults({ kind => 'status', status => 422, method => 'PUT', body => '"shop":null' });
@@ -273,14 +275,16 @@ sub vectors_are
 	my ($want, $name) = @_;
 	my %rows = map { (split(/\|/, $_))[0, 1] } split(/\n/, sql('SELECT id, array_to_json(e) FROM vectors'));
 
-	is_deeply({ map { ($_->{metadata}{mixpeek_docs} =~ /:(\d+)$/)[0] => encode_json($_->{features}[0]{vectors}{embedding}) }
-		documents('vectors') }, $want // \%rows, $name);
+	my %vectors = map {
+		($_->{metadata}{mixpeek_docs} =~ /:(\d+)$/)[0] => encode_json($_->{features}[0]{vectors}{embedding})
+	} documents('vectors');
+	is_deeply(\%vectors, $want // \%rows, $name);
 	is($vectors->stats->{duplicates}, 0, "$name: none is doubled");
 	return;
 }
 
-sql("CREATE TABLE vectors (id int PRIMARY KEY, v text, e float8[]); INSERT INTO vectors VALUES (1, 'a', '{1,2}'), (2, 'b', '{3,4}');"
-	. mirror('vectors', ", document => '$template'"));
+sql("CREATE TABLE vectors (id int PRIMARY KEY, v text, e float8[]);
+	INSERT INTO vectors VALUES (1, 'a', '{1,2}'), (2, 'b', '{3,4}');" . mirror('vectors', ", document => '$template'"));
 settle();
 vectors_are(undef, 'vectors are sent');
 foreach my $status (422, 402, 403, 413, 404, 400)
@@ -350,7 +354,8 @@ sql("UPDATE vectors SET e = '{77}' WHERE id = 1");
 wait_for_states('vectors', 'failed,mirrored');
 my $stuck = record('vectors', 1);
 isnt($stuck->{replaced_id}, undef, 'an old document that cannot be deleted: the record has its id');
-isnt($stuck->{replaced_id}, $stuck->{document_id}, 'an old document that cannot be deleted: the record has the new one, too');
+isnt($stuck->{replaced_id}, $stuck->{document_id},
+	'an old document that cannot be deleted: the record has the new one, too');
 is(scalar(grep { $_->{document_id} eq $stuck->{document_id} } documents('vectors')), 1,
 	'an old document that cannot be deleted: the new one is there');
 $vectors->faults();
