@@ -180,11 +180,6 @@ ALTER TABLE mixpeek.set_aside ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE mixpeek.set_aside IS
     'tables that the worker leaves alone for a time because it died, or met an error, while it worked on them. Their owners see the reason in mixpeek.mirrors.problem, and mixpeek.retry() ends it';
 
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.forgotten', '');
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.outbox', '');
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.documents', '');
-SELECT pg_catalog.pg_extension_config_dump('mixpeek.origin', '');
-
 -- Only roles that may read a table may read its records. Where policies apply to a role, they decide which rows it may
 -- read; they cannot be applied to records, so such a role reads none.
 CREATE FUNCTION mixpeek.may_read(relation regclass) RETURNS boolean
@@ -202,6 +197,48 @@ CREATE POLICY readers ON mixpeek.documents FOR SELECT USING (mixpeek.may_read(re
 ALTER TABLE mixpeek.origin ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixpeek.forgotten ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON mixpeek.origin FOR SELECT USING (true);
+CREATE POLICY readers ON mixpeek.forgotten FOR SELECT USING (true);
+
+--
+-- Dumps (src/entry/restore.c)
+--
+
+-- pg_dump by a role to which row-level security applies stops at a table that has it. So pg_dump dumps this table.
+-- Everybody may read it; the constraint is for a restore that disables the trigger.
+CREATE TABLE mixpeek.dump
+(
+    kind text NOT NULL,
+    record jsonb NOT NULL,
+    CONSTRAINT restored_by_trigger CHECK (false)
+);
+ALTER TABLE mixpeek.dump REPLICA IDENTITY FULL;
+COMMENT ON TABLE mixpeek.dump IS
+    'what pg_dump dumps for all tables of the extension: mixpeek.dump_content(). A row that is inserted goes to the table that it names; this one stays empty';
+
+CREATE FUNCTION mixpeek.restore_record() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_restore_record';
+COMMENT ON FUNCTION mixpeek.restore_record() IS
+    'trigger function of mixpeek.dump that puts each row where it belongs. Records of tables and roles that do not exist are left out, with a WARNING';
+CREATE TRIGGER restore_record BEFORE INSERT ON mixpeek.dump FOR EACH ROW EXECUTE FUNCTION mixpeek.restore_record();
+ALTER TABLE mixpeek.dump ENABLE ALWAYS TRIGGER restore_record;
+
+-- pg_dump sets row_security = off, which makes errors of policies; and it reads no views of extensions.
+CREATE FUNCTION mixpeek.dump_content() RETURNS TABLE (kind text, record jsonb)
+LANGUAGE sql STABLE PARALLEL UNSAFE SET row_security = on
+BEGIN ATOMIC
+    SELECT 'origin', to_jsonb(o) FROM mixpeek.origin o
+    UNION ALL
+    SELECT 'forgotten', to_jsonb(f) FROM mixpeek.forgotten f
+    UNION ALL
+    SELECT 'documents', to_jsonb(d) FROM mixpeek.documents d
+    UNION ALL
+    SELECT 'outbox', to_jsonb(q) FROM mixpeek.outbox q;
+END;
+COMMENT ON FUNCTION mixpeek.dump_content() IS
+    'returns what a dump by the current role holds of the extension''s tables: all that the role may read of them';
+
+SELECT pg_catalog.pg_extension_config_dump('mixpeek.dump',
+    'WHERE false UNION ALL SELECT kind, record FROM mixpeek.dump_content()');
 
 --
 -- Mirrors (src/entry/trigger.c, mirror_functions.c, inspection_functions.c, event_triggers.c)
@@ -284,6 +321,10 @@ CREATE FUNCTION mixpeek.on_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_drop';
 COMMENT ON FUNCTION mixpeek.on_drop() IS
     'event trigger function that deletes the entries and records of dropped tables and mirrors';
+CREATE FUNCTION mixpeek.on_subscription() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_subscription';
+COMMENT ON FUNCTION mixpeek.on_subscription() IS
+    'event trigger function that leaves the extension''s tables out of subscriptions';
 
 CREATE FUNCTION mixpeek.on_alter() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'mixpeek_on_alter';
@@ -300,6 +341,9 @@ CREATE EVENT TRIGGER mixpeek_on_alter ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE')
     EXECUTE FUNCTION mixpeek.on_alter();
 CREATE EVENT TRIGGER mixpeek_on_drop ON sql_drop EXECUTE FUNCTION mixpeek.on_drop();
+CREATE EVENT TRIGGER mixpeek_on_subscription ON ddl_command_end
+    WHEN TAG IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+    EXECUTE FUNCTION mixpeek.on_subscription();
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
     'has mirrors checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
@@ -308,6 +352,8 @@ COMMENT ON EVENT TRIGGER mixpeek_on_alter IS
     'has the worker find changes of mirrored tables'' keys without waiting for a change of a row';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
     'deletes the entries and records of a table together with the table or its mirror';
+COMMENT ON EVENT TRIGGER mixpeek_on_subscription IS
+    'leaves the extension''s tables out of a subscription, since what they hold belongs to the publisher''s worker';
 
 --
 -- Running it (src/entry/sync_functions.c, src/state/origin.c)
@@ -429,6 +475,8 @@ COMMENT ON COLUMN mixpeek.set_aside.reason IS 'what happened to the worker';
 COMMENT ON COLUMN mixpeek.set_aside.until IS 'when the worker tries the table again';
 COMMENT ON COLUMN mixpeek.set_aside.times IS 'how often this has happened lately';
 COMMENT ON COLUMN mixpeek.set_aside.forget_after IS 'when this record is removed, unless it happens again';
+COMMENT ON COLUMN mixpeek.dump.kind IS 'the name of the extension''s table that the record is of';
+COMMENT ON COLUMN mixpeek.dump.record IS 'its columns';
 COMMENT ON COLUMN mixpeek.mirrors.relation IS 'the mirrored table';
 COMMENT ON COLUMN mixpeek.mirrors.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.mirrors.trigger_name IS 'the row trigger that is the mirror';
@@ -500,11 +548,15 @@ BEGIN
     LOOP
         EXECUTE statement;
     END LOOP;
+    -- pg_dump warns of each row type that is noted here.
+    DELETE FROM pg_catalog.pg_init_privs i USING pg_catalog.pg_type t
+     WHERE i.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND i.objoid = t.oid
+       AND t.typnamespace = 'mixpeek'::pg_catalog.regnamespace;
 END
 $privileges$;
 
 GRANT USAGE ON SCHEMA mixpeek TO PUBLIC;
-GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin,
+GRANT SELECT ON mixpeek.outbox, mixpeek.documents, mixpeek.origin, mixpeek.forgotten, mixpeek.dump,
     mixpeek.mirrors, mixpeek.taxonomies, mixpeek.clusters TO PUBLIC;
 GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.create_document(text, jsonb, jsonb, jsonb, jsonb, name),
@@ -513,6 +565,7 @@ GRANT EXECUTE ON ROUTINE mixpeek.fdw_validator(text[], oid),
     mixpeek.delete_document(text, text, name),
     mixpeek.list_documents(text, jsonb, jsonb, text, bigint, boolean, boolean, name),
     mixpeek.may_read(regclass),
+    mixpeek.dump_content(),
     mixpeek.mirror_row(),
     mixpeek.mirror(regclass, text, jsonb, name, boolean, name, name, text, text),
     mixpeek.resync(regclass, text),

@@ -66,23 +66,22 @@ INSERT INTO mixpeek.documents (relation, collection, key, document_id, state, la
     ('mine', 'c', '2', NULL, 'failed', 'no', NULL, 'mixpeek', 'm');
 
 -- who may read the table may read what is known of its documents, and nobody else
-PREPARE seen AS
-SELECT CASE WHEN current_user ~ '^regress' THEN current_user::text ELSE 'superuser' END AS role, (SELECT count(*) FROM mixpeek.documents) AS documents, (SELECT count(*) FROM mixpeek.outbox) AS outbox,
-       (SELECT count(*) FROM mixpeek.taxonomies) AS taxonomies, (SELECT count(*) FROM mixpeek.clusters) AS clusters;
-EXECUTE seen;
+SELECT $$SELECT CASE WHEN current_user ~ '^regress' THEN current_user::text ELSE 'superuser' END AS role, (SELECT count(*) FROM mixpeek.documents) AS documents, (SELECT count(*) FROM mixpeek.outbox) AS outbox,
+       (SELECT count(*) FROM mixpeek.taxonomies) AS taxonomies, (SELECT count(*) FROM mixpeek.clusters) AS clusters$$ AS seen \gset
+:seen;
 SET ROLE regress_mixpeek_owner;
-EXECUTE seen;
+:seen;
 SET ROLE regress_mixpeek_member;
-EXECUTE seen;
+:seen;
 SET ROLE regress_mixpeek_reader;
-EXECUTE seen;
+:seen;
 SELECT relation, collection, trigger_name, server, enabled, problem FROM mixpeek.mirrors WHERE relation = 'mine'::regclass;
 SET ROLE regress_mixpeek_column;
-EXECUTE seen;
+:seen;
 SET ROLE regress_mixpeek_attacher;
-EXECUTE seen;
+:seen;
 SET ROLE regress_mixpeek_nobody;
-EXECUTE seen;
+:seen;
 -- nor by a function that tells what it is shown, on its way past the filter
 CREATE FUNCTION pg_temp.tell(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'told: %', $1; RETURN true; END $$;
 SELECT * FROM mixpeek.documents WHERE pg_temp.tell(key);
@@ -108,24 +107,24 @@ ALTER TABLE mine ENABLE ROW LEVEL SECURITY;
 CREATE POLICY one ON mine FOR SELECT USING (id = 1);
 SET ROLE regress_mixpeek_reader;
 SELECT id FROM mine;
-EXECUTE seen;
+:seen;
 SET ROLE regress_mixpeek_owner;
-EXECUTE seen;
+:seen;
 RESET ROLE;
 ALTER TABLE mine FORCE ROW LEVEL SECURITY;
 SET ROLE regress_mixpeek_owner;
-EXECUTE seen;
+:seen;
 RESET ROLE;
-EXECUTE seen;
+:seen;
 ALTER ROLE regress_mixpeek_reader BYPASSRLS;
 SET ROLE regress_mixpeek_reader;
-EXECUTE seen;
+:seen;
 RESET ROLE;
 ALTER ROLE regress_mixpeek_reader NOBYPASSRLS;
 ALTER TABLE mine DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 REVOKE SELECT ON mine FROM regress_mixpeek_reader;
 SET ROLE regress_mixpeek_reader;
-EXECUTE seen;
+:seen;
 RESET ROLE;
 
 -- retry() without a table means the caller's own
@@ -140,13 +139,13 @@ SELECT operation, key FROM mixpeek.outbox;
 -- the new owner's, and the old one's no more
 ALTER TABLE mine OWNER TO regress_mixpeek_nobody;
 SET ROLE regress_mixpeek_owner;
-EXECUTE seen;
+:seen;
 SELECT mixpeek.unmirror('mine');
 SET ROLE regress_mixpeek_nobody;
-EXECUTE seen;
+:seen;
 SELECT mixpeek.unmirror('mine');
 RESET ROLE;
-EXECUTE seen;
+:seen;
 
 -- EXECUTE: who may call what
 SELECT p.oid::regprocedure AS not_for_everybody FROM pg_proc p WHERE p.pronamespace = 'mixpeek'::regnamespace
@@ -159,7 +158,6 @@ SELECT has_schema_privilege('regress_mixpeek_nobody', 'mixpeek', 'USAGE') AS usa
        has_foreign_data_wrapper_privilege('regress_mixpeek_nobody', 'mixpeek_docs', 'USAGE') AS wrapper;
 
 SET client_min_messages = warning;
-DEALLOCATE seen;
 DROP SCHEMA regress_mixpeek CASCADE;
 DROP EXTENSION mixpeek_docs CASCADE;
 DROP ROLE regress_mixpeek_owner, regress_mixpeek_member, regress_mixpeek_reader, regress_mixpeek_column,

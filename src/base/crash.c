@@ -185,6 +185,15 @@ crash_start_delay(Oid database)
 			   (now - content.slots[CRASH_WORKER].started) / (double) USECS_PER_SEC);
 }
 
+bool
+crash_has_file(Oid database)
+{
+	char		name[MAXPGPATH];
+
+	file_name(database, name, sizeof(name));
+	return access(name, F_OK) == 0;
+}
+
 void
 crash_forget(Oid database)
 {

@@ -4,7 +4,7 @@
  *		What a process records for its successor in case it crashes.
  *
  * Without a call of crash_open() these functions do nothing, except
- * crash_start_delay() and crash_forget(), which are the launcher's.
+ * crash_start_delay(), crash_has_file() and crash_forget(), which are the launcher's.
  *
  *-------------------------------------------------------------------------
  */
@@ -62,6 +62,9 @@ extern void crash_keep_clock(int64 offset);
 
 /* Return the seconds to wait before the next worker is started; more after several crashes in a row. */
 extern double crash_start_delay(Oid database);
+
+/* Check whether the database has a file, which means that a worker has worked there lately. */
+extern bool crash_has_file(Oid database);
 
 /* Remove the file of a database that was dropped. */
 extern void crash_forget(Oid database);

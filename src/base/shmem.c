@@ -36,6 +36,7 @@ typedef struct WorkerSlot
 	Oid			database;		/* InvalidOid: free */
 	int			pid;
 	int			procno;			/* index into ProcGlobal->allProcs */
+	bool		has_extension;	/* the worker has found the extension */
 	pg_atomic_uint32 expects;	/* 1: the next change must set its latch */
 	pg_atomic_uint32 woken;		/* 1: it was woken, even if its latch was
 								 * reset since */
@@ -385,6 +386,7 @@ shmem_attach_worker(Oid database)
 		SpinLockRelease(&slot->mutex);
 		slot->pid = MyProcPid;
 		slot->procno = COMPAT_PROC_NUMBER;
+		slot->has_extension = false;
 		slot->database = database;
 	}
 	LWLockRelease(state->lock);
@@ -405,6 +407,31 @@ shmem_worker_runs(Oid database)
 	runs = find_slot(database) != NULL;
 	LWLockRelease(state->lock);
 	return runs;
+}
+
+void
+shmem_report_extension(void)
+{
+	if (my_slot == NULL)
+		return;
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	my_slot->has_extension = true;
+	if (state->launcher_procno >= 0)
+		set_latch(state->launcher_procno);
+	LWLockRelease(state->lock);
+}
+
+bool
+shmem_worker_has_extension(Oid database)
+{
+	WorkerSlot *slot;
+	bool		has;
+
+	LWLockAcquire(state->lock, LW_SHARED);
+	slot = find_slot(database);
+	has = slot != NULL && slot->has_extension;
+	LWLockRelease(state->lock);
+	return has;
 }
 
 bool

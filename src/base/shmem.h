@@ -63,6 +63,13 @@ extern bool shmem_attach_worker(Oid database);
 extern bool shmem_worker_runs(Oid database);
 
 /*
+ * The worker reports that its database has the extension; the launcher's latch is set.  And check whether the
+ * database's worker has done so.
+ */
+extern void shmem_report_extension(void);
+extern bool shmem_worker_has_extension(Oid database);
+
+/*
  * Terminate the database's worker, wait up to 5 seconds for its end, and keep the launcher from
  * starting another one until shmem_release_database() has been called as often.
  */

@@ -7,7 +7,7 @@
  * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
  * raised by object_checks.c); mixpeek_on_alter has the worker compare the keys of altered
  * tables with those that it knows; mixpeek_on_drop deletes the state of tables and mirrors
- * that were dropped.
+ * that were dropped; mixpeek_on_subscription leaves the extension's tables out of a subscription.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +19,7 @@
 #include "base/user.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
@@ -38,6 +39,7 @@ PG_FUNCTION_INFO_V1(mixpeek_on_ddl_start);
 PG_FUNCTION_INFO_V1(mixpeek_on_create_trigger);
 PG_FUNCTION_INFO_V1(mixpeek_on_alter);
 PG_FUNCTION_INFO_V1(mixpeek_on_drop);
+PG_FUNCTION_INFO_V1(mixpeek_on_subscription);
 
 /* See event_triggers_keep_documents(). */
 static bool keep_documents = false;
@@ -340,5 +342,68 @@ mixpeek_on_drop(PG_FUNCTION_ARGS)
 	if (problem)
 		ereport(WARNING,
 				(errmsg("could not delete the records of dropped tables and mirrors: %s", problem)));
+	PG_RETURN_NULL();
+}
+
+/*
+ * Subscriptions
+ */
+
+typedef struct SubscribedTable
+{
+	Oid			subscription;
+	Oid			table;
+} SubscribedTable;
+
+/* Return the extension's tables that subscriptions have, as a List of SubscribedTable. */
+static List *
+read_subscribed_tables(void)
+{
+	static Statement query = {
+		"SELECT s.srsubid, s.srrelid FROM pg_catalog.pg_subscription_rel s, pg_catalog.pg_depend d,"
+		"  pg_catalog.pg_extension e"
+		" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = s.srrelid"
+		"  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid"
+		"  AND d.deptype = 'e' AND e.extname = '" EXTENSION_NAME "'", 0, {0}
+	};
+	List	   *tables = NIL;
+
+	statement_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		SubscribedTable *table = statement_palloc(sizeof(SubscribedTable));
+
+		table->subscription = DatumGetObjectId(statement_value(i, 1, NULL));
+		table->table = DatumGetObjectId(statement_value(i, 2, NULL));
+		tables = statement_lappend(tables, table);
+	}
+	statement_end();
+	return tables;
+}
+
+/*
+ * mixpeek.on_subscription(): event trigger ddl_command_end, for commands that add tables to a
+ * subscription.  Takes the extension's tables out again.  A publication FOR ALL TABLES cannot leave them
+ * out, but what they hold is no data: it is what another database's worker knows and has to do.
+ * Changes of a table that the subscription does not have are ignored before they are read, so
+ * it does not matter what they refer to.
+ */
+Datum
+mixpeek_on_subscription(PG_FUNCTION_ARGS)
+{
+	List	   *tables;
+	UserState	guard;
+	ListCell   *lc;
+
+	check_event_trigger(fcinfo);
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	tables = read_subscribed_tables();
+	foreach(lc, tables)
+	{
+		SubscribedTable *table = lfirst(lc);
+
+		RemoveSubscriptionRel(table->subscription, table->table);
+	}
+	user_restore(&guard);
 	PG_RETURN_NULL();
 }

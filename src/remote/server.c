@@ -377,7 +377,7 @@ check_pin_stays(const MixpeekServer *new)
 			!COMPAT_OWNS_SERVER(mapping->umserver, GetUserId()))
 			continue;
 		read_pin(untransformRelOptions(options), &old);
-		if (old.pinned_url && old.api_key && strcmp(old.api_key, new->api_key) == 0 &&
+		if (old.pinned_url && old.api_key && new->api_key && strcmp(old.api_key, new->api_key) == 0 &&
 			(new->pinned_url == NULL || strcmp(old.pinned_url, new->pinned_url) != 0))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -400,7 +400,12 @@ mixpeek_fdw_validator(PG_FUNCTION_ARGS)
 	take_options(&server, options, catalog);
 	if (server.ca_file)
 		check_ca_file_privilege();
-	if (catalog == UserMappingRelationId && server.api_key == NULL)
+
+	/*
+	 * A dump by a role that may not see a mapping's options has the mapping
+	 * without them.  pg_dump sets check_function_bodies = off.
+	 */
+	if (catalog == UserMappingRelationId && server.api_key == NULL && check_function_bodies)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
 				 errmsg("option \"%s\" is required", "api_key"),
@@ -488,7 +493,12 @@ mixpeek_server_get(const char *name, Oid userid)
 	take_options(server, foreign->options, ForeignServerRelationId);
 	take_options(server, get_mapping(foreign, userid)->options, UserMappingRelationId);
 	if (server->api_key == NULL)
-		elog(ERROR, "user mapping of server \"%s\" has no api_key", name);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the user mapping for server \"%s\" has no API key", name),
+				 errhint("Set it with ALTER USER MAPPING FOR %s SERVER %s OPTIONS (ADD api_key '...').",
+						 OidIsValid(server->userid) ? quote_identifier(GetUserNameFromId(userid, false)) : "PUBLIC",
+						 quote_identifier(name))));
 	if (server->pinned_url && strcmp(server->pinned_url, server->base_url) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

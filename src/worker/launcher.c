@@ -8,6 +8,10 @@
  * absent.  The launcher remembers that, and starts another worker when CREATE EXTENSION
  * or CREATE DATABASE has committed.  Otherwise it sleeps.
  *
+ * A cluster may have many more databases than background worker slots.  So only a few workers at a
+ * time are started that may turn out to be in vain, the next when one of them has ended or has found
+ * the extension.  Databases that had a worker before the launcher was started come first.
+ *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
@@ -43,6 +47,16 @@
 #define MIN_START_DELAY		1.0
 #define MAX_START_DELAY		10.0
 
+/*
+ * Number of workers at a time that have not yet found whether their database has the extension, and
+ * the seconds after which such a worker does not count any more, since it waits for something.
+ */
+#define MAX_PROBES			2
+#define PROBE_TIME			5.0
+
+/* Seconds until another attempt when no background worker slot is free. */
+#define NO_SLOT_DELAY		1.0
+
 /* After so many seconds a worker's end does not count as a failure to start. */
 #define GOOD_LIFE			60.0
 
@@ -62,6 +76,7 @@ typedef struct Database
 
 static List *databases = NIL;
 static bool scan_wanted = true;
+static bool no_slot = false;	/* at the last start of a worker */
 
 static Database *
 find_database(Oid oid)
@@ -88,7 +103,7 @@ note_database(Oid oid)
 		database = palloc0(sizeof(Database));
 		database->oid = oid;
 		database->start_at = clock_seconds() + crash_start_delay(oid);
-		databases = lappend(databases, database);
+		databases = crash_has_file(oid) ? lcons(database, databases) : lappend(databases, database);
 		MemoryContextSwitchTo(old);
 	}
 	database->exists = true;
@@ -168,27 +183,35 @@ take_messages(void)
 	}
 }
 
+/* Log that there is no slot for a worker, once until there is one again. */
 static void
+report_no_slot(void)
+{
+	if (!no_slot)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("mixpeek_docs: no background worker slot is free, so there are databases without a worker"),
+				 errhint("Increase max_worker_processes.")));
+	no_slot = true;
+}
+
+/* Start the database's worker.  Returns false if there is no slot for it. */
+static bool
 start_database_worker(Database *database, double now)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	char		name[BGW_MAXLEN];
 
-	database->probe = false;
-	database->started_at = now;
-	database->start_delay = Min(MAX_START_DELAY, Max(MIN_START_DELAY, database->start_delay * 2));
 	snprintf(name, sizeof(name), "mixpeek_docs worker for database %u", database->oid);
 	database->handle = process_start(name, "mixpeek_docs worker", "mixpeek_worker_main",
 									 ObjectIdGetDatum(database->oid));
-	if (database->handle == NULL)
-	{
-		database->start_at = now + database->start_delay;
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("mixpeek_docs: no background worker slot for database %u", database->oid),
-				 errhint("Increase max_worker_processes.")));
-	}
 	MemoryContextSwitchTo(old);
+	if (database->handle == NULL)
+		return false;
+	database->probe = false;
+	database->started_at = now;
+	database->start_delay = Min(MAX_START_DELAY, Max(MIN_START_DELAY, database->start_delay * 2));
+	return true;
 }
 
 /* If the database's worker has ended, determine when to start it again. */
@@ -207,27 +230,79 @@ check_worker(Database *database, double now)
 	database->start_at = database->probe ? now : now + database->start_delay;
 }
 
-/* Start the workers that are due.  Return the seconds until the next start, or -1. */
+/* Return the seconds for which the database's worker counts as one that may be in vain; 0 if it does not. */
+static double
+probe_time(const Database *database, double now)
+{
+	if (database->handle == NULL || shmem_worker_has_extension(database->oid))
+		return 0;
+	return Max(0, database->started_at + PROBE_TIME - now);
+}
+
+/* Take in which workers have ended, and count those that may be in vain.  *wait is set as by start_workers(). */
+static int
+check_workers(double now, double *wait)
+{
+	int			probes = 0;
+	ListCell   *lc;
+
+	foreach(lc, databases)
+	{
+		double		time;
+
+		check_worker(lfirst(lc), now);
+		time = probe_time(lfirst(lc), now);
+		if (time > 0)
+		{
+			clock_wait_at_most(wait, time);
+			probes++;
+		}
+	}
+	return probes;
+}
+
+/* Check whether the database lacks a worker. */
+static bool
+wants_worker(const Database *database)
+{
+	return database->handle == NULL && !database->absent && database->exists &&
+		!shmem_database_is_held(database->oid);
+}
+
+/*
+ * Start the workers that are due, as far as there is room.  Return the seconds until the next start, or
+ * -1.  The end of a worker, and its report that it found the extension, set the launcher's latch.
+ */
 static double
 start_workers(void)
 {
 	double		now = clock_seconds();
 	double		wait = -1;
+	int			probes = check_workers(now, &wait);
 	ListCell   *lc;
 
 	foreach(lc, databases)
 	{
 		Database   *database = lfirst(lc);
 
-		check_worker(database, now);
-		if (database->handle != NULL || database->absent || !database->exists ||
-			shmem_database_is_held(database->oid))
+		if (!wants_worker(database))
 			continue;
-		if (database->start_at <= now)
-			start_database_worker(database, now);
-		if (database->handle == NULL && (wait < 0 || database->start_at - now < wait))
-			wait = Max(0.01, database->start_at - now);
+		if (database->start_at > now)
+		{
+			clock_wait_at_most(&wait, Max(0.01, database->start_at - now));
+			continue;
+		}
+		if (probes >= MAX_PROBES)
+			return wait;
+		if (!start_database_worker(database, now))
+		{
+			report_no_slot();
+			clock_wait_at_most(&wait, NO_SLOT_DELAY);
+			return wait;
+		}
+		probes++;
 	}
+	no_slot = false;
 	return wait;
 }
 

@@ -298,6 +298,7 @@ run_worker(WorkerPurpose purpose, Tickets *tickets)
 
 	if (!extension_exists())
 		return;
+	shmem_report_extension();
 	StartTransactionCommand();
 	lock_reconciler();
 	CommitTransactionCommand();

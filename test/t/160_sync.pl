@@ -98,9 +98,9 @@ is(pids(), $pids, 'pg_cancel_backend() does not end the worker');
 is(documents('t'), '1 2 3 4 5 454545', 'pg_cancel_backend(): the worker goes on');
 
 # Errors in a claim and in storing an outcome, from an index on mixpeek.documents
+sql("CREATE TABLE bad (id int PRIMARY KEY); SELECT mixpeek.mirror('bad', 'bad')");
+sql('SELECT mixpeek.wait()');
 sql(q{
-	CREATE TABLE bad (id int PRIMARY KEY);
-	SELECT mixpeek.mirror('bad', 'bad');
 	CREATE FUNCTION public.refuse(relation oid, key text, state text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
 		IF relation = 'public.bad'::regclass AND key = '13' THEN RAISE EXCEPTION 'refused by an index'; END IF;
 			RETURN 0; END $$;

@@ -25,9 +25,12 @@ our $key = 'sk_a_key_that_nobody_may_see';
 my ($node, $api);
 my $reloads = 0;
 
-# A running node, without the extension, and an API server. DEBUG5 has lines of each transaction.
+# A running node, without the extension, and an API server. DEBUG5 has lines of each transaction. CONF, if given, is
+# appended to postgresql.conf.
 sub worker_node
 {
+	my ($conf) = @_;
+
 	$api = MixpeekTest::Server->new(api_key => $key, enrich => 'never');
 	$node = PostgreSQL::Test::Cluster->new('main');
 	$node->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
@@ -41,6 +44,7 @@ log_statement = none
 log_line_prefix = '%n [%p] '
 mixpeek.retry_max_delay = 1
 });
+	$node->append_conf('postgresql.conf', $conf) if defined $conf;
 	$node->start;
 	use_node($node, $api);
 	return ($node, $api);
