@@ -64,17 +64,20 @@ lookup_body(const Request *request, size_t *len)
 			appendStringInfoChar(&body, ',');
 		appendStringInfoString(&body, request->jobs[i]->marker_json);
 	}
-	appendStringInfoString(&body, "]}]}}");
+	appendStringInfoString(&body, "]}],\"case_sensitive\":true}}");
 	*len = body.len;
 	return body.data;
 }
 
+/* Check whether a marker was asked for, exactly or except for the case of ASCII letters. */
 static bool
-is_asked_for(const Request *request, const char *marker)
+is_asked_for(const Request *request, const char *marker, bool exactly)
 {
 	for (int i = 0; i < request->njobs; i++)
 	{
-		if (marker && strcmp(marker, request->jobs[i]->marker) == 0)
+		const char *wanted = request->jobs[i]->marker;
+
+		if (marker && (exactly ? strcmp(marker, wanted) : pg_strcasecmp(marker, wanted)) == 0)
 			return true;
 	}
 	return false;
@@ -98,7 +101,8 @@ find_documents(const HttpAnswer *answer, Response *response, ListPage *page, Jso
 
 /*
  * Read the documents of an answer.  If it has one that was not asked for, the API does not know the
- * filter, and the absence of other documents says nothing: the response becomes a refusal.
+ * filter, and the absence of other documents says nothing: the response becomes a refusal.  An API that
+ * compares texts without regard to case lists the documents of keys that differ only in that, too.
  */
 static void
 read_listing(const Request *request, const HttpAnswer *answer, Response *response, Listing *listing)
@@ -116,13 +120,14 @@ read_listing(const Request *request, const HttpAnswer *answer, Response *respons
 			continue;
 		if (*items.value.start == '{')
 			answer_listed(&items.value, &listed.document_id, &listed.marker);
-		if (!is_asked_for(request, listed.marker) || listing->n == LOOKUP_PAGE)
+		if (!is_asked_for(request, listed.marker, false) || listing->n == LOOKUP_PAGE)
 		{
 			response_reject(response, VERDICT_REFUSED, "the API lists documents that were not asked for");
 			return;
 		}
 		listing->n++;
-		listing->documents = lappend(listing->documents, memcpy(palloc(sizeof(Listed)), &listed, sizeof(Listed)));
+		if (is_asked_for(request, listed.marker, true))
+			listing->documents = lappend(listing->documents, memcpy(palloc(sizeof(Listed)), &listed, sizeof(Listed)));
 	}
 }
 

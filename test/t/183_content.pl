@@ -265,6 +265,27 @@ settle();
 is_mirrored('lagging', 'a document with the marker and another id: it is taken over, with the content of the row');
 isnt(record('lagging', 1)->{document_id}, $id, 'a document with the marker and another id: its id is known');
 
+# Keys that differ only in case, in an API that compares texts without regard to it
+my $cased = api('cased');
+sql("CREATE TABLE cased (id text PRIMARY KEY, v text); INSERT INTO cased VALUES ('a', 'x'), ('A', 'y');"
+	. mirror('cased', ''));
+settle();
+$cased->reset;
+$cased->faults({ kind => 'reset_after', body => '"collection_id"', count => 1 });
+sql("DELETE FROM cased WHERE id = 'a'; SELECT mixpeek.wait('60 s'); INSERT INTO cased VALUES ('a', 'z')");
+settle();
+is_mirrored('cased', 'keys that differ only in case: a look-up finds the one that is meant');
+like([ grep { $_->{path} =~ /list/ } @{ $cased->requests } ]->[0]{body}, qr/"case_sensitive":true/,
+	'keys that differ only in case: the API is asked to tell them apart');
+my $both = encode_json({ results => [ documents('cased') ] });
+$cased->faults({ kind => 'status', status => 200, path => '/list', answer => $both });
+my $upper = record('cased', 'A')->{document_id};
+sql("UPDATE mixpeek.documents SET document_id = NULL, state = 'failed' WHERE relation = 'cased'::regclass AND key = 'A';
+	SELECT mixpeek.retry('cased')");
+settle();
+is(record('cased', 'A')->{document_id}, $upper, 'an API that does not: the document of the other key is left out');
+$cased->stop;
+
 # Replacements
 
 my $vectors = api('vectors');
