@@ -170,9 +170,13 @@ job_bytes_kept(const Job *job)
 	return job->enrichments ? VARSIZE(job->enrichments) : 0;
 }
 
+/* Keep an answer's enrichments in place of those of an earlier answer, which may be of other content. */
 static void
 keep_enrichments(Job *job, const AnswerDocument *document)
 {
+	if (job->enrichments)
+		pfree(job->enrichments);
+	job->enrichments = NULL;
 	job->unkept = document->unkept ? pstrdup(document->unkept) : NULL;
 	job->none = document->enrichments == NULL;
 	if (document->enrichments == NULL)
@@ -255,6 +259,8 @@ job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *d
 static void
 take_poll(Job *job, const AnswerDocument *document)
 {
+	if (job->document_id == NULL)
+		return;					/* another session has changed the record */
 	if (document && strcmp(document->document_id, job->document_id) == 0)
 	{
 		job->answered = true;

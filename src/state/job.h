@@ -133,7 +133,7 @@ typedef struct Job
 	char	   *gone;			/* id of the document that a delete did not
 								 * find */
 	bool		answered;		/* the API confirmed a request */
-	Jsonb	   *enrichments;	/* of the last answer that had some, or NULL */
+	Jsonb	   *enrichments;	/* of the last answer, or NULL */
 	bool		none;			/* the last answer, of this job or an earlier
 								 * one, had no enrichments that are kept */
 	char	   *unkept;			/* why the last answer's enrichments are not

@@ -157,6 +157,8 @@ find_document(const Job *job, const Listing *listing)
 			unusable = listed;
 			continue;
 		}
+		if (job->replaced_id && strcmp(listed->document_id, job->replaced_id) == 0)
+			continue;
 		known = job->document_id && strcmp(listed->document_id, job->document_id) == 0;
 		if (found == NULL || (known != found_known && known == prefers_known))
 		{

@@ -190,7 +190,20 @@ foreach my $contract ('2025-09', '2026-02')
 	is(sql($state), 'libs|t|t|t|1', "$name: those that the API has returned last stay if a poll fails");
 	$api->faults();
 
-	# a replaced document
+	# those that a look-up finds before an update are of the content before it
+	$api->config(enrich => 'never');
+	my ($document) = documents($table);
+	$document->{stale} = 'libs';
+	$api->faults({ kind => 'status', status => 200, path => '/list', count => 1,
+		answer => encode_json({ results => [$document] }) });
+	sql("UPDATE mixpeek.documents SET document_id = NULL, enrichments = NULL, enrichments_current = NULL,
+		content_hash = NULL, state = 'failed' WHERE relation = '$table'::regclass;
+		UPDATE $table SET section = 'net', came_back = NULL");
+	settle();
+	is(sql("SELECT count(came_back), count(enrichments) FROM $table, mixpeek.documents d
+		WHERE d.relation = '$table'::regclass"), '0|0', "$name: those of a look-up before an update are not kept");
+
+	# what is there from before
 	sql("UPDATE $table SET came_back = '{\"libs\": 1}'");
 	$api->config(enrich => 'never');
 	sql("SELECT mixpeek.unmirror('$table', delete_documents => true)");
