@@ -95,11 +95,14 @@ CREATE TABLE mixpeek.documents
     attempts integer NOT NULL DEFAULT 0,
     enrichment_polls smallint NOT NULL DEFAULT 0,
     in_doubt boolean NOT NULL DEFAULT false,
+    enrichments_current boolean,
     content_hash bytea,
     features_hash bytea,
     intent_hash bytea,
     place bigint,
     owner regrole,
+    replaced_id text COLLATE "C",
+    fields text[] COLLATE "C",
     PRIMARY KEY (relation, collection, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX documents_document_id_idx ON mixpeek.documents USING hash (document_id) WHERE document_id IS NOT NULL;
@@ -124,11 +127,14 @@ COMMENT ON COLUMN mixpeek.documents.next_attempt_at IS 'when a pending document 
 COMMENT ON COLUMN mixpeek.documents.attempts IS 'attempts since the last success';
 COMMENT ON COLUMN mixpeek.documents.enrichment_polls IS 'how often a mirrored document was polled for its enrichments';
 COMMENT ON COLUMN mixpeek.documents.in_doubt IS 'a create was sent, and its answer is not known: the marker is looked up before the next create';
+COMMENT ON COLUMN mixpeek.documents.enrichments_current IS 'whether the API''s last answer had the enrichments; false: they are of earlier content, and are removed unless the API returns others; NULL: there are none';
 COMMENT ON COLUMN mixpeek.documents.content_hash IS 'SHA-256 of the content, without features, that was sent last and confirmed; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.features_hash IS 'SHA-256 of the features that were sent last and confirmed, empty if there were none; NULL if it is not known';
 COMMENT ON COLUMN mixpeek.documents.intent_hash IS 'hashes of content and features of the create that is in doubt; only the first one if it has no features';
 COMMENT ON COLUMN mixpeek.documents.place IS 'where the document is: a hash of the server''s base_url and namespace, see mixpeek.places; NULL if none was ever sent';
 COMMENT ON COLUMN mixpeek.documents.owner IS 'of an owed delete, the role whose API key deletes the document; otherwise NULL';
+COMMENT ON COLUMN mixpeek.documents.replaced_id IS 'the document that document_id has replaced, while it is still to be deleted';
+COMMENT ON COLUMN mixpeek.documents.fields IS 'root-level fields of the document that are from the template, besides metadata, source_details and features; NULL: none';
 
 -- A server can be altered, and then its documents of before are still where they were.
 CREATE TABLE mixpeek.places
@@ -175,6 +181,7 @@ CREATE TABLE mixpeek.forgotten
 (
     marker_prefix text COLLATE "C" NOT NULL,
     collection text COLLATE "C" NOT NULL,
+    fields text[] COLLATE "C",
     PRIMARY KEY (marker_prefix, collection)
 );
 COMMENT ON TABLE mixpeek.forgotten IS
@@ -320,7 +327,7 @@ CREATE FUNCTION mixpeek.refresh(relation regclass, collection text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'mixpeek_refresh';
 COMMENT ON FUNCTION mixpeek.refresh(regclass, text) IS
-    'has the API asked once more for the enrichments of a table''s mirrored documents, in a collection (NULL: all), and returns their number';
+    'has the API asked once more for a table''s mirrored documents, in a collection (NULL: all), and returns their number. Their enrichments are stored; documents that are gone are created again';
 
 CREATE FUNCTION mixpeek.resync(relation regclass, collection text DEFAULT NULL)
 RETURNS bigint
@@ -509,6 +516,7 @@ COMMENT ON COLUMN mixpeek.origin.incomplete IS 'mixpeek.documents or mixpeek.for
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';
 COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';
+COMMENT ON COLUMN mixpeek.forgotten.fields IS 'root-level fields that the documents may have from the template; see mixpeek.documents.fields';
 COMMENT ON COLUMN mixpeek.keys.relation IS 'the mirrored table';
 COMMENT ON COLUMN mixpeek.keys.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.keys.definition IS 'the numbers of the key''s columns and the oids of their types; then the labels of their enums';

@@ -11,8 +11,8 @@
  *		READ		relation, collection, prefix of markers, room (bytes; whether one document
  *					may exceed it), number of keys; for each key its text and marker or none
  *		SCAN		relation, collection, maximum number of keys, key to begin after or none
- *		WRITE_BACK	relation, collection, number of keys; for each key its text, document id
- *					and enrichments
+ *		WRITE_BACK	relation, collection, number of keys; for each key its text, document id,
+ *					whether to clear the enrichments, and enrichments
  *
  * The reply is any number of messages, of which the last is END:
  *

@@ -190,6 +190,7 @@ typedef struct WriteCall
 	Mirror	   *mirror;
 	const char *key;
 	const char *document_id;
+	bool		clear;			/* enrichments NULL: clear the column */
 	Jsonb	   *enrichments;
 	bool		done;
 } WriteCall;
@@ -199,7 +200,7 @@ write_row(void *arg)
 {
 	WriteCall  *call = arg;
 
-	call->done = source_table_write_back(call->mirror, call->key, call->document_id, call->enrichments);
+	call->done = source_table_write_back(call->mirror, call->key, call->document_id, call->enrichments, call->clear);
 }
 
 static Jsonb *
@@ -273,6 +274,7 @@ serve_write_back(MessageReader *reader)
 			return why;
 		call.key = message_get_text(reader);
 		call.document_id = message_get_text(reader);
+		call.clear = message_get_int(reader) != 0;
 		call.enrichments = get_jsonb(reader);
 		write_next(&written, &call, clock_seconds() >= give_up_at);
 		if (clock_seconds() < commit_at && written.n < nkeys)

@@ -48,3 +48,18 @@ json_append_member(StringInfo object, const char *name, Jsonb *value)
 	json_append_name(object, name);
 	(void) JsonbToCString(object, &value->root, VARSIZE(value));
 }
+
+bool
+json_has_scalars(Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		if ((token == WJB_VALUE || token == WJB_ELEM) && value.type != jbvNull)
+			return true;
+	}
+	return false;
+}

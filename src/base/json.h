@@ -17,6 +17,9 @@ extern JsonbValue *json_member(JsonbContainer *object, const char *name);
 /* Return a member that is an object or an array; NULL if it is neither. */
 extern JsonbContainer *json_member_container(JsonbContainer *object, const char *name);
 
+/* Check whether a value is a scalar other than null, or has one in it. */
+extern bool json_has_scalars(Jsonb *json);
+
 /*
  * Append the name of a member to an object's text, which begins with its bracket, and a comma
  * before it unless it is the first one.  The caller appends the value.

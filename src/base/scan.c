@@ -340,9 +340,8 @@ hex_number(const char *p)
 	return strtol(digits, NULL, 16);
 }
 
-/* Read an escape sequence.  Sets bytes to its value, in UTF-8 and with a NUL; returns its end. */
-static const char *
-read_escape(const char *p, unsigned char *bytes)
+const char *
+scan_escape(const char *p, unsigned char *bytes)
 {
 	static const char letters[] = "bfnrt";
 	static const char meanings[] = "\b\f\n\r\t";
@@ -384,7 +383,7 @@ scan_string_is(const JsonText *string, const char *text)
 		unsigned char bytes[5] = {*p};
 		size_t		n;
 
-		p = *p == '\\' ? read_escape(p, bytes) : p + 1;
+		p = *p == '\\' ? scan_escape(p, bytes) : p + 1;
 		n = strlen((char *) bytes);
 		if (n == 0 || strncmp(text, (char *) bytes, n) != 0)
 			return false;

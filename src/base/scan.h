@@ -71,6 +71,12 @@ extern bool scan_items(const char *text, JsonItems *items);
 extern bool scan_next(JsonItems *items);
 extern bool scan_ended(const JsonItems *items, const char *end);
 
+/*
+ * Read the escape sequence at p of a JSON string.  Sets the 5 bytes to its value, in UTF-8 and with a
+ * NUL, and returns its end.  The value of half a surrogate pair is no valid UTF-8.
+ */
+extern const char *scan_escape(const char *p, unsigned char *bytes);
+
 /* Check whether a JSON string, including its quotes, has this value. */
 extern bool scan_string_is(const JsonText *string, const char *text);
 

@@ -24,6 +24,8 @@ typedef struct Mirror
 	char	   *marker_prefix;	/* "origin:table:"; worker and agent only */
 	bool		forgotten;		/* new rows may have documents already; worker
 								 * only */
+	List	   *forgotten_fields;	/* root fields that these may have, as
+									 * char *; worker only */
 	bool		native;			/* native_can_read(); worker only */
 	int			njobs;			/* number of jobs that point here; worker only */
 	Size		bytes;			/* size of the context; worker only */

@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "mirror/template.h"
+#include "mirror/vector_check.h"
 #include "remote/marker.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -163,6 +164,7 @@ render_steps(const List *steps, const TemplateRow *row, StringInfo out)
 	foreach(lc, steps)
 	{
 		const TemplateStep *step = lfirst(lc);
+		int			start;
 
 		switch (step->kind)
 		{
@@ -170,7 +172,10 @@ render_steps(const List *steps, const TemplateRow *row, StringInfo out)
 				appendBinaryStringInfo(out, step->text, step->text_len);
 				break;
 			case STEP_COLUMN:
+				start = out->len;
 				append_column(out, step, row);
+				if (!row->nulls[step->column])
+					vector_check(step, out->data + start);
 				break;
 			case STEP_METADATA:
 				append_metadata(out, step, row);
@@ -195,8 +200,7 @@ lacks_vector(const List *steps, const TemplateRow *row)
 	{
 		const TemplateStep *step = lfirst(lc);
 
-		if (step->kind == STEP_COLUMN && row->nulls[step->column] &&
-			strstr(step->path, "].vectors") != NULL)
+		if (step->kind == STEP_COLUMN && row->nulls[step->column] && step->vector == VECTOR_NUMBERS)
 			return true;
 	}
 	return false;

@@ -536,11 +536,11 @@ source_table_scan_keys(Mirror *mirror, const char *after, int limit)
 /*
  * Append prefix, name, operator and new value of the columns to write, for example
  * "doc_id = $1, data = CASE WHEN $1 IS NOT NULL THEN COALESCE($2, t.data) END".  The COALESCE keeps the
- * stored value as long as no enrichments have arrived.
+ * stored value as long as no enrichments have arrived; it is left out to clear the column.
  */
 static void
 append_write_back_columns(StringInfo sql, const Mirror *mirror, const char *prefix,
-						  const char *operator, const char *separator)
+						  const char *operator, const char *separator, bool clear)
 {
 	const MirrorArguments *arguments = &mirror->arguments;
 
@@ -549,7 +549,10 @@ append_write_back_columns(StringInfo sql, const Mirror *mirror, const char *pref
 						 quote_identifier(arguments->document_id_column), operator);
 	if (arguments->document_id_column && arguments->enrichments_column)
 		appendStringInfoString(sql, separator);
-	if (arguments->enrichments_column)
+	if (arguments->enrichments_column && clear)
+		appendStringInfo(sql, "%s%s %s $2", prefix,
+						 quote_identifier(arguments->enrichments_column), operator);
+	else if (arguments->enrichments_column)
 		appendStringInfo(sql, "%s%s %s CASE WHEN $1 IS NOT NULL THEN COALESCE($2, t.%s) END", prefix,
 						 quote_identifier(arguments->enrichments_column), operator,
 						 quote_identifier(arguments->enrichments_column));
@@ -557,7 +560,7 @@ append_write_back_columns(StringInfo sql, const Mirror *mirror, const char *pref
 
 /* Append FROM and WHERE that find the row with the key in $3... if its write-back columns are out of date. */
 static void
-append_stale_row(StringInfo sql, const Mirror *mirror)
+append_stale_row(StringInfo sql, const Mirror *mirror, bool clear)
 {
 	const Key  *key = mirror->key;
 
@@ -569,7 +572,7 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
 		appendStringInfoString(sql, " AND ");
 	}
 	appendStringInfoChar(sql, '(');
-	append_write_back_columns(sql, mirror, "t.", "IS DISTINCT FROM", " OR ");
+	append_write_back_columns(sql, mirror, "t.", "IS DISTINCT FROM", " OR ", clear);
 	appendStringInfoChar(sql, ')');
 }
 
@@ -580,18 +583,18 @@ append_stale_row(StringInfo sql, const Mirror *mirror)
  * yet not updated.
  */
 static char *
-make_write_back_statement(const Mirror *mirror)
+make_write_back_statement(const Mirror *mirror, bool clear)
 {
 	const Key  *key = mirror->key;
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH l AS (SELECT t.ctid AS tid");
-	append_stale_row(&sql, mirror);
+	append_stale_row(&sql, mirror, clear);
 	appendStringInfoString(&sql, " FOR NO KEY UPDATE SKIP LOCKED), u AS (UPDATE ");
 	append_table(&sql, mirror);
 	appendStringInfoString(&sql, " t SET ");
-	append_write_back_columns(&sql, mirror, "", "=", ", ");
+	append_write_back_columns(&sql, mirror, "", "=", ", ", clear);
 	appendStringInfoString(&sql, " WHERE t.ctid IN (SELECT tid FROM l)");
 	for (int i = 0; i < key->ncolumns; i++)
 	{
@@ -599,9 +602,9 @@ make_write_back_statement(const Mirror *mirror)
 		append_comparison(&sql, &key->columns[i], key->columns[i].equals, psprintf("$%d", i + 3));
 	}
 	appendStringInfoString(&sql, " RETURNING 1) SELECT (SELECT count(*) FROM u) = (SELECT count(*)");
-	append_stale_row(&sql, mirror);
+	append_stale_row(&sql, mirror, clear);
 	appendStringInfoString(&sql, "), (SELECT count(*) FROM u) < (SELECT count(*)");
-	append_stale_row(&sql, mirror);
+	append_stale_row(&sql, mirror, clear);
 	appendStringInfoString(&sql, " AND t.ctid IN (SELECT tid FROM l))");
 	return sql.data;
 }
@@ -614,7 +617,7 @@ source_table_is_written_back(Oid relation, const char *key)
 }
 
 static void
-execute_write_back(Mirror *mirror, const char *key, ParamListInfo params)
+execute_write_back(Mirror *mirror, const char *key, ParamListInfo params, bool clear)
 {
 	SPIExecuteOptions options = {.params = params};
 
@@ -622,7 +625,7 @@ execute_write_back(Mirror *mirror, const char *key, ParamListInfo params)
 	written_back.key = key;
 	PG_TRY();
 	{
-		bound_statement_run(mirror->relation, make_write_back_statement(mirror), &options);
+		bound_statement_run(mirror->relation, make_write_back_statement(mirror, clear), &options);
 	}
 	PG_FINALLY();
 	{
@@ -633,7 +636,7 @@ execute_write_back(Mirror *mirror, const char *key, ParamListInfo params)
 
 bool
 source_table_write_back(Mirror *mirror, const char *key,
-						const char *document_id, Jsonb *enrichments)
+						const char *document_id, Jsonb *enrichments, bool clear)
 {
 	Datum		values[INDEX_MAX_KEYS + 2];
 	Oid			types[INDEX_MAX_KEYS + 2] = {TEXTOID, JSONBOID};
@@ -655,7 +658,7 @@ source_table_write_back(Mirror *mirror, const char *key,
 	params = make_params(n, values, types);
 	params->params[0].isnull = document_id == NULL;
 	params->params[1].isnull = enrichments == NULL;
-	execute_write_back(mirror, key, params);
+	execute_write_back(mirror, key, params, clear);
 	PopActiveSnapshot();
 	if (SPI_processed != 1)
 		elog(ERROR, "write-back returned %llu rows", (unsigned long long) SPI_processed);

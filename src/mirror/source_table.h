@@ -37,12 +37,12 @@ extern List *source_table_scan_keys(Mirror *mirror, const char *after, int limit
 /*
  * Write a document's id and enrichments to the row's write-back columns, unless they
  * hold these values already.  document_id NULL clears both columns; enrichments NULL
- * leaves what is there.  Returns false if another session has locked the row; true
+ * leaves what is there, or clears it too if clear is set.  Returns false if another session has locked the row; true
  * otherwise, also if there is no such row.  Raises
  * ERRCODE_TRIGGERED_ACTION_EXCEPTION if a trigger of the table suppressed the update.
  */
 extern bool source_table_write_back(Mirror *mirror, const char *key,
-									const char *document_id, Jsonb *enrichments);
+									const char *document_id, Jsonb *enrichments, bool clear);
 
 /*
  * Check whether source_table_write_back() is changing this row at the moment.  Such a

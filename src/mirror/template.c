@@ -17,6 +17,7 @@
 #include "common/hashfn.h"
 #include "mirror/column_form.h"
 #include "mirror/template.h"
+#include "mirror/vector_check.h"
 #include "miscadmin.h"
 #include "remote/contract.h"
 #include "remote/marker.h"
@@ -186,6 +187,7 @@ add_column_step(Compiler *compiler, StepKind kind, Form_pg_attribute att, const 
 	step->column = add_template_column(compiler, att, place && place->as_text);
 	step->definition = list_nth(compiler->template->columns, step->column);
 	step->not_null = place && place->not_null;
+	step->vector = vector_part(path);
 	step->path = pstrdup(path);
 }
 
@@ -421,6 +423,7 @@ add_other_fields(Compiler *compiler, Jsonb *document)
 			appendStringInfoChar(&compiler->literal, ':');
 			add_value(compiler, &value, make_path("", name));
 			compiler->template->names = lappend(compiler->template->names, name);
+			compiler->template->root_fields = lappend(compiler->template->root_fields, name);
 		}
 	}
 }

@@ -34,6 +34,14 @@ typedef enum StepKind
 	STEP_MARKER					/* append the marker as a JSON string */
 } StepKind;
 
+/* What a column holds of a document's vectors. */
+typedef enum VectorPart
+{
+	VECTOR_NONE,
+	VECTOR_NUMBERS,				/* a vector, a part of one, or several */
+	VECTOR_FEATURES				/* features, which have vectors */
+} VectorPart;
+
 typedef struct TemplateStep
 {
 	StepKind	kind;
@@ -43,6 +51,7 @@ typedef struct TemplateStep
 								 * columns */
 	TemplateColumn *definition;
 	bool		not_null;		/* the contract does not allow null */
+	VectorPart	vector;
 	char	   *path;			/* of the field, for errors */
 } TemplateStep;
 
@@ -57,6 +66,8 @@ typedef struct Template
 	List	   *features;		/* for each feature, a List of TemplateStep */
 	List	   *names;			/* names of metadata and root fields that are
 								 * sent, as char * */
+	List	   *root_fields;	/* of these, the fields at the root besides
+								 * metadata and source_details */
 } Template;
 
 /* A row to render; values[i] is the value of columns[i], in its form. */

@@ -10,9 +10,11 @@
  */
 #include "base/compat.h"
 
+#include "base/json.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "remote/answer.h"
+#include "remote/fitting.h"
 #include "remote/marker.h"
 #include "remote/response.h"
 
@@ -105,17 +107,18 @@ convert_name(const char *name)
 	return GetDatabaseEncoding() == PG_SQL_ASCII ? name : pg_server_to_any(name, strlen(name), PG_UTF8);
 }
 
-static bool
-is_sent(const JsonText *name, List *sent)
+/* Return the one of these names that a member has, or NULL. */
+static char *
+find_name(const JsonText *name, List *names)
 {
 	ListCell   *lc;
 
-	foreach(lc, sent)
+	foreach(lc, names)
 	{
 		if (scan_string_is(name, convert_name(lfirst(lc))))
-			return true;
+			return lfirst(lc);
 	}
-	return false;
+	return NULL;
 }
 
 /*
@@ -141,8 +144,9 @@ add_field(Members *members, const JsonText *name, const JsonText *value)
 	appendBinaryStringInfo(&members->fields, value->start, value->end - value->start);
 }
 
+/* Take a member of a document.  own: it is a field that the mirror sends or has sent. */
 static void
-take_member(Members *members, const JsonText *name, const JsonText *value, List *sent)
+take_member(Members *members, const JsonText *name, const JsonText *value, bool own)
 {
 	if (scan_string_is(name, "document_id"))
 		members->document_id = *value;
@@ -152,18 +156,18 @@ take_member(Members *members, const JsonText *name, const JsonText *value, List 
 		members->enrichments = *value;
 	else if (scan_string_is(name, MARKER_FIELD))
 		members->marker = *value;
-	else if (*value->start != 'n' && !is_system_field(name) && !is_sent(name, sent))
+	else if (*value->start != 'n' && !own && !is_system_field(name))
 		add_field(members, name, value);
 }
 
-/* Return why enrichments are not kept; why may have text of remote origin. */
+/* Return what of the enrichments is not kept, and why; why may have text of remote origin. */
 static char *
-describe_unkept(const char *verb, const char *why)
+describe_unkept(const char *what, const char *why)
 {
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "its enrichments were not kept: %s", verb);
+	appendStringInfoString(&text, what);
 	response_append_remote(&text, why, strlen(why), 200);
 	return text.data;
 }
@@ -174,22 +178,27 @@ read_enrichments(AnswerDocument *document, const char *text, size_t len, const J
 {
 	char	   *excess = scan_excess(measure, &enrichment_bounds);
 	char	   *error;
+	int			nleft_out;
 
 	if (measure->scalars == 0)	/* {} and {"clusters": [], "taxonomies": []}
 								 * are no enrichments */
 		return;
 	if (excess)
-		document->unkept = describe_unkept("they have ", excess);
-	else
 	{
-		document->enrichments = response_parse_utf8(text, len, &error);
-		if (document->enrichments == NULL)
-			document->unkept = describe_unkept("", error);
+		document->unkept = describe_unkept("its enrichments were not kept: they have ", excess);
+		return;
 	}
+	document->enrichments = fitting_parse(text, len, &nleft_out, &error);
+	if (document->enrichments && nleft_out > 0 && !json_has_scalars(document->enrichments))
+		document->enrichments = NULL;
+	if (document->enrichments == NULL)
+		document->unkept = describe_unkept("its enrichments were not kept: ", error);
+	else if (nleft_out > 0)
+		document->unkept = describe_unkept(psprintf("%d values of its enrichments were not kept: ", nleft_out), error);
 }
 
 bool
-answer_document(const char *text, const char *end, List *sent,
+answer_document(const char *text, const char *end, List *sent, List *fields,
 				AnswerDocument *document, const char **wrong)
 {
 	Members		members;
@@ -206,7 +215,13 @@ answer_document(const char *text, const char *end, List *sent,
 		return right;
 	}
 	while (scan_next(&items))
-		take_member(&members, &items.name, &items.value, sent);
+	{
+		char	   *field = find_name(&items.name, fields);
+
+		if (field)
+			document->fields = lappend(document->fields, field);
+		take_member(&members, &items.name, &items.value, field || find_name(&items.name, sent));
+	}
 	*wrong = items.place;
 	if (!scan_ended(&items, end))
 		return false;

@@ -30,6 +30,8 @@ typedef struct AnswerDocument
 								 * kept */
 	char	   *unkept;			/* why there are enrichments that are not
 								 * kept, or NULL */
+	List	   *fields;			/* those of the given root-level fields that
+								 * it has, as char * */
 } AnswerDocument;
 
 /* Check whether the body is UTF-8, which the other functions here require. */
@@ -38,9 +40,10 @@ extern bool answer_is_utf8(const HttpAnswer *answer);
 /*
  * Read a document from a text that ends at "end" with a NUL.  JSON of any kind is read without
  * error.  Return false if it is not JSON; *wrong is then where it is wrong.  "sent" lists the names
- * of root-level fields that are no enrichments because the mirror sends them itself.
+ * of root-level fields that are no enrichments because the mirror sends them itself, and "fields" those of
+ * fields that it has sent; which of the latter the document has is a part of the result.
  */
-extern bool answer_document(const char *text, const char *end, List *sent,
+extern bool answer_document(const char *text, const char *end, List *sent, List *fields,
 							AnswerDocument *document, const char **wrong);
 
 /*

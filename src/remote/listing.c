@@ -11,8 +11,10 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "remote/answer.h"
 #include "remote/call.h"
 #include "remote/contract.h"
+#include "remote/fitting.h"
 #include "remote/listing.h"
 #include "remote/response.h"
 #include "remote/url.h"
@@ -24,6 +26,7 @@
 
 #define PAGE_SIZE		100		/* documents that a pager requests at once */
 #define MAX_CURSOR		4096	/* bytes; a cursor becomes a part of a URL */
+#define MAX_REASON		200		/* bytes of why a value was left out */
 
 /* Bounds of a pagination object that listing_is_partial() reads. */
 static const JsonBounds pagination_bounds = {8, 10000, 10000};
@@ -377,13 +380,50 @@ listing_next(ListPager *pager, JsonText *document)
 	return true;
 }
 
+/* Check whether the document's id is among what jsonb cannot hold of it. */
+static bool
+lacks_id(const JsonText *document, Jsonb *json)
+{
+	JsonItems	items;
+
+	if (json_member(&json->root, "document_id") || !scan_items(document->start, &items))
+		return false;
+	while (scan_next(&items))
+	{
+		if (scan_string_is(&items.name, "document_id"))
+			return true;
+	}
+	return false;
+}
+
+static void
+warn_left_out(const JsonText *document, int n, const char *why)
+{
+	StringInfoData detail;
+	char	   *document_id;
+	char	   *marker;
+
+	answer_listed(document, &document_id, &marker);
+	initStringInfo(&detail);
+	response_append_remote(&detail, why, strlen(why), MAX_REASON);
+	ereport(WARNING,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg_plural("document \"%s\" is returned without %d value that jsonb cannot hold",
+						   "document \"%s\" is returned without %d values that jsonb cannot hold",
+						   n, document_id ? document_id : "", n),
+			 errdetail_internal("%s", detail.data)));
+}
+
 Jsonb *
 listing_document_jsonb(const JsonText *document)
 {
 	char	   *error;
-	Jsonb	   *json = response_parse_utf8(document->start, document->end - document->start, &error);
+	int			nleft_out;
+	Jsonb	   *json = fitting_parse(document->start, document->end - document->start, &nleft_out, &error);
 
-	if (json == NULL)
+	if (json == NULL || (nleft_out > 0 && lacks_id(document, json)))
 		call_raise_unreadable(error);
+	if (nleft_out > 0)
+		warn_left_out(document, nleft_out, error);
 	return json;
 }

@@ -93,7 +93,10 @@ extern ListPager *listing_open(const MixpeekServer *server, const char *collecti
  */
 extern bool listing_next(ListPager *pager, JsonText *document);
 
-/* Return a document as jsonb; raises ERRCODE_PROTOCOL_VIOLATION if jsonb cannot hold it. */
+/*
+ * Return a document as jsonb.  Warns of values that jsonb cannot hold, and leaves them out; raises
+ * ERRCODE_PROTOCOL_VIOLATION if its id is one of them.
+ */
 extern Jsonb *listing_document_jsonb(const JsonText *document);
 
 #endif							/* MIXPEEK_LISTING_H */

@@ -16,6 +16,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "remote/fitting.h"
 #include "remote/response.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -186,11 +187,51 @@ escape_non_ascii(const char *text, size_t len)
 	return ascii.data;
 }
 
+/*
+ * Return JSON with the characters that are written as \uXXXX beyond ASCII replaced by themselves.  In
+ * an SQL_ASCII database texts are bytes, and jsonb_in() cannot know that these are to be UTF-8.
+ */
+static char *
+unescape_non_ascii(const char *text, size_t len)
+{
+	StringInfoData plain;
+	const char *p = text;
+	const char *end = text + len;
+
+	initStringInfo(&plain);
+	while (p < end)
+	{
+		unsigned char bytes[5];
+		const char *next;
+
+		if (*p != '\\')
+		{
+			appendStringInfoChar(&plain, *p++);
+			continue;
+		}
+		next = scan_escape(p, bytes);
+		if (bytes[0] >= 0x80 && pg_utf8_islegal(bytes, strlen((char *) bytes)))
+			appendStringInfoString(&plain, (char *) bytes);
+		else
+			appendBinaryStringInfo(&plain, p, next - p);
+		p = next;
+	}
+	return plain.data;
+}
+
+/* Return a text in UTF-8 as a text that jsonb_in() reads. */
+static char *
+to_input(const char *text, size_t len)
+{
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return pnstrdup(text, len);
+	return GetDatabaseEncoding() == PG_SQL_ASCII ? unescape_non_ascii(text, len) : escape_non_ascii(text, len);
+}
+
 Jsonb *
 response_parse_utf8(const char *text, size_t len, char **error)
 {
-	bool		as_it_is = GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
-	char	   *copy = as_it_is ? pnstrdup(text, len) : escape_non_ascii(text, len);
+	char	   *copy = to_input(text, len);
 	Jsonb	   *json = parse_json(copy, error);
 
 	pfree(copy);
@@ -225,11 +266,12 @@ static Jsonb *
 parse_error_body(const HttpAnswer *answer)
 {
 	bool		too_large;
+	int			nleft_out;
 	char	   *error;
 
 	if (check_body(answer, &error_bounds, &too_large) != NULL)
 		return NULL;
-	return response_parse_utf8(answer->body, answer->body_len, &error);
+	return fitting_parse(answer->body, answer->body_len, &nleft_out, &error);
 }
 
 static JsonbValue *

@@ -36,11 +36,14 @@
 	X(DOCUMENT_ATTEMPTS, "attempts", INT4OID) \
 	X(DOCUMENT_ENRICHMENT_POLLS, "enrichment_polls", INT2OID) \
 	X(DOCUMENT_IN_DOUBT, "in_doubt", BOOLOID) \
+	X(DOCUMENT_ENRICHMENTS_CURRENT, "enrichments_current", BOOLOID) \
 	X(DOCUMENT_CONTENT_HASH, "content_hash", BYTEAOID) \
 	X(DOCUMENT_FEATURES_HASH, "features_hash", BYTEAOID) \
 	X(DOCUMENT_INTENT_HASH, "intent_hash", BYTEAOID) \
 	X(DOCUMENT_PLACE, "place", INT8OID) \
-	X(DOCUMENT_OWNER, "owner", REGROLEOID)
+	X(DOCUMENT_OWNER, "owner", REGROLEOID) \
+	X(DOCUMENT_REPLACED_ID, "replaced_id", TEXTOID) \
+	X(DOCUMENT_FIELDS, "fields", TEXTARRAYOID)
 
 /* Indexes into tts_values, from 0. */
 #define DOCUMENT_COLUMN_NUMBER(number, name, type) number,

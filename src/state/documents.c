@@ -14,7 +14,7 @@
 #include "catalog/pg_type.h"
 #include "state/document_table.h"
 #include "state/documents.h"
-#include "utils/array.h"
+#include "state/field_list.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -119,12 +119,17 @@ read_stored(Job *job, TupleTableSlot *record)
 	job->stored = true;
 	job->record_tid = record->tts_tid;
 	job->document_id = read_text(record, DOCUMENT_DOCUMENT_ID);
+	job->replaced_id = read_text(record, DOCUMENT_REPLACED_ID);
+	if (!record->tts_isnull[DOCUMENT_FIELDS])
+		job->fields = field_list_of_array(record->tts_values[DOCUMENT_FIELDS]);
 	job->state = read_text(record, DOCUMENT_STATE);
 	job->attempts = Min(Max(DatumGetInt32(record->tts_values[DOCUMENT_ATTEMPTS]), 0), MAX_ATTEMPTS);
 	job->next_attempt_at = record->tts_isnull[DOCUMENT_NEXT_ATTEMPT_AT] ? 0 :
 		DatumGetTimestampTz(record->tts_values[DOCUMENT_NEXT_ATTEMPT_AT]);
 	job->in_doubt = DatumGetBool(record->tts_values[DOCUMENT_IN_DOUBT]);
 	job->polls = Max(DatumGetInt16(record->tts_values[DOCUMENT_ENRICHMENT_POLLS]), 0);
+	job->none = record->tts_isnull[DOCUMENT_ENRICHMENTS_CURRENT] ||
+		!DatumGetBool(record->tts_values[DOCUMENT_ENRICHMENTS_CURRENT]);
 	job->server = read_text(record, DOCUMENT_SERVER);
 	job->marker = read_text(record, DOCUMENT_MARKER);
 	job->place_known = !record->tts_isnull[DOCUMENT_PLACE];
@@ -193,6 +198,15 @@ set_hashes(TupleTableSlot *record, DocumentColumn column, const ContentHash *con
 }
 
 static void
+set_fields(TupleTableSlot *record, const List *fields)
+{
+	if (fields != NIL)
+		record_set(record, DOCUMENT_FIELDS, field_list_to_array(fields));
+	else
+		record_set_null(record, DOCUMENT_FIELDS);
+}
+
+static void
 set_due(TupleTableSlot *record, TimestampTz due)
 {
 	if (due)
@@ -241,10 +255,15 @@ change_records(List *jobs, RecordChange change)
  * Intend
  */
 
-/* Record the intent.  The content is unknown until an answer confirms it. */
+/*
+ * Record the intent.  The content is unknown until an answer confirms it, unless the known document
+ * stays as it is, because the first request is the create of its successor.  Its features never change.
+ */
 static void
 set_intent(const Job *job, TupleTableSlot *record)
 {
+	bool		stays = !job->must_look_up && job->replaced_id == NULL && job_must_replace(job);
+
 	record_set_text(record, DOCUMENT_STATE, "sending");
 	record_set(record, DOCUMENT_ATTEMPTS, Int32GetDatum(job->attempts));
 	record_set(record, DOCUMENT_IN_DOUBT, BoolGetDatum(job->in_doubt || job_may_create(job)));
@@ -253,9 +272,10 @@ set_intent(const Job *job, TupleTableSlot *record)
 	if (job->place_known)
 		record_set(record, DOCUMENT_PLACE, Int64GetDatum(job->place));
 	record_set_null(record, DOCUMENT_CONTENT_HASH);
-	record_set_null(record, DOCUMENT_FEATURES_HASH);
-	if (!job_may_create(job))
-		set_hash(record, DOCUMENT_FEATURES_HASH, &job->sent_features);
+	if (stays)
+		set_hash(record, DOCUMENT_CONTENT_HASH, &job->sent_content);
+	set_hash(record, DOCUMENT_FEATURES_HASH, &job->sent_features);
+	set_fields(record, job_possible_fields(job));
 	record_set_null(record, DOCUMENT_INTENT_HASH);
 	if (intent_is_certain(job))
 		set_hashes(record, DOCUMENT_INTENT_HASH, &job->content_hash, &job->features_hash);
@@ -400,27 +420,39 @@ is_same_jsonb(const Jsonb *a, Datum b)
 	return compareJsonbContainers((JsonbContainer *) &a->root, &DatumGetJsonbP(b)->root) == 0;
 }
 
+bool
+document_drops_enrichments(const Job *job)
+{
+	return job->outcome == OUTCOME_MIRRORED && job->enrichments == NULL && job->none && next_poll_time(job) == 0;
+}
+
 /*
  * Store the answer's enrichments.  If they differ from the stored ones the polls end, unless they
- * still have to be written to the row's columns.  If the answer has none, the stored ones are kept,
- * unless they belong to another document.
+ * still have to be written to the row's columns.  If the answer has none, the stored ones are no
+ * longer current, but are kept until the polls are over: the API may not have come to enrich the
+ * document's present content yet.
  */
 static void
 set_enrichments(const Job *job, TupleTableSlot *record)
 {
 	bool		none_stored = record->tts_isnull[DOCUMENT_ENRICHMENTS];
 	Datum		stored = record->tts_values[DOCUMENT_ENRICHMENTS];
-	char	   *stored_id = read_text(record, DOCUMENT_DOCUMENT_ID);
-	bool		other = job->document_id == NULL || stored_id == NULL || strcmp(job->document_id, stored_id) != 0;
 
-	if (job->enrichments == NULL && other)
+	if (job->enrichments)
+	{
+		record_set(record, DOCUMENT_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
+		record_set(record, DOCUMENT_ENRICHMENTS_CURRENT, BoolGetDatum(true));
+		if (job->outcome == OUTCOME_MIRRORED && !job->unwritten &&
+			(none_stored || !is_same_jsonb(job->enrichments, stored)))
+			record_set_null(record, DOCUMENT_NEXT_ATTEMPT_AT);
+	}
+	else if (job->document_id == NULL || document_drops_enrichments(job))
+	{
 		record_set_null(record, DOCUMENT_ENRICHMENTS);
-	if (job->enrichments == NULL)
-		return;
-	record_set(record, DOCUMENT_ENRICHMENTS, JsonbPGetDatum(job->enrichments));
-	if (job->outcome == OUTCOME_MIRRORED && !job->unwritten &&
-		(none_stored || !is_same_jsonb(job->enrichments, stored)))
-		record_set_null(record, DOCUMENT_NEXT_ATTEMPT_AT);
+		record_set_null(record, DOCUMENT_ENRICHMENTS_CURRENT);
+	}
+	else if (!none_stored && job->none)
+		record_set(record, DOCUMENT_ENRICHMENTS_CURRENT, BoolGetDatum(false));
 }
 
 static void
@@ -431,6 +463,8 @@ set_outcome(const Job *job, TupleTableSlot *record)
 	set_due(record, document_due(job));
 	set_enrichments(job, record);
 	record_set_text(record, DOCUMENT_DOCUMENT_ID, job->document_id);
+	record_set_text(record, DOCUMENT_REPLACED_ID, job->replaced_id);
+	set_fields(record, job->fields);
 	record_set_text(record, DOCUMENT_STATE, state_name(job));
 	record_set(record, DOCUMENT_ATTEMPTS, Int32GetDatum(job->attempts));
 	record_set_text(record, DOCUMENT_LAST_ERROR, job->error);

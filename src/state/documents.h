@@ -29,6 +29,12 @@ extern void document_postpone(List *jobs);
 /* Store the jobs' outcomes.  Records that were deleted meanwhile stay deleted. */
 extern void document_settle(List *jobs);
 
+/*
+ * Check whether settling removes the stored enrichments of a job that has ended: the polls are over, and
+ * the last answer had none.
+ */
+extern bool document_drops_enrichments(const Job *job);
+
 /* Return the earliest time at which a job that has ended is due again; 0 if never. */
 extern TimestampTz document_due(const Job *job);
 

@@ -85,7 +85,7 @@ due_hurry_account(const char *server, int64 place, Oid owner, TimestampTz *posit
 {
 	static Statement query = {
 		"WITH s AS MATERIALIZED (SELECT d.ctid AS tid, d.next_attempt_at AS due, d.state = 'pending' AND NOT d.in_doubt"
-		"  AND (d.document_id IS NULL OR d.content_hash IS NOT NULL OR " IS_UNSENT_DELETE ")"
+		"  AND d.replaced_id IS NULL AND (d.document_id IS NULL OR d.content_hash IS NOT NULL OR " IS_UNSENT_DELETE ")"
 		"  AND (d.server = $1 OR d.owner IS NOT NULL AND d.place = $6) AND $2 ="
 		"  coalesce(d.owner::oid, (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation)) AS wanted"
 		"  FROM mixpeek.documents d WHERE d.next_attempt_at >= $3 ORDER BY d.next_attempt_at LIMIT $4),"
@@ -119,7 +119,7 @@ due_hurry_account(const char *server, int64 place, Oid owner, TimestampTz *posit
  * attempt although the API may still be processing their last request.
  */
 #define IS_ABANDONED "(d.state = 'sending' OR $1 AND d.state IN ('pending', 'failed') AND d.next_attempt_at IS NOT NULL" \
-	" AND (d.in_doubt OR d.document_id IS NOT NULL AND d.content_hash IS NULL))"
+	" AND (d.in_doubt OR d.replaced_id IS NOT NULL OR d.document_id IS NOT NULL AND d.content_hash IS NULL))"
 
 List *
 due_list_abandoned(void)

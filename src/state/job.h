@@ -31,6 +31,7 @@ static const ContentHash NO_HASH = {.known = true};
 typedef enum JobStep
 {
 	JOB_LOOK_UP,				/* list by marker */
+	JOB_GET,					/* read by id */
 	JOB_DELETE,
 	JOB_CREATE,
 	JOB_UPDATE,
@@ -78,6 +79,7 @@ typedef struct Job
 	bool		dirty;			/* for an outbox entry */
 	bool		inserted;		/* its first entry is OUTBOX_INSERT */
 	bool		refresh;		/* only to poll the document */
+	bool		asked;			/* ... because mixpeek.refresh() was called */
 	TimestampTz due;			/* its next_attempt_at, if it was due; else 0 */
 	List	   *entries;		/* outbox entries (OutboxEntry) to be removed */
 	bool		read_skipped;	/* not read: the table took too long */
@@ -96,6 +98,11 @@ typedef struct Job
 	ItemPointerData record_tid; /* last known place of the record; may be
 								 * invalid */
 	char	   *document_id;	/* NULL: none is known */
+	char	   *replaced_id;	/* the document that document_id has replaced,
+								 * which is to be deleted; or NULL */
+	List	   *fields;			/* root-level fields of the template's own
+								 * that the document may have, as char * */
+	bool		fields_stay;	/* a field is not removed by sending null */
 	bool		in_doubt;		/* a create was sent and not answered */
 	ContentHash sent_content;	/* what was sent last and confirmed */
 	ContentHash sent_features;
@@ -128,11 +135,14 @@ typedef struct Job
 
 	/* requests and answers */
 	bool		must_look_up;
+	bool		must_get;		/* a poll did not list the document */
 	int			nsteps;
 	char	   *gone;			/* id of the document that a delete did not
 								 * find */
 	bool		answered;		/* the API confirmed a request */
-	Jsonb	   *enrichments;	/* of the last answer that had some, or NULL */
+	Jsonb	   *enrichments;	/* of the last answer, or NULL */
+	bool		none;			/* the last answer, of this job or an earlier
+								 * one, had no enrichments that are kept */
 	char	   *unkept;			/* why the last answer's enrichments are not
 								 * kept; NULL: they are */
 	List	   *listed_keys;	/* of an inventory: the page's keys, char * */
@@ -153,13 +163,31 @@ extern JobStep job_next_step(const Job *job);
 /* Check whether a create may be among the requests that follow. */
 extern bool job_may_create(const Job *job);
 
+/*
+ * Check whether the known document cannot become what the row says, so that another one is created
+ * and takes its place.
+ */
+extern bool job_must_replace(const Job *job);
+
+/* Check whether the document may have root-level fields that the template does not have any more. */
+extern bool job_has_old_fields(const Job *job);
+
+/* Return the id of the document that a request of this step is for. */
+extern const char *job_target(const Job *job, JobStep step);
+
+/*
+ * Return the root-level fields of the template's own that the document may have if the answer to the
+ * next request is lost.
+ */
+extern List *job_possible_fields(const Job *job);
+
 /* Return the body of a create or update, in UTF-8, in the current memory context. */
 extern char *job_body(const Job *job, JobStep step, size_t *len);
 
 /*
- * Process the answer to a delete, create or update.  Returns false if the answer is not valid because
- * it does not name the document.  "document" is not used after a delete, and if there is no document
- * any more (VERDICT_GONE).
+ * Process the answer to a get, delete, create or update.  Returns false if the answer is not valid
+ * because it does not name the document.  "document" is not used after a delete, and if there is no
+ * document any more (VERDICT_GONE).
  */
 extern bool job_take_answer(Job *job, JobStep step, Verdict verdict, const AnswerDocument *document);
 

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "mirror/key.h"
 #include "remote/marker.h"
+#include "state/field_list.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
@@ -79,12 +80,12 @@ mirror_records_forget(Oid relation, const char *collection)
 {
 	static Statement query = {
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
-		"  RETURNING marker, key, collection, document_id, in_doubt),"
-		" l AS (SELECT " MARKER_PREFIX_OF_RECORD " AS prefix, collection, count(*) AS n FROM d"
-		"  WHERE document_id IS NOT NULL OR in_doubt GROUP BY 1, 2),"
-		" f AS (INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
-		"  SELECT prefix, collection FROM l ON CONFLICT DO NOTHING)"
-		" SELECT prefix, collection, n FROM l ORDER BY 1, 2",
+		"  RETURNING *),"
+		" l AS (SELECT * FROM d WHERE " HAS_DOCUMENT "),"
+		" f AS (" KEEP_FORGOTTEN("l") ")"
+		" SELECT " MARKER_PREFIX_OF_RECORD " AS prefix, collection,"
+		"  count(*) FILTER (WHERE document_id IS NOT NULL OR in_doubt) + count(replaced_id)"
+		" FROM l GROUP BY 1, 2 ORDER BY 1, 2",
 		2, {OIDOID, TEXTOID}
 	};
 	Datum		args[2];
@@ -120,20 +121,46 @@ has_no_blocks(Oid table)
 	return result;
 }
 
+/* Add the names in a row's array to a list, in the memory of the results. */
+static void
+add_fields(List **fields, uint64 row)
+{
+	bool		isnull;
+	Datum		array = statement_value(row, 1, &isnull);
+	ListCell   *lc;
+
+	if (isnull)
+		return;
+	foreach(lc, field_list_of_array(array))
+	{
+		char	   *name = statement_palloc(strlen(lfirst(lc)) + 1);
+
+		*fields = statement_lappend(*fields, strcpy(name, lfirst(lc)));
+	}
+}
+
 bool
-mirror_records_were_forgotten(const char *prefix, const char *collection)
+mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields)
 {
 	static Statement query = {
-		"SELECT FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
+		"SELECT fields FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		args[2];
+	bool		forgotten;
 
+	if (fields)
+		*fields = NIL;
 	if (has_no_blocks(extension_object(EXTENSION_FORGOTTEN)))
 		return false;			/* as in most databases, and much cheaper */
 	args[0] = CStringGetTextDatum(prefix);
 	args[1] = CStringGetTextDatum(collection);
-	return statement_execute(&query, args, NULL) > 0;
+	statement_run(&query, args, NULL);
+	forgotten = SPI_processed > 0;
+	for (uint64 i = 0; fields && i < SPI_processed; i++)
+		add_fields(fields, i);
+	statement_end();
+	return forgotten;
 }
 
 /*

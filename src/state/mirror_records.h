@@ -20,6 +20,21 @@
  */
 extern List *mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit);
 
+/* Check whether the API may have a document of a record, as an SQL expression. */
+#define HAS_DOCUMENT "(document_id IS NOT NULL OR replaced_id IS NOT NULL OR in_doubt)"
+
+/*
+ * Keep the markers' prefixes of records in mixpeek.forgotten, with the names of their fields, as an SQL
+ * statement without its end.  records: a query's name
+ */
+#define KEEP_FORGOTTEN(records) \
+	"INSERT INTO mixpeek.forgotten AS f (marker_prefix, collection, fields)" \
+	" SELECT " MARKER_PREFIX_OF_RECORD ", collection, pg_catalog.array_agg(DISTINCT name) FILTER (WHERE name IS NOT NULL)" \
+	" FROM " records " LEFT JOIN LATERAL pg_catalog.unnest(fields) AS u (name) ON true GROUP BY 1, 2" \
+	" ON CONFLICT (marker_prefix, collection) DO UPDATE SET fields =" \
+	"  (SELECT pg_catalog.array_agg(DISTINCT name) FROM pg_catalog.unnest(f.fields || EXCLUDED.fields) AS u (name))" \
+	"  WHERE EXCLUDED.fields IS NOT NULL"
+
 /* Documents that are left at the API. */
 typedef struct ForgottenDocuments
 {
@@ -35,15 +50,17 @@ extern List *mirror_records_select_unknown(Oid relation, const char *collection,
 
 /*
  * Delete a table's records.  If the API may have documents of them, the markers' prefix is kept
- * in mixpeek.forgotten.  Returns which documents are left, as a List of ForgottenDocuments.
+ * in mixpeek.forgotten, with the names of their fields.  Returns which documents are left, as a List
+ * of ForgottenDocuments.
  */
 extern List *mirror_records_forget(Oid relation, const char *collection);
 
 /*
  * Check whether records of a mirror were forgotten, so that new rows may have documents already.
- * prefix: see remote/marker.h.
+ * prefix: see remote/marker.h.  *fields are root-level fields of the template's own that these
+ * documents may have, as char *; NULL: not wanted.
  */
-extern bool mirror_records_were_forgotten(const char *prefix, const char *collection);
+extern bool mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields);
 
 /*
  * Mark failed records to be tried again: all, or if "error" is not NULL those whose last_error is

@@ -5,7 +5,7 @@
  *
  * Nothing is deleted that is wanted again.  A row whose marker an owed delete has takes
  * the record back before it is sent (owed_take_back()), and an owed delete whose document
- * has become another record's is dropped (owed_find_wanted()).
+ * has become another record's is dropped (owed_forget_wanted()).
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +15,7 @@
 #include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "remote/marker.h"
+#include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
 #include "state/owed.h"
@@ -43,15 +44,14 @@ document_owe_delete(Oid relation, const char *collection, const char *key, Oid o
 		" o AS (SELECT *, CASE WHEN state = 'sending' THEN $6"
 		"   WHEN state <> 'mirrored' AND (in_doubt OR content_hash IS NULL) AND next_attempt_at > $5 THEN next_attempt_at"
 		"   ELSE $5 END + row_number() OVER () * interval '1 microsecond' AS due"
-		"  FROM d WHERE document_id IS NOT NULL OR in_doubt),"
-		" f AS (INSERT INTO mixpeek.forgotten (marker_prefix, collection)"
-		"  SELECT DISTINCT " MARKER_PREFIX_OF_RECORD ", collection FROM o ON CONFLICT DO NOTHING),"
-		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker,"
-		"   created_at, state, next_attempt_at, in_doubt)"
+		"  FROM d WHERE " HAS_DOCUMENT "),"
+		" f AS (" KEEP_FORGOTTEN("o") "),"
+		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, replaced_id, fields, server,"
+		"   place, marker, created_at, state, next_attempt_at, in_doubt)"
 		"  SELECT 0, $4, collection, owed_key || CASE WHEN EXISTS (SELECT FROM mixpeek.documents x WHERE x.relation = 0::oid"
 		"    AND x.collection = o.collection AND x.key = o.owed_key AND x.place IS DISTINCT FROM o.place)"
 		"    THEN ' (' || coalesce(place::text, server) || ')' ELSE '' END,"
-		"   document_id, server, place, marker, created_at, 'pending', due, in_doubt FROM o ON CONFLICT DO NOTHING)"
+		"   document_id, replaced_id, fields, server, place, marker, created_at, 'pending', due, in_doubt FROM o ON CONFLICT DO NOTHING)"
 		" SELECT count(*) FROM o",
 		6, {OIDOID, TEXTOID, TEXTOID, OIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
@@ -75,12 +75,12 @@ document_owe_all(void)
 {
 	static Statement query = {
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation <> 0::oid RETURNING *, " OWED_KEY " AS owed_key)"
-		" INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker,"
-		"  created_at, state, next_attempt_at, in_doubt)"
-		" SELECT 0, c.relowner, d.collection, d.owed_key, d.document_id, d.server, d.place, d.marker, d.created_at,"
-		"  'pending', $1 + row_number() OVER () * interval '1 microsecond', d.in_doubt"
+		" INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, replaced_id, fields, server,"
+		"  place, marker, created_at, state, next_attempt_at, in_doubt)"
+		" SELECT 0, c.relowner, collection, owed_key, document_id, replaced_id, fields, server, place, marker, created_at,"
+		"  'pending', $1 + row_number() OVER () * interval '1 microsecond', in_doubt"
 		" FROM d JOIN pg_catalog.pg_class c ON c.oid = d.relation"
-		" WHERE d.document_id IS NOT NULL OR d.in_doubt ON CONFLICT DO NOTHING",
+		" WHERE " HAS_DOCUMENT " ON CONFLICT DO NOTHING",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		args[1];
@@ -168,40 +168,52 @@ owed_take_back(const OwedDelete *owed, Oid relation, const char *key)
 	return statement_execute(&query, args, NULL) > 0;
 }
 
-List *
-owed_find_wanted(List *jobs)
+/* Forget those of a job's documents that are wanted; the one that is left, if any, is document_id. */
+static void
+forget_wanted(Job *job, bool document, bool replaced)
+{
+	if (replaced)
+		job->replaced_id = NULL;
+	if (!document)
+		return;
+	job->document_id = job->replaced_id;
+	job->replaced_id = NULL;
+}
+
+void
+owed_forget_wanted(const List *jobs)
 {
 	static Statement query = {
-		"SELECT u.n FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (c, p, i, n)"
-		" WHERE EXISTS (SELECT FROM mixpeek.documents d WHERE d.document_id = u.i AND d.document_id IS NOT NULL"
-		"  AND d.collection = u.c AND coalesce(d.place::text, d.server) = u.p AND d.relation <> 0::oid)",
+		"SELECT EXISTS (SELECT FROM mixpeek.documents d WHERE d.document_id = u.i AND d.document_id IS NOT NULL"
+		"  AND d.collection = u.c AND coalesce(d.place::text, d.server) = u.p AND d.relation <> 0::oid)"
+		" FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (c, p, i, n) ORDER BY u.n",
 		3, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	int			n = list_length(jobs);
-	char	  **collections = palloc(sizeof(char *) * (n + 1));
-	char	  **places = palloc(sizeof(char *) * (n + 1));
-	char	  **ids = palloc(sizeof(char *) * (n + 1));
+	char	  **collections = palloc(sizeof(char *) * (2 * n + 1));
+	char	  **places = palloc(sizeof(char *) * (2 * n + 1));
+	char	  **ids = palloc(sizeof(char *) * (2 * n + 1));
 	Datum		args[3];
-	List	   *wanted = NIL;
 
 	if (n == 0)
-		return NIL;
+		return;
 	for (int i = 0; i < n; i++)
 	{
 		const Job  *job = list_nth(jobs, i);
 
-		collections[i] = job->collection;
-		places[i] = job->place_known ? psprintf(INT64_FORMAT, job->place) : job->server;
-		ids[i] = job->document_id;
+		collections[2 * i] = collections[2 * i + 1] = job->collection;
+		places[2 * i] = places[2 * i + 1] = job->place_known ? psprintf(INT64_FORMAT, job->place) : job->server;
+		ids[2 * i] = job->document_id;
+		ids[2 * i + 1] = job->replaced_id ? job->replaced_id : job->document_id;
 	}
-	args[0] = statement_text_array(collections, n);
-	args[1] = statement_text_array(places, n);
-	args[2] = statement_text_array(ids, n);
+	args[0] = statement_text_array(collections, 2 * n);
+	args[1] = statement_text_array(places, 2 * n);
+	args[2] = statement_text_array(ids, 2 * n);
 	statement_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		wanted = statement_lappend(wanted, list_nth(jobs, DatumGetInt64(statement_value(i, 1, NULL)) - 1));
+	for (int i = 0; i < n; i++)
+		forget_wanted(list_nth(jobs, i), DatumGetBool(statement_value(2 * i, 1, NULL)),
+					  DatumGetBool(statement_value(2 * i + 1, 1, NULL)));
 	statement_end();
-	return wanted;
 }
 
 /*

@@ -69,8 +69,11 @@ extern List *owed_find(char *const *markers, int n);
  */
 extern bool owed_take_back(const OwedDelete *owed, Oid relation, const char *key);
 
-/* Return those of the jobs of owed deletes whose documents are those of other records now. */
-extern List *owed_find_wanted(List *jobs);
+/*
+ * Have jobs of owed deletes, which know a document, forget those documents that are other records'
+ * now.  If any is left, it is the job's document_id, else that is NULL.
+ */
+extern void owed_forget_wanted(const List *jobs);
 
 /*
  * Have the failed owed deletes tried again of which the user is the owner, or a member of the owner;

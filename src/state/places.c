@@ -9,6 +9,7 @@
 
 #include "base/statement.h"
 #include "catalog/pg_type.h"
+#include "state/mirror_records.h"
 #include "state/places.h"
 #include "utils/builtins.h"
 
@@ -98,7 +99,7 @@ places_list_left(const ServerPlace *server)
 {
 	static Statement query = {
 		"SELECT place, pg_catalog.count(*), pg_catalog.count(DISTINCT relation) FROM mixpeek.documents"
-		" WHERE server = $1 AND place <> $2 AND (document_id IS NOT NULL OR in_doubt) AND relation <> 0::oid"
+		" WHERE server = $1 AND place <> $2 AND " HAS_DOCUMENT " AND relation <> 0::oid"
 		" GROUP BY place",
 		2, {TEXTOID, INT8OID}
 	};

@@ -106,6 +106,7 @@ apply_server(Account *account, const MixpeekServer *old, bool first)
 	{
 		account->lookups.size = LOOKUP_BATCH;
 		account->lookups.works = account->lookups.refused = false;
+		account->fields_stay = false;
 	}
 }
 

@@ -51,6 +51,8 @@ typedef struct Account
 	double		mean_bytes;		/* of the last documents; an estimate of how
 								 * many rows fit into the room that is left */
 	Batch		lookups;
+	bool		fields_stay;	/* an update with null does not remove a field
+								 * at the root */
 	bool		excluded;		/* keys were left because the server could not
 								 * take more */
 	bool		hurries;		/* pending keys are to be made due at once,

@@ -113,7 +113,7 @@ note_entry(Job *job, OutboxEntry *entry)
 		job->row_exists = entry->operation != OUTBOX_DELETE;
 	}
 	if (entry->operation == OUTBOX_REFRESH)
-		job->refresh = !job->dirty;
+		job->refresh = job->asked = !job->dirty;
 	else
 	{
 		if (!job->dirty)

@@ -21,6 +21,7 @@
 #include "state/outbox.h"
 #include "state/owed.h"
 #include "state/places.h"
+#include "state/field_list.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -154,8 +155,13 @@ must_look_up(const Job *job)
 		return false;
 	if (job->in_doubt)
 		return true;
+
+	/*
+	 * if the last attempt's end is not known, it may have created a document
+	 * in place of one that was gone
+	 */
 	if (job->document_id)
-		return false;
+		return job_must_replace(job) && !job->sent_content.known;
 	return job->stored || !job->inserted || job->mirror->forgotten;
 }
 
@@ -294,6 +300,17 @@ poll_instead(Job *job)
 	job->must_look_up = true;
 }
 
+/* Note the fields that the document of a forgotten record may have. */
+static void
+take_forgotten_fields(Job *job)
+{
+	MemoryContext old = MemoryContextSwitchTo(job->context);
+
+	if (job->mirror)
+		job->fields = field_list_union(job->mirror->forgotten_fields, NIL);
+	MemoryContextSwitchTo(old);
+}
+
 bool
 decision_make(Worker *worker, Job *job)
 {
@@ -307,7 +324,10 @@ decision_make(Worker *worker, Job *job)
 	if (problem)
 		job->error = MemoryContextStrdup(job->context, problem);
 	set_place(job);
+	job->fields_stay = job->account->fields_stay;
 	job->must_look_up = must_look_up(job);
+	if (!job->stored && job->must_look_up)
+		take_forgotten_fields(job);
 	make_request_parts(job);
 	if (job->refresh || job->error || job->read_skipped || (job->mirror && job->mirror->problem) ||
 		job->account->server == NULL || job_next_step(job) != JOB_END)
@@ -322,7 +342,10 @@ decision_make(Worker *worker, Job *job)
 		jobs_free(worker, job); /* the API has all this already */
 	}
 	else
+	{
+		job->attempts = 0;		/* the row is again what was sent last */
 		jobs_end(worker, job, job->row_exists ? OUTCOME_MIRRORED : OUTCOME_FORGOTTEN, NULL);
+	}
 	return false;
 }
 

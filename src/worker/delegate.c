@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "state/documents.h"
 #include "utils/memutils.h"
 #include "worker/agents.h"
 #include "worker/claim.h"
@@ -314,7 +315,8 @@ delegate_has_columns(const Mirror *mirror)
 bool
 delegate_wants_write_back(const Job *job)
 {
-	if (!job->answered || job->mirror == NULL || !delegate_has_columns(job->mirror))
+	if (job->mirror == NULL || !delegate_has_columns(job->mirror) ||
+		(!job->answered && !document_drops_enrichments(job)))
 		return false;
 
 	/*

@@ -9,6 +9,7 @@
 
 #include "agent/message.h"
 #include "base/clock.h"
+#include "state/documents.h"
 #include "utils/memutils.h"
 #include "worker/exchange.h"
 #include "worker/rendering.h"
@@ -31,6 +32,7 @@ put_jobs(StringInfo message, const AgentRequest *request)
 		else
 		{
 			message_put_text(message, job->document_id);
+			message_put_int(message, document_drops_enrichments(job));
 			message_put_bytes(message, job->enrichments, job->enrichments ? VARSIZE(job->enrichments) : 0);
 		}
 	}

@@ -84,7 +84,7 @@ may_have_unknown_documents(Worker *worker, const OutboxEntry *entry)
 {
 	CachedMirror *cached = mirror_cache_get(worker->cache, entry->relation, entry->collection);
 
-	return cached->blocked_until == 0 && cached->mirror && mirror_records_were_forgotten("", "") &&
+	return cached->blocked_until == 0 && cached->mirror && mirror_records_were_forgotten("", "", NULL) &&
 		!document_table_has_mirror(entry->relation, entry->collection, NULL);
 }
 

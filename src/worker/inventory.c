@@ -91,7 +91,7 @@ job_page(const Job *job)
 }
 
 void
-inventory_append_path(StringInfo path, const Job *job)
+inventory_append_path(StringInfo path, const Job *job, JobStep step)
 {
 	appendStringInfoString(path, "/list");
 	listing_append_query(path, job_page(job), PAGE_SIZE);

@@ -31,7 +31,7 @@ extern bool inventory_has_job(Worker *worker, const OutboxEntry *entry);
  * Parts of the request: what follows the path of the collection's documents, and its body in UTF-8 in
  * the current memory context.
  */
-extern void inventory_append_path(StringInfo path, const Job *job);
+extern void inventory_append_path(StringInfo path, const Job *job, JobStep step);
 extern char *inventory_body(const Request *request, size_t *len);
 
 /* Take the answer: the job has its page's keys, or waits, or has failed. */

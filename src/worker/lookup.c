@@ -19,10 +19,14 @@
 #include "worker/outcome.h"
 #include "worker/worker.h"
 
+/* Why a row fails whose document cannot be addressed: creating another one would double it. */
+#define UNUSABLE_ID \
+	"there is a document with the row's marker, but its document_id is missing or cannot be stored in this database"
+
 /* A document of the answer. */
 typedef struct Listed
 {
-	char	   *document_id;	/* not NULL */
+	char	   *document_id;	/* NULL: it has no usable one */
 	char	   *marker;
 	JsonText	text;
 } Listed;
@@ -30,13 +34,12 @@ typedef struct Listed
 typedef struct Listing
 {
 	List	   *documents;		/* Listed */
-	int			n;				/* documents, including those without a usable
-								 * id */
+	int			n;
 	ListPage	page;
 } Listing;
 
 void
-lookup_append_path(StringInfo path, const Job *job)
+lookup_append_path(StringInfo path, const Job *job, JobStep step)
 {
 	appendStringInfo(path, "/list?limit=%d", LOOKUP_PAGE);
 }
@@ -61,17 +64,20 @@ lookup_body(const Request *request, size_t *len)
 			appendStringInfoChar(&body, ',');
 		appendStringInfoString(&body, request->jobs[i]->marker_json);
 	}
-	appendStringInfoString(&body, "]}]}}");
+	appendStringInfoString(&body, "]}],\"case_sensitive\":true}}");
 	*len = body.len;
 	return body.data;
 }
 
+/* Check whether a marker was asked for, exactly or except for the case of ASCII letters. */
 static bool
-is_asked_for(const Request *request, const char *marker)
+is_asked_for(const Request *request, const char *marker, bool exactly)
 {
 	for (int i = 0; i < request->njobs; i++)
 	{
-		if (marker && strcmp(marker, request->jobs[i]->marker) == 0)
+		const char *wanted = request->jobs[i]->marker;
+
+		if (marker && (exactly ? strcmp(marker, wanted) : pg_strcasecmp(marker, wanted)) == 0)
 			return true;
 	}
 	return false;
@@ -95,7 +101,8 @@ find_documents(const HttpAnswer *answer, Response *response, ListPage *page, Jso
 
 /*
  * Read the documents of an answer.  If it has one that was not asked for, the API does not know the
- * filter, and the absence of other documents says nothing: the response becomes a refusal.
+ * filter, and the absence of other documents says nothing: the response becomes a refusal.  An API that
+ * compares texts without regard to case lists the documents of keys that differ only in that, too.
  */
 static void
 read_listing(const Request *request, const HttpAnswer *answer, Response *response, Listing *listing)
@@ -113,39 +120,53 @@ read_listing(const Request *request, const HttpAnswer *answer, Response *respons
 			continue;
 		if (*items.value.start == '{')
 			answer_listed(&items.value, &listed.document_id, &listed.marker);
-		if (!is_asked_for(request, listed.marker) || listing->n == LOOKUP_PAGE)
+		if (!is_asked_for(request, listed.marker, false) || listing->n == LOOKUP_PAGE)
 		{
 			response_reject(response, VERDICT_REFUSED, "the API lists documents that were not asked for");
 			return;
 		}
 		listing->n++;
-		if (listed.document_id)
+		if (is_asked_for(request, listed.marker, true))
 			listing->documents = lappend(listing->documents, memcpy(palloc(sizeof(Listed)), &listed, sizeof(Listed)));
 	}
 }
 
 /*
- * Return the document with the job's marker, or NULL.  If there are several, that is the one that the
- * job knows, or else the first.
+ * Find the job's document.  Of several documents with its marker this is the one that it knows, else
+ * the first one.  If the create of a successor is in doubt, both may be listed: then it is the first one
+ * that the job does not know.  One without a usable id is found if there is no other.
  */
 static const Listed *
 find_document(const Job *job, const Listing *listing)
 {
+	bool		prefers_known = !job->in_doubt;
 	const Listed *found = NULL;
+	const Listed *unusable = NULL;
+	bool		found_known = false;
 	ListCell   *lc;
 
 	foreach(lc, listing->documents)
 	{
 		const Listed *listed = lfirst(lc);
+		bool		known;
 
 		if (strcmp(listed->marker, job->marker) != 0)
 			continue;
-		if (job->document_id && strcmp(listed->document_id, job->document_id) == 0)
-			return listed;
-		if (found == NULL)
+		if (listed->document_id == NULL)
+		{
+			unusable = listed;
+			continue;
+		}
+		if (job->replaced_id && strcmp(listed->document_id, job->replaced_id) == 0)
+			continue;
+		known = job->document_id && strcmp(listed->document_id, job->document_id) == 0;
+		if (found == NULL || (known != found_known && known == prefers_known))
+		{
 			found = listed;
+			found_known = known;
+		}
 	}
-	return found;
+	return found ? found : unusable;
 }
 
 /* Check whether the look-up itself is refused, whoever asks. */
@@ -232,14 +253,20 @@ hand_over(Worker *worker, Job *job, const Listed *listed)
 	AnswerDocument document;
 	const char *wrong;
 
-	if (listed == NULL)
+	if (listed == NULL || (job->refresh && listed->document_id == NULL))
 	{
 		outcome_take_document(worker, job, NULL);
 		return;
 	}
+	if (listed->document_id == NULL)
+	{
+		failure_log_count(worker->failure_log, "a document has no usable id", false);
+		jobs_end(worker, job, OUTCOME_FAILED, UNUSABLE_ID);
+		return;
+	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	if (!answer_document(listed->text.start, listed->text.end, sent, &document, &wrong))
+	if (!answer_document(listed->text.start, listed->text.end, sent, job->fields, &document, &wrong))
 		elog(ERROR, "a scanned document could not be read");
 	outcome_take_document(worker, job, &document);
 	MemoryContextSwitchTo(old);

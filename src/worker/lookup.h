@@ -21,7 +21,7 @@
  * Parts of the request: what follows the path of the collection's documents, its body in
  * UTF-8 in the current memory context, and how many jobs may go together.
  */
-extern void lookup_append_path(StringInfo path, const Job *job);
+extern void lookup_append_path(StringInfo path, const Job *job, JobStep step);
 extern char *lookup_body(const Request *request, size_t *len);
 extern int	lookup_max_jobs(const Account *account);
 

@@ -328,10 +328,18 @@ read_forgotten(const MirrorCache *cache, CachedMirror *cached)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	Mirror	   *mirror = cached->mirror;
+	MemoryContext old;
+	List	   *fields;
 
 	if (mirror == NULL || cached->read_in == now)
 		return;
-	mirror->forgotten = cache->all_forgotten || mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection);
+	list_free_deep(mirror->forgotten_fields);
+	mirror->forgotten_fields = NIL;
+	old = MemoryContextSwitchTo(mirror->context);
+	mirror->forgotten = mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection,
+													  &fields) || cache->all_forgotten;
+	MemoryContextSwitchTo(old);
+	mirror->forgotten_fields = fields;
 	cached->read_in = now;
 }
 

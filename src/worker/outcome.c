@@ -96,21 +96,34 @@ rest_after(const Job *job, const HttpAnswer *answer)
 	return status_has(answer, STATUS_MAY_CONTINUE) ? timeout : 0;
 }
 
-/* Handle a request that was not done, or perhaps was done: its key is tried again. */
+/* Note what is not known any more after a request that was perhaps done. */
 static void
-retry_later(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
+note_unsure(Job *job, JobStep step)
 {
-	bool		outage = status_has(answer, STATUS_OUTAGE);
+	MemoryContext old = MemoryContextSwitchTo(job->context);
 
-	if (response->verdict == VERDICT_UNSURE && step == JOB_CREATE)
+	if (step == JOB_CREATE)
 	{
 		job->in_doubt = true;
 		job->intent_content = job->content_hash;
 		job->intent_features = job->features_hash;
 	}
 	/* an update will tell whether the document is still there */
-	if (response->verdict == VERDICT_UNSURE && (step == JOB_UPDATE || step == JOB_DELETE))
+	if (step == JOB_UPDATE || (step == JOB_DELETE && job->replaced_id == NULL))
 		job->sent_content.known = false;
+	if (step == JOB_CREATE || step == JOB_UPDATE)
+		job->fields = job_possible_fields(job);
+	MemoryContextSwitchTo(old);
+}
+
+/* Handle a request that was not done, or perhaps was done: its key is tried again. */
+static void
+retry_later(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, const Response *response)
+{
+	bool		outage = status_has(answer, STATUS_OUTAGE);
+
+	if (response->verdict == VERDICT_UNSURE)
+		note_unsure(job, step);
 	if (status_has(answer, STATUS_OURS))
 		outcome_put_off(worker, job, rest_after(job, answer), outcome_text(response));
 	else if (job->account->throttle.down && outage)
@@ -135,6 +148,22 @@ retry_later(Worker *worker, Job *job, JobStep step, const HttpAnswer *answer, co
  * An answer
  */
 
+/* End a job whose key is to be claimed again at once; this counts as no attempt. */
+static void
+claim_again(Worker *worker, Job *job, const char *error)
+{
+	job->next_attempt_at = clock_now();
+	jobs_end(worker, job, OUTCOME_PENDING, error);
+}
+
+void
+outcome_replace_next(Worker *worker, Job *job)
+{
+	job->account->fields_stay = true;
+	job->attempts--;
+	claim_again(worker, job, "a field that is not sent any more can only be removed with the document: it will be replaced");
+}
+
 void
 outcome_proceed(Worker *worker, Job *job)
 {
@@ -146,6 +175,11 @@ outcome_proceed(Worker *worker, Job *job)
 				 "the document vanishes again each time it is created");
 	else if (job->document_id == NULL && !job->refresh)
 		jobs_end(worker, job, OUTCOME_FORGOTTEN, NULL);
+	else if (job->document_id == NULL)
+	{
+		failure_log_count(worker->failure_log, "the document is gone at the API", true);
+		claim_again(worker, job, "the document is gone at the API: it will be created again");
+	}
 	else
 	{
 		job->attempts = 0;
@@ -193,8 +227,15 @@ outcome_take_failure(Worker *worker, Job *job, JobStep step, const HttpAnswer *a
 {
 	if (response->verdict == VERDICT_SLOW_DOWN)
 		wait_for_throttle(worker, job, response);
+	else if (job->refresh && step == JOB_LOOK_UP &&
+			 (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE))
+		outcome_take_document(worker, job, NULL);
 	else if (job->refresh)
 		end_poll(worker, job);
+	else if (step == JOB_UPDATE && response->verdict == VERDICT_REFUSED && job_has_old_fields(job) &&
+			 (answer->status == 400 || answer->status == 422))
+		outcome_replace_next(worker, job);	/* it may be the nulls that are
+											 * refused */
 	else if (response->verdict == VERDICT_REFUSED || response->verdict == VERDICT_GONE)
 	{
 		failure_log_count(worker->failure_log, response->reason, false);

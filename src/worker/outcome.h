@@ -22,6 +22,12 @@ extern char *outcome_text(const Response *response);
 /* The answer was taken in: the job's next request is queued, or the job ends. */
 extern void outcome_proceed(Worker *worker, Job *job);
 
+/*
+ * An update has shown that the document keeps root-level fields that are not sent any more: its key is
+ * claimed again, to replace the document.  The create needs an intent of its own.
+ */
+extern void outcome_replace_next(Worker *worker, Job *job);
+
 /* A look-up was answered: with the document that has the job's marker, or NULL. */
 extern void outcome_take_document(Worker *worker, Job *job, const AnswerDocument *document);
 

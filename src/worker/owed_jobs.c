@@ -30,13 +30,18 @@ owed_jobs_drop_wanted(Worker *worker, List *jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (owed_has_job(job) && job->stored && job->document_id)
+		if (owed_has_job(job) && job->stored && job->document_id && !job->in_doubt)
 			owed = lappend(owed, job);
 	}
-	foreach(lc, owed_find_wanted(owed))
+	owed_forget_wanted(owed);
+	foreach(lc, owed)
 	{
-		jobs_end(worker, lfirst(lc), OUTCOME_FORGOTTEN, NULL);
-		jobs = list_delete_ptr(jobs, lfirst(lc));
+		Job		   *job = lfirst(lc);
+
+		if (job->document_id)
+			continue;
+		jobs_end(worker, job, OUTCOME_FORGOTTEN, NULL);
+		jobs = list_delete_ptr(jobs, job);
 	}
 	return jobs;
 }

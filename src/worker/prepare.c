@@ -159,7 +159,9 @@ forget_record(Job *job)
 {
 	job->stored = job->assumed_new = job->in_doubt = false;
 	ItemPointerSetInvalid(&job->record_tid);
-	job->document_id = NULL;
+	job->document_id = job->replaced_id = NULL;
+	job->fields = NIL;
+	job->none = false;
 	job->sent_content.known = job->sent_features.known = false;
 	job->intent_content.known = job->intent_features.known = false;
 	job->attempts = job->polls = 0;

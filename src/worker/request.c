@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/encoding.h"
 #include "mb/pg_wchar.h"
 #include "remote/answer.h"
 #include "remote/response.h"
@@ -32,17 +33,17 @@
 typedef struct RequestKind
 {
 	HttpMethod	method;
-	void		(*append_path) (StringInfo path, const Job *job);
+	void		(*append_path) (StringInfo path, const Job *job, JobStep step);
 	char	   *(*body) (const Request *request, size_t *len);
 	int			(*max_jobs) (const Account *account);
 	void		(*collect) (Worker *worker, Request *request, const HttpAnswer *answer, Response *response);
 } RequestKind;
 
 static void
-append_document_id(StringInfo path, const Job *job)
+append_document_id(StringInfo path, const Job *job, JobStep step)
 {
 	appendStringInfoChar(path, '/');
-	url_append_escaped(path, job->document_id);
+	url_append_escaped(path, encoding_to_utf8(job_target(job, step)));
 }
 
 static char *
@@ -55,6 +56,7 @@ static void collect_one(Worker *worker, Request *request, const HttpAnswer *answ
 
 static const RequestKind request_kinds[] = {
 	[JOB_LOOK_UP] = {HTTP_POST, lookup_append_path, lookup_body, lookup_max_jobs, lookup_collect},
+	[JOB_GET] = {HTTP_GET, append_document_id, NULL, NULL, collect_one},
 	[JOB_DELETE] = {HTTP_DELETE, append_document_id, NULL, NULL, collect_one},
 	[JOB_CREATE] = {HTTP_POST, NULL, document_body, NULL, collect_one},
 	[JOB_UPDATE] = {HTTP_PUT, append_document_id, document_body, NULL, collect_one},
@@ -78,7 +80,7 @@ start_request(Worker *worker, Request *request)
 	initStringInfo(&path);
 	appendStringInfoString(&path, request->jobs[0]->path);
 	if (kind->append_path)
-		kind->append_path(&path, request->jobs[0]);
+		kind->append_path(&path, request->jobs[0], request->step);
 	if (kind->body)
 		body = kind->body(request, &len);
 	request->mark = throttle_started(throttle);
@@ -195,15 +197,15 @@ request_requeue(Job *job)
 static bool
 read_document(const Request *request, const HttpAnswer *answer, Response *response, AnswerDocument *document)
 {
-	const Mirror *mirror = request->jobs[0]->mirror;
-	List	   *sent = mirror && mirror->template ? mirror->template->names : NIL;
+	const Job  *job = request->jobs[0];
+	List	   *sent = job->mirror && job->mirror->template ? job->mirror->template->names : NIL;
 	const char *wrong;
 
 	if (answer->status == 204)
 		return true;
 	if (!answer_is_utf8(answer))
 		response_reject_unreadable(response, answer, "it is not UTF-8");
-	else if (!answer_document(answer->body, answer->body + answer->body_len, sent, document, &wrong))
+	else if (!answer_document(answer->body, answer->body + answer->body_len, sent, job->fields, document, &wrong))
 		response_reject_unreadable(response, answer, response_describe_wrong(answer, wrong));
 	else
 		return true;
@@ -224,7 +226,10 @@ collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response
 	if (read && job_take_answer(job, request->step, response->verdict, &document))
 	{
 		jobs_count_kept(worker, job, before);
-		outcome_proceed(worker, job);
+		if (request->step == JOB_UPDATE && response->verdict == VERDICT_DONE && job_has_old_fields(job))
+			outcome_replace_next(worker, job);
+		else
+			outcome_proceed(worker, job);
 		return;
 	}
 	if (read)

@@ -203,7 +203,7 @@ ends('a row that changes back while an update is under way', [ 'PUT b', 'PUT a' 
 
 # A document that is replaced
 
-foreach my $step ('DELETE', 'POST')
+foreach my $step ('POST', 'DELETE')
 {
 	start();
 	sql("INSERT INTO vectors VALUES (1, 'a', '{1,2}')");
@@ -213,7 +213,7 @@ foreach my $step ('DELETE', 'POST')
 	sql("UPDATE vectors SET e = '{3,4}'");
 	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
 	sql("UPDATE vectors SET v = 'b'");
-	ends("UPDATE while a replacement's $step is under way", [ 'DELETE', 'POST a', 'PUT b' ], 'vectors');
+	ends("UPDATE while a replacement's $step is under way", [ 'POST a', 'DELETE', 'PUT b' ], 'vectors');
 	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 3, 4 ],
 		"UPDATE while a replacement's $step is under way: the document has the new vector");
 
@@ -222,7 +222,7 @@ foreach my $step ('DELETE', 'POST')
 	sql("UPDATE vectors SET e = '{5,6}'");
 	wait_for("the $step to be under way", sub { (sent())[-1] // '' =~ /^$step/ && $api->stats->{in_flight} == 1 });
 	sql("UPDATE vectors SET e = '{7,8}'");
-	ends("another vector while a replacement's $step is under way", [ 'DELETE', 'POST b', 'DELETE', 'POST b' ],
+	ends("another vector while a replacement's $step is under way", [ 'POST b', 'DELETE', 'POST b', 'DELETE' ],
 		'vectors');
 	is_deeply($api->documents('vectors')->[0]{features}[0]{vectors}{embedding}, [ 7, 8 ],
 		"another vector while a replacement's $step is under way: the document has the last vector");
