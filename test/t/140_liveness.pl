@@ -265,8 +265,8 @@ sql("ALTER SERVER slow OPTIONS (SET requests_per_minute '60000')");
 
 # When the server is back, the whole backlog is found.
 sql("ALTER SERVER dead OPTIONS (SET base_url '@{[ $api->url ]}')");
-wait_for('the backlog to be worked off', sub { mirrored('dead') == 50000 });
-is(left('dead'), '0', 'backlog of a dead server: no entry is left when it is back');
+wait_for('the backlog to be worked off', sub { mirrored('dead') == 50000 && left('dead') == 0 });
+pass('backlog of a dead server: no entry is left when it is back');
 
 # Keys that are due
 
