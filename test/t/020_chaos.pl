@@ -92,16 +92,16 @@ sub run_late_standby
 	$chaos->fail_over;
 	$chaos->sql("INSERT INTO pairs VALUES ('inserted', 1, 'x')");
 	is_deeply($chaos->compare->{doubled}, [], 'late standby: a row inserted again after its promotion is not doubled');
-	$chaos->sql($_) foreach documented_statements();
-	is_deeply(numbers($chaos->compare), $clean, "late standby: the documented statements send all rows again");
+	$chaos->sql(documented_statement());
+	is_deeply(numbers($chaos->compare), $clean, "late standby: the documented statement makes the documents equal to the rows");
 	$chaos->end;
 	return;
 }
 
-sub documented_statements
+sub documented_statement
 {
-	my ($statements) = documentation() =~ /^A standby promoted without .*?^```sql\n(.*?)^```/ms;
-	return $statements =~ s/products/pairs/gr;
+	my ($section) = documentation() =~ /^### A standby that lacks commits\n(.*?)^###/ms;
+	return ($section =~ /`(SELECT [^`]*)`/)[0];
 }
 
 run_scenarios('safe');
