@@ -79,7 +79,7 @@ set_options(FunctionCallInfo fcinfo, Relation rel, MirrorOption *options)
 		options[0].is_default = JB_ROOT_IS_OBJECT(document) && JB_ROOT_COUNT(document) == 0;
 	}
 	set_option(fcinfo, &options[1], 3, "server", true, 0);
-	options[1].is_default = options[1].value && strcmp(options[1].value, "mixpeek") == 0;
+	options[1].is_default = options[1].value && strcmp(options[1].value, DEFAULT_SERVER_NAME) == 0;
 	set_option(fcinfo, &options[2], 5, "document_id_column", true, 0);
 	set_option(fcinfo, &options[3], 6, "enrichments_column", true, 0);
 	set_option(fcinfo, &options[4], 7, "filter", false, MAX_FILTER);
@@ -221,11 +221,10 @@ static DroppedMirror *
 make_dropped_mirror(Relation rel, const Trigger *trigger)
 {
 	DroppedMirror *mirror = palloc0(sizeof(DroppedMirror));
-	MirrorArguments arguments = {0};
+	const char *server = arguments_find(trigger->tgnargs, trigger->tgargs, "server");
 
-	arguments_default(&arguments, trigger->tgnargs, trigger->tgargs);
 	mirror->collection = pstrdup(trigger->tgargs[0]);
-	mirror->server = pstrdup(arguments.server);
+	mirror->server = pstrdup(server ? server : DEFAULT_SERVER_NAME);
 	mirror->owner = rel->rd_rel->relowner;
 	mirror->request_timeout = UNKNOWN_REQUEST_TIMEOUT;
 	(void) guard_call(read_request_timeout, mirror);

@@ -122,7 +122,7 @@ arguments_decode(MirrorArguments *arguments, int nargs, char **args)
 	for (int i = 1; i < nargs; i++)
 		decode_option(arguments, args[i]);
 	if (arguments->server == NULL)
-		arguments->server = pstrdup("mixpeek");
+		arguments->server = pstrdup(DEFAULT_SERVER_NAME);
 }
 
 void
@@ -133,7 +133,7 @@ arguments_default(MirrorArguments *arguments, int nargs, char **args)
 
 	memset(arguments, 0, sizeof(MirrorArguments));
 	arguments->collection = pnstrdup(collection, pg_mbcliplen(collection, len, MAX_COLLECTION));
-	arguments->server = pstrdup("mixpeek");
+	arguments->server = pstrdup(DEFAULT_SERVER_NAME);
 }
 
 const char *

@@ -10,6 +10,9 @@
 
 #include "utils/rel.h"
 
+/* The server of a mirror whose trigger names none. */
+#define DEFAULT_SERVER_NAME "mixpeek"
+
 /* A mirror trigger's arguments, decoded. */
 typedef struct MirrorArguments
 {

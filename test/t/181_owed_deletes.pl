@@ -153,6 +153,18 @@ is(documents('busy'), 0, 'unmirror() while a create is under way: its document i
 $api->faults();
 is(owed(), 0, 'unmirror() while a create is under way: nothing is owed in the end');
 
+sql("ALTER SERVER mixpeek OPTIONS (SET request_timeout '20s')");
+create_server($node, 'other', $api, request_timeout => '3s');
+sql("CREATE TABLE elsewhere (id int PRIMARY KEY); SELECT mixpeek.mirror('elsewhere', 'elsewhere', server => 'other')");
+$api->faults({ kind => 'delay', body => 'elsewhere', ms => 1500, when => 'before' });
+sql("INSERT INTO elsewhere VALUES (1)");
+wait_for('the create to be under way', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'sending'") });
+sql("SELECT mixpeek.unmirror('elsewhere', $delete)");
+is(sql("SELECT next_attempt_at BETWEEN now() AND now() + '3.1 s' FROM mixpeek.documents WHERE relation = 0::oid"), 't',
+	"a create under way at another server: its request_timeout counts");
+settle();
+sql("DROP TABLE elsewhere; DROP SERVER other CASCADE; ALTER SERVER mixpeek OPTIONS (SET request_timeout '3s')");
+
 three_rows('anew');
 $api->faults({ kind => 'delay', body => 'slow', ms => 1500, when => 'before' });
 sql("INSERT INTO anew VALUES (10, 'slow')");
