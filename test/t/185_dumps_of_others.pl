@@ -12,6 +12,8 @@ my $node = roles_node();
 sql('CREATE EXTENSION mixpeek_docs');
 my $api = make_mirror();
 sql("CREATE TABLE a.u (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('a.u', 'u')", 'owner_a');
+sql(qq{SELECT mixpeek.mirror('a.$_->[0]', '$_->[1]', '{"metadata": {"v": "\$v"}, "a field": "\$v", "né": "\$v"}')}, 'owner_a')
+	foreach ([ t => 'a' ], [ u => 'u' ]);
 sql("CREATE TABLE m.secret (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('m.secret', 'secret')", 'attacker');
 sql("INSERT INTO a.t SELECT g, 'x' FROM generate_series(1, 3) g; INSERT INTO a.u VALUES (1, 'y'), (2, '\\N \"''')",
 	'owner_a');
@@ -36,8 +38,8 @@ sub dump_as
 # What the extension knows in a database, but for that which a restore may change.
 my @state = (
 	[ documents => q{SELECT relation, collection, key, document_id, enrichments, server, marker, created_at, mirrored_at,
-		state, last_error, next_attempt_at, attempts, in_doubt, content_hash, features_hash, intent_hash
-		FROM mixpeek.documents ORDER BY relation::text, collection, key} ],
+		state, last_error, next_attempt_at, attempts, in_doubt, content_hash, features_hash, intent_hash,
+		place, replaced_id, fields, enrichments_current FROM mixpeek.documents ORDER BY relation::text, collection, key} ],
 	[ outbox => 'SELECT * FROM mixpeek.outbox ORDER BY relation::text, operation, collection, key' ],
 	[ origin => 'SELECT id, system_identifier, database, instance FROM mixpeek.origin' ],
 	[ forgotten => 'SELECT * FROM mixpeek.forgotten ORDER BY 1, 2' ]);
@@ -67,7 +69,7 @@ sub restore
 sql('CREATE ROLE dumper LOGIN; GRANT pg_read_all_data TO dumper');
 my $all = state_in('postgres');
 like($all, qr/^a\.u\|B\|other/m, 'before the dumps: the outbox has an entry');
-like($all, qr/a\.u:\|u\|/m, 'before the dumps: a mirror is forgotten');
+like($all, qr/a\.u:\|u\|\{"a field",né\}$/m, 'before the dumps: a mirror is forgotten');
 foreach my $role ('postgres', 'dumper')
 {
 	foreach my $options ([], ['--inserts'], ['--column-inserts'])
