@@ -20,7 +20,7 @@ COMMENT ON FUNCTION mixpeek.fdw_validator(text[], oid) IS
 
 CREATE FOREIGN DATA WRAPPER mixpeek_docs NO HANDLER VALIDATOR mixpeek.fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER mixpeek_docs IS
-    'servers of the Mixpeek API (options base_url, namespace, connect_timeout, request_timeout, max_connections, requests_per_minute, ca_file, if_unfindable) and users'' keys (options api_key, base_url)';
+    'servers of the Mixpeek API (options base_url, namespace, connect_timeout, request_timeout, max_connections, requests_per_minute, ca_file, if_unfindable, contract) and users'' keys (options api_key, base_url)';
 
 CREATE FUNCTION mixpeek.create_document(collection text, source_details jsonb DEFAULT NULL, metadata jsonb DEFAULT NULL,
                                         features jsonb DEFAULT NULL, extra jsonb DEFAULT NULL,

@@ -76,7 +76,8 @@ SELECT option, value, pg_temp.try_option(option, value) FROM (VALUES
     ('requests_per_minute', '600'), ('requests_per_minute', '0.5'), ('requests_per_minute', '0'),
     ('requests_per_minute', 'infinity'), ('requests_per_minute', 'fast'),
     ('ca_file', '/etc/ssl/ca.pem'), ('ca_file', 'ca.pem'), ('ca_file', ''),
-    ('if_unfindable', 'fail'), ('if_unfindable', 'create'), ('if_unfindable', 'shrug')) t(option, value);
+    ('if_unfindable', 'fail'), ('if_unfindable', 'create'), ('if_unfindable', 'shrug'),
+    ('contract', '2026-10'), ('contract', '2026-03'), ('contract', '')) t(option, value);
 
 -- ca_file is for those who may read the server's files
 CREATE ROLE regress_mixpeek_owner;

@@ -71,11 +71,11 @@ wait_for_transfer(HttpClient *client)
 
 /*
  * Send a request and wait for its answer; raise an error unless it is a success.  The text
- * of the answer goes to *text and *len, if text is not NULL.
+ * of the answer goes to *text and *len, if text is not NULL.  refused: see call_api_for_text().
  */
 static Response *
 run_call(const MixpeekServer *server, HttpMethod method, const char *path, const char *body,
-		 ResponseUse use, char **text, size_t *len)
+		 ResponseUse use, char **text, size_t *len, bool *refused)
 {
 	HttpClient *client = get_client();
 	char	   *utf8 = body ? pg_server_to_any(body, strlen(body), PG_UTF8) : NULL;
@@ -87,6 +87,8 @@ run_call(const MixpeekServer *server, HttpMethod method, const char *path, const
 		const HttpAnswer *answer = wait_for_transfer(client);
 
 		response = response_read(answer, use);
+		if (refused)
+			*refused = answer->end == HTTP_ANSWERED && (answer->status == 400 || answer->status == 422);
 		if (text && response->verdict == VERDICT_DONE && answer->status != 204)
 		{
 			*text = pnstrdup(answer->body, answer->body_len);
@@ -98,7 +100,7 @@ run_call(const MixpeekServer *server, HttpMethod method, const char *path, const
 		http_transfer_free(transfer);
 	}
 	PG_END_TRY();
-	if (response->verdict != VERDICT_DONE)
+	if (response->verdict != VERDICT_DONE && !(refused && *refused))
 		raise_response(response);
 	return response;
 }
@@ -106,16 +108,16 @@ run_call(const MixpeekServer *server, HttpMethod method, const char *path, const
 Jsonb *
 call_api(const MixpeekServer *server, HttpMethod method, const char *path, const char *body)
 {
-	return run_call(server, method, path, body, RESPONSE_AS_JSONB, NULL, NULL)->json;
+	return run_call(server, method, path, body, RESPONSE_AS_JSONB, NULL, NULL, NULL)->json;
 }
 
 char *
 call_api_for_text(const MixpeekServer *server, HttpMethod method, const char *path,
-				  const char *body, size_t *len)
+				  const char *body, size_t *len, bool *refused)
 {
 	char	   *text = NULL;
 
-	(void) run_call(server, method, path, body, RESPONSE_AS_TEXT, &text, len);
+	(void) run_call(server, method, path, body, RESPONSE_AS_TEXT, &text, len, refused);
 	return text;
 }
 

@@ -24,10 +24,11 @@ extern Jsonb *call_api(const MixpeekServer *server, HttpMethod method, const cha
 
 /*
  * Return the answer as it came: JSON in UTF-8, *len bytes and a NUL.  Parts of it may still
- * be impossible to store as jsonb.
+ * be impossible to store as jsonb.  If refused is not NULL, a refusal of the body (400 or 422) raises
+ * no error; *refused says whether there was one.
  */
 extern char *call_api_for_text(const MixpeekServer *server, HttpMethod method, const char *path,
-							   const char *body, size_t *len);
+							   const char *body, size_t *len, bool *refused);
 
 /* Raise that a success had an answer of another kind than "what". */
 pg_noreturn extern void call_raise_unexpected(const char *what);

@@ -4,7 +4,7 @@
  *		The API's published contract as tables, and checks of values against
  *		it.  Pure: no catalog, no network.
  *
- * The tables join the contracts of 2025-09 and 2026-02: a field is checked if one of them has
+ * The tables join the contracts of 2025-09, 2026-02 and 2026-10: a field is checked if one of them has
  * it, and accepted if neither has.  Whether a field that only one of them requires may be
  * missing (source_details) is left to the API.
  *
@@ -217,6 +217,7 @@ const ContractType contract_list = {
 		{"search", OR_NULL(CONTRACT_STRING), false, NULL, NULL, 0},
 		{"cursor", OR_NULL(CONTRACT_STRING), false, NULL, NULL, 0},
 		{"return_url", OR_NULL(CONTRACT_BOOLEAN), false, NULL, NULL, 0},
+		{"return_presigned_urls", OR_NULL(CONTRACT_BOOLEAN), false, NULL, NULL, 0},
 		{"return_vectors", OR_NULL(CONTRACT_BOOLEAN), false, NULL, NULL, 0},
 		END_OF_FIELDS
 	}, NULL

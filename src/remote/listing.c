@@ -36,6 +36,7 @@ struct ListPager
 	const MixpeekServer *server;
 	char	   *path;
 	char	   *body;			/* of each request, in the database encoding */
+	char	   *other_body;		/* ... if the API refuses that; or NULL */
 	int64		wanted;			/* documents still to be returned, or -1: all */
 	char	   *page;			/* the next one; NULL: the first */
 	bool		last;			/* is there no page after this one? */
@@ -147,9 +148,12 @@ append_flag_member(StringInfo body, const char *name, bool value)
 	appendStringInfoString(body, "true");
 }
 
-/* Return the body of the requests; raise an error if it is not as the API's contract says. */
+/*
+ * Return the body of the requests; raise an error if it is not as the API's contract says.  A request
+ * for URLs has had another name since 2026-03.
+ */
 static char *
-write_body(const ListQuery *query)
+write_body(const ListQuery *query, bool new_names)
 {
 	StringInfoData body;
 
@@ -159,7 +163,7 @@ write_body(const ListQuery *query)
 	json_append_member(&body, "sort", query->sort);
 	if (query->search)
 		append_text_member(&body, "search", query->search);
-	append_flag_member(&body, "return_url", query->return_url);
+	append_flag_member(&body, new_names ? "return_presigned_urls" : "return_url", query->return_url);
 	append_flag_member(&body, "return_vectors", query->return_vectors);
 	appendStringInfoChar(&body, '}');
 	contract_check_text(&contract_list, body.data);
@@ -286,7 +290,9 @@ listing_open(const MixpeekServer *server, const char *collection, const ListQuer
 	appendStringInfoString(&path, "/list");
 	pager->server = server;
 	pager->path = path.data;
-	pager->body = write_body(query);
+	pager->body = write_body(query, server->contract >= CONTRACT_2026_10);
+	if (query->return_url && server->contract == CONTRACT_UNKNOWN)
+		pager->other_body = write_body(query, true);
 	pager->wanted = query->max_documents;
 	pager->page_context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek_docs page",
 												ALLOCSET_DEFAULT_SIZES);
@@ -345,6 +351,25 @@ take_page(ListPager *pager, const char *text, size_t len, int page_size)
 	note_next_page(pager, &page, n, page_size);
 }
 
+/*
+ * Return the text of a page.  A contract that is not known is found out with the first one: a strict
+ * API refuses the names of another contract.
+ */
+static char *
+request_page(ListPager *pager, const char *path, size_t *len)
+{
+	char	   *other_body = pager->other_body;
+	bool		refused;
+	char	   *text = call_api_for_text(pager->server, HTTP_POST, path, pager->body, len,
+										 other_body ? &refused : NULL);
+
+	pager->other_body = NULL;
+	if (other_body == NULL || !refused)
+		return text;
+	pager->body = other_body;
+	return call_api_for_text(pager->server, HTTP_POST, path, pager->body, len, NULL);
+}
+
 static void
 fetch_page(ListPager *pager)
 {
@@ -356,7 +381,7 @@ fetch_page(ListPager *pager)
 	pager->scanning = false;
 	MemoryContextReset(pager->page_context);
 	old = MemoryContextSwitchTo(pager->page_context);
-	text = call_api_for_text(pager->server, HTTP_POST, page_path(pager, page_size), pager->body, &len);
+	text = request_page(pager, page_path(pager, page_size), &len);
 	take_page(pager, text, len, page_size);
 	MemoryContextSwitchTo(old);
 }

@@ -236,6 +236,22 @@ take_if_unfindable(MixpeekServer *server, const char *name, char *value)
 }
 
 static void
+take_contract(MixpeekServer *server, const char *name, char *value)
+{
+	static const char *const contracts[] = {
+		[CONTRACT_2025_09] = "2025-09",[CONTRACT_2026_02] = "2026-02",[CONTRACT_2026_10] = "2026-10"
+	};
+
+	for (int i = CONTRACT_2025_09; i < lengthof(contracts); i++)
+	{
+		if (strcmp(value, contracts[i]) == 0)
+			server->contract = i;
+	}
+	if (server->contract == CONTRACT_UNKNOWN)
+		raise_bad_value(name, value, "must be \"2025-09\", \"2026-02\", or \"2026-10\"");
+}
+
+static void
 take_api_key(MixpeekServer *server, const char *name, char *value)
 {
 	if (value[0] == '\0' || !is_visible_ascii(value, false))
@@ -255,6 +271,7 @@ static const ServerOption server_options[] =
 	{"requests_per_minute", ForeignServerRelationId, take_requests_per_minute},
 	{"ca_file", ForeignServerRelationId, take_ca_file},
 	{"if_unfindable", ForeignServerRelationId, take_if_unfindable},
+	{"contract", ForeignServerRelationId, take_contract},
 	{"api_key", UserMappingRelationId, take_api_key},
 	{"base_url", UserMappingRelationId, take_pinned_url},
 };

@@ -10,6 +10,15 @@
 
 #include "nodes/pg_list.h"
 
+/* The API's contract that a server keeps to, in the order of their dates. */
+typedef enum ServerContract
+{
+	CONTRACT_UNKNOWN,
+	CONTRACT_2025_09,
+	CONTRACT_2026_02,
+	CONTRACT_2026_10
+} ServerContract;
+
 /*
  * A foreign server and one user mapping: what a request needs.  All strings are in the memory
  * context that was current when mixpeek_server_get() was called.
@@ -34,6 +43,7 @@ typedef struct MixpeekServer
 	double		requests_per_minute;	/* 0: bounded by the answers' headers
 										 * only */
 	bool		create_unfindable;	/* if_unfindable is 'create': see lookup.c */
+	ServerContract contract;	/* what the option says */
 	int64		place;			/* of the documents: server_place() of
 								 * base_url and namespace */
 } MixpeekServer;

@@ -78,7 +78,7 @@ is_same_server(const MixpeekServer *a, const MixpeekServer *b)
 	return has_same_limits(a, b) && a->serverid == b->serverid && a->userid == b->userid &&
 		are_texts_equal(a->namespace, b->namespace) && are_texts_equal(a->ca_file, b->ca_file) &&
 		a->connect_timeout == b->connect_timeout && a->request_timeout == b->request_timeout &&
-		a->create_unfindable == b->create_unfindable;
+		a->create_unfindable == b->create_unfindable && a->contract == b->contract;
 }
 
 /* Have the server's pending keys made due, since what they wait for may be over. */
