@@ -43,15 +43,36 @@ typedef struct ForgottenDocuments
 	int64		count;
 } ForgottenDocuments;
 
+/* A document that a page of its collection lists. */
+typedef struct ListedDocument
+{
+	char	   *key;
+	char	   *document_id;
+} ListedDocument;
+
+/* Where and whose the documents of a page are. */
+typedef struct ListedPage
+{
+	Oid			relation;
+	const char *collection;
+	const char *prefix;			/* of the markers */
+	Oid			owner;			/* of the mirror */
+	const char *server;
+	int64		place;
+	const List *documents;		/* ListedDocument */
+} ListedPage;
+
 /*
- * Return those of the keys, a List of char *, that no record of a mirror has, as a List of char *.
+ * Add a record for each listed document that no record knows: one of its key, if that has none, with
+ * which the row's content is sent, or without a row the document is deleted; else an owed delete, as
+ * the key has another document.  All are due at once.  Returns their number.
  */
-extern List *mirror_records_select_unknown(Oid relation, const char *collection, const List *keys);
+extern int64 mirror_records_add_listed(const ListedPage *page);
 
 /*
  * Delete a table's records.  If the API may have documents of them, the markers' prefix is kept
- * in mixpeek.forgotten, with the names of their fields.  Returns which documents are left, as a List
- * of ForgottenDocuments.
+ * in mixpeek.forgotten, with the names of their fields.  Documents that others have replaced become owed
+ * deletes, unless the table is gone.  Returns which documents are left, as a List of ForgottenDocuments.
  */
 extern List *mirror_records_forget(Oid relation, const char *collection);
 
