@@ -157,8 +157,9 @@ find_document(const Job *job, const Listing *listing)
 			unusable = listed;
 			continue;
 		}
-		if (job->replaced_id && strcmp(listed->document_id, job->replaced_id) == 0)
-			continue;
+		if ((job->replaced_id && strcmp(listed->document_id, job->replaced_id) == 0) ||
+			(job->gone && strcmp(listed->document_id, job->gone) == 0))
+			continue;			/* lists may be out of date */
 		known = job->document_id && strcmp(listed->document_id, job->document_id) == 0;
 		if (found == NULL || (known != found_known && known == prefers_known))
 		{
