@@ -101,13 +101,13 @@ mirror_records_add_listed(const ListedPage *page)
 }
 
 List *
-mirror_records_forget(Oid relation, const char *collection)
+mirror_records_forget(Oid relation, const char *collection, const char *table)
 {
 	static Statement query = {
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
 		"  RETURNING *),"
 		" l AS (SELECT * FROM d WHERE " HAS_DOCUMENT "),"
-		" f AS (" KEEP_FORGOTTEN("l") "),"
+		" f AS (" KEEP_FORGOTTEN("l", "(SELECT id FROM mixpeek.origin) || ':' || $4 || ':'") "),"
 		" o AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker, state,"
 		"   next_attempt_at)"
 		"  SELECT 0, c.relowner, collection, replaced_id, replaced_id, server, place, marker, 'pending', $3"
@@ -118,16 +118,20 @@ mirror_records_forget(Oid relation, const char *collection)
 		"  + count(replaced_id) FILTER (WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation)),"
 		"  (SELECT count(*) FROM o)"
 		" FROM l GROUP BY 1, 2 ORDER BY 1, 2",
-		3, {OIDOID, TEXTOID, TIMESTAMPTZOID}
+		4, {OIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 	};
-	Datum		args[3];
+	Datum		args[4];
+	char		nulls[] = "    ";
 	bool		owes = false;
 	List	   *left = NIL;
 
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
 	args[2] = TimestampTzGetDatum(clock_now());
-	statement_run(&query, args, collection ? "   " : " n ");
+	args[3] = table ? CStringGetTextDatum(table) : (Datum) 0;
+	nulls[1] = collection ? ' ' : 'n';
+	nulls[3] = table ? ' ' : 'n';
+	statement_run(&query, args, nulls);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		ForgottenDocuments *documents = statement_palloc(sizeof(ForgottenDocuments));
@@ -177,27 +181,34 @@ add_fields(List **fields, uint64 row)
 }
 
 bool
-mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields)
+mirror_records_were_forgotten(const char *prefix, const char *collection, ForgottenMirror *forgotten)
 {
 	static Statement query = {
-		"SELECT fields FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
+		"SELECT fields, marker_prefix, renamed_prefix = $1 AND marker_prefix <> $1 FROM mixpeek.forgotten"
+		" WHERE (marker_prefix IN ('', $1) OR renamed_prefix = $1) AND collection IN ('', $2)",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		args[2];
-	bool		forgotten;
+	bool		any;
 
-	if (fields)
-		*fields = NIL;
+	if (forgotten)
+		memset(forgotten, 0, sizeof(ForgottenMirror));
 	if (has_no_blocks(extension_object(EXTENSION_FORGOTTEN)))
 		return false;			/* as in most databases, and much cheaper */
 	args[0] = CStringGetTextDatum(prefix);
 	args[1] = CStringGetTextDatum(collection);
 	statement_run(&query, args, NULL);
-	forgotten = SPI_processed > 0;
-	for (uint64 i = 0; fields && i < SPI_processed; i++)
-		add_fields(fields, i);
+	any = SPI_processed > 0;
+	for (uint64 i = 0; forgotten && i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		add_fields(&forgotten->fields, i);
+		if (DatumGetBool(statement_value(i, 3, &isnull)) && !isnull)
+			forgotten->prefixes = statement_lappend(forgotten->prefixes, statement_text(SPI_tuptable->vals[i], 2));
+	}
 	statement_end();
-	return forgotten;
+	return any;
 }
 
 /*

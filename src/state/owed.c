@@ -45,7 +45,7 @@ document_owe_delete(Oid relation, const char *collection, const char *key, Oid o
 		"   WHEN state <> 'mirrored' AND (in_doubt OR content_hash IS NULL) AND next_attempt_at > $5 THEN next_attempt_at"
 		"   ELSE $5 END + row_number() OVER () * interval '1 microsecond' AS due"
 		"  FROM d WHERE " HAS_DOCUMENT "),"
-		" f AS (" KEEP_FORGOTTEN("o") "),"
+		" f AS (" KEEP_FORGOTTEN("o", "NULL") "),"
 		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, replaced_id, fields, server,"
 		"   place, marker, created_at, state, next_attempt_at, in_doubt)"
 		"  SELECT 0, $4, collection, owed_key || CASE WHEN EXISTS (SELECT FROM mixpeek.documents x WHERE x.relation = 0::oid"

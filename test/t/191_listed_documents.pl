@@ -1,4 +1,5 @@
-# Documents that no record knows, and several documents of one key: which are the row's, and which are deleted.
+# Documents that no record knows, under former names of tables, too, and several documents of one key: which are the row's, and
+# which are deleted.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -130,6 +131,31 @@ settle();
 sql('SELECT mixpeek.adopt()');
 settle();
 is(count_documents('first'), 3, "documents of a renamed table are not deleted for its namesake's sake");
+
+# A table that was renamed has documents under its former name.
+
+three('old_name');
+sql('ALTER TABLE old_name RENAME TO new_name');
+sql("INSERT INTO new_name VALUES (4, 'v4')");
+settle();
+sql("SELECT mixpeek.unmirror('new_name')");
+is(sql('SELECT count(*) FROM mixpeek.forgotten WHERE renamed_prefix IS NOT NULL'), 1, 'the former name is kept');
+$api->reset;
+sql("SELECT mixpeek.mirror('new_name', 'old_name')");
+is(differences('new_name', 'old_name'), '', 'renamed, unmirror() and mirror(): the documents equal the rows');
+is($api->stats->{creates}, 0, 'renamed, unmirror() and mirror(): no document is created again');
+
+sql('CREATE SCHEMA app; ALTER TABLE new_name SET SCHEMA app');
+sql("UPDATE app.new_name SET v = 'w' WHERE id = 1");
+settle();
+sql(q{DO $$ DECLARE n name; BEGIN FOR n IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'app.new_name'::regclass LOOP
+	EXECUTE format('DROP TRIGGER %I ON app.new_name', n); END LOOP; END $$});
+$api->reset;
+sql("SELECT mixpeek.mirror('app.new_name', 'old_name')");
+settle();
+is($api->stats->{creates}, 0, 'SET SCHEMA, DROP TRIGGER and mirror(): no document is created again');
+is(join(' ', sort map { $_->{metadata}{v} } @{ $api->documents('old_name') }), 'v2 v3 v4 w',
+	'SET SCHEMA, DROP TRIGGER and mirror(): one document a row');
 
 # A copy of a document, made by another client, while a create is in doubt
 
