@@ -107,7 +107,7 @@ mirror_records_forget(Oid relation, const char *collection, const char *table)
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
 		"  RETURNING *),"
 		" l AS (SELECT * FROM d WHERE " HAS_DOCUMENT "),"
-		" f AS (" KEEP_FORGOTTEN("l", "(SELECT id FROM mixpeek.origin) || ':' || $4 || ':'") "),"
+		" f AS (" KEEP_FORGOTTEN("l", "pg_catalog.split_part(marker, ':', 1) || ':' || $4 || ':'") "),"
 		" o AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker, state,"
 		"   next_attempt_at)"
 		"  SELECT 0, c.relowner, collection, replaced_id, replaced_id, server, place, marker, 'pending', $3"
