@@ -182,6 +182,7 @@ CREATE TABLE mixpeek.forgotten
     marker_prefix text COLLATE "C" NOT NULL,
     collection text COLLATE "C" NOT NULL,
     fields text[] COLLATE "C",
+    renamed_prefix text COLLATE "C",
     PRIMARY KEY (marker_prefix, collection)
 );
 COMMENT ON TABLE mixpeek.forgotten IS
@@ -517,6 +518,7 @@ COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row
 COMMENT ON COLUMN mixpeek.forgotten.marker_prefix IS 'the markers'' beginning, origin:table: (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.collection IS 'the API''s collection identifier (empty: all)';
 COMMENT ON COLUMN mixpeek.forgotten.fields IS 'root-level fields that the documents may have from the template; see mixpeek.documents.fields';
+COMMENT ON COLUMN mixpeek.forgotten.renamed_prefix IS 'what markers of the table begin with since it was renamed; NULL: it was not';
 COMMENT ON COLUMN mixpeek.keys.relation IS 'the mirrored table';
 COMMENT ON COLUMN mixpeek.keys.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.keys.definition IS 'the numbers of the key''s columns and the oids of their types; then the labels of their enums';

@@ -29,6 +29,7 @@
 #include "entry/hidden_changes.h"
 #include "entry/object_checks.h"
 #include "entry/server_checks.h"
+#include "mirror/arguments.h"
 #include "mirror/mirror.h"
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
@@ -234,7 +235,8 @@ forget_mirror(const TriggerDefinition *definition)
 		return NIL;
 	outbox_forget(definition->relation, collection);
 	key_table_forget(definition->relation, collection);
-	return mirror_records_forget(definition->relation, collection);
+	return mirror_records_forget(definition->relation, collection,
+								 arguments_find_table(definition->relation, definition->nargs, definition->args));
 }
 
 /* Delete the entries and records of a table that was dropped; return what forget_mirror() does. */
@@ -245,7 +247,7 @@ forget_table(Oid table, const List *triggers)
 	if (had_trigger(table, triggers))
 		outbox_forget(table, NULL);
 	key_table_forget(table, NULL);
-	return mirror_records_forget(table, NULL);
+	return mirror_records_forget(table, NULL, NULL);
 }
 
 /* Delete the state of all that the command has dropped.  Appends the documents that are left to the List at arg. */

@@ -204,6 +204,7 @@ typedef struct DroppedMirror
 {
 	char	   *collection;
 	char	   *server;
+	char	   *table;			/* its name in markers of new rows; or NULL */
 	Oid			owner;
 	int			request_timeout;	/* the server's, in milliseconds */
 } DroppedMirror;
@@ -225,6 +226,7 @@ make_dropped_mirror(Relation rel, const Trigger *trigger)
 
 	mirror->collection = pstrdup(trigger->tgargs[0]);
 	mirror->server = pstrdup(server ? server : DEFAULT_SERVER_NAME);
+	mirror->table = arguments_find_table(RelationGetRelid(rel), trigger->tgnargs, trigger->tgargs);
 	mirror->owner = rel->rd_rel->relowner;
 	mirror->request_timeout = UNKNOWN_REQUEST_TIMEOUT;
 	(void) guard_call(read_request_timeout, mirror);
@@ -250,7 +252,7 @@ remove_records(Relation rel, const DroppedMirror *mirror, bool delete_documents)
 		owed_announce();
 	}
 	else
-		(void) mirror_records_forget(relation, mirror->collection);
+		(void) mirror_records_forget(relation, mirror->collection, mirror->table);
 	user_restore(&guard);
 }
 

@@ -165,15 +165,36 @@ may_have_table(Oid owner, const char *schema, const char *table)
 	return COMPAT_SCHEMA_ACLCHECK(namespace, owner, ACL_CREATE) == ACLCHECK_OK;
 }
 
+/* Return the parts of a table's name with its schema, as a List of two char *; NIL if it is none. */
+static List *
+split_name(const char *name)
+{
+	List	   *names = NIL;
+
+	return SplitIdentifierString(pstrdup(name), '.', &names) && list_length(names) == 2 ? names : NIL;
+}
+
+char *
+arguments_find_table(Oid relation, int nargs, char **args)
+{
+	const char *table = arguments_find(nargs, args, "table");
+	List	   *names = table ? split_name(table) : NIL;
+
+	if (table)
+		return names ? quote_qualified_identifier(linitial(names), lsecond(names)) : NULL;
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
+}
+
 char *
 arguments_table(const MirrorArguments *arguments, Relation rel)
 {
-	List	   *names = NIL;
+	List	   *names;
 
 	if (arguments->table == NULL)
 		return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 										  RelationGetRelationName(rel));
-	if (!SplitIdentifierString(pstrdup(arguments->table), '.', &names) || list_length(names) != 2)
+	names = split_name(arguments->table);
+	if (names == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("table=%s is not a table's name with its schema", clip_text(arguments->table)),

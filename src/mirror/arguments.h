@@ -59,4 +59,10 @@ extern const char *arguments_find(int nargs, char **args, const char *name);
  */
 extern char *arguments_table(const MirrorArguments *arguments, Relation rel);
 
+/*
+ * Return the same for a trigger whose arguments may be invalid, without a check of rights; NULL if there
+ * is no such name.
+ */
+extern char *arguments_find_table(Oid relation, int nargs, char **args);
+
 #endif							/* MIXPEEK_ARGUMENTS_H */

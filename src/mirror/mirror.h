@@ -24,6 +24,8 @@ typedef struct Mirror
 	char	   *marker_prefix;	/* "origin:table:"; worker and agent only */
 	bool		forgotten;		/* new rows may have documents already; worker
 								 * only */
+	List	   *former_prefixes;	/* of markers that these may have, from
+									 * former names of the table, as char * */
 	List	   *forgotten_fields;	/* root fields that these may have, as
 									 * char *; worker only */
 	bool		native;			/* native_can_read(); worker only */

@@ -83,15 +83,13 @@ job_next_step(const Job *job)
 		return JOB_LOOK_UP;
 	if (job->refresh)
 		return job->must_get ? JOB_GET : JOB_END;
-	if (job->replaced_id)
-		return JOB_DELETE;
 	if (!job->row_exists)
-		return job->document_id ? JOB_DELETE : JOB_END;
+		return job->replaced_id || job->document_id ? JOB_DELETE : JOB_END;
 	if (job->document_id == NULL || job_must_replace(job))
-		return JOB_CREATE;
+		return job->replaced_id ? JOB_DELETE : JOB_CREATE;
 	if (!same_hash(&job->sent_content, &job->content_hash) || job_has_old_fields(job))
 		return JOB_UPDATE;
-	return JOB_END;
+	return job->replaced_id ? JOB_DELETE : JOB_END;
 }
 
 bool
@@ -198,8 +196,8 @@ forget_document(Job *job)
 /*
  * Handle that there is no such document.  It was deleted by another client, or by a request of ours
  * whose answer was lost.  Look up whether there is another one with our marker, even for a delete:
- * it may have been followed by a create of which no intent is stored.  A poll does not go on:
- * its key is claimed once more.
+ * it may have been followed by a create of which no intent is stored.  If it was a successor, what it
+ * was to replace is the document again.  A poll does not go on: its key is claimed once more.
  */
 static void
 take_absence(Job *job, JobStep step)
@@ -212,6 +210,8 @@ take_absence(Job *job, JobStep step)
 	if (step == JOB_DELETE)
 		job->gone = job->document_id;
 	forget_document(job);
+	job->document_id = job->replaced_id;
+	job->replaced_id = NULL;
 	job->must_look_up = !job->refresh;
 }
 
@@ -274,7 +274,9 @@ take_poll(Job *job, const AnswerDocument *document)
 
 /*
  * Take another document than the one that was known, if any.  It was made by the create in doubt, if
- * there is one; else its content is unknown.  It takes the place of the known one.
+ * there is one; else its content is unknown.  It takes the place of the known one.  Where there is a
+ * known one, another client may have made the other from it, marker and all: so the content is sent,
+ * before the known one is deleted.
  */
 static void
 take_found(Job *job, const AnswerDocument *document)
@@ -283,10 +285,9 @@ take_found(Job *job, const AnswerDocument *document)
 	job->document_id = pstrdup(document->document_id);
 	job->sent_content.known = job->sent_features.known = false;
 	if (job->in_doubt)
-	{
-		job->sent_content = job->intent_content;
 		job->sent_features = job->intent_features;
-	}
+	if (job->in_doubt && job->replaced_id == NULL)
+		job->sent_content = job->intent_content;
 }
 
 /*

@@ -145,7 +145,8 @@ typedef struct Job
 								 * one, had no enrichments that are kept */
 	char	   *unkept;			/* why the last answer's enrichments are not
 								 * kept; NULL: they are */
-	List	   *listed_keys;	/* of an inventory: the page's keys, char * */
+	List	   *listed;			/* of an inventory: the page's documents,
+								 * ListedDocument (mirror_records.h) */
 	char	   *next_page;		/* of an inventory: NULL: this is the last one */
 
 	/* the end */

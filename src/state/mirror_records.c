@@ -9,6 +9,7 @@
 #include "base/compat.h"
 
 #include "access/relation.h"
+#include "base/clock.h"
 #include "base/extension.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
@@ -18,9 +19,11 @@
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
+#include "state/owed.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 List *
 mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit)
@@ -49,51 +52,86 @@ mirror_records_scan_keys(Oid relation, const char *collection, const char *after
 	return keys;
 }
 
-List *
-mirror_records_select_unknown(Oid relation, const char *collection, const List *keys)
+int64
+mirror_records_add_listed(const ListedPage *page)
 {
 	static Statement query = {
-		"SELECT DISTINCT k FROM unnest($3) AS k WHERE NOT EXISTS (SELECT FROM mixpeek.documents d"
-		" WHERE d.relation = $1 AND d.collection = $2 AND d.key = k)",
-		3, {OIDOID, TEXTOID, TEXTARRAYOID}
+		"WITH u AS MATERIALIZED (SELECT k, i FROM ROWS FROM (unnest($6), unnest($7)) AS u (k, i)"
+		"  WHERE NOT EXISTS (SELECT FROM mixpeek.documents d WHERE d.document_id = i AND d.document_id IS NOT NULL)),"
+		" r AS (INSERT INTO mixpeek.documents (relation, collection, key, document_id, server, place, marker, state,"
+		"   next_attempt_at)"
+		"  SELECT $1, $2, k, min(i), $4, $5, $3 || k, 'pending', $8 FROM u GROUP BY k"
+		"  ON CONFLICT DO NOTHING RETURNING key, document_id),"
+		" s AS (SELECT u.* FROM u JOIN mixpeek.documents d ON d.relation = $1 AND d.collection = $2 AND d.key = u.k"
+		"   WHERE d.document_id IS NOT NULL AND NOT d.in_doubt AND d.replaced_id IS DISTINCT FROM u.i"
+		"  UNION ALL SELECT u.* FROM u JOIN r ON r.key = u.k AND r.document_id <> u.i),"
+		" o AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker, state,"
+		"   next_attempt_at)"
+		"  SELECT 0, $9, $2, i, i, $4, $5, $3 || k, 'pending', $8 FROM s ON CONFLICT DO NOTHING RETURNING key)"
+		" SELECT (SELECT count(*) FROM r) + (SELECT count(*) FROM o)",
+		9, {OIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, OIDOID}
 	};
-	char	  **texts = palloc(sizeof(char *) * (list_length(keys) + 1));
+	char	  **keys = palloc(sizeof(char *) * (list_length(page->documents) + 1));
+	char	  **ids = palloc(sizeof(char *) * (list_length(page->documents) + 1));
 	int			n = 0;
-	Datum		args[3];
-	List	   *unknown = NIL;
+	Datum		args[9];
+	int64		added;
 	ListCell   *lc;
 
-	foreach(lc, keys)
-		texts[n++] = lfirst(lc);
-	args[0] = ObjectIdGetDatum(relation);
-	args[1] = CStringGetTextDatum(collection);
-	args[2] = statement_text_array(texts, n);
+	foreach(lc, page->documents)
+	{
+		const ListedDocument *document = lfirst(lc);
+
+		keys[n] = document->key;
+		ids[n++] = document->document_id;
+	}
+	args[0] = ObjectIdGetDatum(page->relation);
+	args[1] = CStringGetTextDatum(page->collection);
+	args[2] = CStringGetTextDatum(page->prefix);
+	args[3] = CStringGetTextDatum(page->server);
+	args[4] = Int64GetDatum(page->place);
+	args[5] = statement_text_array(keys, n);
+	args[6] = statement_text_array(ids, n);
+	args[7] = TimestampTzGetDatum(clock_now());
+	args[8] = ObjectIdGetDatum(page->owner);
 	statement_run(&query, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		unknown = statement_lappend(unknown, statement_text(SPI_tuptable->vals[i], 1));
+	added = DatumGetInt64(statement_value(0, 1, NULL));
 	statement_end();
-	return unknown;
+	return added;
 }
 
 List *
-mirror_records_forget(Oid relation, const char *collection)
+mirror_records_forget(Oid relation, const char *collection, const char *table)
 {
 	static Statement query = {
 		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND ($2 IS NULL OR collection = $2)"
 		"  RETURNING *),"
 		" l AS (SELECT * FROM d WHERE " HAS_DOCUMENT "),"
-		" f AS (" KEEP_FORGOTTEN("l") ")"
+		" f AS (" KEEP_FORGOTTEN("l", "pg_catalog.split_part(marker, ':', 1) || ':' || $4 || ':'") "),"
+		" o AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker, state,"
+		"   next_attempt_at)"
+		"  SELECT 0, c.relowner, collection, replaced_id, replaced_id, server, place, marker, 'pending', $3"
+		"  FROM l JOIN pg_catalog.pg_class c ON c.oid = l.relation WHERE replaced_id IS NOT NULL"
+		"  ON CONFLICT DO NOTHING RETURNING key)"
 		" SELECT " MARKER_PREFIX_OF_RECORD " AS prefix, collection,"
-		"  count(*) FILTER (WHERE document_id IS NOT NULL OR in_doubt) + count(replaced_id)"
+		"  count(*) FILTER (WHERE document_id IS NOT NULL OR in_doubt)"
+		"  + count(replaced_id) FILTER (WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation)),"
+		"  (SELECT count(*) FROM o)"
 		" FROM l GROUP BY 1, 2 ORDER BY 1, 2",
-		2, {OIDOID, TEXTOID}
+		4, {OIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 	};
-	Datum		args[2];
+	Datum		args[4];
+	char		nulls[] = "    ";
+	bool		owes = false;
 	List	   *left = NIL;
 
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
-	statement_run(&query, args, collection ? "  " : " n");
+	args[2] = TimestampTzGetDatum(clock_now());
+	args[3] = table ? CStringGetTextDatum(table) : (Datum) 0;
+	nulls[1] = collection ? ' ' : 'n';
+	nulls[3] = table ? ' ' : 'n';
+	statement_run(&query, args, nulls);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		ForgottenDocuments *documents = statement_palloc(sizeof(ForgottenDocuments));
@@ -102,8 +140,11 @@ mirror_records_forget(Oid relation, const char *collection)
 		documents->collection = statement_text(SPI_tuptable->vals[i], 2);
 		documents->count = DatumGetInt64(statement_value(i, 3, NULL));
 		left = statement_lappend(left, documents);
+		owes = DatumGetInt64(statement_value(i, 4, NULL)) > 0;
 	}
 	statement_end();
+	if (owes)
+		owed_announce();
 	return left;
 }
 
@@ -140,27 +181,34 @@ add_fields(List **fields, uint64 row)
 }
 
 bool
-mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields)
+mirror_records_were_forgotten(const char *prefix, const char *collection, ForgottenMirror *forgotten)
 {
 	static Statement query = {
-		"SELECT fields FROM mixpeek.forgotten WHERE marker_prefix IN ('', $1) AND collection IN ('', $2)",
+		"SELECT fields, marker_prefix, renamed_prefix = $1 AND marker_prefix <> $1 FROM mixpeek.forgotten"
+		" WHERE (marker_prefix IN ('', $1) OR renamed_prefix = $1) AND collection IN ('', $2)",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		args[2];
-	bool		forgotten;
+	bool		any;
 
-	if (fields)
-		*fields = NIL;
+	if (forgotten)
+		memset(forgotten, 0, sizeof(ForgottenMirror));
 	if (has_no_blocks(extension_object(EXTENSION_FORGOTTEN)))
 		return false;			/* as in most databases, and much cheaper */
 	args[0] = CStringGetTextDatum(prefix);
 	args[1] = CStringGetTextDatum(collection);
 	statement_run(&query, args, NULL);
-	forgotten = SPI_processed > 0;
-	for (uint64 i = 0; fields && i < SPI_processed; i++)
-		add_fields(fields, i);
+	any = SPI_processed > 0;
+	for (uint64 i = 0; forgotten && i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		add_fields(&forgotten->fields, i);
+		if (DatumGetBool(statement_value(i, 3, &isnull)) && !isnull)
+			forgotten->prefixes = statement_lappend(forgotten->prefixes, statement_text(SPI_tuptable->vals[i], 2));
+	}
 	statement_end();
-	return forgotten;
+	return any;
 }
 
 /*

@@ -25,15 +25,18 @@ extern List *mirror_records_scan_keys(Oid relation, const char *collection, cons
 
 /*
  * Keep the markers' prefixes of records in mixpeek.forgotten, with the names of their fields, as an SQL
- * statement without its end.  records: a query's name
+ * statement without its end.  records: a query's name; current: an SQL expression, see
+ * mirror_records_forget()
  */
-#define KEEP_FORGOTTEN(records) \
-	"INSERT INTO mixpeek.forgotten AS f (marker_prefix, collection, fields)" \
-	" SELECT " MARKER_PREFIX_OF_RECORD ", collection, pg_catalog.array_agg(DISTINCT name) FILTER (WHERE name IS NOT NULL)" \
-	" FROM " records " LEFT JOIN LATERAL pg_catalog.unnest(fields) AS u (name) ON true GROUP BY 1, 2" \
+#define KEEP_FORGOTTEN(records, current) \
+	"INSERT INTO mixpeek.forgotten AS f (marker_prefix, collection, fields, renamed_prefix)" \
+	" SELECT " MARKER_PREFIX_OF_RECORD ", collection, pg_catalog.array_agg(DISTINCT name) FILTER (WHERE name IS NOT NULL)," \
+	"  nullif(" current ", " MARKER_PREFIX_OF_RECORD ")" \
+	" FROM " records " LEFT JOIN LATERAL pg_catalog.unnest(fields) AS u (name) ON true GROUP BY 1, 2, 4" \
 	" ON CONFLICT (marker_prefix, collection) DO UPDATE SET fields =" \
-	"  (SELECT pg_catalog.array_agg(DISTINCT name) FROM pg_catalog.unnest(f.fields || EXCLUDED.fields) AS u (name))" \
-	"  WHERE EXCLUDED.fields IS NOT NULL"
+	"  (SELECT pg_catalog.array_agg(DISTINCT name) FROM pg_catalog.unnest(f.fields || EXCLUDED.fields) AS u (name))," \
+	"  renamed_prefix = coalesce(EXCLUDED.renamed_prefix, f.renamed_prefix)" \
+	"  WHERE EXCLUDED.fields IS NOT NULL OR EXCLUDED.renamed_prefix IS NOT NULL"
 
 /* Documents that are left at the API. */
 typedef struct ForgottenDocuments
@@ -43,24 +46,56 @@ typedef struct ForgottenDocuments
 	int64		count;
 } ForgottenDocuments;
 
-/*
- * Return those of the keys, a List of char *, that no record of a mirror has, as a List of char *.
- */
-extern List *mirror_records_select_unknown(Oid relation, const char *collection, const List *keys);
+/* A document that a page of its collection lists. */
+typedef struct ListedDocument
+{
+	char	   *key;
+	char	   *document_id;
+} ListedDocument;
+
+/* Where and whose the documents of a page are. */
+typedef struct ListedPage
+{
+	Oid			relation;
+	const char *collection;
+	const char *prefix;			/* of the markers */
+	Oid			owner;			/* of the mirror */
+	const char *server;
+	int64		place;
+	const List *documents;		/* ListedDocument */
+} ListedPage;
 
 /*
- * Delete a table's records.  If the API may have documents of them, the markers' prefix is kept
- * in mixpeek.forgotten, with the names of their fields.  Returns which documents are left, as a List
- * of ForgottenDocuments.
+ * Add a record for each listed document that no record knows: one of its key, if that has none, with
+ * which the row's content is sent, or without a row the document is deleted; else an owed delete, as
+ * the key has another document.  All are due at once.  Returns their number.
  */
-extern List *mirror_records_forget(Oid relation, const char *collection);
+extern int64 mirror_records_add_listed(const ListedPage *page);
+
+/*
+ * Delete a table's records, all (NULL) or those of a collection.  If the API may have documents of them, the markers' prefix is kept
+ * in mixpeek.forgotten, with the names of their fields.  Documents that others have replaced become owed
+ * deletes, unless the table is gone.  table: its name in markers of new rows (arguments_find_table();
+ * NULL: there are no more), which is kept for records whose markers have a former name.  Returns
+ * which documents are left, as a List of ForgottenDocuments.
+ */
+extern List *mirror_records_forget(Oid relation, const char *collection, const char *table);
+
+/* What is known of the documents of forgotten records of a mirror. */
+typedef struct ForgottenMirror
+{
+	List	   *fields;			/* root-level fields of the template's own
+								 * that they may have, as char * */
+	List	   *prefixes;		/* of markers that they may have besides the
+								 * mirror's own, as char *: its table's former
+								 * names */
+} ForgottenMirror;
 
 /*
  * Check whether records of a mirror were forgotten, so that new rows may have documents already.
- * prefix: see remote/marker.h.  *fields are root-level fields of the template's own that these
- * documents may have, as char *; NULL: not wanted.
+ * prefix: see remote/marker.h.  forgotten may be NULL.
  */
-extern bool mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields);
+extern bool mirror_records_were_forgotten(const char *prefix, const char *collection, ForgottenMirror *forgotten);
 
 /*
  * Mark failed records to be tried again: all, or if "error" is not NULL those whose last_error is

@@ -45,7 +45,7 @@ document_owe_delete(Oid relation, const char *collection, const char *key, Oid o
 		"   WHEN state <> 'mirrored' AND (in_doubt OR content_hash IS NULL) AND next_attempt_at > $5 THEN next_attempt_at"
 		"   ELSE $5 END + row_number() OVER () * interval '1 microsecond' AS due"
 		"  FROM d WHERE " HAS_DOCUMENT "),"
-		" f AS (" KEEP_FORGOTTEN("o") "),"
+		" f AS (" KEEP_FORGOTTEN("o", "NULL") "),"
 		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, replaced_id, fields, server,"
 		"   place, marker, created_at, state, next_attempt_at, in_doubt)"
 		"  SELECT 0, $4, collection, owed_key || CASE WHEN EXISTS (SELECT FROM mixpeek.documents x WHERE x.relation = 0::oid"
@@ -245,11 +245,31 @@ owed_retry(Oid user, const char *collection, const char *error)
 	return n;
 }
 
+/* Check whether an owed delete at a place has failed. */
+static bool
+any_failed_at(const char *place)
+{
+	static Statement query = {
+		"SELECT EXISTS (SELECT FROM mixpeek.documents WHERE relation = 0::oid AND state = 'failed' AND place::text = $1)",
+		1, {TEXTOID}
+	};
+	Datum		args[1];
+	bool		any;
+
+	args[0] = CStringGetTextDatum(place);
+	statement_run(&query, args, NULL);
+	any = DatumGetBool(statement_value(0, 1, NULL));
+	statement_end();
+	return any;
+}
+
 void
 owed_put_return(int64 place, BlockSet *blocks)
 {
 	char	   *text = psprintf(INT64_FORMAT, place);
 
+	if (!any_failed_at(text))
+		return;
 	outbox_put(InvalidOid, OUTBOX_RECHECK, "", &text, 1, blocks);
 }
 

@@ -82,9 +82,10 @@ extern void owed_forget_wanted(const List *jobs);
 extern int64 owed_retry(Oid user, const char *collection, const char *error);
 
 /*
- * A server leads to a place now.  owed_put_return() puts an entry into the outbox, in whose turn
- * owed_retry_at() has the failed owed deletes at the place tried again.  That is not before all rows are
- * claimed that want these documents back, as when a server is altered there and back.
+ * A server leads to a place now.  If owed deletes at the place have failed, owed_put_return() puts an
+ * entry into the outbox, in whose turn owed_retry_at() has them tried again.  That is not before all rows
+ * are claimed that want these documents back, as when a server is altered there and back, or
+ * RETURN_PATIENCE has passed (see claim.c).
  */
 extern void owed_put_return(int64 place, BlockSet *blocks);
 extern bool owed_is_return(const OutboxEntry *entry);

@@ -31,6 +31,9 @@
 /* Entries that mean nothing are logged at most once in so many seconds. */
 #define NONSENSE_EVERY	60
 
+/* Seconds for which rows that may want documents back go before deletes that are tried again. */
+#define RETURN_PATIENCE	10
+
 typedef struct Claim
 {
 	Worker	   *worker;
@@ -240,7 +243,9 @@ claim_leave_job(Worker *worker, Job *job, bool busy)
 }
 
 /*
- * Take the entries of owed_put_return(), once nothing else is to be done; until then they are left.
+ * Take the entries of owed_put_return(), once nothing else is to be done, or has been for RETURN_PATIENCE;
+ * until then they are left.  A row that comes later than its document's delete costs another document, and
+ * a load that never ends must not keep deletes from being tried.
  */
 static void
 take_returns(Claim *claim)
@@ -249,6 +254,13 @@ take_returns(Claim *claim)
 	bool		is_idle = claim->jobs == NIL && claim->expansions.done == NIL && worker->jobs.count == 0;
 	ListCell   *lc;
 
+	if (claim->returns == NIL)
+		return;
+	if (worker->schedule.returns_since == 0)
+		worker->schedule.returns_since = clock_seconds();
+	is_idle = is_idle || clock_seconds() - worker->schedule.returns_since > RETURN_PATIENCE;
+	if (is_idle)
+		worker->schedule.returns_since = 0;
 	foreach(lc, claim->returns)
 	{
 		OutboxEntry *entry = lfirst(lc);

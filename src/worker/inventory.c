@@ -9,7 +9,9 @@
  *
  * The list is requested without a filter: the marker's prefix is compared here, and so each
  * collection is listed whole.  An entry stays in the outbox until its page was listed; then the entry of
- * the next page takes its place.  Where pages are counted by an offset, a document that is deleted
+ * the next page takes its place.  A document that no record knows gets one, with which its key is
+ * claimed, or an owed delete if its key has another document: it needs no look-up, and is not found
+ * again.  Where pages are counted by an offset, a document that is deleted
  * meanwhile moves the others to earlier pages.  So if anything was found, the list is read again
  * from its start, until nothing is found; the page's text begins with FOUND_BEFORE until then.
  *
@@ -20,6 +22,7 @@
 #include "base/clock.h"
 #include "remote/answer.h"
 #include "remote/listing.h"
+#include "state/key_table.h"
 #include "state/mirror_records.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -31,6 +34,9 @@
 
 /* Documents of a page. */
 #define PAGE_SIZE		100
+
+/* Seconds after which a list that the API refuses is requested again. */
+#define REFUSED_DELAY	60
 
 #define FOUND_BEFORE	'+'
 
@@ -59,7 +65,9 @@ inventory_take(Worker *worker, OutboxEntry *entry, Job **job)
 	cached = mirror_cache_get(worker->cache, entry->relation, entry->collection);
 	if (cached->blocked_until > 0)
 		schedule_retry_in(worker, LOCK_DELAY);
-	if (cached->blocked_until > 0 || !schedule_has_room(cached))
+	else if (cached->list_after > clock_seconds())
+		schedule_retry_in(worker, cached->list_after - clock_seconds());
+	if (cached->blocked_until > 0 || cached->list_after > clock_seconds() || !schedule_has_room(cached))
 		return false;
 	if (cached->mirror == NULL)
 		return true;
@@ -108,18 +116,23 @@ inventory_body(const Request *request, size_t *len)
  * The answer
  */
 
-/* Note the key of a listed document, if it is one of the job's mirror. */
+/* Note a listed document, if it is one of the job's mirror and can be addressed. */
 static void
-note_listed_key(Job *job, const char *marker)
+note_listed(Job *job, const char *document_id, const char *marker)
 {
 	const char *prefix = job->mirror->marker_prefix;
 	size_t		length = strlen(prefix);
+	ListedDocument *listed;
 	MemoryContext old;
 
-	if (marker == NULL || strncmp(marker, prefix, length) != 0 || strlen(marker) - length > MAX_KEY_BYTES)
+	if (document_id == NULL || marker == NULL || strncmp(marker, prefix, length) != 0 ||
+		strlen(marker) - length > MAX_KEY_BYTES)
 		return;
 	old = MemoryContextSwitchTo(job->context);
-	job->listed_keys = lappend(job->listed_keys, pstrdup(marker + length));
+	listed = palloc(sizeof(ListedDocument));
+	listed->key = pstrdup(marker + length);
+	listed->document_id = pstrdup(document_id);
+	job->listed = lappend(job->listed, listed);
 	MemoryContextSwitchTo(old);
 }
 
@@ -149,7 +162,7 @@ take_page(Job *job, const HttpAnswer *answer, Response *response)
 		if (*items.value.start != '{')
 			continue;
 		answer_listed(&items.value, &document_id, &marker);
-		note_listed_key(job, marker);
+		note_listed(job, document_id, marker);
 	}
 	next = listing_next_page(&page, job_page(job), n, PAGE_SIZE);
 	job->next_page = next ? MemoryContextStrdup(job->context, next) : NULL;
@@ -192,29 +205,33 @@ put_next_page(Worker *worker, const Job *job, bool found)
 static void
 store_page(Worker *worker, Job *job)
 {
-	List	   *unknown = mirror_records_select_unknown(job->relation, job->collection, job->listed_keys);
-	char	  **keys = palloc(sizeof(char *) * (list_length(unknown) + 1));
-	int			n = 0;
-	ListCell   *lc;
+	ListedPage	page = {.relation = job->relation,.collection = job->collection,.prefix = job->mirror->marker_prefix,
+		.owner = job->mirror->owner,.server = job->server,.place = job->place,.documents = job->listed
+	};
+	int64		n = mirror_records_add_listed(&page);
 
-	foreach(lc, unknown)
-		keys[n++] = lfirst(lc);
-	outbox_put(job->relation, OUTBOX_RECHECK, job->collection, keys, n, &worker->schedule.scan.news);
+	if (n > 0)
+		schedule_note_due(worker, clock_now());
+	key_table_set_problem(job->relation, job->collection, NULL);
 	put_next_page(worker, job, n > 0);
 	outbox_remove(list_make1(job->inventory));
 	worker->moves++;
 	worker->schedule.more = true;
 }
 
-/* Give an entry up whose list cannot be read. */
+/* Have an entry read again later whose list the API refuses. */
 static void
-give_up(Job *job)
+put_off(Worker *worker, Job *job)
 {
-	outbox_remove(list_make1(job->inventory));
+	CachedMirror *cached = mirror_cache_get(worker->cache, job->relation, job->collection);
+
+	key_table_set_problem(job->relation, job->collection, psprintf("the documents could not be listed: %s", job->error));
 	ereport(LOG,
 			(errmsg("mixpeek_docs: the documents of table %u could not be listed: %s", job->relation, job->error),
-			 errdetail("Documents of rows that do not exist any more may remain in collection \"%s\".",
+			 errdetail("Until they are, documents of rows that do not exist any more remain in collection \"%s\".",
 					   job->collection)));
+	cached->list_after = clock_seconds() + REFUSED_DELAY;
+	job->next_attempt_at = clock_in(REFUSED_DELAY * 1000);
 }
 
 /* Have an entry read again when its job may make its next attempt. */
@@ -240,9 +257,11 @@ inventory_settle(Worker *worker, List *jobs)
 			continue;
 		if (job->outcome == OUTCOME_FORGOTTEN)
 			store_page(worker, job);
-		else if (job->outcome == OUTCOME_FAILED)
-			give_up(job);
 		else
+		{
+			if (job->outcome == OUTCOME_FAILED)
+				put_off(worker, job);
 			retry_later(worker, job);
+		}
 	}
 }

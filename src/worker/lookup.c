@@ -11,9 +11,11 @@
  */
 #include "base/compat.h"
 
+#include "base/encoding.h"
 #include "lib/stringinfo.h"
 #include "remote/listing.h"
 #include "remote/marker.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "worker/lookup.h"
 #include "worker/outcome.h"
@@ -50,6 +52,23 @@ lookup_max_jobs(const Account *account)
 	return account->lookups.size;
 }
 
+/* Append a job's markers: its own, and those that its document may have from former names of the table. */
+static void
+append_markers(StringInfo body, const Job *job)
+{
+	ListCell   *lc;
+
+	appendStringInfoString(body, job->marker_json);
+	foreach(lc, job->mirror ? job->mirror->former_prefixes : NIL)
+	{
+		StringInfoData marker;
+
+		initStringInfo(&marker);
+		escape_json(&marker, marker_of_key(lfirst(lc), job->key));
+		appendStringInfo(body, ",%s", encoding_to_utf8(marker.data));
+	}
+}
+
 char *
 lookup_body(const Request *request, size_t *len)
 {
@@ -62,22 +81,43 @@ lookup_body(const Request *request, size_t *len)
 	{
 		if (i > 0)
 			appendStringInfoChar(&body, ',');
-		appendStringInfoString(&body, request->jobs[i]->marker_json);
+		append_markers(&body, request->jobs[i]);
 	}
 	appendStringInfoString(&body, "]}],\"case_sensitive\":true}}");
 	*len = body.len;
 	return body.data;
 }
 
+/* Check whether two texts are equal, exactly or except for the case of ASCII letters. */
+static bool
+is_same_text(const char *a, const char *b, bool exactly)
+{
+	return (exactly ? strcmp(a, b) : pg_strcasecmp(a, b)) == 0;
+}
+
+/* Check whether a marker is one of a job's, exactly or except for the case of ASCII letters. */
+static bool
+is_marker_of(const Job *job, const char *marker, bool exactly)
+{
+	ListCell   *lc;
+
+	if (is_same_text(marker, job->marker, exactly))
+		return true;
+	foreach(lc, job->mirror ? job->mirror->former_prefixes : NIL)
+	{
+		if (is_same_text(marker, marker_of_key(lfirst(lc), job->key), exactly))
+			return true;
+	}
+	return false;
+}
+
 /* Check whether a marker was asked for, exactly or except for the case of ASCII letters. */
 static bool
 is_asked_for(const Request *request, const char *marker, bool exactly)
 {
-	for (int i = 0; i < request->njobs; i++)
+	for (int i = 0; marker && i < request->njobs; i++)
 	{
-		const char *wanted = request->jobs[i]->marker;
-
-		if (marker && (exactly ? strcmp(marker, wanted) : pg_strcasecmp(marker, wanted)) == 0)
+		if (is_marker_of(request->jobs[i], marker, exactly))
 			return true;
 	}
 	return false;
@@ -150,15 +190,16 @@ find_document(const Job *job, const Listing *listing)
 		const Listed *listed = lfirst(lc);
 		bool		known;
 
-		if (strcmp(listed->marker, job->marker) != 0)
+		if (!is_marker_of(job, listed->marker, true))
 			continue;
 		if (listed->document_id == NULL)
 		{
 			unusable = listed;
 			continue;
 		}
-		if (job->replaced_id && strcmp(listed->document_id, job->replaced_id) == 0)
-			continue;
+		if ((job->replaced_id && strcmp(listed->document_id, job->replaced_id) == 0) ||
+			(job->gone && strcmp(listed->document_id, job->gone) == 0))
+			continue;			/* lists may be out of date */
 		known = job->document_id && strcmp(listed->document_id, job->document_id) == 0;
 		if (found == NULL || (known != found_known && known == prefers_known))
 		{

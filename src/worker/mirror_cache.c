@@ -329,17 +329,19 @@ read_forgotten(const MirrorCache *cache, CachedMirror *cached)
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	Mirror	   *mirror = cached->mirror;
 	MemoryContext old;
-	List	   *fields;
+	ForgottenMirror forgotten;
 
 	if (mirror == NULL || cached->read_in == now)
 		return;
 	list_free_deep(mirror->forgotten_fields);
-	mirror->forgotten_fields = NIL;
+	list_free_deep(mirror->former_prefixes);
+	mirror->forgotten_fields = mirror->former_prefixes = NIL;
 	old = MemoryContextSwitchTo(mirror->context);
 	mirror->forgotten = mirror_records_were_forgotten(mirror->marker_prefix, mirror->arguments.collection,
-													  &fields) || cache->all_forgotten;
+													  &forgotten) || cache->all_forgotten;
 	MemoryContextSwitchTo(old);
-	mirror->forgotten_fields = fields;
+	mirror->forgotten_fields = forgotten.fields;
+	mirror->former_prefixes = forgotten.prefixes;
 	cached->read_in = now;
 }
 

@@ -42,6 +42,8 @@ typedef struct CachedMirror
 	Account    *account;		/* the mirror's; NULL: none */
 	double		blocked_until;	/* the table is locked or cannot be listed
 								 * before this time; 0: it is not blocked */
+	double		list_after;		/* the API has refused to list its documents:
+								 * not before this time, in clock_seconds() */
 } CachedMirror;
 
 typedef struct MirrorCache

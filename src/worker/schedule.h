@@ -32,6 +32,9 @@ typedef struct Schedule
 	bool		more;			/* the scan has not reached the end of what it
 								 * is to read */
 	bool		left_busy;		/* keys were left since they have a job */
+	double		returns_since;	/* when entries of owed_put_return() were left
+								 * for the first time, in clock_seconds(); 0:
+								 * there are none */
 	double		retry_at;		/* when keys that were left for a time are
 								 * retried; 0: there are none */
 
