@@ -76,6 +76,28 @@ headers_clear(HttpAnswer *answer)
 	answer->remaining = HTTP_NO_HEADER;
 	answer->reset = HTTP_NO_HEADER;
 	answer->window = HTTP_NO_HEADER;
+	answer->request_id[0] = '\0';
+}
+
+/* Check whether a header names the request; the contracts do not say which one does. */
+static bool
+is_request_id(const char *name)
+{
+	return pg_strcasecmp(name, "x-request-id") == 0 || pg_strcasecmp(name, "x-trace-id") == 0 ||
+		pg_strcasecmp(name, "request-id") == 0;
+}
+
+/* Store a request id of visible ASCII characters, unless there is one already. */
+static void
+take_request_id(HttpAnswer *answer, const char *value)
+{
+	size_t		length = 0;
+
+	while (value[length] > ' ' && value[length] < 0x7f)
+		length++;
+	if (answer->request_id[0] != '\0' || value[length] != '\0' || length > HTTP_MAX_REQUEST_ID)
+		return;
+	memcpy(answer->request_id, value, length + 1);
 }
 
 void
@@ -91,4 +113,6 @@ headers_take(HttpAnswer *answer, const char *name, const char *value)
 		answer->reset = read_reset(value);
 	else if (pg_strcasecmp(name, "x-ratelimit-window") == 0)
 		answer->window = read_number(value);
+	else if (is_request_id(name))
+		take_request_id(answer, value);
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * headers.h
- *		The headers of an answer that say when the next request may be sent.
+ *		The headers of an answer that say when the next request may be sent, and
+ *		how the API calls this one.
  *
  * Their values may be anything.  The functions are called in the engine's thread: they neither
  * raise errors nor palloc.

@@ -54,6 +54,9 @@ typedef enum HttpEnd
 #define HTTP_NO_HEADER	(-1)
 
 /* How a transfer ended.  It belongs to the transfer. */
+/* Longest request id that is kept, in bytes. */
+#define HTTP_MAX_REQUEST_ID	100
+
 typedef struct HttpAnswer
 {
 	HttpEnd		end;
@@ -70,6 +73,9 @@ typedef struct HttpAnswer
 								 * HTTP_NO_HEADER */
 	double		window;			/* X-RateLimit-Window in seconds, or
 								 * HTTP_NO_HEADER */
+	char		request_id[HTTP_MAX_REQUEST_ID + 1];	/* of X-Request-Id,
+														 * X-Trace-Id or
+														 * Request-Id; "": none */
 	double		seconds;		/* duration of the transfer, including its
 								 * connection's set-up */
 } HttpAnswer;

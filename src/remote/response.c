@@ -27,7 +27,9 @@
 #define MAX_TYPE		64		/* the error's type, in the message */
 #define MAX_FIELDS		10		/* number of rejected fields */
 #define MAX_PATH_PART	100		/* one step of a rejected field's path */
-#define MAX_DETAIL		1800	/* the whole detail */
+#define MAX_DETAIL		1800	/* the whole detail, but for the request's id */
+
+#define REQUEST_ID		"The API's id of the request is "
 
 /* Bounds of an answer that is read as an error of the API; of a larger one the beginning is shown. */
 static const JsonBounds error_bounds = {64, 10000, 256 * 1024};
@@ -356,11 +358,12 @@ append_rejected_fields(StringInfo dst, JsonbContainer *fields,
 		appendStringInfo(dst, "\n(and %d more)", n - MAX_FIELDS);
 }
 
-/* Return the error's type with a space before it, or "". */
+/* Return the error's type, and its code (2026-10: ErrorDetail.code), with a space before it; or "". */
 static const char *
 error_type(JsonbContainer *root)
 {
 	JsonbValue *type = find_string(json_member_container(root, "error"), "type");
+	JsonbValue *code = find_string(json_member_container(root, "error"), "code");
 	StringInfoData text;
 
 	if (type == NULL)
@@ -368,6 +371,12 @@ error_type(JsonbContainer *root)
 	initStringInfo(&text);
 	appendStringInfoChar(&text, ' ');
 	append_string(&text, type, MAX_TYPE);
+	if (code)
+	{
+		appendStringInfoString(&text, " (");
+		append_string(&text, code, MAX_TYPE);
+		appendStringInfoChar(&text, ')');
+	}
 	return text.data;
 }
 
@@ -419,7 +428,10 @@ failure_detail(const HttpAnswer *answer, JsonbContainer *root)
 		append_error_detail(&detail, root);
 	if (detail.len == 0 && answer->body_len > 0)
 		append_excerpt(&detail, answer->body, answer->body_len);
-	return clip_detail(&detail);
+	if (answer->request_id[0] == '\0')
+		return clip_detail(&detail);
+	return psprintf("%s%s" REQUEST_ID "%s", detail.len > 0 ? clip_detail(&detail) : "",
+					detail.len > 0 ? "\n" : "", answer->request_id);
 }
 
 /* Return the hint, which says how long to wait if the answer does. */

@@ -418,10 +418,12 @@ fill_answer(HttpTransfer *transfer, CURLcode code)
 	answer->body_len = transfer->body.len;
 	answer->end = classify_end(transfer, code);
 	describe_end(transfer, code);
-	if (transfer->peer && transfer->body.data)
+	if (transfer->peer)
 	{
-		secret_redact(transfer->peer->secret, answer->body, answer->body_len);
+		if (answer->body)
+			secret_redact(transfer->peer->secret, answer->body, answer->body_len);
 		secret_redact(transfer->peer->secret, answer->error, strlen(answer->error));
+		secret_redact(transfer->peer->secret, answer->request_id, strlen(answer->request_id));
 	}
 }
 

@@ -88,6 +88,25 @@ $said = answered('answers', 'D11 huge', kind => 'huge', bytes => 20 * $mb, start
 	end => '"}}');
 cmp_ok(length($said->{last_error}), '<=', 2000, 'an error of 20 MB: last_error has at most 2,000 characters');
 
+# The request's id and the error's code
+
+my $error = '{"success":false,"status":422,"error":{"type":"ValidationError","code":"extra_forbidden","message":"no"}}';
+foreach my $header (qw(X-Request-Id x-trace-id Request-Id))
+{
+	is(answered('answers', "id in $header", status => 422, answer => $error, headers => { $header => 'req_7-a' })->{last_error},
+		"Mixpeek API refused the request: 422 ValidationError (extra_forbidden): no\nThe API's id of the request is req_7-a",
+		"last_error has the error's code, and the request's id of $header");
+}
+is(answered('answers', 'id alone', status => 422, answer => '', headers => { 'X-Request-Id' => 'req_8' })->{last_error},
+	"Mixpeek API refused the request: 422: The API's id of the request is req_8", 'an answer without a body: last_error has the id');
+foreach my $odd ('two words', "b\xc3\xa9", 'x' x 101)
+{
+	unlike(answered('answers', "odd id $odd", status => 422, answer => $error, headers => { 'X-Request-Id' => $odd })->{last_error},
+		qr/id of the request/, 'a request id that is none is left out: ' . length($odd) . ' bytes');
+}
+unlike(answered('answers', 'key as id', status => 422, answer => '', headers => { 'X-Request-Id' => $key })->{last_error},
+	qr/SECRET/, 'a request id that is the API key is not shown');
+
 # Errors and enrichments in a database with another encoding
 
 $node->safe_psql('postgres', "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
