@@ -98,9 +98,9 @@ add_cluster(Buffer *into, const Enrichment *e, const Document *document)
 	for (int i = 0; i < 3; i++)
 		add_fraction(into, i ? "," : "", e, 8 + 5 * i, 0);
 	add_fraction(into, "],\"distance_to_centroid\":", e, 24, 0);
-	buffer_literal(into, ",\"document_id\":\"");
-	buffer_add(into, document->id, DOCUMENT_ID_LENGTH);
-	buffer_literal(into, "\",\"features\":{\"category\":\"");
+	buffer_literal(into, ",\"document_id\":");
+	buffer_json_text(into, document->id);
+	buffer_literal(into, ",\"features\":{\"category\":\"");
 	add_label(into, e);
 	buffer_literal(into, "\"},\"source_details\":{\"type\":\"collection\",\"source_id\":");
 	buffer_json_text(into, document->collection->name);
@@ -128,12 +128,14 @@ add_taxonomy(Buffer *into, const Enrichment *e)
 	buffer_char(into, '}');
 }
 
-/* Whether the enrichments are there by now, counted from the last change. */
+/* Whether the enrichments are there by now, and neither stored with the document nor removed. */
 bool
 enrich_ready(const Document *document)
 {
+	if (document->enriched != ENRICHED_COMPUTED)
+		return false;
 	if (options.enrich == ENRICH_LATER)
-		return clock_wall() >= document->updated_at + options.enrich_delay;
+		return clock_wall() >= document->enriched_from + options.enrich_delay;
 	return options.enrich == ENRICH_NOW;
 }
 
@@ -156,7 +158,7 @@ enrich_render(Buffer *into, const Document *document, const JsonNode *root)
 	buffer_literal(into, "]}");
 }
 
-/* The 2026-02 root fields, each with a comma before; nothing if not there yet. */
+/* The fields since 2026-02, each with a comma before; nothing if not there yet. */
 void
 enrich_render_flat(Buffer *into, const Document *document, const JsonNode *root)
 {

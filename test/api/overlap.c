@@ -40,7 +40,7 @@ marker_of(Request *request)
 	Document   *document;
 
 	text.length = 0;
-	if (!route_split(request))
+	if (!route_find(request))
 		return NULL;
 	if (!request->document_id && strcmp(request->method, "POST") == 0)
 	{

@@ -150,10 +150,21 @@ count_marker(const Document *document, int sign)
 		store_totals.duplicates += twins == 1 ? 2 * sign : sign;
 }
 
+/* Find the marker in metadata, in the metadata of an upsert or at the root. */
+static const JsonNode *
+find_marker(const JsonNode *root)
+{
+	const JsonNode *marker = json_get(json_get(root, "metadata"), MARKER_FIELD);
+
+	if (!marker)
+		marker = json_get(json_get(json_get(root, "_internal"), "metadata"), MARKER_FIELD);
+	return marker ? marker : json_get(root, MARKER_FIELD);
+}
+
 static void
 add_marker(Document *document, const JsonNode *root)
 {
-	const JsonNode *marker = json_get(json_get(root, "metadata"), MARKER_FIELD);
+	const JsonNode *marker = find_marker(root);
 	Buffer		decoded = {0};
 
 	if (!marker || marker->kind != JSON_STRING)
@@ -207,6 +218,13 @@ store_collection(const char *namespace, const char *name, bool create)
 	return c;
 }
 
+/* The first of all collections, linked by their field next. */
+Collection *
+store_collections(void)
+{
+	return collections;
+}
+
 /* The first collection of that name in whatever namespace, or NULL. */
 Collection *
 store_collection_anywhere(const char *name)
@@ -218,16 +236,17 @@ store_collection_anywhere(const char *name)
 	return c;
 }
 
-static void
-make_id(char *id)
+/* Make an id up: doc_ and 24 hexadecimal digits. */
+static char *
+make_id(void)
 {
 	static const char digits[] = "0123456789abcdef";
 	uint64_t	bits[2] = {splitmix(&id_state[0]), splitmix(&id_state[1])};
+	char		id[28] = "doc_";
 
-	memcpy(id, "doc_", 4);
 	for (int i = 0; i < 24; i++)
 		id[4 + i] = digits[bits[i / 16] >> (i % 16 * 4) & 15];
-	id[DOCUMENT_ID_LENGTH] = '\0';
+	return copy_bytes(id, sizeof(id));
 }
 
 static void
@@ -244,21 +263,24 @@ insert(Document *document, const JsonNode *root)
 	c->last = document;
 	c->count++;
 	store_totals.documents++;
-	index_add(&c->ids, document, hash_folded(document->id, DOCUMENT_ID_LENGTH));
+	index_add(&c->ids, document, hash_folded(document->id, strlen(document->id)));
 	add_marker(document, root);
 }
 
-/* Takes over the text, which root is the parsed form of. */
+/*
+ * Takes over the text, which root is the parsed form of.  The id is copied;
+ * without one, the document gets one.
+ */
 Document *
-store_create(Collection *collection, char *text, size_t length, const JsonNode *root)
+store_create(Collection *collection, const char *id, char *text, size_t length, const JsonNode *root)
 {
 	Document   *document = allocate(sizeof(Document));
 
-	make_id(document->id);
+	document->id = id ? copy_bytes(id, strlen(id)) : make_id();
 	document->collection = collection;
 	document->text = text;
 	document->length = length;
-	document->created_at = document->updated_at = clock_wall();
+	document->created_at = document->updated_at = document->enriched_from = clock_wall();
 	insert(document, root);
 	journal_put('C', document);
 	return document;
@@ -278,6 +300,18 @@ store_find(const Collection *collection, const char *id)
 	return document;
 }
 
+/* The document of that id in any collection of the namespace, or NULL. */
+Document *
+store_find_in_namespace(const char *namespace, const char *id)
+{
+	Document   *document = NULL;
+
+	for (Collection *c = collections; c && !document; c = c->next)
+		if (strcmp(c->namespace, namespace) == 0)
+			document = store_find(c, id);
+	return document;
+}
+
 static void
 replace(Document *document, char *text, size_t length, double updated_at)
 {
@@ -285,7 +319,7 @@ replace(Document *document, char *text, size_t length, double updated_at)
 	free(document->text);
 	document->text = text;
 	document->length = length;
-	document->updated_at = updated_at;
+	document->updated_at = document->enriched_from = updated_at;
 	add_marker(document, json_parse(&scratch, text, length));
 }
 
@@ -330,6 +364,7 @@ forget(Document *document)
 	*(document->next ? &document->next->previous : &c->last) = document->previous;
 	c->count--;
 	store_totals.documents--;
+	free(document->id);
 	free(document->text);
 	free(document);
 }
@@ -351,6 +386,15 @@ store_clear(void)
 	journal_clear();
 }
 
+/* Deletes the documents that were created before that time. */
+void
+store_expire(double created_before)
+{
+	for (Collection *c = collections; c; c = c->next)
+		while (c->first && c->first->created_at < created_before)
+			store_delete(c->first);
+}
+
 /* A text of NULL restores a deletion. */
 void
 store_restore(Collection *collection, const char *id, char *text, size_t length,
@@ -370,11 +414,11 @@ store_restore(Collection *collection, const char *id, char *text, size_t length,
 		return;
 	}
 	document = allocate(sizeof(Document));
-	snprintf(document->id, sizeof(document->id), "%s", id);
+	document->id = copy_bytes(id, strlen(id));
 	document->collection = collection;
 	document->text = text;
 	document->length = length;
 	document->created_at = created_at;
-	document->updated_at = updated_at;
+	document->updated_at = document->enriched_from = updated_at;
 	insert(document, json_parse(&scratch, text, length));
 }

@@ -14,7 +14,6 @@
 #include "json.h"
 
 #define MARKER_FIELD "mixpeek_docs"
-#define DOCUMENT_ID_LENGTH 28	/* doc_ and 24 hexadecimal digits */
 
 typedef struct Link
 {
@@ -22,9 +21,17 @@ typedef struct Link
 	uint64_t	hash;
 } Link;
 
+/* What becomes of the enrichments that enrich.c makes up. */
+typedef enum Enriched
+{
+	ENRICHED_COMPUTED,			/* they are shown, when it is time */
+	ENRICHED_STORED,			/* they are in the text */
+	ENRICHED_NONE				/* a write has removed them */
+} Enriched;
+
 typedef struct Document
 {
-	char		id[DOCUMENT_ID_LENGTH + 1];
+	char	   *id;
 	struct Collection *collection;
 	char	   *text;
 	size_t		length;
@@ -32,6 +39,8 @@ typedef struct Document
 	size_t		marker_length;
 	double		created_at;		/* unix time */
 	double		updated_at;
+	double		enriched_from;	/* when the content was written that they are of */
+	Enriched	enriched;		/* not in the journal */
 	uint64_t	sequence;		/* order of creation */
 	struct Document *next;		/* in that order */
 	struct Document *previous;
@@ -71,12 +80,16 @@ extern StoreTotals store_totals;
 extern void store_start(void);
 extern Collection *store_collection(const char *namespace, const char *name, bool create);
 extern Collection *store_collection_anywhere(const char *name);
-extern Document *store_create(Collection *collection, char *text, size_t length, const JsonNode *root);
+extern Collection *store_collections(void);
+extern Document *store_create(Collection *collection, const char *id, char *text, size_t length,
+							  const JsonNode *root);
 extern Document *store_find(const Collection *collection, const char *id);
+extern Document *store_find_in_namespace(const char *namespace, const char *id);
 extern void store_replace(Document *document, char *text, size_t length);
 extern void store_forget_body(Document *document);
 extern void store_delete(Document *document);
 extern void store_clear(void);
+extern void store_expire(double created_before);
 extern Document *store_marker_first(const Collection *collection, const char *marker, size_t length);
 extern Document *store_marker_next(const Document *document);
 

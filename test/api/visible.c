@@ -1,0 +1,41 @@
+/*
+ * visible.c
+ *	  When a document is known by its id, and when lists and filters have it.
+ *	  Only a new document is delayed: its updates and its end are seen at once.
+ */
+#include "visible.h"
+
+#include "timer.h"
+#include "traits.h"
+
+static bool
+is_older(double time, Trait delay)
+{
+	double		seconds;
+
+	trait_number(delay, &seconds);
+	return seconds <= 0 || clock_wall() >= time + seconds;
+}
+
+bool
+visible_by_id(const Document *document)
+{
+	return is_older(document->created_at, TRAIT_READABLE_AFTER);
+}
+
+bool
+visible_in_lists(const Document *document)
+{
+	return is_older(document->created_at, TRAIT_SEARCHABLE_AFTER);
+}
+
+/* Set when the document's latest write became searchable; false if it is not yet. */
+bool
+visible_since(const Document *document, double *when)
+{
+	double		seconds;
+
+	trait_number(TRAIT_SEARCHABLE_AFTER, &seconds);
+	*when = document->updated_at + seconds;
+	return is_older(document->updated_at, TRAIT_SEARCHABLE_AFTER);
+}

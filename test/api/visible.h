@@ -1,0 +1,14 @@
+/*
+ * visible.h
+ *	  When a document is known by its id, and when lists and filters have it.
+ */
+#ifndef VISIBLE_H
+#define VISIBLE_H
+
+#include "store.h"
+
+extern bool visible_by_id(const Document *document);
+extern bool visible_in_lists(const Document *document);
+extern bool visible_since(const Document *document, double *when);
+
+#endif
