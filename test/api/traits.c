@@ -80,7 +80,7 @@ static const struct TraitRule
 	},
 	[TRAIT_BATCHES] = {
 		"batches", "off|on", {"off", "on", "on"},
-		"whether there are batch update and batch delete; off: 405"
+		"whether there are batch update and batch delete; off: 404 or 405"
 	},
 	[TRAIT_BATCH_FIELDS] = {
 		"batch_fields", "merged|replaced", {"merged", "merged", "replaced"},

@@ -1,0 +1,583 @@
+# The local API server by itself: the contract of 2026-10, and each trait of traits.c with each of its values.
+# A raw client sends the requests; PostgreSQL is not needed.
+use strict;
+use warnings;
+use File::Basename qw(dirname);
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MixpeekTest;
+use MixpeekTest::Client;
+
+my $top = dirname(__FILE__) . '/../..';
+my $documents = '/v1/collections/c/documents';
+my $upserts = '/v1/namespaces/test/documents/upsert';
+my $namespace = '/v1/namespaces/test';
+my %seen;    # trait -> value -> it was set
+
+my $api = MixpeekTest::Server->new(contract => '2026-10', enrich => 'never', namespace => [ 'test', 'other' ],
+	collection => [ 'c', 'd' ], vector_index => [ 'a:2', 'b:3' ]);
+my $client = MixpeekTest::Client->new($api->url);
+my %defaults = %{ $api->control(GET => 'config') };
+
+# Sets traits for the time of the code, on a server without documents.
+sub with
+{
+	my ($traits, $code) = @_;
+
+	$api->reset(documents => JSON::PP::true, faults => JSON::PP::true);
+	$seen{$_}{ $traits->{$_} } = 1 foreach keys %$traits;
+	$api->config(%$traits);
+	$code->();
+	$api->config(map { $_ => $defaults{$_} } keys %$traits);
+	return;
+}
+
+sub call { return $client->call(@_); }
+
+# A request that must succeed; returns the answer's body.
+sub done
+{
+	my $answer = call(@_);
+	die "$_[0] $_[1]: $answer->{status} $answer->{text}" if $answer->{status} != 200;
+	return $answer->{body};
+}
+
+sub create { return done(POST => $documents, { metadata => $_[0] // {}, %{ $_[1] // {} } }); }
+sub get { return done(GET => "$documents/$_[0]"); }
+
+# The metadata.n of the documents that a filter finds, or of all.
+sub found
+{
+	my ($field, $value, %logic) = @_;
+	my $filters = defined $field ? { AND => [ { field => $field, operator => 'eq', value => $value } ], %logic } : undef;
+	my $answer = done(POST => "$documents/list", { filters => $filters, limit => 1000 });
+
+	return join(' ', map { $_->{metadata}{n} // $_->{n} // $_->{_internal}{metadata}{n} // '?' } @{ $answer->{results} });
+}
+
+sub upsert
+{
+	my ($list, %options) = @_;
+	return { collection_id => 'c', documents => [ map { { vectors => { a => [ 1, 2 ] }, %$_ } } @$list ],
+		(%options ? (options => \%options) : ()) };
+}
+
+# The contract of 2026-10
+
+subtest 'documents' => sub {
+	with {}, sub {
+		my $one = create({ n => 1, keep => 'x', deep => { a => 1, b => 2 } }, { brand => 'b', root_object_id => 'o' });
+		like($one->{document_id}, qr/^doc_\w{24}$/, 'create: the API assigns an id');
+		is($one->{brand}, 'b', 'create: a field that is not declared is stored');
+		like($one->{searchable_at}, qr/^20.*Z$/, 'create: searchable_at');
+		is($one->{_internal}{lineage}{root_object_id}, 'o', 'create: lineage is under _internal');
+		is($one->{root_object_id}, undef, 'create: lineage is not at the root');
+		is(found('root_object_id', 'o'), '1', 'list: a filter finds lineage at the root');
+		my $id = $one->{document_id};
+		is_deeply(get($id), $one, 'get: the answer of the create');
+		is_deeply(done(GET => "/v1/documents/$id"), $one, 'get without a collection');
+		is_deeply(done(GET => "$namespace/documents/$id"), $one, 'get by the namespace of the path');
+		is(done(GET => "$documents/count")->{count}, 1, 'count');
+
+		is_deeply(done(PUT => "$documents/$id", { metadata => { n => 2, keep => undef, new => 1 }, brand => 'c' })->{metadata},
+			{ n => 2, new => 1, deep => { a => 1, b => 2 } }, 'PUT sets keys of metadata, and removes those that are null');
+		is(get($id)->{brand}, 'c', 'PUT replaces other fields');
+		is_deeply(done(PATCH => "$documents/$id", { metadata => { new => undef } })->{metadata},
+			{ n => 2, deep => { a => 1, b => 2 } }, 'PATCH has the rule of PUT');
+		is(call(PUT => "$documents/$id", { vectors => {} })->{status}, 400, 'PUT of vectors is refused');
+		is(done(DELETE => "$documents/$id")->{success}, JSON::PP::true, 'delete');
+		my $gone = call(GET => "$documents/$id");
+		is_deeply([ @{ $gone->{body}{error} }{qw(type code)} ], [ 'NotFoundError', 'document_not_found' ],
+			'get of a deleted document: type and code');
+	};
+};
+
+subtest 'list' => sub {
+	with {}, sub {
+		create({ n => $_, text => 'Abc' }) foreach 1 .. 5;
+		my $page = done(POST => "$documents/list?limit=2", {});
+		is(scalar @{ $page->{results} }, 2, 'limit in the query');
+		is_deeply([ $page->{pagination}{total}, $page->{total_documents}, $page->{stats}{total_documents} ],
+			[ undef, undef, undef ], 'no total without include_total');
+		my $rest = done(POST => "$documents/list", { cursor => $page->{pagination}{next_cursor}, limit => 2 });
+		is($rest->{results}[0]{metadata}{n}, 3, 'the cursor goes on');
+		is(done(POST => "$documents/list", { offset => 4 })->{results}[0]{metadata}{n}, 5, 'offset in the body');
+		is(done(POST => "$documents/list?page=3&page_size=2")->{results}[0]{metadata}{n}, 5, 'page and page_size');
+		$page = done(POST => "$documents/list", { include_total => JSON::PP::true, limit => 1 });
+		is_deeply([ $page->{pagination}{total}, $page->{total_documents} ], [ 5, 5 ], 'include_total');
+		is(call(POST => "$documents/list", { offset => 10001 })->{status}, 422, 'an offset above 10,000 is refused');
+		is(call(POST => "$documents/list?offset=10001")->{status}, 422, '... in the query, too');
+		is(call(POST => "$documents/list", { limit => 1001 })->{status}, 422, 'a limit above 1,000 is refused');
+		my @parts = map {
+			scalar @{ done(POST => "$documents/list", { partition => { index => $_, count => 3 } })->{results} } } 0 .. 2;
+		is($parts[0] + $parts[1] + $parts[2], 5, 'partitions are disjoint and complete');
+		is(found('metadata.text', 'aBC'), '1 2 3 4 5', 'a filter ignores case');
+		is(found('metadata.text', 'aBC', case_sensitive => JSON::PP::true), '', '... unless case_sensitive');
+
+		done(POST => '/v1/collections/d/documents', { metadata => { n => 6 } });
+		is(scalar @{ done(POST => '/v1/documents/list')->{results} }, 6, 'the list of the namespace has all collections');
+		$page = done(POST => '/v1/documents/list', { collection_ids => [ 'd', 'nope' ] });
+		is($page->{results}[0]{metadata}{n}, 6, '... or those that are named');
+		is_deeply($page->{unknown_collection_ids}, ['nope'], '... and says which do not exist');
+		is(call(POST => '/v1/documents/list', { collection_ids => ['nope'] })->{status}, 404, '... 404 if none does');
+		my ($vectors) = @{ done(POST => '/v1/documents/list', { return_vector_names => JSON::PP::true })->{results} };
+		is_deeply($vectors->{_vectors}, [], 'return_vector_names');
+	};
+};
+
+subtest 'batches' => sub {
+	with {}, sub {
+		my @ids = map { create({ n => $_, x => { a => 1, b => 2 } })->{document_id} } 1 .. 3;
+		my $answer = done(POST => "$documents/batch", { updates => [
+			{ document_id => $ids[0], update_data => { metadata => { n => 'one' } } },
+			{ document_id => $ids[1], update_data => { 'metadata.x.a' => 9 } },
+			{ document_id => 'nope', update_data => {} },
+			{ document_id => $ids[2], update_data => { features => [] } } ] });
+		is_deeply([ map { $_->{success} ? 1 : 0 } @{ $answer->{results} } ], [ 1, 1, 0, 0 ], 'a result a document');
+		is_deeply([ @$answer{qw(updated_count failed_count)} ], [ 2, 2 ], 'counts');
+		is_deeply(get($ids[0])->{metadata}, { n => 'one' }, 'a key without a dot replaces the field');
+		is_deeply(get($ids[1])->{metadata}, { n => 2, x => { a => 9, b => 2 } }, 'a dotted key sets one nested field');
+
+		$answer = done(POST => '/v1/documents/batch-get', { document_ids => [ $ids[1], 'nope', $ids[0] ] });
+		is_deeply([ map { $_->{document_id} } @{ $answer->{documents} } ], [ @ids[ 1, 0 ] ], 'batch-get: documents');
+		is_deeply($answer->{not_found}, ['nope'], 'batch-get: not_found');
+		is(call(POST => '/v1/documents/batch-get', { document_ids => [] })->{status}, 422, 'batch-get of nothing: 422');
+
+		$answer = done(DELETE => "$documents/batch", { document_ids => [ $ids[0], 'nope' ] });
+		is_deeply([ @$answer{qw(deleted_count failed_count)} ], [ 1, 1 ], 'batch delete: counts');
+		is(found(), '2 3', 'batch delete: documents');
+		is(call(DELETE => "$documents/batch", { document_ids => [ (1) x 1001 ] })->{status}, 422,
+			'more than 1,000 documents are refused');
+	};
+};
+
+subtest 'upsert' => sub {
+	with {}, sub {
+		my $first = upsert([
+			{ document_id => 'p/1', payload => { name => 'x', source_type => 'y', metadata => { n => 1 } },
+				metadata => { m => 1 }, content_hash => 'h' },
+			{ document_id => 'p 2', vectors => {}, payload => { metadata => { n => 2 } } } ], idempotency_key => 'k');
+		my $answer = done(POST => $upserts, $first);
+		is($answer->{inserted}, 2, 'inserted');
+		is_deeply($answer->{document_ids}, [ 'p/1', 'p 2' ], 'document_ids');
+		is_deeply($answer->{dropped_payload_fields}, { 'p/1' => ['source_type'] }, 'dropped_payload_fields');
+		is_deeply($answer->{unsearchable_document_ids}, ['p 2'], 'unsearchable_document_ids');
+		is($answer->{consistency}{retriever_visible}, 'eventual', 'consistency');
+		my $document = done(GET => "$namespace/documents/p%2F1?return_vectors=true");
+		is_deeply([ $document->{name}, $document->{metadata}{n}, $document->{_internal}{metadata}{m} ], [ 'x', 1, 1 ],
+			'the payload is at the root, metadata under _internal');
+		is($document->{_internal}{content_hash}, 'h', 'content_hash');
+		is_deeply($document->{vectors}, { a => [ 1, 2 ] }, 'vectors');
+		is(found(), '1 2', 'the documents are in the list of their collection');
+		is($document->{_internal}{lineage}{source_type}, 'direct_upsert', 'source_type');
+
+		is_deeply(done(POST => $upserts, $first), $answer, 'the same idempotency key and body: the first answer');
+		is($api->stats->{creates}, 2, '... and nothing is done again');
+		my $other = call(POST => $upserts, upsert([ { document_id => 'p 3' } ], idempotency_key => 'k'));
+		is_deeply([ $other->{status}, $other->{body}{error}{code} ], [ 409, 'idempotency_key_conflict' ],
+			'the same idempotency key, another body: 409');
+
+		done(POST => $upserts, upsert([ { document_id => 'p/1', payload => { a => 1 } } ]));
+		$document = done(GET => "$namespace/documents/p%2F1");
+		is_deeply([ @$document{qw(a name metadata)} ], [ 1, undef, undef ], 'a document that exists is replaced as a whole');
+		is($api->stats->{documents}, 2, '... under its id');
+		done(POST => $upserts, { %{ upsert([ { document_id => 'p/1' } ]) }, collection_id => 'd' });
+		is(done(GET => "$documents/count")->{count}, 1, 'the id is the namespace\'s: it leaves its collection');
+
+		foreach my $odd (
+			[ 'an unknown index', { vectors => { z => [1] } } ], [ 'wrong dimensions', { vectors => { a => [1] } } ],
+			[ 'vectors that are text', { vectors => { a => 'x' } } ], [ 'an unknown key', { nope => 1 } ],
+			[ 'no id', { document_id => '' } ])
+		{
+			my $refused = call(POST => $upserts, upsert([ { document_id => 'q' }, { document_id => 'r', %{ $odd->[1] } } ]));
+			is($refused->{status}, 422, "one document with $odd->[0]: 422");
+			is(call(GET => "$namespace/documents/q")->{status}, 404, "... and the others are not stored");
+		}
+		is(call(POST => $upserts, upsert([ map { { document_id => "x$_" } } 1 .. 1001 ]))->{status}, 422,
+			'more than 1,000 documents are refused');
+		is_deeply([ map { $_->{name} } @{ done(GET => '/v1/collections/c')->{vector_indexes} } ], [ 'a', 'b' ],
+			'the collection names its vector indexes');
+	};
+};
+
+subtest 'account and namespace' => sub {
+	with {}, sub {
+		$api->config(rate => 6000);
+		is(done(GET => '/v1/me')->{rate_limits}{data}, 6000, '/v1/me: limits');
+		$api->config(rate => 0);
+		is(done(GET => '/v1/me')->{principal_scoped}, JSON::PP::false, '/v1/me: principal_scoped');
+		my $indexes = [ { field_name => 'metadata.a', type => 'keyword' }, { field_name => 'b', type => 'integer' } ];
+		is_deeply(done(PATCH => $namespace, { payload_indexes => $indexes })->{payload_indexes}, $indexes,
+			'PATCH sets the list of indexes');
+		is_deeply(done(PATCH => $namespace, { payload_indexes => [ $indexes->[1] ] })->{payload_indexes}, [ $indexes->[1] ],
+			'... the whole list');
+		is_deeply(done(GET => $namespace)->{payload_indexes}, [ $indexes->[1] ], '... which GET shows');
+		is_deeply(done(POST => "$namespace/ensure-indexes")->{ensured}, ['b'], 'ensure-indexes names them');
+		is(call(PATCH => $namespace, { payload_indexes => [ { field_name => 'document_id', type => 'keyword' } ] })->{status},
+			400, 'an index of the API\'s own is refused');
+		done(PATCH => $namespace, { payload_indexes => [] });
+	};
+};
+
+# The traits
+
+subtest 'metadata' => sub {
+	my %place = (metadata => sub { $_[0]{metadata}{n} }, root => sub { $_[0]{n} },
+		internal => sub { $_[0]{_internal}{metadata}{n} });
+
+	foreach my $at (sort keys %place)
+	{
+		with { metadata_at => $at }, sub {
+			my $document = create({ n => 7 });
+			is(join(' ', grep { defined $place{$_}->($document) } sort keys %place), $at, "metadata_at $at: an answer");
+			is(found({ metadata => 'metadata.n', root => 'n', internal => '_internal.metadata.n' }->{$at}, 7), 7,
+				"metadata_at $at: a filter by default");
+		};
+		with { filter_at => $at }, sub {
+			create({ n => 7 });
+			is(join(' ', map { found($_, 7) ne '' ? $_ : () } qw(metadata.n n _internal.metadata.n)),
+				{ metadata => 'metadata.n', root => 'n', internal => '_internal.metadata.n' }->{$at}, "filter_at $at");
+		};
+		next if $at eq 'root';
+		with { upsert_metadata => $at }, sub {
+			done(POST => $upserts, upsert([ { document_id => 'p', metadata => { n => 7 } } ]));
+			my $document = get('p');
+			is(join(' ', grep { defined $place{$_}->($document) } sort keys %place), $at, "upsert_metadata $at");
+		};
+	}
+	with { metadata_at => 'root', filter_at => 'shown' }, sub {
+		create({ n => 7 });
+		is(found('n', 7) . found('metadata.n', 7), '7', 'filter_at shown: the place that answers show');
+	};
+	with { payload_metadata => 'kept' }, sub {
+		is_deeply(done(POST => $upserts, upsert([ { document_id => 'p', payload => { metadata => { n => 7 } } } ]))
+			->{dropped_payload_fields}, {}, 'payload_metadata kept: the answer');
+		is_deeply(get('p')->{metadata}, { n => 7 }, 'payload_metadata kept: the document');
+	};
+	with { payload_metadata => 'dropped' }, sub {
+		is_deeply(done(POST => $upserts, upsert([ { document_id => 'p', payload => { metadata => { n => 7 } } } ]))
+			->{dropped_payload_fields}, { p => ['metadata'] }, 'payload_metadata dropped: the answer');
+		is(get('p')->{metadata}, undef, 'payload_metadata dropped: the document');
+	};
+};
+
+subtest 'enrichments' => sub {
+	my $label = 'taxonomy_topics_label';
+
+	$api->config(enrich => 'now');
+	with { enrichments_at => 'root' }, sub {
+		ok(create({ n => 1 })->{$label}, 'enrichments_at root');
+	};
+	with { enrichments_at => 'enrichments' }, sub {
+		ok(create({ n => 1 })->{enrichments}{taxonomies}[0]{label}, 'enrichments_at enrichments');
+	};
+	with { enrichments_at => 'metadata' }, sub {
+		my $document = create({ n => 1 });
+		ok($document->{metadata}{$label}, 'enrichments_at metadata');
+		my $where = "$documents/$document->{document_id}";
+		is(done(PUT => $where, { metadata => { n => 2 } })->{metadata}{$label}, $document->{metadata}{$label},
+			'enrichments_at metadata: an update that merges leaves them');
+		$api->config(put => 'replaces');
+		is(done(PUT => $where, { metadata => { n => 2 } })->{metadata}{$label}, undef,
+			'enrichments_at metadata: one that replaces metadata removes them');
+		$api->config(put => 'merges');
+	};
+	foreach my $what ('kept', 'dropped')
+	{
+		with { upsert_enrichments => $what }, sub {
+			done(POST => $upserts, upsert([ { document_id => 'p' } ]));
+			ok(get('p')->{$label}, "upsert_enrichments $what: a new document has them");
+			done(POST => $upserts, upsert([ { document_id => 'p', payload => { a => 1 } } ]));
+			is(defined get('p')->{$label} ? 'kept' : 'dropped', $what, "upsert_enrichments $what: after a second upsert");
+			done(PUT => "$documents/p", { a => 2 });
+			ok(get('p')->{$label}, "upsert_enrichments $what: after an update");
+		};
+	}
+	$api->config(enrich => 'never');
+};
+
+subtest 'filters' => sub {
+	with { filter => 'off' }, sub {
+		is(call(POST => "$documents/list", { filters => { n => 1 } })->{status}, 400, 'filter off');
+	};
+	with { filter => 'on' }, sub { is(found('metadata.n', 1), '', 'filter on'); };
+	my $exact = { case_sensitive => JSON::PP::true };
+	foreach my $case ([ folded => '1', '' ], [ exact => '', '' ], [ always_folded => '1', '1' ])
+	{
+		with { filter_case => $case->[0] }, sub {
+			create({ n => 1, t => 'aA' });
+			is(found('metadata.t', 'Aa'), $case->[1], "filter_case $case->[0]");
+			is(found('metadata.t', 'Aa', %$exact), $case->[2], "filter_case $case->[0], case_sensitive");
+		};
+	}
+	foreach my $unindexed ([ complete => 4 ], [ half => 2 ], [ empty => 0 ])
+	{
+		with { unindexed => $unindexed->[0], unindexed_warnings => 'on' }, sub {
+			create({ n => $_, t => 1 }, { root_object_id => 'r' }) foreach 1 .. 4;
+			is(scalar split(/ /, found('metadata.t', 1)), $unindexed->[1], "unindexed $unindexed->[0]");
+			my $answer = done(POST => "$documents/list", { filters => { 'metadata.t' => 1 } });
+			is($answer->{warnings} ? 'warned' : 'silent', $unindexed->[1] == 4 ? 'silent' : 'warned',
+				"unindexed $unindexed->[0]: warnings");
+			is(found('root_object_id', 'r'), '1 2 3 4', "unindexed $unindexed->[0]: a field of the API's own has an index");
+			is(found(), '1 2 3 4', "unindexed $unindexed->[0]: a list without filters");
+		};
+	}
+	my $indexes = { payload_indexes => [ { field_name => 'metadata.t', type => 'keyword' } ] };
+	foreach my $by ('patch', 'ensure')
+	{
+		with { unindexed => 'empty', unindexed_warnings => 'off', index_built_by => $by }, sub {
+			create({ n => 1, t => 1 });
+			is(done(POST => "$documents/list", { filters => { 'metadata.t' => 1 } })->{warnings}, undef,
+				'unindexed_warnings off');
+			done(PATCH => $namespace, $indexes);
+			is(found('metadata.t', 1), $by eq 'patch' ? '1' : '', "index_built_by $by: after PATCH");
+			done(POST => "$namespace/ensure-indexes");
+			is(found('metadata.t', 1), '1', "index_built_by $by: after ensure-indexes");
+			done(PATCH => $namespace, { payload_indexes => [] });
+			done(POST => "$namespace/ensure-indexes");
+		};
+	}
+};
+
+subtest 'time' => sub {
+	with { searchable_after => 3600 }, sub {
+		my $document = create({ n => 1 });
+		is($document->{searchable_at}, undef, 'searchable_after: searchable_at is null');
+		is(found() . found('metadata.n', 1), '', 'searchable_after: no list has the document');
+		is(get($document->{document_id})->{metadata}{n}, 1, 'searchable_after: its id is known');
+		$api->config(searchable_after => 0.05);
+		wait_for('the document to be listed', sub { found() eq '1' });
+		ok(get($document->{document_id})->{searchable_at}, 'searchable_after: searchable_at is there then');
+	};
+	with { readable_after => 3600 }, sub {
+		my $path = "$documents/" . create({ n => 1 })->{document_id};
+		is(call(GET => $path)->{status} . call(PUT => $path, {})->{status} . call(DELETE => $path)->{status},
+			'404404404', 'readable_after: 404 to read, update and delete');
+		is(found(), '1', 'readable_after: the document is listed');
+		$api->config(readable_after => 0.05);
+		wait_for('the document to be readable', sub { call(GET => $path)->{status} == 200 });
+	};
+	with { ttl => 3600 }, sub {
+		create({ n => 1 });
+		is(found(), '1', 'ttl: a document that is not so old');
+		$api->config(ttl => 0.01);
+		wait_for('the document to vanish', sub { found() eq '' });
+		is($api->stats->{deletes}, 0, 'ttl: nobody has deleted it');
+	};
+	with { ttl => 'never' }, sub { create({ n => 1 }); is(found(), '1', 'ttl never'); };
+};
+
+subtest 'operations' => sub {
+	foreach my $rule ([ replaces => { b => 2 } ], [ merges => { a => 1, b => 2 } ])
+	{
+		with { put => $rule->[0] }, sub {
+			my $id = create({ a => 1 })->{document_id};
+			is_deeply(done(PUT => "$documents/$id", { metadata => { b => 2 } })->{metadata}, $rule->[1], "put $rule->[0]");
+		};
+	}
+	foreach my $rule ([ paths => { a => { x => 1, y => 2 }, 'n' => undef } ], [ merges => { a => { x => 1 }, 'a.y' => 2 } ])
+	{
+		with { patch => $rule->[0] }, sub {
+			my $path = "$documents/" . create({ a => { x => 1 } })->{document_id};
+			my $metadata = $rule->[0] eq 'paths'
+				? done(PATCH => $path, { 'metadata.a.y' => 2, metadata => { n => undef } })->{metadata}
+				: done(PATCH => $path, { metadata => { 'a.y' => 2, n => undef } })->{metadata};
+			is_deeply($metadata, $rule->[1], "patch $rule->[0]");
+		};
+	}
+	with { patch => 'off' }, sub {
+		is(call(PATCH => "$documents/" . create()->{document_id}, {})->{status}, 405, 'patch off');
+	};
+	foreach my $switch ('on', 'off')
+	{
+		my $there = $switch eq 'on';
+		with { batches => $switch, batch_get => $switch, upsert => $switch }, sub {
+			my $id = create()->{document_id};
+			my @answers = (
+				call(POST => "$documents/batch", { updates => [ { document_id => $id, update_data => {} } ] }),
+				call(POST => '/v1/documents/batch-get', { document_ids => [$id] }),
+				call(POST => $upserts, upsert([])),
+				call(DELETE => "$documents/batch", { document_ids => [$id] }));
+			is(join(' ', map { $_->{status} } @answers), $there ? '200 200 200 200' : '405 405 405 404',
+				"batches, batch_get and upsert $switch");
+		};
+	}
+	foreach my $rule ([ merged => { a => 1, b => 2 } ], [ replaced => { b => 2 } ])
+	{
+		with { batch_fields => $rule->[0] }, sub {
+			my $id = create({ a => 1 })->{document_id};
+			done(POST => "$documents/batch", { updates => [ { document_id => $id, update_data => { metadata => { b => 2 } } } ] });
+			is_deeply(get($id)->{metadata}, $rule->[1], "batch_fields $rule->[0]");
+		};
+	}
+	foreach my $rule ([ taken => 200 ], [ refused => 422 ])
+	{
+		with { upsert_vectorless => $rule->[0] }, sub {
+			is(call(POST => $upserts, upsert([ { document_id => 'p' }, { document_id => 'q', vectors => {} } ]))->{status},
+				$rule->[1], "upsert_vectorless $rule->[0]");
+			is($api->stats->{documents}, $rule->[1] == 200 ? 2 : 0, "upsert_vectorless $rule->[0]: documents");
+		};
+	}
+	foreach my $rule ([ kept => 1, 0 ], [ unkept => 2, 1 ])
+	{
+		with { idempotency => $rule->[0] }, sub {
+			my $body = upsert([ { document_id => 'p' } ], idempotency_key => "key $rule->[0]");
+			my @answers = map { done(POST => $upserts, $body) } 1 .. 2;
+			my $stats = $api->stats;
+			is($stats->{creates} + $stats->{updates}, $rule->[1], "idempotency $rule->[0]: writes");
+			is(scalar @{ $answers[0]{warnings} }, $rule->[2], "idempotency $rule->[0]: warnings");
+		};
+	}
+	with { unknown_keys => 'ignored' }, sub {
+		is(call(POST => "$documents/list", { return_url => JSON::PP::true })->{status}, 200, 'unknown_keys ignored');
+	};
+	with { unknown_keys => 'refused' }, sub {
+		my $answer = call(POST => "$documents/list", { return_url => JSON::PP::true });
+		my ($error) = @{ $answer->{body}{error}{details}{validation_errors} };
+		is($answer->{status}, 422, 'unknown_keys refused');
+		is($error->{type}, 'extra_forbidden', 'unknown_keys refused: type');
+		like($error->{message}, qr/Accepted keys: .*return_presigned_urls/, 'unknown_keys refused: the accepted keys');
+		foreach my $request ([ POST => "$documents/batch", { updates => [], x => 1 } ],
+			[ DELETE => "$documents/batch", { document_ids => ['a'], x => 1 } ],
+			[ POST => '/v1/documents/batch-get', { document_ids => ['a'], x => 1 } ], [ POST => $upserts, { documents => [], x => 1 } ],
+			[ POST => '/v1/documents/list', { x => 1 } ])
+		{
+			like(call(@$request)->{text}, qr/extra_forbidden/, "unknown_keys refused: $request->[0] $request->[1]");
+		}
+	};
+};
+
+subtest 'what is missing' => sub {
+	my $lost = MixpeekTest::Client->new($api->url, namespace => 'lost');
+	my %statuses = (forbidden => '403 403 403', empty => '200 404 404', invalid => '400 400 400');
+
+	foreach my $answer (sort keys %statuses)
+	{
+		with { missing_namespace => $answer }, sub {
+			is(join(' ', map { $lost->call(@$_)->{status} } ([ POST => "$documents/list", {} ], [ POST => $documents, {} ],
+				[ GET => "$documents/x" ])), $statuses{$answer}, "missing_namespace $answer");
+		};
+	}
+	foreach my $answer ([ not_found => 404 ], [ empty => 200 ], [ unknown_ids => 200, 'nope' ])
+	{
+		with { missing_collection => $answer->[0] }, sub {
+			my $list = call(POST => '/v1/collections/nope/documents/list', {});
+			is($list->{status}, $answer->[1], "missing_collection $answer->[0]");
+			is(join(' ', @{ $list->{body}{unknown_collection_ids} // [] }), $answer->[2] // '',
+				"missing_collection $answer->[0]: unknown_collection_ids");
+			is(call(POST => '/v1/collections/nope/documents', {})->{status}, 404, "missing_collection $answer->[0]: create");
+		};
+	}
+	is(call(POST => '/v1/collections/nope/documents', {})->{body}{error}{code}, 'collection_not_found',
+		'a missing collection: the code');
+};
+
+subtest 'limits' => sub {
+	my %types = (401 => 'UnauthorizedError', 402 => 'PaymentRequiredError', 403 => 'QuotaExceededError',
+		429 => 'TooManyRequestsError');
+
+	foreach my $status (sort keys %types)
+	{
+		with { credits => 2, no_credits => $status }, sub {
+			create();
+			is(done(GET => '/v1/organizations/billing/balance')->{credit_balance}, 1, 'credits: the balance');
+			done(POST => $upserts, upsert([ { document_id => 'p' } ]));
+			done(POST => $upserts, upsert([ { document_id => 'p' } ]));
+			my $refused = call(POST => $documents, {});
+			is("$refused->{status} $refused->{body}{error}{type}", "$status $types{$status}", "no_credits $status");
+			is(call(POST => $upserts, upsert([ { document_id => 'q' } ]))->{status}, $status, "no_credits $status: upsert");
+			is($api->stats->{documents}, 2, "no_credits $status: nothing is stored");
+		};
+	}
+	with { credits => 'unlimited' }, sub { create(); pass('credits unlimited'); };
+
+	foreach my $form ('seconds', 'date', 'details', 'unsaid')
+	{
+		with { retry_after => $form }, sub {
+			$api->config(rate => 60, burst => 1);
+			call(GET => "$documents/x");
+			my $refused = call(GET => "$documents/x");
+			my $header = $refused->{headers}{'retry-after'} // '';
+			is($refused->{status}, 429, "retry_after $form: 429");
+			like($header, { seconds => qr/^1$/, date => qr/^\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT$/ }->{$form} // qr/^$/,
+				"retry_after $form: the header");
+			is($refused->{body}{error}{details}{retry_after_seconds}, $form eq 'details' ? 1 : undef,
+				"retry_after $form: details");
+			$api->config(rate => 0, burst => 0);
+		};
+	}
+	foreach my $retryable ([ unsaid => '' ], [ yes => JSON::PP::true ], [ no => JSON::PP::false ])
+	{
+		with { retryable => $retryable->[0], credits => 0 }, sub {
+			is(call(POST => $documents, {})->{body}{error}{details}{retryable} // '', $retryable->[1],
+				"retryable $retryable->[0]");
+		};
+	}
+	foreach my $by ([ key => 429 ], [ category => 200 ])
+	{
+		with { rate_by => $by->[0] }, sub {
+			$api->config(rate => 1, burst => 1);
+			call(POST => "$documents/list", {});
+			is(call(POST => "$documents/list", {})->{status}, 429, "rate_by $by->[0]: a second request for data");
+			is(call(GET => '/v1/me')->{status}, $by->[1], "rate_by $by->[0]: one for metadata");
+			$api->config(rate => 0, burst => 0);
+		};
+	}
+};
+
+subtest 'forms of answers' => sub {
+	with { validation_form => 'detail' }, sub {
+		ok(call(POST => $upserts, {})->{body}{detail}[0]{loc}, 'validation_form detail');
+	};
+	with { validation_form => 'error' }, sub {
+		is(call(POST => $upserts, {})->{body}{error}{type}, 'ValidationError', 'validation_form error');
+	};
+	foreach my $name ('none', 'x-request-id', 'x-trace-id', 'request-id')
+	{
+		with { request_id => $name }, sub {
+			my $headers = call(GET => "$documents/x")->{headers};
+			is(join(' ', grep { /^(x-request-id|x-trace-id|request-id)$/ } keys %$headers), $name eq 'none' ? '' : $name,
+				"request_id $name");
+		};
+	}
+};
+
+subtest 'a service that is upgraded' => sub {
+	with {}, sub {
+		my $service = MixpeekTest::Server->new(contract => '2025-09', enrich => 'never', batches => 'on');
+		my $old = MixpeekTest::Client->new($service->url);
+		my $path = "$documents/"
+			. $old->call(POST => $documents, { collection_id => 'c', source_details => [], metadata => { a => 1 } })
+				->{body}{document_id};
+		my $put = sub { return $old->call(PUT => $path, { metadata => { $_[0] => 1 } })->{body}{metadata}; };
+		is_deeply($put->('b'), { b => 1 }, '2025-09: PUT replaces');
+		$service->config(contract => '2026-10');
+		is_deeply($put->('c'), { b => 1, c => 1 }, 'then 2026-10: PUT merges');
+		is($service->control(GET => 'config')->{upsert}, 'on', '... and there is upsert');
+		$service->config(contract => '2026-02', put => 'merges');
+		is_deeply($put->('d'), { b => 1, c => 1, d => 1 }, 'then 2026-02 with a trait of its own');
+		is($service->control(GET => 'config')->{batches}, 'on', 'a trait that was set on the command line stays');
+		is($service->control(GET => 'config')->{upsert}, 'off', 'those that were not set are the contract\'s');
+		ok(!eval { $service->config(upsert => 'perhaps'); 1 }, 'an unknown value is refused');
+		ok(!eval { $service->config(nonsense => 1); 1 }, 'an unknown name is refused');
+		$service->stop;
+	};
+};
+
+# The table
+
+my $table = `"$top/test/api/mixpeek_server" --traits`;
+my ($readme) = slurp_file("$top/test/api/README.md") =~ /^(\| Trait .*?)^(?!\|)/ms;
+is($table, $readme // '', 'README.md has the table of traits that mixpeek_server --traits prints');
+my @untested;
+foreach my $row (split /\n/, $table)
+{
+	my ($name, $values) = $row =~ /^\| `(\w+)` \| (.*?) \|/ or next;
+	push @untested, grep { /^[A-Z]+$/ ? !grep { /^[\d.]+$/ } keys %{ $seen{$name} } : !$seen{$name}{ s/^\S+=//r } }
+		split(/, /, $values);
+}
+is("@untested", '', 'each value of each trait was set');
+
+$api->stop;
+done_testing();
