@@ -20,7 +20,7 @@ sub new
 	return bless {
 		url => $url,
 		json => JSON::PP->new->utf8->allow_nonref->canonical,
-		http => HTTP::Tiny->new(timeout => 60),
+		http => HTTP::Tiny->new(timeout => 60, keep_alive => 0),
 		key => 'sk_test',
 		namespace => 'test',
 		%options,
