@@ -60,7 +60,8 @@ typedef struct Request
 	struct ApiKey *key;			/* NULL: unknown */
 	bool		admitted;		/* counts among the key's requests at once */
 	struct Fault *fault;		/* to be done to this request, or NULL */
-	char	   *subject;		/* the marker of what it changes, or NULL: see overlap.c */
+	char	  **subjects;		/* what it changes, in order: see overlap.c */
+	size_t		subject_count;
 	struct Request *subject_next;
 
 	unsigned	status;

@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use File::Basename qw(dirname);
+use IO::Socket::INET;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -467,6 +468,9 @@ subtest 'what is missing' => sub {
 			is(join(' ', @{ $list->{body}{unknown_collection_ids} // [] }), $answer->[2] // '',
 				"missing_collection $answer->[0]: unknown_collection_ids");
 			is(call(POST => '/v1/collections/nope/documents', {})->{status}, 404, "missing_collection $answer->[0]: create");
+			$list = call(POST => '/v1/documents/list', { collection_id => 'nope' });
+			is("$list->{status} " . join(' ', @{ $list->{body}{unknown_collection_ids} // [] }),
+				"$answer->[1] " . ($answer->[2] // ''), "missing_collection $answer->[0]: the list of the namespace");
 		};
 	}
 	is(call(POST => '/v1/collections/nope/documents', {})->{body}{error}{code}, 'collection_not_found',
@@ -502,8 +506,8 @@ subtest 'limits' => sub {
 			is($refused->{status}, 429, "retry_after $form: 429");
 			like($header, { seconds => qr/^1$/, date => qr/^\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT$/ }->{$form} // qr/^$/,
 				"retry_after $form: the header");
-			is($refused->{body}{error}{details}{retry_after_seconds}, $form eq 'details' ? 1 : undef,
-				"retry_after $form: details");
+			is_deeply([ @{ $refused->{body}{error}{details} }{qw(retry_after retry_after_seconds)} ],
+				[ $form eq 'seconds' ? 1 : undef, $form eq 'details' ? 1 : undef ], "retry_after $form: details");
 			$api->config(rate => 0, burst => 0);
 		};
 	}
@@ -562,6 +566,50 @@ subtest 'a service that is upgraded' => sub {
 		ok(!eval { $service->config(upsert => 'perhaps'); 1 }, 'an unknown value is refused');
 		ok(!eval { $service->config(nonsense => 1); 1 }, 'an unknown name is refused');
 		$service->stop;
+	};
+};
+
+# Sends a request and does not wait for its answer; the connection is the result.
+sub send_only
+{
+	my ($method, $path, $body) = @_;
+	my $text = JSON::PP->new->utf8->encode($body);
+	my $before = $api->stats->{in_flight};
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $api->port) or die "connect: $!";
+
+	print $socket "$method $path HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk_test\r\n",
+		"X-Namespace: test\r\nContent-Type: application/json\r\nContent-Length: ", length($text), "\r\n\r\n", $text;
+	$socket->flush;
+	wait_for('the request to be under way', sub { $api->stats->{in_flight} > $before });
+	return $socket;
+}
+
+subtest 'faults and overlaps' => sub {
+	with {}, sub {
+		$api->faults({ kind => 'reset_late', ms => 200, method => 'POST', count => 1 });
+		ok(!eval { create({ n => 1 }); 1 }, 'reset_late: the client has no answer');
+		wait_for('the create to be carried out', sub { $api->stats->{documents} == 1 });
+		is(found(), '1', 'reset_late: the document is created all the same');
+
+		my $id = create({ n => 2, mixpeek_docs => 'm' })->{document_id};
+		my $update = { updates => [ map { { document_id => $_, update_data => {} } } $id, 'other' ] };
+		foreach my $case (
+			[ 'PUT of one of its documents', 1, PUT => "$documents/$id", {} ],
+			[ 'PUT of another document', 0, PUT => "$documents/third", {} ],
+			[ 'batch delete', 1, DELETE => "$documents/batch", { document_ids => [ 'third', 'other' ] } ],
+			[ 'upsert', 1, POST => $upserts, upsert([ { document_id => 'other' } ]) ],
+			[ 'create under its marker', 1, POST => $documents, { metadata => { mixpeek_docs => 'm' } } ])
+		{
+			my ($name, $overlaps, @request) = @$case;
+
+			$api->reset;
+			$api->faults({ kind => 'hang', path => '/batch', method => 'POST', count => 1 });
+			my $socket = send_only(POST => "$documents/batch", $update);
+			call(@request);
+			is($api->stats->{overlaps}, $overlaps, "overlaps: $name, while a batch update is under way");
+			close($socket);
+			wait_for('the batch update to end', sub { $api->stats->{in_flight} == 0 });
+		}
 	};
 };
 
