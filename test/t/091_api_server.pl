@@ -251,6 +251,14 @@ subtest 'metadata' => sub {
 		create({ n => 7 });
 		is(found('n', 7) . found('metadata.n', 7), '7', 'filter_at shown: the place that answers show');
 	};
+	foreach my $at ('shown', 'metadata')
+	{
+		with { filter_at => $at }, sub {
+			done(POST => $upserts, upsert([ { document_id => 'p', metadata => { n => 7 } } ]));
+			is(join(' ', map { found($_, 7) ne '' ? $_ : () } qw(metadata.n n _internal.metadata.n)),
+				$at eq 'shown' ? '_internal.metadata.n' : 'metadata.n', "filter_at $at: metadata of an upsert");
+		};
+	}
 	with { payload_metadata => 'kept' }, sub {
 		is_deeply(done(POST => $upserts, upsert([ { document_id => 'p', payload => { metadata => { n => 7 } } } ]))
 			->{dropped_payload_fields}, {}, 'payload_metadata kept: the answer');
@@ -268,14 +276,17 @@ subtest 'enrichments' => sub {
 
 	$api->config(enrich => 'now');
 	with { enrichments_at => 'root' }, sub {
-		ok(create({ n => 1 })->{$label}, 'enrichments_at root');
+		my $document = create({ n => 1 });
+		ok($document->{$label} && !$document->{enrichments} && !$document->{metadata}{$label}, 'enrichments_at root');
 	};
 	with { enrichments_at => 'enrichments' }, sub {
-		ok(create({ n => 1 })->{enrichments}{taxonomies}[0]{label}, 'enrichments_at enrichments');
+		my $document = create({ n => 1 });
+		ok($document->{enrichments}{taxonomies}[0]{label} && !$document->{$label} && !$document->{metadata}{$label},
+			'enrichments_at enrichments');
 	};
 	with { enrichments_at => 'metadata' }, sub {
 		my $document = create({ n => 1 });
-		ok($document->{metadata}{$label}, 'enrichments_at metadata');
+		ok($document->{metadata}{$label} && !$document->{$label} && !$document->{enrichments}, 'enrichments_at metadata');
 		my $where = "$documents/$document->{document_id}";
 		is(done(PUT => $where, { metadata => { n => 2 } })->{metadata}{$label}, $document->{metadata}{$label},
 			'enrichments_at metadata: an update that merges leaves them');
