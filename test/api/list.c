@@ -315,7 +315,7 @@ keep_partition(Listing *l)
 	size_t		kept = 0;
 
 	for (size_t i = 0; i < l->matches.count; i++)
-		if (l->matches.documents[i]->by_id.hash % l->partitions == (uint64_t) l->partition)
+		if (l->matches.documents[i]->links[INDEX_ID].hash % l->partitions == (uint64_t) l->partition)
 			l->matches.documents[kept++] = l->matches.documents[i];
 	l->matches.count = kept;
 }

@@ -52,7 +52,7 @@ static void
 add_presigned_url(Buffer *into, const Document *document, const char *suffix)
 {
 	buffer_printf(into, "\"" URL_BASE "%s%s?X-Amz-Expires=3600&X-Amz-Signature=%016llx\"",
-				  document->id, suffix, (unsigned long long) document->by_id.hash);
+				  document->id, suffix, (unsigned long long) document->links[INDEX_ID].hash);
 }
 
 static bool

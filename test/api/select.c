@@ -2,7 +2,7 @@
  * select.c
  *	  Which documents of a collection a filter and a search mean.
  *
- * A filter costs a rendering a document, except where the marker's index can
+ * A filter costs a rendering a document, except where an index of the store can
  * name the few that come into question.
  */
 #define _GNU_SOURCE
@@ -38,45 +38,62 @@ selection_free(Selection *selection)
 }
 
 static void
-add_by_marker(Selection *candidates, const Collection *collection, const JsonNode *marker)
+add_by_index(Selection *candidates, const Collection *collection, StoreIndex which, const JsonNode *value)
 {
 	Buffer		text = {0};
 
-	if (marker->kind != JSON_STRING)
+	if (value->kind != JSON_STRING)
 		return;
-	json_decode(marker, &text);
-	for (Document *d = store_marker_first(collection, buffer_terminate(&text), text.length); d;
-		 d = store_marker_next(d))
+	json_decode(value, &text);
+	for (Document *d = store_first(collection, which, buffer_terminate(&text), text.length); d;
+		 d = store_next(d, which))
 		selection_add(candidates, d);
 	buffer_free(&text);
 }
 
-/* Whether the marker's index knows the field; a document's marker stands in one of these places. */
+/* The index that knows the field; a document's marker stands in one of its places. */
 static bool
-is_marker_path(const char *field)
+find_index(const char *field, StoreIndex *which)
 {
-	return strcmp(field, "metadata." MARKER_FIELD) == 0 || strcmp(field, MARKER_FIELD) == 0 ||
-		strcmp(field, "_internal.metadata." MARKER_FIELD) == 0;
+	static const struct
+	{
+		const char *field;
+		StoreIndex	which;
+	}			fields[] = {
+		{"metadata." MARKER_FIELD, INDEX_MARKER}, {MARKER_FIELD, INDEX_MARKER},
+		{"_internal.metadata." MARKER_FIELD, INDEX_MARKER}, {"document_id", INDEX_ID},
+		{"root_object_id", INDEX_ROOT_OBJECT}, {"source_object_id", INDEX_SOURCE_OBJECT},
+	};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (strcmp(fields[i].field, field) == 0)
+		{
+			*which = fields[i].which;
+			return true;
+		}
+	return false;
 }
 
 static bool
 candidates_of_condition(Selection *candidates, const Collection *collection, const Filter *c)
 {
-	if (!is_marker_path(c->field) || (c->operator != OP_EQ && c->operator != OP_IN))
+	StoreIndex	which;
+
+	if (!find_index(c->field, &which) || (c->operator != OP_EQ && c->operator != OP_IN))
 		return false;
 	if (c->value->kind != JSON_ARRAY)
-		add_by_marker(candidates, collection, c->value);
+		add_by_index(candidates, collection, which, c->value);
 	else if (c->operator == OP_EQ)
 		return false;
 	else
 		JSON_ITEMS(c->value, item)
-			add_by_marker(candidates, collection, item);
+			add_by_index(candidates, collection, which, item);
 	return true;
 }
 
 /*
- * Adds at least all documents that can match, by the marker's index; false
- * where the index does not help.
+ * Adds at least all documents that can match, by the store's indexes; false
+ * where they do not help.
  */
 static bool
 find_candidates(Selection *candidates, const Collection *collection, const Filter *filter)

@@ -108,22 +108,39 @@ index_match(const Index *index, Document *document, uint64_t hash)
 }
 
 /*
- * Documents whose marker may be this one: its hash with letters folded is the
- * same, so the caller compares.
+ * Documents whose entry in the index may be this text: its hash with letters
+ * folded is the same, so the caller compares.
  */
 Document *
-store_marker_first(const Collection *collection, const char *marker, size_t length)
+store_first(const Collection *collection, StoreIndex which, const char *text, size_t length)
 {
-	const Index *index = &collection->markers;
-	uint64_t	hash = hash_folded(marker, length);
+	const Index *index = &collection->indexes[which];
+	uint64_t	hash = hash_folded(text, length);
 
 	return index->buckets ? index_match(index, index->buckets[hash & index->mask], hash) : NULL;
 }
 
 Document *
-store_marker_next(const Document *document)
+store_next(const Document *document, StoreIndex which)
 {
-	return index_match(&document->collection->markers, document->by_marker.next, document->by_marker.hash);
+	const Link *link = &document->links[which];
+
+	return index_match(&document->collection->indexes[which], link->next, link->hash);
+}
+
+static void
+add_to_index(Document *document, StoreIndex which, const char *text, size_t length)
+{
+	index_add(&document->collection->indexes[which], document, hash_folded(text, length));
+	document->indexed[which] = true;
+}
+
+static void
+remove_from_index(Document *document, StoreIndex which)
+{
+	if (document->indexed[which])
+		index_remove(&document->collection->indexes[which], document);
+	document->indexed[which] = false;
 }
 
 /* How many documents other than this one have exactly its marker, up to 2. */
@@ -131,9 +148,9 @@ static int
 count_twins(const Document *document)
 {
 	int			twins = 0;
-	Document   *d = store_marker_first(document->collection, document->marker, document->marker_length);
+	Document   *d = store_first(document->collection, INDEX_MARKER, document->marker, document->marker_length);
 
-	for (; d && twins < 2; d = store_marker_next(d))
+	for (; d && twins < 2; d = store_next(d, INDEX_MARKER))
 		twins += d != document && d->marker_length == document->marker_length &&
 			memcmp(d->marker, document->marker, d->marker_length) == 0;
 	return twins;
@@ -173,8 +190,27 @@ add_marker(Document *document, const JsonNode *root)
 	buffer_terminate(&decoded);
 	document->marker = decoded.data;
 	document->marker_length = decoded.length;
-	index_add(&document->collection->markers, document, hash_folded(decoded.data, decoded.length));
+	add_to_index(document, INDEX_MARKER, decoded.data, decoded.length);
 	count_marker(document, 1);
+}
+
+static void
+add_object(Document *document, const JsonNode *root, StoreIndex which, const char *field)
+{
+	char	   *object = json_string(json_get(root, field));
+
+	if (object)
+		add_to_index(document, which, object, strlen(object));
+	free(object);
+}
+
+/* Enters what the text says into the indexes. */
+static void
+add_entries(Document *document, const JsonNode *root)
+{
+	add_marker(document, root);
+	add_object(document, root, INDEX_ROOT_OBJECT, "root_object_id");
+	add_object(document, root, INDEX_SOURCE_OBJECT, "source_object_id");
 }
 
 static void
@@ -183,9 +219,17 @@ remove_marker(Document *document)
 	if (!document->marker)
 		return;
 	count_marker(document, -1);
-	index_remove(&document->collection->markers, document);
+	remove_from_index(document, INDEX_MARKER);
 	free(document->marker);
 	document->marker = NULL;
+}
+
+static void
+remove_entries(Document *document)
+{
+	remove_marker(document);
+	remove_from_index(document, INDEX_ROOT_OBJECT);
+	remove_from_index(document, INDEX_SOURCE_OBJECT);
 }
 
 /* Ids differ from those of earlier runs: the seed is the system's. */
@@ -211,8 +255,8 @@ store_collection(const char *namespace, const char *name, bool create)
 	c = allocate(sizeof(Collection));
 	c->namespace = copy_bytes(namespace, strlen(namespace));
 	c->name = copy_bytes(name, strlen(name));
-	c->ids.link_offset = offsetof(Document, by_id);
-	c->markers.link_offset = offsetof(Document, by_marker);
+	for (int i = 0; i < INDEXES; i++)
+		c->indexes[i].link_offset = offsetof(Document, links) + i * sizeof(Link);
 	c->next = collections;
 	collections = c;
 	return c;
@@ -263,8 +307,8 @@ insert(Document *document, const JsonNode *root)
 	c->last = document;
 	c->count++;
 	store_totals.documents++;
-	index_add(&c->ids, document, hash_folded(document->id, strlen(document->id)));
-	add_marker(document, root);
+	add_to_index(document, INDEX_ID, document->id, strlen(document->id));
+	add_entries(document, root);
 }
 
 /*
@@ -289,14 +333,10 @@ store_create(Collection *collection, const char *id, char *text, size_t length, 
 Document *
 store_find(const Collection *collection, const char *id)
 {
-	uint64_t	hash = hash_folded(id, strlen(id));
-	Document   *document;
+	Document   *document = collection ? store_first(collection, INDEX_ID, id, strlen(id)) : NULL;
 
-	if (!collection || !collection->ids.buckets)
-		return NULL;
-	document = collection->ids.buckets[hash & collection->ids.mask];
 	while (document && strcmp(document->id, id) != 0)
-		document = document->by_id.next;
+		document = store_next(document, INDEX_ID);
 	return document;
 }
 
@@ -315,12 +355,12 @@ store_find_in_namespace(const char *namespace, const char *id)
 static void
 replace(Document *document, char *text, size_t length, double updated_at)
 {
-	remove_marker(document);
+	remove_entries(document);
 	free(document->text);
 	document->text = text;
 	document->length = length;
 	document->updated_at = document->enriched_from = updated_at;
-	add_marker(document, json_parse(&scratch, text, length));
+	add_entries(document, json_parse(&scratch, text, length));
 }
 
 /* Takes over the text, which is valid JSON. */
@@ -358,8 +398,8 @@ forget(Document *document)
 {
 	Collection *c = document->collection;
 
-	remove_marker(document);
-	index_remove(&c->ids, document);
+	remove_entries(document);
+	remove_from_index(document, INDEX_ID);
 	*(document->previous ? &document->previous->next : &c->first) = document->next;
 	*(document->next ? &document->next->previous : &c->last) = document->previous;
 	c->count--;

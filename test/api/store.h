@@ -3,8 +3,8 @@
  *	  The documents, in memory, by namespace and collection.
  *
  * A document is the JSON object that created it, with later updates worked
- * in.  Each collection has two indexes: by document id, and by the text of
- * metadata.mixpeek_docs, the marker by which the extension finds its own.
+ * in.  Each collection has indexes: by document id, by the marker by which the
+ * extension finds its own, and by the ids of objects that a document is of.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -29,6 +29,12 @@ typedef enum Enriched
 	ENRICHED_NONE				/* a write has removed them */
 } Enriched;
 
+typedef enum StoreIndex
+{
+	INDEX_ID, INDEX_MARKER, INDEX_ROOT_OBJECT, INDEX_SOURCE_OBJECT,
+	INDEXES
+} StoreIndex;
+
 typedef struct Document
 {
 	char	   *id;
@@ -44,8 +50,8 @@ typedef struct Document
 	uint64_t	sequence;		/* order of creation */
 	struct Document *next;		/* in that order */
 	struct Document *previous;
-	Link		by_id;
-	Link		by_marker;
+	Link		links[INDEXES];
+	bool		indexed[INDEXES];
 } Document;
 
 typedef struct Index
@@ -63,8 +69,7 @@ typedef struct Collection
 	Document   *first;
 	Document   *last;
 	size_t		count;
-	Index		ids;
-	Index		markers;
+	Index		indexes[INDEXES];
 	struct Collection *next;
 } Collection;
 
@@ -90,8 +95,8 @@ extern void store_forget_body(Document *document);
 extern void store_delete(Document *document);
 extern void store_clear(void);
 extern void store_expire(double created_before);
-extern Document *store_marker_first(const Collection *collection, const char *marker, size_t length);
-extern Document *store_marker_next(const Document *document);
+extern Document *store_first(const Collection *collection, StoreIndex which, const char *text, size_t length);
+extern Document *store_next(const Document *document, StoreIndex which);
 
 /* For the journal's replay: the same, with what was decided then. */
 extern void store_restore(Collection *collection, const char *id, char *text, size_t length,

@@ -74,16 +74,20 @@ subtest 'documents' => sub {
 		like($one->{searchable_at}, qr/^20.*Z$/, 'create: searchable_at');
 		is($one->{_internal}{lineage}{root_object_id}, 'o', 'create: lineage is under _internal');
 		is($one->{root_object_id}, undef, 'create: lineage is not at the root');
-		is(found('root_object_id', 'o'), '1', 'list: a filter finds lineage at the root');
+		create({ n => 2 }, { root_object_id => 'p', source_object_id => 'q' });
+		is(found('root_object_id', 'o') . found('source_object_id', 'q'), '12', 'list: a filter finds lineage at the root');
 		my $id = $one->{document_id};
+		is(found('document_id', $id), '1', 'list: a filter by id');
 		is_deeply(get($id), $one, 'get: the answer of the create');
 		is_deeply(done(GET => "/v1/documents/$id"), $one, 'get without a collection');
 		is_deeply(done(GET => "$namespace/documents/$id"), $one, 'get by the namespace of the path');
-		is(done(GET => "$documents/count")->{count}, 1, 'count');
+		is(done(GET => "$documents/count")->{count}, 2, 'count');
 
 		is_deeply(done(PUT => "$documents/$id", { metadata => { n => 2, keep => undef, new => 1 }, brand => 'c' })->{metadata},
 			{ n => 2, new => 1, deep => { a => 1, b => 2 } }, 'PUT sets keys of metadata, and removes those that are null');
 		is(get($id)->{brand}, 'c', 'PUT replaces other fields');
+		done(PUT => "$documents/$id", { root_object_id => 'new' });
+		is(found('root_object_id', 'o') . found('root_object_id', 'new'), '2', 'list: a filter finds what PUT has set');
 		is_deeply(done(PATCH => "$documents/$id", { metadata => { new => undef } })->{metadata},
 			{ n => 2, deep => { a => 1, b => 2 } }, 'PATCH has the rule of PUT');
 		is(call(PUT => "$documents/$id", { vectors => {} })->{status}, 400, 'PUT of vectors is refused');
@@ -360,7 +364,11 @@ subtest 'time' => sub {
 		is(get($document->{document_id})->{metadata}{n}, 1, 'searchable_after: its id is known');
 		$api->config(searchable_after => 0.05);
 		wait_for('the document to be listed', sub { found() eq '1' });
-		ok(get($document->{document_id})->{searchable_at}, 'searchable_after: searchable_at is there then');
+		$document = get($document->{document_id});
+		cmp_ok($document->{searchable_at} // '', 'gt', $document->{_internal}{updated_at},
+			'searchable_after: searchable_at is there then');
+		is(done(POST => $upserts, upsert([ { document_id => 'p' } ]))->{consistency}{expected_visible_within_ms}, 50,
+			'searchable_after: an upsert says so');
 	};
 	with { readable_after => 3600 }, sub {
 		my $path = "$documents/" . create({ n => 1 })->{document_id};
@@ -543,10 +551,16 @@ subtest 'limits' => sub {
 
 subtest 'forms of answers' => sub {
 	with { validation_form => 'detail' }, sub {
-		ok(call(POST => $upserts, {})->{body}{detail}[0]{loc}, 'validation_form detail');
+		is_deeply(call(POST => $upserts, {})->{body},
+			{ detail => [ { type => 'missing', loc => [ 'body', 'documents' ], msg => 'Field required' } ] },
+			'validation_form detail');
 	};
 	with { validation_form => 'error' }, sub {
-		is(call(POST => $upserts, {})->{body}{error}{type}, 'ValidationError', 'validation_form error');
+		my $error = call(POST => $upserts, {})->{body}{error};
+		is($error->{type}, 'ValidationError', 'validation_form error');
+		is_deeply($error->{details}{validation_errors},
+			[ { type => 'missing', location => [ 'body', 'documents' ], message => 'Field required' } ],
+			'validation_form error: details');
 	};
 	foreach my $name ('none', 'x-request-id', 'x-trace-id', 'request-id')
 	{
