@@ -55,16 +55,27 @@ account_take_credits(Request *request, long count)
 	return true;
 }
 
+/* Whether the key may write; answers 403 if it may not. */
+bool
+account_may_write(Request *request)
+{
+	if (trait(TRAIT_KEY_RIGHTS))
+		answer_refusal(request, 403, "ForbiddenError", "insufficient_permissions", NULL,
+					   "The API key lacks the permission WRITE");
+	return !request->response;
+}
+
 void
 account_me(Request *request)
 {
 	static const char *const categories[] = {"metadata", "data", "search", "upload", "compute"};
 	Buffer		body = {0};
 
-	buffer_literal(&body, "{\"organization_id\":\"org_local\",\"organization_name\":\"Local\","
-				   "\"account_type\":\"FREE\",\"user_email\":null,\"key\":{\"name\":\"local\","
-				   "\"key_type\":\"SECRET\",\"permissions\":[\"READ\",\"WRITE\",\"DELETE\"],\"expires_at\":null},"
-				   "\"principal_scoped\":false,\"rate_limits\":");
+	buffer_printf(&body, "{\"organization_id\":\"org_local\",\"organization_name\":\"Local\","
+				  "\"account_type\":\"FREE\",\"user_email\":null,\"key\":{\"name\":\"local\","
+				  "\"key_type\":\"SECRET\",\"permissions\":[\"READ\"%s],\"expires_at\":null},"
+				  "\"principal_scoped\":false,\"rate_limits\":",
+				  trait(TRAIT_KEY_RIGHTS) ? "" : ",\"WRITE\",\"DELETE\"");
 	if (options.rate <= 0)
 		buffer_literal(&body, "null");
 	for (size_t i = 0; options.rate > 0 && i < sizeof(categories) / sizeof(categories[0]); i++)

@@ -8,6 +8,7 @@
 #include "request.h"
 
 extern bool account_take_credits(Request *request, long count);
+extern bool account_may_write(Request *request);
 extern void account_me(Request *request);
 extern void account_balance(Request *request);
 

@@ -75,6 +75,7 @@ document_create(Request *request)
 		return;
 	request->collection = store_collection(request->namespace, request->collection_name, true);
 	document = store_create(request->collection, NULL, request->body.data, request->body.length, root);
+	enrich_begin(document);
 	stats.creates++;
 	answer_document(request, document, root, (RenderOptions) {0});
 	request->body = (Buffer) {0};	/* the store's now */
@@ -162,7 +163,7 @@ document_update(Document *document, const JsonNode *update, UpdateKind kind)
 	merge_update(&text, json_parse(&scratch, document->text, document->length), update, kind);
 	store_replace(document, text.data, text.length);
 	if (document->enriched == ENRICHED_NONE)
-		document->enriched = ENRICHED_COMPUTED;
+		enrich_begin(document);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 
 #include "options.h"
 #include "timer.h"
+#include "traits.h"
 
 #define CLUSTERS 8
 
@@ -126,6 +127,13 @@ add_taxonomy(Buffer *into, const Enrichment *e)
 	add_label(into, e);
 	add_fraction(into, "\",\"score\":", e, 20, 5000);
 	buffer_char(into, '}');
+}
+
+/* The document is new: it is enriched from now on, unless by something else. */
+void
+enrich_begin(Document *document)
+{
+	document->enriched = trait(TRAIT_ENRICHED_BY) ? ENRICHED_NONE : ENRICHED_COMPUTED;
 }
 
 /* Whether the enrichments are there by now, and neither stored with the document nor removed. */

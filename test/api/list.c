@@ -17,6 +17,7 @@
 #include "select.h"
 #include "stats.h"
 #include "traits.h"
+#include "visible.h"
 
 #define DEFAULT_LIMIT 10
 
@@ -367,14 +368,12 @@ list(Request *request, Listing *l)
 {
 	bool		grouped = list_given(l->body, "group_by");
 	long		offset = l->offset;
-	double		delay;
 
 	stats.lists++;
 	if (grouped)
 		l->offset = 0;			/* pages are of groups */
-	trait_number(TRAIT_SEARCHABLE_AFTER, &delay);
 	if (l->filter || grouped || list_given(l->body, "search") || list_given(l->body, "sort") ||
-		l->source_count > 1 || l->partitions || delay > 0)
+		l->source_count > 1 || l->partitions || !visible_all())
 		take_matches(l);
 	else
 		take_page(l);

@@ -201,6 +201,36 @@ add_vector_indexes(Buffer *into)
 	}
 }
 
+static const char *
+lifecycle_state(void)
+{
+	return trait(TRAIT_COLLECTION_STATE) == COLLECTION_ARCHIVED ? "archived" : "active";
+}
+
+/* Whether collections take new documents; answers 403 if they do not. */
+bool
+collection_takes(Request *request)
+{
+	int			state = trait(TRAIT_COLLECTION_STATE);
+
+	if (state == COLLECTION_DISABLED)
+		answer_refusal(request, 403, "ForbiddenError", "collection_disabled", NULL, "The collection is disabled");
+	if (state == COLLECTION_ARCHIVED)
+		answer_refusal(request, 403, "ForbiddenError", "collection_archived", NULL, "The collection is archived");
+	return !request->response;
+}
+
+void
+collection_lifecycle(Request *request)
+{
+	Buffer		body = {0};
+
+	buffer_literal(&body, "{\"collection_id\":");
+	buffer_json_text(&body, request->collection_name);
+	buffer_printf(&body, ",\"lifecycle_state\":\"%s\"}", lifecycle_state());
+	answer_json(request, 200, &body);
+}
+
 void
 collection_get(Request *request)
 {
@@ -210,7 +240,8 @@ collection_get(Request *request)
 	buffer_json_text(&body, request->collection_name);
 	buffer_literal(&body, ",\"collection_name\":");
 	buffer_json_text(&body, request->collection_name);
-	buffer_literal(&body, ",\"enabled\":true,\"lifecycle_state\":\"active\",\"vector_indexes\":[");
+	buffer_printf(&body, ",\"enabled\":%s,\"lifecycle_state\":\"%s\",\"vector_indexes\":[",
+				  trait(TRAIT_COLLECTION_STATE) == COLLECTION_DISABLED ? "false" : "true", lifecycle_state());
 	add_vector_indexes(&body);
 	buffer_printf(&body, "],\"payload_indexes\":[],\"document_count\":%zu}",
 				  request->collection ? request->collection->count : 0);

@@ -16,6 +16,7 @@
 #include "namespace.h"
 #include "options.h"
 #include "store.h"
+#include "taxonomy.h"
 #include "traits.h"
 #include "upsert.h"
 #include "validate.h"
@@ -33,7 +34,8 @@ enum
 {
 	ACCOUNT = 1,				/* it is about no namespace */
 	CREATES = 2,				/* it needs a collection and a namespace that are there */
-	SETTINGS = 4				/* it counts as metadata, and needs a namespace that is there */
+	SETTINGS = 4,				/* it counts as metadata, and needs a namespace that is there */
+	READS = 8					/* it only reads, whatever its method */
 };
 
 /*
@@ -51,7 +53,7 @@ static const struct Route
 	void		(*run) (Request *request);
 }			routes[] = {
 	{"POST", DOCUMENTS, ALL, NO_TRAIT, CREATES, document_create},
-	{"POST", DOCUMENTS "/list", ALL, NO_TRAIT, 0, document_list},
+	{"POST", DOCUMENTS "/list", ALL, NO_TRAIT, READS, document_list},
 	{"PATCH", DOCUMENTS "/bulk", CONTRACT_2026_02, NO_TRAIT, 0, bulk_update},
 	{"POST", DOCUMENTS "/batch", ALL, TRAIT_BATCHES, 0, batch_update},
 	{"DELETE", DOCUMENTS "/batch", ALL, TRAIT_BATCHES, 0, batch_delete},
@@ -61,8 +63,11 @@ static const struct Route
 	{"PATCH", DOCUMENTS "/{document}", ALL, TRAIT_PATCH, 0, document_patch},
 	{"DELETE", DOCUMENTS "/{document}", ALL, NO_TRAIT, 0, document_delete},
 	{"GET", COLLECTION, CONTRACT_2026_10, NO_TRAIT, SETTINGS, collection_get},
-	{"POST", "/v1/documents/list", CONTRACT_2026_10, NO_TRAIT, 0, document_list},
-	{"POST", "/v1/documents/batch-get", ALL, TRAIT_BATCH_GET, 0, batch_get},
+	{"GET", COLLECTION "/lifecycle", CONTRACT_2026_10, NO_TRAIT, SETTINGS, collection_lifecycle},
+	{"POST", COLLECTION "/apply-taxonomy", CONTRACT_2026_10, NO_TRAIT, SETTINGS, taxonomy_apply},
+	{"GET", "/v1/tasks/{document}", CONTRACT_2026_10, NO_TRAIT, SETTINGS, taxonomy_task},
+	{"POST", "/v1/documents/list", CONTRACT_2026_10, NO_TRAIT, READS, document_list},
+	{"POST", "/v1/documents/batch-get", ALL, TRAIT_BATCH_GET, READS, batch_get},
 	{"GET", "/v1/documents/{document}", CONTRACT_2026_10, NO_TRAIT, 0, document_get},
 	{"PUT", "/v1/documents/{document}", CONTRACT_2026_10, NO_TRAIT, 0, document_put},
 	{"PATCH", "/v1/documents/{document}", CONTRACT_2026_10, TRAIT_PATCH, 0, document_patch},
@@ -237,7 +242,16 @@ check_collection(Request *request)
 		return false;
 	}
 	request->collection = store_collection(request->namespace, request->collection_name, false);
-	return true;
+	return !(request->route->flags & CREATES) || collection_takes(request);
+}
+
+/* Whether the key may do what the request is for; answers if not. */
+static bool
+check_rights(Request *request)
+{
+	bool		reads = request->route->flags & READS || strcmp(request->method, "GET") == 0;
+
+	return reads || account_may_write(request);
 }
 
 /* Does what the request asks for; it has an answer afterwards. */
@@ -257,7 +271,8 @@ route_request(Request *request)
 	}
 	else if (!request->key)
 		answer_error(request, 401, NULL, "%s", request->authorization ? "Invalid API key" : "Missing API key");
-	else if (request->route->flags & ACCOUNT || (check_namespace(request) && check_collection(request)))
+	else if (check_rights(request) &&
+			 (request->route->flags & ACCOUNT || (check_namespace(request) && check_collection(request))))
 		request->route->run(request);
 	buffer_free(&allow);
 }

@@ -309,6 +309,15 @@ static const Rule upsert[] = {
 	{0}
 };
 
+static const Rule apply_taxonomy[] = {
+	{.name = "taxonomy_id",.types = T_STRING,.required = true},
+	{.name = "scroll_filters",.types = T_OBJECT | T_NULL},
+	{.name = "batch_size",.types = T_INTEGER | T_NULL},
+	{.name = "parallelism",.types = T_INTEGER | T_NULL},
+	{.name = "budget_limits",.types = T_OBJECT | T_NULL},
+	{0}
+};
+
 static const Rule payload_index[] = {
 	{.name = "field_name",.types = T_STRING,.required = true,.min_length = 1,.max_length = 255},
 	{.name = "type",.types = T_STRING,.required = true,.choices = index_types},
@@ -330,6 +339,7 @@ const Rule	schema_batch_delete = {.types = T_OBJECT,.members = batch_delete,.clo
 const Rule	schema_batch_get = {.types = T_OBJECT,.members = batch_get,.closed = true};
 const Rule	schema_upsert = {.types = T_OBJECT,.members = upsert,.closed = true};
 const Rule	schema_namespace_list = {.types = T_OBJECT,.members = namespace_list,.closed = true};
+const Rule	schema_taxonomy = {.types = T_OBJECT,.members = apply_taxonomy,.closed = true};
 const Rule	schema_namespace = {.types = T_OBJECT,.members = patch_namespace};
 
 const Rule *

@@ -20,5 +20,6 @@ extern const Rule schema_batch_get;
 extern const Rule schema_upsert;
 extern const Rule schema_namespace_list;
 extern const Rule schema_namespace;
+extern const Rule schema_taxonomy;
 
 #endif

@@ -34,6 +34,14 @@ static const struct TraitRule
 		"enrichments_at", "enrichments|root|metadata", {"enrichments", "root", "root"},
 		"where enrichments are; in `metadata` they are stored with it, so a write that replaces it removes them"
 	},
+	[TRAIT_ENRICHED_BY] = {
+		"enriched_by", "itself|taxonomy", {"itself", "itself", "itself"},
+		"whether a new document is enriched by itself, or when a taxonomy is applied to its collection"
+	},
+	[TRAIT_TASKS_END] = {
+		"tasks_end", "completed|completed_with_errors|failed", {"completed", "completed", "completed"},
+		"the status of a task when the enrichments' time has come"
+	},
 	[TRAIT_FILTER] = {
 		"filter", "on|off", {"on", "on", "on"},
 		"off: list, bulk and batch answer 400 to any filter"
@@ -118,6 +126,14 @@ static const struct TraitRule
 		"missing_collection", "not_found|empty|unknown_ids", {"not_found", "not_found", "not_found"},
 		"what reads of a collection that does not exist answer: 404, nothing, nothing and `unknown_collection_ids`"
 	},
+	[TRAIT_COLLECTION_STATE] = {
+		"collection_state", "active|disabled|archived", {"active", "active", "active"},
+		"the state of every collection: disabled and archived ones refuse new documents (403), archived ones show none"
+	},
+	[TRAIT_KEY_RIGHTS] = {
+		"key_rights", "all|read", {"all", "all", "all"},
+		"what the keys may do; read: a 403 to every write"
+	},
 	[TRAIT_CREDITS] = {
 		"credits", "unlimited|NUMBER", {"unlimited", "unlimited", "unlimited"},
 		"credits that are left; a new document takes one"
@@ -128,7 +144,7 @@ static const struct TraitRule
 	},
 	[TRAIT_RETRY_AFTER] = {
 		"retry_after", "seconds|date|details|unsaid", {"seconds", "seconds", "seconds"},
-		"how a 429 says when to come again: `Retry-After` in seconds, as a date, `details.retry_after_seconds`, not at all"
+		"how a 429 says when to try again: `Retry-After` in seconds or as a date, `details.retry_after_seconds`, not"
 	},
 	[TRAIT_RETRYABLE] = {
 		"retryable", "unsaid|yes|no", {"unsaid", "unsaid", "unsaid"},

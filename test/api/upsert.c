@@ -12,7 +12,9 @@
 
 #include "account.h"
 #include "answer.h"
+#include "enrich.h"
 #include "options.h"
+#include "namespace.h"
 #include "repeat.h"
 #include "schema.h"
 #include "stats.h"
@@ -141,7 +143,10 @@ replace(Document *document, const Buffer *text)
 
 	store_replace(document, text->data, text->length);
 	document->enriched_from = enriched_from;
-	document->enriched = trait(TRAIT_UPSERT_ENRICHMENTS) ? ENRICHED_COMPUTED : ENRICHED_NONE;
+	if (!trait(TRAIT_UPSERT_ENRICHMENTS))
+		document->enriched = ENRICHED_NONE;
+	else if (document->enriched == ENRICHED_STORED)
+		document->enriched = ENRICHED_COMPUTED;
 	stats.updates++;
 }
 
@@ -165,6 +170,7 @@ store_document(Upsert *upsert, const Request *request, const JsonNode *item)
 	{
 		document = store_create(upsert->collection, id, text.data, text.length,
 								json_parse(&parsed, text.data, text.length));
+		enrich_begin(document);
 		stats.creates++;
 	}
 	if (options.bodies_off)
@@ -224,7 +230,7 @@ find_collection(Request *request, const JsonNode *name_node, Upsert *upsert)
 
 	if (name && !names_allow(&options.collections, name))
 		answer_missing(request, "collection", name);
-	else
+	else if (collection_takes(request))
 		upsert->collection = store_collection(request->namespace, name ? name : DEFAULT_COLLECTION, true);
 	free(name);
 	return upsert->collection;

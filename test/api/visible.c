@@ -1,7 +1,8 @@
 /*
  * visible.c
  *	  When a document is known by its id, and when lists and filters have it.
- *	  Only a new document is delayed: its updates and its end are seen at once.
+ *
+ * Only a new document is delayed: its updates and its end are seen at once.
  */
 #include "visible.h"
 
@@ -17,16 +18,32 @@ is_older(double time, Trait delay)
 	return seconds <= 0 || clock_wall() >= time + seconds;
 }
 
+static bool
+is_archived(void)
+{
+	return trait(TRAIT_COLLECTION_STATE) == COLLECTION_ARCHIVED;
+}
+
+/* Whether no trait hides a document from lists. */
+bool
+visible_all(void)
+{
+	double		seconds;
+
+	trait_number(TRAIT_SEARCHABLE_AFTER, &seconds);
+	return seconds <= 0 && !is_archived();
+}
+
 bool
 visible_by_id(const Document *document)
 {
-	return is_older(document->created_at, TRAIT_READABLE_AFTER);
+	return !is_archived() && is_older(document->created_at, TRAIT_READABLE_AFTER);
 }
 
 bool
 visible_in_lists(const Document *document)
 {
-	return is_older(document->created_at, TRAIT_SEARCHABLE_AFTER);
+	return !is_archived() && is_older(document->created_at, TRAIT_SEARCHABLE_AFTER);
 }
 
 /* Set when the document's latest write became searchable; false if it is not yet. */

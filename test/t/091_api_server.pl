@@ -51,10 +51,12 @@ sub get { return done(GET => "$documents/$_[0]"); }
 sub found
 {
 	my ($field, $value, %logic) = @_;
-	my $filters = defined $field ? { AND => [ { field => $field, operator => 'eq', value => $value } ], %logic } : undef;
+	my $condition = { field => $field, operator => 'eq', value => $value };
+	my $filters = defined $field ? { AND => [$condition], %logic } : undef;
 	my $answer = done(POST => "$documents/list", { filters => $filters, limit => 1000 });
 
-	return join(' ', map { $_->{metadata}{n} // $_->{n} // $_->{_internal}{metadata}{n} // '?' } @{ $answer->{results} });
+	return join(' ',
+		map { $_->{metadata}{n} // $_->{n} // $_->{_internal}{metadata}{n} // '?' } @{ $answer->{results} });
 }
 
 sub upsert
@@ -68,14 +70,16 @@ sub upsert
 
 subtest 'documents' => sub {
 	with {}, sub {
-		my $one = create({ n => 1, keep => 'x', deep => { a => 1, b => 2 } }, { brand => 'b', root_object_id => 'o' });
+		my $one =
+			create({ n => 1, keep => 'x', deep => { a => 1, b => 2 } }, { brand => 'b', root_object_id => 'o' });
 		like($one->{document_id}, qr/^doc_\w{24}$/, 'create: the API assigns an id');
 		is($one->{brand}, 'b', 'create: a field that is not declared is stored');
 		like($one->{searchable_at}, qr/^20.*Z$/, 'create: searchable_at');
 		is($one->{_internal}{lineage}{root_object_id}, 'o', 'create: lineage is under _internal');
 		is($one->{root_object_id}, undef, 'create: lineage is not at the root');
 		create({ n => 2 }, { root_object_id => 'p', source_object_id => 'q' });
-		is(found('root_object_id', 'o') . found('source_object_id', 'q'), '12', 'list: a filter finds lineage at the root');
+		is(found('root_object_id', 'o') . found('source_object_id', 'q'), '12',
+			'list: a filter finds lineage at the root');
 		my $id = $one->{document_id};
 		is(found('document_id', $id), '1', 'list: a filter by id');
 		is_deeply(get($id), $one, 'get: the answer of the create');
@@ -83,8 +87,9 @@ subtest 'documents' => sub {
 		is_deeply(done(GET => "$namespace/documents/$id"), $one, 'get by the namespace of the path');
 		is(done(GET => "$documents/count")->{count}, 2, 'count');
 
-		is_deeply(done(PUT => "$documents/$id", { metadata => { n => 2, keep => undef, new => 1 }, brand => 'c' })->{metadata},
-			{ n => 2, new => 1, deep => { a => 1, b => 2 } }, 'PUT sets keys of metadata, and removes those that are null');
+		my $put = { metadata => { n => 2, keep => undef, new => 1 }, brand => 'c' };
+		is_deeply(done(PUT => "$documents/$id", $put)->{metadata}, { n => 2, new => 1, deep => { a => 1, b => 2 } },
+			'PUT sets keys of metadata, and removes those that are null');
 		is(get($id)->{brand}, 'c', 'PUT replaces other fields');
 		done(PUT => "$documents/$id", { root_object_id => 'new' });
 		is(found('root_object_id', 'o') . found('root_object_id', 'new'), '2', 'list: a filter finds what PUT has set');
@@ -114,14 +119,16 @@ subtest 'list' => sub {
 		is(call(POST => "$documents/list", { offset => 10001 })->{status}, 422, 'an offset above 10,000 is refused');
 		is(call(POST => "$documents/list?offset=10001")->{status}, 422, '... in the query, too');
 		is(call(POST => "$documents/list", { limit => 1001 })->{status}, 422, 'a limit above 1,000 is refused');
-		my @parts = map {
-			scalar @{ done(POST => "$documents/list", { partition => { index => $_, count => 3 } })->{results} } } 0 .. 2;
+		my @parts =
+			map { scalar @{ done(POST => "$documents/list", { partition => { index => $_, count => 3 } })->{results} } }
+			0 .. 2;
 		is($parts[0] + $parts[1] + $parts[2], 5, 'partitions are disjoint and complete');
 		is(found('metadata.text', 'aBC'), '1 2 3 4 5', 'a filter ignores case');
 		is(found('metadata.text', 'aBC', case_sensitive => JSON::PP::true), '', '... unless case_sensitive');
 
 		done(POST => '/v1/collections/d/documents', { metadata => { n => 6 } });
-		is(scalar @{ done(POST => '/v1/documents/list')->{results} }, 6, 'the list of the namespace has all collections');
+		is(scalar @{ done(POST => '/v1/documents/list')->{results} }, 6,
+			'the list of the namespace has all collections');
 		$page = done(POST => '/v1/documents/list', { collection_ids => [ 'd', 'nope' ] });
 		is($page->{results}[0]{metadata}{n}, 6, '... or those that are named');
 		is_deeply($page->{unknown_collection_ids}, ['nope'], '... and says which do not exist');
@@ -185,7 +192,8 @@ subtest 'upsert' => sub {
 
 		done(POST => $upserts, upsert([ { document_id => 'p/1', payload => { a => 1 } } ]));
 		$document = done(GET => "$namespace/documents/p%2F1");
-		is_deeply([ @$document{qw(a name metadata)} ], [ 1, undef, undef ], 'a document that exists is replaced as a whole');
+		is_deeply([ @$document{qw(a name metadata)} ], [ 1, undef, undef ],
+			'a document that exists is replaced as a whole');
 		is($api->stats->{documents}, 2, '... under its id');
 		done(POST => $upserts, { %{ upsert([ { document_id => 'p/1' } ]) }, collection_id => 'd' });
 		is(done(GET => "$documents/count")->{count}, 1, 'the id is the namespace\'s: it leaves its collection');
@@ -195,7 +203,8 @@ subtest 'upsert' => sub {
 			[ 'vectors that are text', { vectors => { a => 'x' } } ], [ 'an unknown key', { nope => 1 } ],
 			[ 'no id', { document_id => '' } ])
 		{
-			my $refused = call(POST => $upserts, upsert([ { document_id => 'q' }, { document_id => 'r', %{ $odd->[1] } } ]));
+			my $refused =
+				call(POST => $upserts, upsert([ { document_id => 'q' }, { document_id => 'r', %{ $odd->[1] } } ]));
 			is($refused->{status}, 422, "one document with $odd->[0]: 422");
 			is(call(GET => "$namespace/documents/q")->{status}, 404, "... and the others are not stored");
 		}
@@ -215,12 +224,12 @@ subtest 'account and namespace' => sub {
 		my $indexes = [ { field_name => 'metadata.a', type => 'keyword' }, { field_name => 'b', type => 'integer' } ];
 		is_deeply(done(PATCH => $namespace, { payload_indexes => $indexes })->{payload_indexes}, $indexes,
 			'PATCH sets the list of indexes');
-		is_deeply(done(PATCH => $namespace, { payload_indexes => [ $indexes->[1] ] })->{payload_indexes}, [ $indexes->[1] ],
-			'... the whole list');
+		is_deeply(done(PATCH => $namespace, { payload_indexes => [ $indexes->[1] ] })->{payload_indexes},
+			[ $indexes->[1] ], '... the whole list');
 		is_deeply(done(GET => $namespace)->{payload_indexes}, [ $indexes->[1] ], '... which GET shows');
 		is_deeply(done(POST => "$namespace/ensure-indexes")->{ensured}, ['b'], 'ensure-indexes names them');
-		is(call(PATCH => $namespace, { payload_indexes => [ { field_name => 'document_id', type => 'keyword' } ] })->{status},
-			400, 'an index of the API\'s own is refused');
+		my $own = { payload_indexes => [ { field_name => 'document_id', type => 'keyword' } ] };
+		is(call(PATCH => $namespace, $own)->{status}, 400, 'an index of the API\'s own is refused');
 		done(PATCH => $namespace, { payload_indexes => [] });
 	};
 };
@@ -290,7 +299,8 @@ subtest 'enrichments' => sub {
 	};
 	with { enrichments_at => 'metadata' }, sub {
 		my $document = create({ n => 1 });
-		ok($document->{metadata}{$label} && !$document->{$label} && !$document->{enrichments}, 'enrichments_at metadata');
+		ok($document->{metadata}{$label} && !$document->{$label} && !$document->{enrichments},
+			'enrichments_at metadata');
 		my $where = "$documents/$document->{document_id}";
 		is(done(PUT => $where, { metadata => { n => 2 } })->{metadata}{$label}, $document->{metadata}{$label},
 			'enrichments_at metadata: an update that merges leaves them');
@@ -305,9 +315,35 @@ subtest 'enrichments' => sub {
 			done(POST => $upserts, upsert([ { document_id => 'p' } ]));
 			ok(get('p')->{$label}, "upsert_enrichments $what: a new document has them");
 			done(POST => $upserts, upsert([ { document_id => 'p', payload => { a => 1 } } ]));
-			is(defined get('p')->{$label} ? 'kept' : 'dropped', $what, "upsert_enrichments $what: after a second upsert");
+			is(defined get('p')->{$label} ? 'kept' : 'dropped', $what,
+				"upsert_enrichments $what: after a second upsert");
 			done(PUT => "$documents/p", { a => 2 });
 			ok(get('p')->{$label}, "upsert_enrichments $what: after an update");
+		};
+	}
+	foreach my $by ('itself', 'taxonomy')
+	{
+		with { enriched_by => $by }, sub {
+			my $id = create({ n => 1 })->{document_id};
+			done(PUT => "$documents/$id", { a => 2 });
+			is(get($id)->{$label} ? 'itself' : 'taxonomy', $by, "enriched_by $by");
+			my $applied =
+				done(POST => '/v1/collections/c/apply-taxonomy', { taxonomy_id => 't', scroll_filters => { a => 3 } });
+			is($applied->{estimated_documents}, 0, "enriched_by $by: a taxonomy with filters is for what they find");
+			is(get($id)->{$label} ? 'itself' : 'taxonomy', $by, "enriched_by $by: ... only");
+			done(POST => '/v1/collections/c/apply-taxonomy', { taxonomy_id => 't' });
+			ok(get($id)->{$label}, "enriched_by $by: a taxonomy enriches the documents");
+		};
+	}
+	foreach my $end ('completed', 'completed_with_errors', 'failed')
+	{
+		with { tasks_end => $end }, sub {
+			$api->config(enrich => 'later:3600');
+			my $task = done(POST => '/v1/collections/c/apply-taxonomy', { taxonomy_id => 't' })->{task_id};
+			is(done(GET => "/v1/tasks/$task")->{status}, 'PROCESSING', "tasks_end $end: before");
+			$api->config(enrich => 'now');
+			is(done(GET => "/v1/tasks/$task")->{status}, uc $end, "tasks_end $end");
+			is(call(GET => '/v1/tasks/nope')->{status}, 404, "tasks_end $end: an unknown task");
 		};
 	}
 	$api->config(enrich => 'never');
@@ -335,7 +371,8 @@ subtest 'filters' => sub {
 			my $answer = done(POST => "$documents/list", { filters => { 'metadata.t' => 1 } });
 			is($answer->{warnings} ? 'warned' : 'silent', $unindexed->[1] == 4 ? 'silent' : 'warned',
 				"unindexed $unindexed->[0]: warnings");
-			is(found('root_object_id', 'r'), '1 2 3 4', "unindexed $unindexed->[0]: a field of the API's own has an index");
+			is(found('root_object_id', 'r'), '1 2 3 4',
+				"unindexed $unindexed->[0]: a field of the API's own has an index");
 			is(found(), '1 2 3 4', "unindexed $unindexed->[0]: a list without filters");
 		};
 	}
@@ -393,10 +430,12 @@ subtest 'operations' => sub {
 	{
 		with { put => $rule->[0] }, sub {
 			my $id = create({ a => 1 })->{document_id};
-			is_deeply(done(PUT => "$documents/$id", { metadata => { b => 2 } })->{metadata}, $rule->[1], "put $rule->[0]");
+			is_deeply(done(PUT => "$documents/$id", { metadata => { b => 2 } })->{metadata}, $rule->[1],
+				"put $rule->[0]");
 		};
 	}
-	foreach my $rule ([ paths => { a => { x => 1, y => 2 }, 'n' => undef } ], [ merges => { a => { x => 1 }, 'a.y' => 2 } ])
+	foreach my $rule (
+		[ paths => { a => { x => 1, y => 2 }, n => undef } ], [ merges => { a => { x => 1 }, 'a.y' => 2 } ])
 	{
 		with { patch => $rule->[0] }, sub {
 			my $path = "$documents/" . create({ a => { x => 1 } })->{document_id};
@@ -427,15 +466,16 @@ subtest 'operations' => sub {
 	{
 		with { batch_fields => $rule->[0] }, sub {
 			my $id = create({ a => 1 })->{document_id};
-			done(POST => "$documents/batch", { updates => [ { document_id => $id, update_data => { metadata => { b => 2 } } } ] });
+			done(POST => "$documents/batch",
+				{ updates => [ { document_id => $id, update_data => { metadata => { b => 2 } } } ] });
 			is_deeply(get($id)->{metadata}, $rule->[1], "batch_fields $rule->[0]");
 		};
 	}
 	foreach my $rule ([ taken => 200 ], [ refused => 422 ])
 	{
 		with { upsert_vectorless => $rule->[0] }, sub {
-			is(call(POST => $upserts, upsert([ { document_id => 'p' }, { document_id => 'q', vectors => {} } ]))->{status},
-				$rule->[1], "upsert_vectorless $rule->[0]");
+			my $body = upsert([ { document_id => 'p' }, { document_id => 'q', vectors => {} } ]);
+			is(call(POST => $upserts, $body)->{status}, $rule->[1], "upsert_vectorless $rule->[0]");
 			is($api->stats->{documents}, $rule->[1] == 200 ? 2 : 0, "upsert_vectorless $rule->[0]: documents");
 		};
 	}
@@ -460,8 +500,8 @@ subtest 'operations' => sub {
 		like($error->{message}, qr/Accepted keys: .*return_presigned_urls/, 'unknown_keys refused: the accepted keys');
 		foreach my $request ([ POST => "$documents/batch", { updates => [], x => 1 } ],
 			[ DELETE => "$documents/batch", { document_ids => ['a'], x => 1 } ],
-			[ POST => '/v1/documents/batch-get', { document_ids => ['a'], x => 1 } ], [ POST => $upserts, { documents => [], x => 1 } ],
-			[ POST => '/v1/documents/list', { x => 1 } ])
+			[ POST => '/v1/documents/batch-get', { document_ids => ['a'], x => 1 } ],
+			[ POST => $upserts, { documents => [], x => 1 } ], [ POST => '/v1/documents/list', { x => 1 } ])
 		{
 			like(call(@$request)->{text}, qr/extra_forbidden/, "unknown_keys refused: $request->[0] $request->[1]");
 		}
@@ -475,8 +515,9 @@ subtest 'what is missing' => sub {
 	foreach my $answer (sort keys %statuses)
 	{
 		with { missing_namespace => $answer }, sub {
-			is(join(' ', map { $lost->call(@$_)->{status} } ([ POST => "$documents/list", {} ], [ POST => $documents, {} ],
-				[ GET => "$documents/x" ])), $statuses{$answer}, "missing_namespace $answer");
+			my @requests = ([ POST => "$documents/list", {} ], [ POST => $documents, {} ], [ GET => "$documents/x" ]);
+			is(join(' ', map { $lost->call(@$_)->{status} } @requests), $statuses{$answer},
+				"missing_namespace $answer");
 		};
 	}
 	foreach my $answer ([ not_found => 404 ], [ empty => 200 ], [ unknown_ids => 200, 'nope' ])
@@ -486,10 +527,40 @@ subtest 'what is missing' => sub {
 			is($list->{status}, $answer->[1], "missing_collection $answer->[0]");
 			is(join(' ', @{ $list->{body}{unknown_collection_ids} // [] }), $answer->[2] // '',
 				"missing_collection $answer->[0]: unknown_collection_ids");
-			is(call(POST => '/v1/collections/nope/documents', {})->{status}, 404, "missing_collection $answer->[0]: create");
+			is(call(POST => '/v1/collections/nope/documents', {})->{status}, 404,
+				"missing_collection $answer->[0]: create");
 			$list = call(POST => '/v1/documents/list', { collection_id => 'nope' });
 			is("$list->{status} " . join(' ', @{ $list->{body}{unknown_collection_ids} // [] }),
 				"$answer->[1] " . ($answer->[2] // ''), "missing_collection $answer->[0]: the list of the namespace");
+		};
+	}
+	foreach my $state ([ active => 200, 1, 1 ], [ disabled => 403, 0, 1 ], [ archived => 403, 1, 0 ])
+	{
+		my ($name, $takes, $enabled, $shows) = @$state;
+
+		with { collection_state => 'active' }, sub {
+			my $path = "$documents/" . create({ n => 1 })->{document_id};
+			$api->config(collection_state => $name);
+			$seen{collection_state}{$name} = 1;
+			is(call(GET => $path)->{status} . ' ' . found(), $shows ? '200 1' : '404 ',
+				"collection_state $name: reads");
+			is(call(POST => $documents, {})->{status}, $takes, "collection_state $name: create");
+			is(call(POST => $upserts, upsert([]))->{status}, $takes, "collection_state $name: upsert");
+			is(done(GET => '/v1/collections/c')->{enabled} ? 1 : 0, $enabled, "collection_state $name: enabled");
+			is(done(GET => '/v1/collections/c/lifecycle')->{lifecycle_state}, $shows ? 'active' : 'archived',
+				"collection_state $name: lifecycle");
+		};
+	}
+	foreach my $rights ([ all => 200, 'READ WRITE DELETE' ], [ read => 403, 'READ' ])
+	{
+		with { key_rights => $rights->[0] }, sub {
+			is(call(POST => $documents, {})->{status}, $rights->[1], "key_rights $rights->[0]: create");
+			is(call(DELETE => "$documents/batch", { document_ids => ['x'] })->{status}, $rights->[1],
+				"key_rights $rights->[0]: batch delete");
+			is(call(POST => "$documents/list", {})->{status}, 200, "key_rights $rights->[0]: list");
+			is(call(POST => '/v1/documents/batch-get', { document_ids => ['x'] })->{status}, 200,
+				"key_rights $rights->[0]: batch-get");
+			is("@{ done(GET => '/v1/me')->{key}{permissions} }", $rights->[2], "key_rights $rights->[0]: /v1/me");
 		};
 	}
 	is(call(POST => '/v1/collections/nope/documents', {})->{body}{error}{code}, 'collection_not_found',
@@ -509,7 +580,8 @@ subtest 'limits' => sub {
 			done(POST => $upserts, upsert([ { document_id => 'p' } ]));
 			my $refused = call(POST => $documents, {});
 			is("$refused->{status} $refused->{body}{error}{type}", "$status $types{$status}", "no_credits $status");
-			is(call(POST => $upserts, upsert([ { document_id => 'q' } ]))->{status}, $status, "no_credits $status: upsert");
+			is(call(POST => $upserts, upsert([ { document_id => 'q' } ]))->{status}, $status,
+				"no_credits $status: upsert");
 			is($api->stats->{documents}, 2, "no_credits $status: nothing is stored");
 		};
 	}
@@ -566,10 +638,27 @@ subtest 'forms of answers' => sub {
 	{
 		with { request_id => $name }, sub {
 			my $headers = call(GET => "$documents/x")->{headers};
-			is(join(' ', grep { /^(x-request-id|x-trace-id|request-id)$/ } keys %$headers), $name eq 'none' ? '' : $name,
-				"request_id $name");
+			is(join(' ', grep { /^(x-request-id|x-trace-id|request-id)$/ } keys %$headers),
+				$name eq 'none' ? '' : $name, "request_id $name");
 		};
 	}
+};
+
+subtest 'journal' => sub {
+	with {}, sub {
+		my $journal = PostgreSQL::Test::Utils::tempdir() . '/journal';
+		my $service = MixpeekTest::Server->new(contract => '2026-10', journal => $journal);
+		my $other = MixpeekTest::Client->new($service->url);
+		$other->call(POST => $upserts, upsert([ { document_id => "an id/\x{fc}\n", payload => { a => 1 } },
+			{ document_id => 'gone' } ]));
+		$other->call(DELETE => "$documents/gone");
+		$service->kill9;
+		$service->start;
+		my $restored = $other->call(POST => "$documents/list", {})->{body}{results};
+		is_deeply([ map { [ @$_{qw(document_id a)} ] } @$restored ], [ [ "an id/\x{fc}\n", 1 ] ],
+			'documents under ids of the client\'s own outlive kill -9');
+		$service->stop;
+	};
 };
 
 subtest 'a service that is upgraded' => sub {
@@ -603,7 +692,8 @@ sub send_only
 	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $api->port) or die "connect: $!";
 
 	print $socket "$method $path HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk_test\r\n",
-		"X-Namespace: test\r\nContent-Type: application/json\r\nContent-Length: ", length($text), "\r\n\r\n", $text;
+		"X-Namespace: test\r\nContent-Type: application/json\r\n", 'Content-Length: ' . length($text),
+		"\r\n\r\n$text";
 	$socket->flush;
 	wait_for('the request to be under way', sub { $api->stats->{in_flight} > $before });
 	return $socket;
