@@ -77,15 +77,16 @@ post_faults(Request *request, const JsonNode *body)
 
 /* Set what is not a trait; false if there is nothing of that name, or it cannot have the value. */
 static bool
-set_option(const char *name, const JsonNode *value, const char *text)
+set_option(const char *name, const char *text)
 {
-	double		number = value->kind == JSON_NUMBER ? json_number(value) : -1;
+	char	   *end;
+	double		number = strtod(text, &end);
 
 	if (strcmp(name, "contract") == 0)
 		return options_set_contract(text);
 	if (strcmp(name, "enrich") == 0)
 		return options_set_enrich(text);
-	if (number < 0)
+	if (end == text || *end || number < 0)
 		return false;
 	if (strcmp(name, "rate") == 0)
 		options.rate = number;
@@ -108,7 +109,7 @@ set_member(const JsonNode *key)
 	char	   *name = json_string(key);
 	char	   *text = value->kind == JSON_STRING ? json_string(value) : copy_bytes(value->text, value->length);
 	Trait		trait;
-	bool		done = trait_find(name, &trait) ? trait_set(trait, text) : set_option(name, value, text);
+	bool		done = trait_find(name, &trait) ? trait_set(trait, text) : set_option(name, text);
 
 	free(name);
 	free(text);

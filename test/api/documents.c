@@ -11,6 +11,7 @@
 #include "answer.h"
 #include "enrich.h"
 #include "merge.h"
+#include "normalize.h"
 #include "options.h"
 #include "render.h"
 #include "schema.h"
@@ -74,6 +75,8 @@ document_create(Request *request)
 		!account_take_credits(request, 1))
 		return;
 	request->collection = store_collection(request->namespace, request->collection_name, true);
+	if (normalize_metadata(&request->body))
+		root = request_json(request);
 	document = store_create(request->collection, NULL, request->body.data, request->body.length, root);
 	enrich_begin(document);
 	stats.creates++;
@@ -161,6 +164,7 @@ document_update(Document *document, const JsonNode *update, UpdateKind kind)
 	if (trait(TRAIT_ENRICHMENTS_AT) == ENRICHMENTS_METADATA && enrich_ready(document))
 		store_enrichments(document);
 	merge_update(&text, json_parse(&scratch, document->text, document->length), update, kind);
+	normalize_metadata(&text);
 	store_replace(document, text.data, text.length);
 	if (document->enriched == ENRICHED_NONE)
 		enrich_begin(document);

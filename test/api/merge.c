@@ -69,6 +69,22 @@ merge_replace(Buffer *into, const JsonNode *stored, const JsonNode *update)
 	replace_members(into, stored, update, true);
 }
 
+/* Add the stored object up to the value of the named member, which comes last; the caller adds that and the end. */
+void
+merge_before(Buffer *into, const JsonNode *stored, const char *name)
+{
+	buffer_char(into, '{');
+	JSON_MEMBERS(stored, key)
+	{
+		if (!json_is(key, name))
+			add_member(into, key);
+	}
+	if (into->data[into->length - 1] != '{')
+		buffer_char(into, ',');
+	buffer_json_text(into, name);
+	buffer_char(into, ':');
+}
+
 /* Add a member whose value is the stored object (or none) with the update's keys set, and its nulls removed. */
 static void
 add_merged(Buffer *into, const JsonNode *key, const JsonNode *stored, const JsonNode *update)

@@ -22,6 +22,14 @@ static const struct TraitRule
 		"metadata_at", "metadata|root|internal", {"metadata", "metadata", "metadata"},
 		"where answers have a document's metadata: the field `metadata`, the root, `_internal.metadata`"
 	},
+	[TRAIT_METADATA_NULLS] = {
+		"metadata_nulls", "kept|dropped", {"kept", "kept", "kept"},
+		"whether keys of metadata that are null are stored"
+	},
+	[TRAIT_METADATA_TEXTS] = {
+		"metadata_texts", "kept|BYTES", {"kept", "kept", "kept"},
+		"texts in metadata are stored as they are, or their first bytes"
+	},
 	[TRAIT_UPSERT_METADATA] = {
 		"upsert_metadata", "internal|metadata", {"internal", "internal", "internal"},
 		"where an upsert stores the `metadata` of its documents"
@@ -110,6 +118,10 @@ static const struct TraitRule
 		"upsert_enrichments", "dropped|kept", {"dropped", "dropped", "dropped"},
 		"enrichments of a document that an upsert replaces; dropped: gone until it is updated in another way"
 	},
+	[TRAIT_UPSERT_COSTS] = {
+		"upsert_costs", "new|each|nothing", {"new", "new", "new"},
+		"which documents of an upsert take a credit"
+	},
 	[TRAIT_IDEMPOTENCY] = {
 		"idempotency", "kept|unkept", {"kept", "kept", "kept"},
 		"whether an upsert's `idempotency_key` is remembered; unkept: `warnings` say so"
@@ -136,7 +148,7 @@ static const struct TraitRule
 	},
 	[TRAIT_CREDITS] = {
 		"credits", "unlimited|NUMBER", {"unlimited", "unlimited", "unlimited"},
-		"credits that are left; a new document takes one"
+		"credits that are left; a create takes one"
 	},
 	[TRAIT_NO_CREDITS] = {
 		"no_credits", "401|402|403|429", {"403", "403", "403"},

@@ -15,6 +15,7 @@
 #include "enrich.h"
 #include "options.h"
 #include "namespace.h"
+#include "normalize.h"
 #include "repeat.h"
 #include "schema.h"
 #include "stats.h"
@@ -132,6 +133,7 @@ make_text(Upsert *upsert, const JsonNode *item)
 	if (is_object(payload))
 		add_payload(upsert, &text, json_get(item, "document_id"), payload);
 	buffer_char(&text, '}');
+	normalize_metadata(&text);
 	return text;
 }
 
@@ -206,11 +208,14 @@ answer_upsert(Request *request, Upsert *upsert, bool token, bool kept)
 	answer_json(request, 200, &body);
 }
 
-/* How many of the request's documents are new, for the credits that they take. */
+/* How many of the request's documents take a credit. */
 static long
-count_new(const Request *request, const JsonNode *documents)
+count_costs(const Request *request, const JsonNode *documents)
 {
 	long		count = 0;
+
+	if (trait(TRAIT_UPSERT_COSTS) != COSTS_NEW)
+		return trait(TRAIT_UPSERT_COSTS) == COSTS_EACH ? documents->count : 0;
 
 	JSON_ITEMS(documents, item)
 	{
@@ -244,7 +249,7 @@ store_documents(Request *request, Upsert *upsert, const JsonNode *body, const ch
 	bool		keep = key && !trait(TRAIT_IDEMPOTENCY);
 
 	if (!find_collection(request, json_get(body, "collection_id"), upsert) ||
-		!account_take_credits(request, count_new(request, documents)))
+		!account_take_credits(request, count_costs(request, documents)))
 		return;
 	JSON_ITEMS(documents, item)
 		store_document(upsert, request, item);

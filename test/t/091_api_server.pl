@@ -284,6 +284,29 @@ subtest 'metadata' => sub {
 	};
 };
 
+subtest 'what is stored of metadata' => sub {
+	my $sent = { n => undef, deep => { a => undef, b => ["\x{e4}\x{f6}\x{fc}\"", undef] } };
+	my %stored = (
+		kept => [ metadata_nulls => 'kept', $sent ],
+		'no nulls' => [ metadata_nulls => 'dropped', { deep => { b => ["\x{e4}\x{f6}\x{fc}\"", undef] } } ],
+		'whole texts' => [ metadata_texts => 'kept', $sent ],
+		'cut texts' => [ metadata_texts => 5, { n => undef, deep => { a => undef, b => [ "\x{e4}\x{f6}", undef ] } } ]);
+
+	foreach my $name (sort keys %stored)
+	{
+		my ($trait, $value, $expected) = @{ $stored{$name} };
+
+		with { $trait => $value, put => 'replaces' }, sub {
+			my $document = create($sent);
+			is_deeply($document->{metadata}, $expected, "$trait $value: create");
+			is_deeply(done(PUT => "$documents/$document->{document_id}", { metadata => $sent })->{metadata}, $expected,
+				"$trait $value: PUT");
+			done(POST => $upserts, upsert([ { document_id => 'p', payload => { a => 1, metadata => $sent } } ]));
+			is_deeply([ @{ get('p') }{qw(a metadata)} ], [ 1, $expected ], "$trait $value: upsert");
+		};
+	}
+};
+
 subtest 'enrichments' => sub {
 	my $label = 'taxonomy_topics_label';
 
@@ -583,6 +606,16 @@ subtest 'limits' => sub {
 			is(call(POST => $upserts, upsert([ { document_id => 'q' } ]))->{status}, $status,
 				"no_credits $status: upsert");
 			is($api->stats->{documents}, 2, "no_credits $status: nothing is stored");
+		};
+	}
+	foreach my $costs ([ new => 1 ], [ each => 2 ], [ nothing => 0 ])
+	{
+		with { credits => 5, upsert_costs => $costs->[0] }, sub {
+			$client->call(POST => $upserts, upsert([ { document_id => 'p' } ]));
+			$api->config(credits => 5);
+			done(POST => $upserts, upsert([ { document_id => 'p' }, { document_id => 'q' } ]));
+			is(done(GET => '/v1/organizations/billing/balance')->{credit_balance}, 5 - $costs->[1],
+				"upsert_costs $costs->[0]");
 		};
 	}
 	with { credits => 'unlimited' }, sub { create(); pass('credits unlimited'); };
