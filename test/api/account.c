@@ -74,8 +74,9 @@ account_me(Request *request)
 	buffer_printf(&body, "{\"organization_id\":\"org_local\",\"organization_name\":\"Local\","
 				  "\"account_type\":\"FREE\",\"user_email\":null,\"key\":{\"name\":\"local\","
 				  "\"key_type\":\"SECRET\",\"permissions\":[\"READ\"%s],\"expires_at\":null},"
-				  "\"principal_scoped\":false,\"rate_limits\":",
-				  trait(TRAIT_KEY_RIGHTS) ? "" : ",\"WRITE\",\"DELETE\"");
+				  "\"principal_scoped\":%s,\"rate_limits\":",
+				  trait(TRAIT_KEY_RIGHTS) ? "" : ",\"WRITE\",\"DELETE\"",
+				  trait(TRAIT_KEY_SCOPE) ? "true" : "false");
 	if (options.rate <= 0)
 		buffer_literal(&body, "null");
 	for (size_t i = 0; options.rate > 0 && i < sizeof(categories) / sizeof(categories[0]); i++)

@@ -79,6 +79,7 @@ document_create(Request *request)
 		root = request_json(request);
 	document = store_create(request->collection, NULL, request->body.data, request->body.length, root);
 	enrich_begin(document);
+	visible_begin(document);
 	stats.creates++;
 	answer_document(request, document, root, (RenderOptions) {0});
 	request->body = (Buffer) {0};	/* the store's now */

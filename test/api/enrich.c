@@ -2,7 +2,8 @@
  * enrich.c
  *	  Enrichments made up from the metadata: of metadata.section, if that is a
  *	  string (a Debian package's section, say), else of all metadata but the
- *	  extension's marker.
+ *	  extension's marker.  A document that an upsert has given no metadata is
+ *	  taken for metadata itself.
  */
 #include "enrich.h"
 
@@ -35,10 +36,21 @@ hash_bytes(uint64_t hash, const char *bytes, size_t length)
 	return hash;
 }
 
+/* What a document is enriched from: its metadata or, without any, all of it. */
+static const JsonNode *
+content_of(const JsonNode *root)
+{
+	const JsonNode *metadata = json_get(root, "metadata");
+
+	if (!metadata)
+		metadata = json_get(json_get(root, "_internal"), "metadata");
+	return metadata ? metadata : root;
+}
+
 static void
 enrich(Enrichment *e, const JsonNode *root)
 {
-	const JsonNode *metadata = json_get(root, "metadata");
+	const JsonNode *metadata = content_of(root);
 
 	e->hash = 0xCBF29CE484222325ULL;
 	e->section = json_get(metadata, "section");

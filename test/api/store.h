@@ -46,7 +46,8 @@ typedef struct Document
 	double		created_at;		/* unix time */
 	double		updated_at;
 	double		enriched_from;	/* when the content was written that they are of */
-	Enriched	enriched;		/* not in the journal */
+	Enriched	enriched;		/* not in the journal, as is the following */
+	bool		by_user;		/* created by a key whose scope is a user */
 	uint64_t	sequence;		/* order of creation */
 	struct Document *next;		/* in that order */
 	struct Document *previous;

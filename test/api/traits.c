@@ -146,6 +146,10 @@ static const struct TraitRule
 		"key_rights", "all|read", {"all", "all", "all"},
 		"what the keys may do; read: a 403 to every write"
 	},
+	[TRAIT_KEY_SCOPE] = {
+		"key_scope", "organization|user", {"organization", "organization", "organization"},
+		"whose documents the keys see: all, or those that were created while this was `user`"
+	},
 	[TRAIT_CREDITS] = {
 		"credits", "unlimited|NUMBER", {"unlimited", "unlimited", "unlimited"},
 		"credits that are left; a create takes one"

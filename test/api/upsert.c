@@ -21,6 +21,7 @@
 #include "stats.h"
 #include "store.h"
 #include "traits.h"
+#include "visible.h"
 
 #define DEFAULT_COLLECTION "col_default"
 
@@ -173,6 +174,7 @@ store_document(Upsert *upsert, const Request *request, const JsonNode *item)
 		document = store_create(upsert->collection, id, text.data, text.length,
 								json_parse(&parsed, text.data, text.length));
 		enrich_begin(document);
+		visible_begin(document);
 		stats.creates++;
 	}
 	if (options.bodies_off)

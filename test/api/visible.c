@@ -24,6 +24,20 @@ is_archived(void)
 	return trait(TRAIT_COLLECTION_STATE) == COLLECTION_ARCHIVED;
 }
 
+/* Whether the document can be seen at all, be it old enough. */
+static bool
+is_shown(const Document *document)
+{
+	return !is_archived() && (!trait(TRAIT_KEY_SCOPE) || document->by_user);
+}
+
+/* Notes of a new document who may see it. */
+void
+visible_begin(Document *document)
+{
+	document->by_user = trait(TRAIT_KEY_SCOPE);
+}
+
 /* Whether no trait hides a document from lists. */
 bool
 visible_all(void)
@@ -31,19 +45,19 @@ visible_all(void)
 	double		seconds;
 
 	trait_number(TRAIT_SEARCHABLE_AFTER, &seconds);
-	return seconds <= 0 && !is_archived();
+	return seconds <= 0 && !is_archived() && !trait(TRAIT_KEY_SCOPE);
 }
 
 bool
 visible_by_id(const Document *document)
 {
-	return !is_archived() && is_older(document->created_at, TRAIT_READABLE_AFTER);
+	return is_shown(document) && is_older(document->created_at, TRAIT_READABLE_AFTER);
 }
 
 bool
 visible_in_lists(const Document *document)
 {
-	return !is_archived() && is_older(document->created_at, TRAIT_SEARCHABLE_AFTER);
+	return is_shown(document) && is_older(document->created_at, TRAIT_SEARCHABLE_AFTER);
 }
 
 /* Set when the document's latest write became searchable; false if it is not yet. */

@@ -7,6 +7,7 @@
 
 #include "store.h"
 
+extern void visible_begin(Document *document);
 extern bool visible_all(void);
 extern bool visible_by_id(const Document *document);
 extern bool visible_in_lists(const Document *document);

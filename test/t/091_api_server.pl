@@ -332,6 +332,17 @@ subtest 'enrichments' => sub {
 			'enrichments_at metadata: one that replaces metadata removes them');
 		$api->config(put => 'merges');
 	};
+	with {}, sub {
+		my %labels;
+		foreach my $part ({ payload => { metadata => { section => 'x' } } }, { metadata => { section => 'x' } },
+			{ payload => { section => 'x' } })
+		{
+			done(POST => $upserts, upsert([ { document_id => 'p', %$part } ]));
+			$labels{ get('p')->{taxonomy_debian_label} // '' } = 1;
+			done(DELETE => "$documents/p");
+		}
+		is_deeply([ keys %labels ], ['x'], 'an upsert is enriched from metadata, wherever it is, or from its payload');
+	};
 	foreach my $what ('kept', 'dropped')
 	{
 		with { upsert_enrichments => $what }, sub {
@@ -584,6 +595,22 @@ subtest 'what is missing' => sub {
 			is(call(POST => '/v1/documents/batch-get', { document_ids => ['x'] })->{status}, 200,
 				"key_rights $rights->[0]: batch-get");
 			is("@{ done(GET => '/v1/me')->{key}{permissions} }", $rights->[2], "key_rights $rights->[0]: /v1/me");
+		};
+	}
+	foreach my $scope ([ organization => '1 2', 2 ], [ user => '2', 1 ])
+	{
+		with { key_scope => 'organization' }, sub {
+			my $id = create({ n => 1 })->{document_id};
+			$seen{key_scope}{ $scope->[0] } = 1;
+			$api->config(key_scope => $scope->[0]);
+			create({ n => 2 });
+			is(found(), $scope->[1], "key_scope $scope->[0]: list");
+			is(call(GET => "$documents/$id")->{status}, $scope->[2] == 2 ? 200 : 404, "key_scope $scope->[0]: get");
+			is(done(GET => "$documents/count")->{count}, $scope->[2], "key_scope $scope->[0]: count");
+			is(done(GET => '/v1/me')->{principal_scoped} ? 'user' : 'organization', $scope->[0],
+				"key_scope $scope->[0]: /v1/me");
+			done(POST => $upserts, upsert([ { document_id => 'p' } ]));
+			is(get('p')->{document_id}, 'p', "key_scope $scope->[0]: upsert");
 		};
 	}
 	is(call(POST => '/v1/collections/nope/documents', {})->{body}{error}{code}, 'collection_not_found',
