@@ -141,20 +141,24 @@ add_source(Listing *l, Collection *collection)
 	l->sources[l->source_count++] = collection;
 }
 
-/* Adds the collection of that name, or notes that there is none. */
-static void
-add_named_source(Request *request, Listing *l, const char *name)
+/* Adds the collection of that name, if it has documents; false, and a note, where there is none. */
+static bool
+add_named_source(Request *request, Listing *l, const JsonNode *name_node)
 {
+	char	   *name = json_string(name_node);
 	Collection *collection = store_collection(request->namespace, name, false);
+	bool		known = names_allow(&options.collections, name);
 
-	if (!names_allow(&options.collections, name))
+	if (known && collection)
+		add_source(l, collection);
+	if (!known)
 	{
 		if (l->unknown.length)
 			buffer_char(&l->unknown, ',');
 		buffer_json_text(&l->unknown, name);
 	}
-	else if (collection)
-		add_source(l, collection);
+	free(name);
+	return known;
 }
 
 /* The names of collections that the namespace's list is about, or NULL for all of them. */
@@ -169,41 +173,42 @@ named_collections(const Listing *l)
 	return NULL;
 }
 
+/* Finds the collections of the request's list of the namespace; false where the request is answered. */
+static bool
+find_named_sources(Request *request, Listing *l, const JsonNode *names)
+{
+	bool		known = false;
+
+	if (names->kind == JSON_STRING)
+		known = add_named_source(request, l, names);
+	else
+	{
+		known = names->count == 0;
+		JSON_ITEMS(names, item)
+			known |= add_named_source(request, l, item);
+	}
+	if (known || trait(TRAIT_MISSING_COLLECTION) != MISSING_COLLECTION_NOT_FOUND)
+		return true;
+	answer_missing(request, "collection", "collection_ids");
+	return false;
+}
+
 /* Finds the collections to be listed; false where the request is answered. */
 static bool
 find_sources(Request *request, Listing *l)
 {
-	const JsonNode *names = request->collection_name ? NULL : named_collections(l);
-	char	   *name;
-	size_t		count = 0;
+	const JsonNode *names = named_collections(l);
 
-	if (request->collection_name)
-		add_named_source(request, l, request->collection_name);
-	else if (!names)
+	if (request->collection_name && request->collection)
+		add_source(l, request->collection);
+	else if (request->collection_name && !names_allow(&options.collections, request->collection_name))
+		buffer_json_text(&l->unknown, request->collection_name);
+	else if (!request->collection_name && names && !find_named_sources(request, l, names))
+		return false;
+	else if (!request->collection_name && !names)
 		for (Collection *c = store_collections(); c; c = c->next)
 			if (strcmp(c->namespace, request->namespace) == 0)
 				add_source(l, c);
-	if (names && names->kind == JSON_STRING)
-	{
-		name = json_string(names);
-		add_named_source(request, l, name);
-		free(name);
-		count = 1;
-	}
-	else if (names)
-		JSON_ITEMS(names, item)
-		{
-			name = json_string(item);
-			add_named_source(request, l, name);
-			free(name);
-			count++;
-		}
-	if (count && l->unknown.length && !l->source_count &&
-		trait(TRAIT_MISSING_COLLECTION) == MISSING_COLLECTION_NOT_FOUND)
-	{
-		answer_missing(request, "collection", "collection_ids");
-		return false;
-	}
 	if (trait(TRAIT_MISSING_COLLECTION) == MISSING_COLLECTION_EMPTY)
 		l->unknown.length = 0;
 	return true;
