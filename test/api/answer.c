@@ -4,9 +4,14 @@
  */
 #include "answer.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+
+#include "options.h"
+#include "traits.h"
 
 static const struct
 {
@@ -15,6 +20,7 @@ static const struct
 }			error_types[] = {
 	{400, "BadRequestError"},
 	{401, "UnauthorizedError"},
+	{402, "PaymentRequiredError"},
 	{403, "ForbiddenError"},
 	{404, "NotFoundError"},
 	{405, "MethodNotAllowedError"},
@@ -65,19 +71,94 @@ answer_header(Request *request, const char *name, const char *value)
 	MHD_add_response_header(request->response, name, value);
 }
 
-/* An ErrorResponse; details is a JSON object or NULL. */
+/*
+ * An ErrorResponse of that type, with the code where the contract has codes;
+ * details is a JSON object or NULL.
+ */
+void
+answer_refusal(Request *request, unsigned status, const char *type, const char *code, const char *details,
+			   const char *message)
+{
+	Buffer		body = {0};
+
+	buffer_printf(&body, "{\"success\":false,\"status\":%u,\"error\":{\"message\":", status);
+	buffer_json_text(&body, message);
+	buffer_printf(&body, ",\"type\":\"%s\"", type);
+	if (code && options.contract >= CONTRACT_2026_10)
+		buffer_printf(&body, ",\"code\":\"%s\"", code);
+	buffer_printf(&body, ",\"details\":%s}}", details ? details : "{}");
+	answer_json(request, status, &body);
+}
+
+/* An ErrorResponse of the status's type; details is a JSON object or NULL. */
 void
 answer_error(Request *request, unsigned status, const char *details, const char *format,...)
 {
-	Buffer		body = {0};
 	char		message[1024];
 	va_list		arguments;
 
 	va_start(arguments, format);
 	vsnprintf(message, sizeof(message), format, arguments);
 	va_end(arguments);
-	buffer_printf(&body, "{\"success\":false,\"status\":%u,\"error\":{\"message\":", status);
-	buffer_json_text(&body, message);
-	buffer_printf(&body, ",\"type\":\"%s\",\"details\":%s}}", error_type(status), details ? details : "{}");
-	answer_json(request, status, &body);
+	answer_refusal(request, status, error_type(status), NULL, details, message);
+}
+
+/* A 404 of that kind of thing: a document, a collection or a namespace. */
+void
+answer_missing(Request *request, const char *resource, const char *id)
+{
+	Buffer		details = {0};
+	char		code[64];
+	char		message[64];
+
+	snprintf(code, sizeof(code), "%s_not_found", resource);
+	snprintf(message, sizeof(message), "%c%s not found", resource[0] - 'a' + 'A', resource + 1);
+	buffer_printf(&details, "{\"resource\":\"%s\",\"id\":", resource);
+	buffer_json_text(&details, id);
+	buffer_char(&details, '}');
+	answer_refusal(request, 404, error_type(404), code, buffer_terminate(&details), message);
+	buffer_free(&details);
+}
+
+/* Add to details, an object without its end, whether it makes sense to try again. */
+void
+answer_add_retryable(Buffer *details)
+{
+	if (trait(TRAIT_RETRYABLE) != RETRYABLE_UNSAID)
+		buffer_printf(details, "%s\"retryable\":%s", details->data[details->length - 1] == '{' ? "" : ",",
+					  trait(TRAIT_RETRYABLE) == RETRYABLE_YES ? "true" : "false");
+}
+
+static void
+add_retry_header(Request *request, long seconds)
+{
+	time_t		when = (time_t) ceil(clock_wall()) + seconds;
+	char		value[64];
+	struct tm	parts;
+
+	if (trait(TRAIT_RETRY_AFTER) == RETRY_SECONDS)
+		snprintf(value, sizeof(value), "%ld", seconds);
+	else if (trait(TRAIT_RETRY_AFTER) == RETRY_DATE)
+		strftime(value, sizeof(value), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&when, &parts));
+	else
+		return;
+	answer_header(request, "Retry-After", value);
+}
+
+/* A 429 that says, as the traits have it, after how many seconds to come again. */
+void
+answer_too_many(Request *request, const char *message, long seconds)
+{
+	Buffer		details = {0};
+
+	buffer_literal(&details, "{\"api_name\":\"documents\"");
+	if (trait(TRAIT_RETRY_AFTER) == RETRY_SECONDS)
+		buffer_printf(&details, ",\"retry_after\":%ld", seconds);
+	if (trait(TRAIT_RETRY_AFTER) == RETRY_DETAILS)
+		buffer_printf(&details, ",\"retry_after_seconds\":%ld", seconds);
+	answer_add_retryable(&details);
+	buffer_char(&details, '}');
+	answer_refusal(request, 429, error_type(429), "rate_limit_exceeded", buffer_terminate(&details), message);
+	buffer_free(&details);
+	add_retry_header(request, seconds);
 }

@@ -9,9 +9,10 @@
 
 #include "answer.h"
 #include "documents.h"
-#include "filter.h"
 #include "merge.h"
+#include "render.h"
 #include "schema.h"
+#include "select.h"
 #include "stats.h"
 
 typedef struct Outcome
@@ -77,7 +78,7 @@ update_selected(Request *request, const JsonNode *filters, const JsonNode *updat
 		return false;
 	filter_select(&selection, request->collection, filter, NULL);
 	for (size_t i = 0; i < selection.count; i++)
-		document_update(selection.documents[i], update, true);
+		document_update(selection.documents[i], update, UPDATE_BATCH);
 	*count = selection.count;
 	stats.patches += *count;
 	filter_free(filter);
@@ -107,11 +108,11 @@ update_listed(Request *request, const JsonNode *updates)
 	{
 		const JsonNode *id_node = json_get(item, "document_id");
 		char	   *id = json_string(id_node);
-		Document   *document = store_find(request->collection, id);
+		Document   *document = document_find(request, id);
 
 		if (!document)
 			note(&outcome, id_node, "Document not found");
-		else if (!document_update(document, json_get(item, "update_data"), true))
+		else if (!document_update(document, json_get(item, "update_data"), UPDATE_BATCH))
 			note(&outcome, id_node, "Vectors cannot be updated");
 		else
 			note(&outcome, id_node, NULL);
@@ -146,7 +147,7 @@ delete_listed(Request *request, const JsonNode *ids, Outcome *outcome)
 	JSON_ITEMS(ids, item)
 	{
 		char	   *id = json_string(item);
-		Document   *document = store_find(request->collection, id);
+		Document   *document = document_find(request, id);
 
 		if (document)
 			store_delete(document);
@@ -193,4 +194,53 @@ batch_delete(Request *request)
 		return;
 	stats.deletes += outcome.done;
 	answer_outcome(request, &outcome, "delete");
+}
+
+static void
+add_separated(Buffer *list, const char *bytes, size_t length)
+{
+	if (list->length)
+		buffer_char(list, ',');
+	buffer_add(list, bytes, length);
+}
+
+/* The documents of the namespace that have one of the ids, and the ids that none has. */
+void
+batch_get(Request *request)
+{
+	static JsonDocument stored;
+	const JsonNode *body = request_checked(request, &schema_batch_get);
+	const JsonNode *url = body ? json_get(body, "return_presigned_urls") : NULL;
+	RenderOptions with = {.url = !url || url->kind != JSON_FALSE};
+	Buffer		documents = {0};
+	Buffer		missing = {0};
+	Buffer		answer = {0};
+
+	if (!body)
+		return;
+	JSON_ITEMS(json_get(body, "document_ids"), item)
+	{
+		char	   *id = json_string(item);
+		Document   *document = document_find(request, id);
+		Buffer		text = {0};
+
+		free(id);
+		if (!document)
+		{
+			add_separated(&missing, item->text, item->length);
+			continue;
+		}
+		render_document(&text, document, json_parse(&stored, document->text, document->length), with);
+		add_separated(&documents, text.data, text.length);
+		buffer_free(&text);
+		stats.gets++;
+	}
+	buffer_literal(&answer, "{\"documents\":[");
+	buffer_add(&answer, buffer_terminate(&documents), documents.length);
+	buffer_literal(&answer, "],\"not_found\":[");
+	buffer_add(&answer, buffer_terminate(&missing), missing.length);
+	buffer_literal(&answer, "]}");
+	answer_json(request, 200, &answer);
+	buffer_free(&documents);
+	buffer_free(&missing);
 }

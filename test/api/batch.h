@@ -10,5 +10,6 @@
 extern void bulk_update(Request *request);
 extern void batch_update(Request *request);
 extern void batch_delete(Request *request);
+extern void batch_get(Request *request);
 
 #endif

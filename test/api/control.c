@@ -15,6 +15,7 @@
 #include "render.h"
 #include "stats.h"
 #include "store.h"
+#include "traits.h"
 
 #define PREFIX "/_control/"
 
@@ -74,38 +75,74 @@ post_faults(Request *request, const JsonNode *body)
 		answer_ok(request);
 }
 
-static void
-set_number(const JsonNode *body, const char *name, double *value)
+/* Set what is not a trait; false if there is nothing of that name, or it cannot have the value. */
+static bool
+set_option(const char *name, const char *text)
 {
-	const JsonNode *node = json_get(body, name);
+	char	   *end;
+	double		number = strtod(text, &end);
 
-	if (node)
-		*value = json_number(node);
+	if (strcmp(name, "contract") == 0)
+		return options_set_contract(text);
+	if (strcmp(name, "enrich") == 0)
+		return options_set_enrich(text);
+	if (end == text || *end || number < 0)
+		return false;
+	if (strcmp(name, "rate") == 0)
+		options.rate = number;
+	else if (strcmp(name, "burst") == 0)
+		options.burst = number;
+	else if (strcmp(name, "latency") == 0)
+		options.latency = number;
+	else if (strcmp(name, "concurrency") == 0)
+		options.concurrency = number;
+	else
+		return false;
+	return true;
+}
+
+/* Set the member's option or trait; false if that cannot be. */
+static bool
+set_member(const JsonNode *key)
+{
+	const JsonNode *value = &key[1];
+	char	   *name = json_string(key);
+	char	   *text = value->kind == JSON_STRING ? json_string(value) : copy_bytes(value->text, value->length);
+	Trait		trait;
+	bool		done = trait_find(name, &trait) ? trait_set(trait, text) : set_option(name, text);
+
+	free(name);
+	free(text);
+	return done;
 }
 
 static void
 post_config(Request *request, const JsonNode *body)
 {
-	char	   *enrich = json_string(json_get(body, "enrich"));
-	double		latency = options.latency;
-	double		concurrency = options.concurrency;
-	bool		known = !enrich || options_set_enrich(enrich);
-
-	free(enrich);
-	set_number(body, "rate", &options.rate);
-	set_number(body, "burst", &options.burst);
-	set_number(body, "latency", &latency);
-	set_number(body, "concurrency", &concurrency);
-	options.latency = latency;
-	options.concurrency = concurrency;
-	if (json_get(body, "filter"))
-		options.filter_off = json_is(json_get(body, "filter"), "off");
+	if (body && body->kind == JSON_OBJECT)
+		JSON_MEMBERS(body, key)
+		{
+			if (!set_member(key))
+				answer_error(request, 400, NULL, "There is no option of that name and value: %.*s",
+							 (int) (key[1].text + key[1].length - key->text), key->text);
+		}
 	if (json_get(body, "rate") || json_get(body, "burst"))
 		limits_refill();
-	if (known)
+	if (!request->response)
 		answer_ok(request);
-	else
-		answer_error(request, 400, NULL, "enrich must be now, never or later:SECONDS");
+}
+
+/* The traits as they are. */
+static void
+get_config(Request *request, const JsonNode *body)
+{
+	Buffer		answer = {0};
+
+	(void) body;
+	buffer_char(&answer, '{');
+	traits_render(&answer);
+	buffer_char(&answer, '}');
+	answer_json(request, 200, &answer);
 }
 
 static void
@@ -156,6 +193,7 @@ static const struct
 	{"POST", "reset", post_reset},
 	{"POST", "faults", post_faults},
 	{"POST", "config", post_config},
+	{"GET", "config", get_config},
 	{"GET", "documents", get_documents},
 	{"GET", "requests", get_requests},
 	{NULL, NULL, NULL}

@@ -13,7 +13,15 @@ extern void document_get(Request *request);
 extern void document_put(Request *request);
 extern void document_patch(Request *request);
 extern void document_delete(Request *request);
+extern void document_count(Request *request);
 
-extern bool document_update(Document *document, const JsonNode *update, bool partial);
+/* Which rule an update is worked in by. */
+typedef enum UpdateKind
+{
+	UPDATE_PUT, UPDATE_PATCH, UPDATE_BATCH
+} UpdateKind;
+
+extern Document *document_find(const Request *request, const char *id);
+extern bool document_update(Document *document, const JsonNode *update, UpdateKind kind);
 
 #endif

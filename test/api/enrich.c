@@ -2,7 +2,8 @@
  * enrich.c
  *	  Enrichments made up from the metadata: of metadata.section, if that is a
  *	  string (a Debian package's section, say), else of all metadata but the
- *	  extension's marker.
+ *	  extension's marker.  A document that an upsert has given no metadata is
+ *	  taken for metadata itself.
  */
 #include "enrich.h"
 
@@ -11,6 +12,7 @@
 
 #include "options.h"
 #include "timer.h"
+#include "traits.h"
 
 #define CLUSTERS 8
 
@@ -34,10 +36,21 @@ hash_bytes(uint64_t hash, const char *bytes, size_t length)
 	return hash;
 }
 
+/* What a document is enriched from: its metadata or, without any, all of it. */
+static const JsonNode *
+content_of(const JsonNode *root)
+{
+	const JsonNode *metadata = json_get(root, "metadata");
+
+	if (!metadata)
+		metadata = json_get(json_get(root, "_internal"), "metadata");
+	return metadata ? metadata : root;
+}
+
 static void
 enrich(Enrichment *e, const JsonNode *root)
 {
-	const JsonNode *metadata = json_get(root, "metadata");
+	const JsonNode *metadata = content_of(root);
 
 	e->hash = 0xCBF29CE484222325ULL;
 	e->section = json_get(metadata, "section");
@@ -98,9 +111,9 @@ add_cluster(Buffer *into, const Enrichment *e, const Document *document)
 	for (int i = 0; i < 3; i++)
 		add_fraction(into, i ? "," : "", e, 8 + 5 * i, 0);
 	add_fraction(into, "],\"distance_to_centroid\":", e, 24, 0);
-	buffer_literal(into, ",\"document_id\":\"");
-	buffer_add(into, document->id, DOCUMENT_ID_LENGTH);
-	buffer_literal(into, "\",\"features\":{\"category\":\"");
+	buffer_literal(into, ",\"document_id\":");
+	buffer_json_text(into, document->id);
+	buffer_literal(into, ",\"features\":{\"category\":\"");
 	add_label(into, e);
 	buffer_literal(into, "\"},\"source_details\":{\"type\":\"collection\",\"source_id\":");
 	buffer_json_text(into, document->collection->name);
@@ -128,12 +141,21 @@ add_taxonomy(Buffer *into, const Enrichment *e)
 	buffer_char(into, '}');
 }
 
-/* Whether the enrichments are there by now, counted from the last change. */
+/* The document is new: it is enriched from now on, unless by something else. */
+void
+enrich_begin(Document *document)
+{
+	document->enriched = trait(TRAIT_ENRICHED_BY) ? ENRICHED_NONE : ENRICHED_COMPUTED;
+}
+
+/* Whether the enrichments are there by now, and neither stored with the document nor removed. */
 bool
 enrich_ready(const Document *document)
 {
+	if (document->enriched != ENRICHED_COMPUTED)
+		return false;
 	if (options.enrich == ENRICH_LATER)
-		return clock_wall() >= document->updated_at + options.enrich_delay;
+		return clock_wall() >= document->enriched_from + options.enrich_delay;
 	return options.enrich == ENRICH_NOW;
 }
 
@@ -156,7 +178,7 @@ enrich_render(Buffer *into, const Document *document, const JsonNode *root)
 	buffer_literal(into, "]}");
 }
 
-/* The 2026-02 root fields, each with a comma before; nothing if not there yet. */
+/* The fields since 2026-02, each with a comma before; nothing if not there yet. */
 void
 enrich_render_flat(Buffer *into, const Document *document, const JsonNode *root)
 {

@@ -8,6 +8,7 @@
 
 #include "store.h"
 
+extern void enrich_begin(Document *document);
 extern bool enrich_ready(const Document *document);
 extern void enrich_render(Buffer *into, const Document *document, const JsonNode *root);
 extern void enrich_render_flat(Buffer *into, const Document *document, const JsonNode *root);

@@ -18,7 +18,7 @@
 #include "validate.h"
 
 const char *const fault_kind_names[] = {
-	"status", "status_after", "delay", "reset_before", "reset_after", "hang",
+	"status", "status_after", "delay", "reset_before", "reset_after", "reset_late", "hang",
 	"cut", "malformed", "huge", "drip", "wrong_type", "redirect", "refuse_filter", NULL
 };
 
@@ -311,6 +311,10 @@ fault_before_work(Request *request)
 			return STEP_WAIT;
 		case FAULT_RESET_BEFORE:
 			return reset(request);
+		case FAULT_RESET_LATE:
+			reset(request);
+			request_wait(request, fault->milliseconds / 1000.0);
+			return STEP_WAIT;
 		case FAULT_HANG:
 			request_hang(request);
 			return STEP_WAIT;

@@ -2,9 +2,8 @@
  * filter.c
  *	  Filters: compiled from the request, then asked about documents.
  *
- * A filter sees a document as an answer shows it, so whatever is in an answer
- * can be filtered on.  That costs a rendering a document, except where the
- * marker's index can name the few that come into question.
+ * A filter sees a document as an answer shows it, unless a trait has metadata
+ * elsewhere, so whatever is in an answer can be filtered on.
  */
 #define _GNU_SOURCE
 #include "filter.h"
@@ -14,38 +13,15 @@
 #include <string.h>
 
 #include "answer.h"
+#include "filter_parts.h"
 #include "options.h"
-#include "render.h"
+#include "traits.h"
 
-#define MARKER_PATH "metadata." MARKER_FIELD
 #define MAX_NESTING 20
-
-typedef enum Operator
-{
-	OP_EQ, OP_NE, OP_GT, OP_LT, OP_GTE, OP_LTE, OP_IN, OP_NIN, OP_CONTAINS, OP_STARTS_WITH,
-	OP_ENDS_WITH, OP_REGEX, OP_EXISTS, OP_IS_NULL, OP_TEXT
-} Operator;
 
 static const char *const operator_names[] = {
 	"eq", "ne", "gt", "lt", "gte", "lte", "in", "nin", "contains", "starts_with",
 	"ends_with", "regex", "exists", "is_null", "text", NULL
-};
-
-typedef enum FilterKind
-{
-	FILTER_ALL, FILTER_ANY, FILTER_NONE, FILTER_CONDITION
-} FilterKind;
-
-struct Filter
-{
-	FilterKind	kind;
-	Filter	   *children;		/* a list */
-	Filter	   *next;
-	bool		case_sensitive;
-	char	   *field;			/* of a condition, as are the following */
-	Operator	operator;
-	const JsonNode *value;		/* the request's */
-	regex_t    *regex;
 };
 
 typedef struct Compiler
@@ -54,13 +30,6 @@ typedef struct Compiler
 	const char *refusal;		/* why a valid filter cannot be had, or NULL */
 	int			nesting;
 } Compiler;
-
-/* What a condition's field is compared with, case as the filter says. */
-typedef struct Text
-{
-	char	   *bytes;
-	size_t		length;
-} Text;
 
 static Filter *compile_logical(Compiler *compiler, const JsonNode *node, bool case_sensitive);
 
@@ -174,7 +143,7 @@ compile_condition(Compiler *compiler, const JsonNode *node, bool case_sensitive)
 	return condition;
 }
 
-/* 2026-02: {"metadata.title": "value"} is equality. */
+/* Since 2026-02: {"metadata.title": "value"} is equality. */
 static Filter *
 compile_shorthand(Compiler *compiler, const JsonNode *key, bool case_sensitive)
 {
@@ -228,7 +197,7 @@ compile_member(Compiler *compiler, Filter *parent, const JsonNode *key)
 	checker_enter_key(compiler->checker, key);
 	if (kind < 3)
 		append(parent, compile_list(compiler, (FilterKind) kind, &key[1], parent->case_sensitive));
-	else if (options.contract == CONTRACT_2026_02)
+	else if (options.contract >= CONTRACT_2026_02)
 		append(parent, compile_shorthand(compiler, key, parent->case_sensitive));
 	else
 		checker_error(compiler->checker, "extra_forbidden", "Extra inputs are not permitted");
@@ -244,7 +213,7 @@ compile_logical(Compiler *compiler, const JsonNode *node, bool case_sensitive)
 	Filter	   *filter;
 
 	checker_value(compiler->checker, &rule, node);
-	if (sensitive && sensitive->kind != JSON_NULL)
+	if (sensitive && sensitive->kind != JSON_NULL && trait(TRAIT_FILTER_CASE) == CASE_FOLDED)
 		case_sensitive = sensitive->kind == JSON_TRUE;
 	filter = make(FILTER_ALL, case_sensitive);
 	if (node->kind != JSON_OBJECT)
@@ -269,7 +238,7 @@ Filter *
 filter_compile(Checker *checker, const JsonNode *filters, const char **refusal)
 {
 	Compiler	compiler = {.checker = checker};
-	Filter	   *filter = compile_logical(&compiler, filters, false);
+	Filter	   *filter = compile_logical(&compiler, filters, trait(TRAIT_FILTER_CASE) == CASE_EXACT);
 
 	*refusal = compiler.refusal;
 	return filter;
@@ -284,7 +253,7 @@ request_filter(Request *request, const JsonNode *filters, Filter **filter)
 	*filter = NULL;
 	if (!filters || filters->kind == JSON_NULL)
 		return true;
-	if (options.filter_off)
+	if (trait(TRAIT_FILTER))
 	{
 		answer_error(request, 400, NULL, "Filters are not supported for this collection");
 		return false;
@@ -319,7 +288,8 @@ path_first(const JsonNode *root, const char *path)
 	return found;
 }
 
-static Text
+/* The value's characters, or its JSON; the caller frees them. */
+Text
 text_of(const JsonNode *node, bool case_sensitive)
 {
 	Buffer		buffer = {0};
@@ -499,172 +469,4 @@ filter_matches(const Filter *filter, const JsonNode *rendered)
 			return false;
 	}
 	return filter->kind != FILTER_ANY || !filter->children;
-}
-
-void
-selection_add(Selection *selection, Document *document)
-{
-	if (selection->count == selection->capacity)
-	{
-		selection->capacity = selection->capacity ? selection->capacity * 2 : 64;
-		selection->documents = realloc(selection->documents, selection->capacity * sizeof(Document *));
-		if (!selection->documents)
-			abort();
-	}
-	selection->documents[selection->count++] = document;
-}
-
-void
-selection_free(Selection *selection)
-{
-	free(selection->documents);
-	memset(selection, 0, sizeof(*selection));
-}
-
-static void
-add_by_marker(Selection *candidates, const Collection *collection, const JsonNode *marker)
-{
-	Buffer		text = {0};
-
-	if (marker->kind != JSON_STRING)
-		return;
-	json_decode(marker, &text);
-	for (Document *d = store_marker_first(collection, buffer_terminate(&text), text.length); d;
-		 d = store_marker_next(d))
-		selection_add(candidates, d);
-	buffer_free(&text);
-}
-
-static bool
-candidates_of_condition(Selection *candidates, const Collection *collection, const Filter *c)
-{
-	if (strcmp(c->field, MARKER_PATH) != 0 || (c->operator != OP_EQ && c->operator != OP_IN))
-		return false;
-	if (c->value->kind != JSON_ARRAY)
-		add_by_marker(candidates, collection, c->value);
-	else if (c->operator == OP_EQ)
-		return false;
-	else
-		JSON_ITEMS(c->value, item)
-			add_by_marker(candidates, collection, item);
-	return true;
-}
-
-/*
- * Adds at least all documents that can match, by the marker's index; false
- * where the index does not help.
- */
-static bool
-find_candidates(Selection *candidates, const Collection *collection, const Filter *filter)
-{
-	size_t		before = candidates->count;
-
-	if (filter->kind == FILTER_CONDITION)
-		return candidates_of_condition(candidates, collection, filter);
-	if (filter->kind == FILTER_NONE)
-		return false;
-	for (const Filter *child = filter->children; child; child = child->next)
-	{
-		bool		found = find_candidates(candidates, collection, child);
-
-		if (filter->kind == FILTER_ALL && found)
-			return true;
-		if (filter->kind == FILTER_ANY && !found)
-		{
-			candidates->count = before;
-			return false;
-		}
-	}
-	return filter->kind == FILTER_ANY && filter->children;
-}
-
-static int
-by_sequence(const void *left, const void *right)
-{
-	const Document *a = *(Document *const *) left;
-	const Document *b = *(Document *const *) right;
-
-	return (a->sequence > b->sequence) - (a->sequence < b->sequence);
-}
-
-static void
-sort_candidates(Selection *candidates)
-{
-	size_t		kept = 0;
-
-	if (candidates->count > 1)
-		qsort(candidates->documents, candidates->count, sizeof(Document *), by_sequence);
-	for (size_t i = 0; i < candidates->count; i++)
-		if (i == 0 || candidates->documents[i] != candidates->documents[i - 1])
-			candidates->documents[kept++] = candidates->documents[i];
-	candidates->count = kept;
-}
-
-/* Whether any string within the value contains the text, which is lower case. */
-static bool
-search_matches(const JsonNode *value, const Text *sought)
-{
-	bool		found = false;
-
-	if (value && value->kind == JSON_STRING)
-	{
-		Text		text = text_of(value, false);
-
-		found = memmem(text.bytes, text.length, sought->bytes, sought->length) != NULL;
-		free(text.bytes);
-	}
-	else if (value && value->kind == JSON_ARRAY)
-		JSON_ITEMS(value, item)
-			found = found || search_matches(item, sought);
-	else if (value && value->kind == JSON_OBJECT)
-		JSON_MEMBERS(value, key)
-			found = found || search_matches(&key[1], sought);
-	return found;
-}
-
-static bool
-document_matches(const Document *document, const Filter *filter, const Text *sought)
-{
-	static JsonDocument stored;
-	static JsonDocument parsed;
-	static Buffer rendered;
-	const JsonNode *root = json_parse(&stored, document->text, document->length);
-
-	if (sought->bytes && !search_matches(json_get(root, "metadata"), sought))
-		return false;
-	if (!filter)
-		return true;
-	rendered.length = 0;
-	render_document(&rendered, document, root, (RenderOptions) {0});
-	return filter_matches(filter, json_parse(&parsed, rendered.data, rendered.length));
-}
-
-/* All documents that match; filter and search may be NULL. */
-void
-filter_select(Selection *selection, const Collection *collection, const Filter *filter, const char *search)
-{
-	Selection	candidates = {0};
-	Text		sought = {0};
-	size_t		kept = 0;
-
-	if (!collection)
-		return;
-	if (search)
-	{
-		sought = (Text) {copy_bytes(search, strlen(search)), strlen(search)};
-		for (char *c = sought.bytes; *c; c++)
-			if (*c >= 'A' && *c <= 'Z')
-				*c += 32;
-	}
-	if (filter && find_candidates(&candidates, collection, filter))
-		sort_candidates(&candidates);
-	else
-		for (Document *d = collection->first; d; d = d->next)
-			selection_add(&candidates, d);
-	for (size_t i = 0; i < candidates.count; i++)
-		if ((!filter && !search) || document_matches(candidates.documents[i], filter, &sought))
-			candidates.documents[kept++] = candidates.documents[i];
-	candidates.count = kept;
-	free(sought.bytes);
-	*selection = candidates;
 }

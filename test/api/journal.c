@@ -4,9 +4,9 @@
  *	  what was answered outlives kill -9 (not a crash of the machine: there is
  *	  no fsync).
  *
- * A record is a line, and then so many bytes of namespace, collection and
- * document text:
- *	  kind id created_at updated_at lengths\n
+ * A record is a line, and then so many bytes of namespace, collection, document
+ * id and document text:
+ *	  kind created_at updated_at lengths\n
  * with kind C (created), U (updated) or D (deleted, without text).
  */
 #include "journal.h"
@@ -37,30 +37,29 @@ replay_record(const char *at, const char *end)
 {
 	const char *newline = memchr(at, '\n', end - at);
 	char		line[256];
-	char		id[DOCUMENT_ID_LENGTH + 1];
 	char		kind;
 	double		created,
 				updated;
-	size_t		lengths[3];
-	char	   *names[2];
+	size_t		lengths[4];
+	char	   *names[3];
 
 	if (!newline || newline - at >= (long) sizeof(line))
 		return NULL;
 	memcpy(line, at, newline - at);
 	line[newline - at] = '\0';
-	if (sscanf(line, "%c %28s %lf %lf %zu %zu %zu", &kind, id, &created, &updated,
-			   &lengths[0], &lengths[1], &lengths[2]) != 7)
+	if (sscanf(line, "%c %lf %lf %zu %zu %zu %zu", &kind, &created, &updated,
+			   &lengths[0], &lengths[1], &lengths[2], &lengths[3]) != 7)
 		return NULL;
 	at = newline + 1;
-	if ((size_t) (end - at) < lengths[0] + lengths[1] + lengths[2])
+	if ((size_t) (end - at) < lengths[0] + lengths[1] + lengths[2] + lengths[3])
 		return NULL;
-	for (int i = 0; i < 2; at += lengths[i++])
+	for (int i = 0; i < 3; at += lengths[i++])
 		names[i] = copy_bytes(at, lengths[i]);
-	store_restore(store_collection(names[0], names[1], true), id,
-				  kind == 'D' ? NULL : copy_bytes(at, lengths[2]), lengths[2], created, updated);
-	free(names[0]);
-	free(names[1]);
-	return at + lengths[2];
+	store_restore(store_collection(names[0], names[1], true), names[2],
+				  kind == 'D' ? NULL : copy_bytes(at, lengths[3]), lengths[3], created, updated);
+	for (int i = 0; i < 3; i++)
+		free(names[i]);
+	return at + lengths[3];
 }
 
 /* Returns the length of the whole records at the file's start. */
@@ -104,20 +103,21 @@ journal_put(char kind, const Document *document)
 	const Collection *c = document->collection;
 	size_t		length = kind == 'D' ? 0 : document->length;
 	char		line[256];
-	struct iovec parts[4];
+	struct iovec parts[5];
 	size_t		total = 0;
 
 	if (journal < 0)
 		return;
-	parts[0] = (struct iovec) {line, snprintf(line, sizeof(line), "%c %s %.6f %.6f %zu %zu %zu\n", kind,
-											 document->id, document->created_at, document->updated_at,
-											 strlen(c->namespace), strlen(c->name), length)};
+	parts[0] = (struct iovec) {line, snprintf(line, sizeof(line), "%c %.6f %.6f %zu %zu %zu %zu\n", kind,
+											 document->created_at, document->updated_at, strlen(c->namespace),
+											 strlen(c->name), strlen(document->id), length)};
 	parts[1] = (struct iovec) {c->namespace, strlen(c->namespace)};
 	parts[2] = (struct iovec) {c->name, strlen(c->name)};
-	parts[3] = (struct iovec) {document->text, length};
-	for (int i = 0; i < 4; i++)
+	parts[3] = (struct iovec) {document->id, strlen(document->id)};
+	parts[4] = (struct iovec) {document->text, length};
+	for (int i = 0; i < 5; i++)
 		total += parts[i].iov_len;
-	if (writev(journal, parts, 4) != (ssize_t) total)
+	if (writev(journal, parts, 5) != (ssize_t) total)
 		die("write");
 }
 

@@ -1,7 +1,8 @@
 /*
  * limits.c
- *	  API keys and their token buckets.  A bucket fills by rate/60 tokens a
- *	  second up to the burst; a request that is refused costs nothing.
+ *	  API keys and their token buckets, one a key or one a category.  A bucket
+ *	  fills by rate/60 tokens a second up to the burst; a request that is refused
+ *	  costs nothing.
  */
 #include "limits.h"
 
@@ -12,6 +13,8 @@
 
 #include "answer.h"
 #include "options.h"
+#include "route.h"
+#include "traits.h"
 
 static ApiKey *keys;
 
@@ -37,10 +40,8 @@ void
 limits_refill(void)
 {
 	for (int i = 0; i < options.api_keys.count; i++)
-	{
-		keys[i].tokens = bucket_size();
-		keys[i].counted_at = clock_now();
-	}
+		for (int category = 0; category < CATEGORIES; category++)
+			keys[i].buckets[category] = (TokenBucket) {bucket_size(), clock_now()};
 }
 
 /* The key of an Authorization header; NULL if it has none that is known. */
@@ -55,25 +56,16 @@ limits_key(const char *authorization)
 	return NULL;
 }
 
-static void
-refuse(Request *request, const char *what, long seconds)
+/* The bucket that the request is counted in, filled up to now. */
+static TokenBucket *
+bucket_of(Request *request)
 {
-	char		details[128];
-	char		value[32];
-
-	snprintf(details, sizeof(details), "{\"retry_after\":%ld,\"api_name\":\"documents\"}", seconds);
-	snprintf(value, sizeof(value), "%ld", seconds);
-	answer_error(request, 429, details, "%s", what);
-	answer_header(request, "Retry-After", value);
-}
-
-static void
-refill(ApiKey *key)
-{
+	TokenBucket *bucket = &request->key->buckets[trait(TRAIT_RATE_BY) ? route_category(request) : 0];
 	double		now = clock_now();
 
-	key->tokens = fmin(bucket_size(), key->tokens + (now - key->counted_at) * options.rate / 60);
-	key->counted_at = now;
+	bucket->tokens = fmin(bucket_size(), bucket->tokens + (now - bucket->counted_at) * options.rate / 60);
+	bucket->counted_at = now;
+	return bucket;
 }
 
 /* Lets the request of a known key in, or answers 429. */
@@ -84,18 +76,19 @@ limits_admit(Request *request)
 
 	if (options.concurrency && key->in_flight >= options.concurrency)
 	{
-		refuse(request, "Too many requests at once", 1);
+		answer_too_many(request, "Too many requests at once", 1);
 		return false;
 	}
 	if (options.rate > 0)
 	{
-		refill(key);
-		if (key->tokens < 1)
+		TokenBucket *bucket = bucket_of(request);
+
+		if (bucket->tokens < 1)
 		{
-			refuse(request, "Rate limit exceeded", (long) ceil((1 - key->tokens) * 60 / options.rate));
+			answer_too_many(request, "Rate limit exceeded", (long) ceil((1 - bucket->tokens) * 60 / options.rate));
 			return false;
 		}
-		key->tokens -= 1;
+		bucket->tokens -= 1;
 	}
 	key->in_flight++;
 	request->admitted = true;
@@ -124,12 +117,14 @@ number_header(Request *request, const char *name, double value)
 void
 limits_headers(Request *request)
 {
+	TokenBucket *bucket;
+
 	if (options.rate <= 0 || !request->key)
 		return;
-	refill(request->key);
+	bucket = bucket_of(request);
 	number_header(request, "X-RateLimit-Limit", options.rate);
-	number_header(request, "X-RateLimit-Remaining", floor(request->key->tokens));
+	number_header(request, "X-RateLimit-Remaining", floor(bucket->tokens));
 	number_header(request, "X-RateLimit-Reset",
-				  ceil(clock_wall() + (bucket_size() - request->key->tokens) * 60 / options.rate));
+				  ceil(clock_wall() + (bucket_size() - bucket->tokens) * 60 / options.rate));
 	number_header(request, "X-RateLimit-Window", 60);
 }

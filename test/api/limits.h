@@ -7,11 +7,22 @@
 
 #include "request.h"
 
+/* What requests are counted as, where limits are a category each. */
+typedef enum Category
+{
+	CATEGORY_METADATA, CATEGORY_DATA, CATEGORIES
+} Category;
+
+typedef struct TokenBucket
+{
+	double		tokens;
+	double		counted_at;		/* clock_now() of tokens */
+} TokenBucket;
+
 typedef struct ApiKey
 {
 	const char *secret;
-	double		tokens;
-	double		counted_at;		/* clock_now() of tokens */
+	TokenBucket buckets[CATEGORIES];	/* only the first, unless limits are a category each */
 	long		in_flight;
 } ApiKey;
 

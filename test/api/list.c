@@ -1,6 +1,6 @@
 /*
  * list.c
- *	  The list operation: filters, search, sort, pages, groups, selected fields.
+ *	  The list operation: what the request asks for, and which documents that is.
  */
 #define _GNU_SOURCE
 #include "list.h"
@@ -10,38 +10,16 @@
 #include <string.h>
 
 #include "answer.h"
-#include "filter.h"
-#include "merge.h"
+#include "list_parts.h"
 #include "options.h"
 #include "render.h"
 #include "schema.h"
+#include "select.h"
 #include "stats.h"
+#include "traits.h"
+#include "visible.h"
 
 #define DEFAULT_LIMIT 10
-#define MAX_LIMIT 1000
-#define MAX_OFFSET 10000		/* 2026-02 */
-
-typedef struct Listing
-{
-	long		limit;
-	long		offset;
-	bool		include_total;
-	uint64_t	after;			/* a cursor: documents created after this one */
-	char	   *cursor;
-	const JsonNode *body;		/* NULL: none was sent */
-	RenderOptions with;
-	Filter	   *filter;
-	Selection	matches;		/* only where they were looked for one by one */
-	size_t		total;
-} Listing;
-
-typedef struct SortKey
-{
-	Document   *document;
-	int			rank;			/* numbers, strings, anything else, nothing */
-	double		number;
-	char	   *text;
-} SortKey;
 
 static bool
 flag(const JsonNode *body, const char *name)
@@ -51,21 +29,51 @@ flag(const JsonNode *body, const char *name)
 	return value && value->kind == JSON_TRUE;
 }
 
-static bool
-given(const JsonNode *body, const char *name)
+/* Whether the body has the member, and it is not null. */
+bool
+list_given(const JsonNode *body, const char *name)
 {
 	const JsonNode *value = json_get(body, name);
 
 	return value && value->kind != JSON_NULL;
 }
 
+/* The first cursor that the query has under one of its names, or NULL. */
+static char *
+read_query_cursor(const Request *request)
+{
+	static const char *const names[] = {"cursor", "next_cursor", "after"};
+	int			count = options.contract >= CONTRACT_2026_10 ? 3 : 1;
+	Buffer		text = {0};
+	char	   *cursor = NULL;
+
+	for (int i = 0; i < count && !cursor; i++)
+		if (request_parameter(request, names[i], &text))
+			cursor = copy_bytes(text.data, text.length);
+	buffer_free(&text);
+	return cursor;
+}
+
+/* What the query may have since 2026-10. */
+static void
+read_newest_query(Request *request, Checker *checker, Listing *l)
+{
+	long		page;
+
+	l->limit = request_integer(request, checker, "page_size", l->limit, 1, MAX_LIMIT);
+	page = request_integer(request, checker, "page", 0, 1, 0);
+	if (page)
+		l->offset = (page - 1) * l->limit;
+	l->with.url = request_flag(request, checker, "return_presigned_urls");
+	l->with.vectors = request_flag(request, checker, "return_vectors");
+}
+
 /* The query string; false where the request is answered. */
 static bool
 read_query(Request *request, Listing *l)
 {
-	bool		newer = options.contract == CONTRACT_2026_02;
+	bool		newer = options.contract >= CONTRACT_2026_02;
 	static Checker checker;
-	Buffer		cursor = {0};
 
 	checker_begin(&checker, "query");
 	l->limit = request_integer(request, &checker, "limit", DEFAULT_LIMIT, 1, newer ? MAX_LIMIT : 0);
@@ -75,11 +83,35 @@ read_query(Request *request, Listing *l)
 	if (newer)
 	{
 		l->include_total = request_flag(request, &checker, "include_total");
-		if (request_parameter(request, "cursor", &cursor))
-			l->cursor = copy_bytes(cursor.data, cursor.length);
+		l->cursor = read_query_cursor(request);
 	}
-	buffer_free(&cursor);
+	if (options.contract >= CONTRACT_2026_10)
+		read_newest_query(request, &checker, l);
 	return !checker_answer(&checker, request);
+}
+
+static void
+read_number(const JsonNode *body, const char *name, long *number)
+{
+	if (list_given(body, name))
+		*number = json_number(json_get(body, name));
+}
+
+/* What the body may have since 2026-10. */
+static void
+read_newest_body(Listing *l)
+{
+	const JsonNode *partition = json_get(l->body, "partition");
+
+	read_number(l->body, "page_size", &l->limit);
+	read_number(l->body, "limit", &l->limit);
+	read_number(l->body, "offset", &l->offset);
+	read_number(partition, "count", &l->partitions);
+	read_number(partition, "index", &l->partition);
+	l->include_total = l->include_total || flag(l->body, "include_total");
+	l->with.url = l->with.url || flag(l->body, "return_presigned_urls");
+	if (list_given(l->body, "return_vector_names"))
+		l->with.vector_names = json_get(l->body, "return_vector_names");
 }
 
 /* The body, which may be missing; false where the request is answered. */
@@ -88,15 +120,98 @@ read_body(Request *request, Listing *l)
 {
 	if (request->body.length || request->too_large)
 	{
-		l->body = request_checked(request, schema_list());
+		l->body = request_checked(request, request->collection_name ? schema_list() : &schema_namespace_list);
 		if (!l->body)
 			return false;
 	}
-	l->with.url = flag(l->body, "return_url");
-	l->with.vectors = flag(l->body, "return_vectors");
-	if (!l->cursor && options.contract == CONTRACT_2026_02)
+	l->with.vectors = l->with.vectors || flag(l->body, "return_vectors");
+	if (options.contract >= CONTRACT_2026_10)
+		read_newest_body(l);
+	else
+		l->with.url = flag(l->body, "return_url");
+	if (!l->cursor && options.contract >= CONTRACT_2026_02)
 		l->cursor = json_string(json_get(l->body, "cursor"));
 	return request_filter(request, json_get(l->body, "filters"), &l->filter);
+}
+
+static void
+add_source(Listing *l, Collection *collection)
+{
+	l->sources = realloc(l->sources, (l->source_count + 1) * sizeof(Collection *));
+	l->sources[l->source_count++] = collection;
+}
+
+/* Adds the collection of that name, if it has documents; false, and a note, where there is none. */
+static bool
+add_named_source(Request *request, Listing *l, const JsonNode *name_node)
+{
+	char	   *name = json_string(name_node);
+	Collection *collection = store_collection(request->namespace, name, false);
+	bool		known = names_allow(&options.collections, name);
+
+	if (known && collection)
+		add_source(l, collection);
+	if (!known)
+	{
+		if (l->unknown.length)
+			buffer_char(&l->unknown, ',');
+		buffer_json_text(&l->unknown, name);
+	}
+	free(name);
+	return known;
+}
+
+/* The names of collections that the namespace's list is about, or NULL for all of them. */
+static const JsonNode *
+named_collections(const Listing *l)
+{
+	static const char *const names[] = {"collection_ids", "collections", "collection_id"};
+
+	for (int i = 0; i < 3; i++)
+		if (list_given(l->body, names[i]))
+			return json_get(l->body, names[i]);
+	return NULL;
+}
+
+/* Finds the collections of the request's list of the namespace; false where the request is answered. */
+static bool
+find_named_sources(Request *request, Listing *l, const JsonNode *names)
+{
+	bool		known = false;
+
+	if (names->kind == JSON_STRING)
+		known = add_named_source(request, l, names);
+	else
+	{
+		known = names->count == 0;
+		JSON_ITEMS(names, item)
+			known |= add_named_source(request, l, item);
+	}
+	if (known || trait(TRAIT_MISSING_COLLECTION) != MISSING_COLLECTION_NOT_FOUND)
+		return true;
+	answer_missing(request, "collection", "collection_ids");
+	return false;
+}
+
+/* Finds the collections to be listed; false where the request is answered. */
+static bool
+find_sources(Request *request, Listing *l)
+{
+	const JsonNode *names = named_collections(l);
+
+	if (request->collection_name && request->collection)
+		add_source(l, request->collection);
+	else if (request->collection_name && !names_allow(&options.collections, request->collection_name))
+		buffer_json_text(&l->unknown, request->collection_name);
+	else if (!request->collection_name && names && !find_named_sources(request, l, names))
+		return false;
+	else if (!request->collection_name && !names)
+		for (Collection *c = store_collections(); c; c = c->next)
+			if (strcmp(c->namespace, request->namespace) == 0)
+				add_source(l, c);
+	if (trait(TRAIT_MISSING_COLLECTION) == MISSING_COLLECTION_EMPTY)
+		l->unknown.length = 0;
+	return true;
 }
 
 /*
@@ -121,8 +236,9 @@ read_cursor(Request *request, Listing *l)
 	return true;
 }
 
-static void
-make_sort_key(SortKey *key, Document *document, const char *field)
+/* Read what a document is sorted or grouped by; the key's text is to be freed. */
+void
+list_make_key(SortKey *key, Document *document, const char *field)
 {
 	static JsonDocument stored;
 	static JsonDocument parsed;
@@ -140,8 +256,9 @@ make_sort_key(SortKey *key, Document *document, const char *field)
 	key->text = key->rank == 1 ? json_string(value) : key->rank == 2 ? copy_bytes(value->text, value->length) : NULL;
 }
 
-static int
-compare_keys(const SortKey *a, const SortKey *b)
+/* Compare keys of one rank. */
+int
+list_compare_keys(const SortKey *a, const SortKey *b)
 {
 	if (a->rank != b->rank || a->rank == 3)
 		return 0;
@@ -154,7 +271,7 @@ compare_in_order(const void *left, const void *right, void *descending)
 {
 	const SortKey *a = left;
 	const SortKey *b = right;
-	int			order = compare_keys(a, b);
+	int			order = list_compare_keys(a, b);
 
 	if (a->rank != b->rank)
 		return a->rank - b->rank;
@@ -171,7 +288,7 @@ sort_matches(Selection *matches, const JsonNode *sort)
 	SortKey    *keys = allocate(matches->count * sizeof(SortKey));
 
 	for (size_t i = 0; i < matches->count; i++)
-		make_sort_key(&keys[i], matches->documents[i], field);
+		list_make_key(&keys[i], matches->documents[i], field);
 	qsort_r(keys, matches->count, sizeof(SortKey), compare_in_order, &descending);
 	for (size_t i = 0; i < matches->count; i++)
 	{
@@ -182,13 +299,13 @@ sort_matches(Selection *matches, const JsonNode *sort)
 	free(field);
 }
 
-/* Fills matches with the page's documents and total with the count of all. */
+/* Fills matches with the page's documents and total with the count of all, of one collection. */
 static void
-take_page(Request *request, Listing *l)
+take_page(Listing *l)
 {
-	Document   *document = request->collection ? request->collection->first : NULL;
+	Document   *document = l->source_count ? l->sources[0]->first : NULL;
 
-	l->total = request->collection ? request->collection->count : 0;
+	l->total = l->source_count ? l->sources[0]->count : 0;
 	while (document && document->sequence <= l->after)
 		document = document->next;
 	for (long i = 0; document && i < l->offset; i++)
@@ -197,17 +314,48 @@ take_page(Request *request, Listing *l)
 		selection_add(&l->matches, document);
 }
 
+/* Leaves the documents of one partition, by their ids. */
 static void
-take_matches(Request *request, Listing *l)
+keep_partition(Listing *l)
+{
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < l->matches.count; i++)
+		if (l->matches.documents[i]->links[INDEX_ID].hash % l->partitions == (uint64_t) l->partition)
+			l->matches.documents[kept++] = l->matches.documents[i];
+	l->matches.count = kept;
+}
+
+static void
+select_from_sources(Listing *l, const char *search)
+{
+	for (size_t i = 0; i < l->source_count; i++)
+	{
+		Selection	part = {0};
+
+		filter_select(&part, l->sources[i], l->filter, search);
+		for (size_t j = 0; j < part.count; j++)
+			selection_add(&l->matches, part.documents[j]);
+		l->matches.incomplete |= part.incomplete;
+		selection_free(&part);
+	}
+	if (l->source_count > 1)
+		selection_sort(&l->matches);
+	if (l->partitions)
+		keep_partition(l);
+}
+
+static void
+take_matches(Listing *l)
 {
 	const JsonNode *sort = json_get(l->body, "sort");
 	char	   *search = json_string(json_get(l->body, "search"));
 	size_t		skip = l->offset;
 	Selection  *m = &l->matches;
 
-	filter_select(m, request->collection, l->filter, search);
+	select_from_sources(l, search);
 	l->total = m->count;
-	if (given(l->body, "sort"))
+	if (list_given(l->body, "sort"))
 		sort_matches(m, sort);
 	else
 		for (; skip < m->count && m->documents[skip]->sequence <= l->after; skip++)
@@ -220,214 +368,25 @@ take_matches(Request *request, Listing *l)
 		memmove(m->documents, m->documents + skip, m->count * sizeof(Document *));
 }
 
-/* The document's answer cut down to the wanted fields and its identity. */
-static void
-add_selected(Buffer *into, const JsonNode *rendered, const JsonNode *select)
-{
-	static JsonDocument document;
-	const JsonNode *id = json_get(rendered, "document_id");
-	const JsonNode *collection = json_get(rendered, "collection_id");
-	Buffer		text = {0};
-
-	buffer_printf(&text, "{\"document_id\":%.*s,\"collection_id\":%.*s}", (int) id->length, id->text,
-				  (int) collection->length, collection->text);
-	JSON_ITEMS(select, item)
-	{
-		char	   *path = json_string(item);
-		const JsonNode *value = path_first(rendered, path);
-		Buffer		next = {0};
-
-		if (value)
-		{
-			merge_set(&next, json_parse(&document, text.data, text.length), path, value);
-			buffer_free(&text);
-			text = next;
-		}
-		free(path);
-	}
-	buffer_add(into, text.data, text.length);
-	buffer_free(&text);
-}
-
-static void
-add_document(Buffer *into, const Listing *l, const Document *document)
-{
-	static JsonDocument stored;
-	static JsonDocument parsed;
-	const JsonNode *root = json_parse(&stored, document->text, document->length);
-	Buffer		whole = {0};
-
-	if (!given(l->body, "select"))
-	{
-		render_document(into, document, root, l->with);
-		return;
-	}
-	render_document(&whole, document, root, l->with);
-	add_selected(into, json_parse(&parsed, whole.data, whole.length), json_get(l->body, "select"));
-	buffer_free(&whole);
-}
-
-static void
-add_page_link(Buffer *into, const Request *request, const char *name, bool there, const Listing *l, long offset)
-{
-	size_t		path = strcspn(request->uri, "?");
-
-	buffer_printf(into, ",\"%s\":", name);
-	if (there)
-		buffer_printf(into, "\"%.*s?limit=%ld&offset=%ld\"", (int) path, request->uri, l->limit,
-					  offset > 0 ? offset : 0);
-	else
-		buffer_literal(into, "null");
-}
-
-static void
-add_pagination(Buffer *into, const Request *request, const Listing *l, bool more, uint64_t last)
-{
-	bool		newer = options.contract == CONTRACT_2026_02;
-	long		pages = (l->total + l->limit - 1) / l->limit;
-
-	if (newer && !l->include_total)
-		buffer_literal(into, "{\"total\":null,\"page\":null,\"page_size\":null,\"total_pages\":null");
-	else
-		buffer_printf(into, "{\"total\":%zu,\"page\":%ld,\"page_size\":%ld,\"total_pages\":%ld",
-					  l->total, l->offset / l->limit + 1, l->limit, pages);
-	add_page_link(into, request, "next_page", more, l, l->offset + l->limit);
-	add_page_link(into, request, "previous_page", l->offset > 0, l, l->offset - l->limit);
-	if (newer && more && (given(l->body, "sort") || given(l->body, "group_by")))
-		buffer_printf(into, ",\"next_cursor\":\"o%lx\"", l->offset + l->limit);
-	else if (newer && more)
-		buffer_printf(into, ",\"next_cursor\":\"s%llx\"", (unsigned long long) last);
-	else if (newer)
-		buffer_literal(into, ",\"next_cursor\":null");
-	buffer_char(into, '}');
-}
-
-static double
-blobs_per_document(const Listing *l, size_t count)
-{
-	static JsonDocument stored;
-	size_t		blobs = 0;
-
-	for (size_t i = 0; i < count; i++)
-	{
-		const Document *d = l->matches.documents[i];
-		const JsonNode *list = json_get(json_parse(&stored, d->text, d->length), "document_blobs");
-
-		blobs += list ? list->count : 0;
-	}
-	return count ? (double) blobs / count : 0;
-}
-
-static void
-answer_page(Request *request, Listing *l)
-{
-	size_t		count = l->matches.count > (size_t) l->limit ? (size_t) l->limit : l->matches.count;
-	Document  **documents = l->matches.documents;
-	Buffer		body = {0};
-
-	buffer_literal(&body, "{\"results\":[");
-	for (size_t i = 0; i < count; i++)
-	{
-		if (i)
-			buffer_char(&body, ',');
-		add_document(&body, l, documents[i]);
-	}
-	buffer_literal(&body, "],\"pagination\":");
-	add_pagination(&body, request, l, l->matches.count > count, count ? documents[count - 1]->sequence : 0);
-	if (options.contract == CONTRACT_2026_02)
-		buffer_printf(&body, ",\"stats\":{\"total_documents\":%zu,\"avg_blobs_per_document\":%g}",
-					  count, blobs_per_document(l, count));
-	buffer_char(&body, '}');
-	answer_json(request, 200, &body);
-}
-
-/* 2026-02: groups of documents with one value, in the order of the first of each. */
-static void
-add_group(Buffer *body, const Listing *l, const SortKey *keys, size_t from, const char *separator)
-{
-	size_t		count = 0;
-
-	buffer_text(body, separator);
-	buffer_literal(body, "{\"group_key\":");
-	if (keys[from].rank == 0)
-		buffer_printf(body, "%.17g", keys[from].number);
-	else if (keys[from].rank == 1)
-		buffer_json_text(body, keys[from].text);
-	else
-		buffer_text(body, keys[from].rank == 2 ? keys[from].text : "null");
-	buffer_literal(body, ",\"documents\":[");
-	for (size_t i = from; i < l->matches.count; i++)
-		if (keys[i].rank == keys[from].rank && compare_keys(&keys[i], &keys[from]) == 0)
-		{
-			if (count++)
-				buffer_char(body, ',');
-			add_document(body, l, keys[i].document);
-		}
-	buffer_printf(body, "],\"count\":%zu}", count);
-}
-
-static bool
-is_first_of_group(const SortKey *keys, size_t index)
-{
-	for (size_t i = 0; i < index; i++)
-		if (keys[i].rank == keys[index].rank && compare_keys(&keys[i], &keys[index]) == 0)
-			return false;
-	return true;
-}
-
-static void
-answer_groups(Request *request, Listing *l)
-{
-	char	   *field = json_string(json_get(l->body, "group_by"));
-	SortKey    *keys = allocate(l->matches.count * sizeof(SortKey));
-	size_t		documents = l->matches.count;
-	long		groups = 0;
-	Buffer		body = {0};
-
-	for (size_t i = 0; i < documents; i++)
-		make_sort_key(&keys[i], l->matches.documents[i], field);
-	buffer_literal(&body, "{\"groups\":[");
-	for (size_t i = 0; i < documents; i++)
-		if (is_first_of_group(keys, i))
-		{
-			if (groups >= l->offset && groups < l->offset + l->limit)
-				add_group(&body, l, keys, i, groups == l->offset ? "" : ",");
-			groups++;
-		}
-	l->total = groups;
-	buffer_literal(&body, "],\"pagination\":");
-	add_pagination(&body, request, l, groups > l->offset + l->limit, 0);
-	buffer_printf(&body, ",\"stats\":{\"total_documents\":%zu,\"avg_blobs_per_document\":%g,"
-				  "\"total_groups\":%ld,\"avg_documents_per_group\":%g},\"group_by_field\":",
-				  documents, blobs_per_document(l, documents), groups,
-				  groups ? (double) documents / groups : 0);
-	buffer_json_text(&body, field);
-	buffer_char(&body, '}');
-	answer_json(request, 200, &body);
-	for (size_t i = 0; i < documents; i++)
-		free(keys[i].text);
-	free(keys);
-	free(field);
-}
-
 static void
 list(Request *request, Listing *l)
 {
-	bool		grouped = given(l->body, "group_by");
+	bool		grouped = list_given(l->body, "group_by");
 	long		offset = l->offset;
 
 	stats.lists++;
 	if (grouped)
 		l->offset = 0;			/* pages are of groups */
-	if (l->filter || grouped || given(l->body, "search") || given(l->body, "sort"))
-		take_matches(request, l);
+	if (l->filter || grouped || list_given(l->body, "search") || list_given(l->body, "sort") ||
+		l->source_count > 1 || l->partitions || !visible_all())
+		take_matches(l);
 	else
-		take_page(request, l);
+		take_page(l);
 	l->offset = offset;
 	if (grouped)
-		answer_groups(request, l);
+		list_answer_groups(request, l);
 	else
-		answer_page(request, l);
+		list_answer_page(request, l);
 }
 
 void
@@ -435,9 +394,11 @@ document_list(Request *request)
 {
 	Listing		l = {0};
 
-	if (read_query(request, &l) && read_body(request, &l) && read_cursor(request, &l))
+	if (read_query(request, &l) && read_body(request, &l) && find_sources(request, &l) && read_cursor(request, &l))
 		list(request, &l);
 	filter_free(l.filter);
 	selection_free(&l.matches);
+	buffer_free(&l.unknown);
+	free(l.sources);
 	free(l.cursor);
 }

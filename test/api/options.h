@@ -1,6 +1,7 @@
 /*
  * options.h
- *	  What the server was told, on the command line or by /_control/config.
+ *	  What the server was told, on the command line or by /_control/config;
+ *	  traits.h has what the real service may do one way or another.
  */
 #ifndef OPTIONS_H
 #define OPTIONS_H
@@ -10,8 +11,10 @@
 
 typedef enum Contract
 {
-	CONTRACT_2025_09 = 1, CONTRACT_2026_02 = 2
+	CONTRACT_2025_09 = 1, CONTRACT_2026_02 = 2, CONTRACT_2026_10 = 4
 } Contract;
+
+#define CONTRACTS 3
 
 typedef enum EnrichMode
 {
@@ -32,6 +35,7 @@ typedef struct Options
 	Names		api_keys;
 	Names		namespaces;		/* none: any */
 	Names		collections;	/* none: any */
+	Names		vector_indexes; /* NAME:DIMENSIONS, of every collection; none: any vector is taken */
 	const char *tls_cert;
 	const char *tls_key;
 	double		rate;			/* requests a minute and key; 0: no limit */
@@ -42,8 +46,6 @@ typedef struct Options
 	long		latency;		/* ms */
 	const char *journal;
 	bool		bodies_off;		/* of each document keep the marker only */
-	bool		filter_off;
-	bool		error_form;		/* 422s as ErrorResponse, not as detail[] */
 	bool		record;
 	uint64_t	seed;
 } Options;
@@ -51,7 +53,9 @@ typedef struct Options
 extern Options options;
 
 extern void options_parse(int argc, char **argv);
+extern bool options_set_contract(const char *text);
 extern bool options_set_enrich(const char *text);
-extern bool names_contain(const Names *names, const char *name);
+extern int	contract_index(void);
+extern bool names_allow(const Names *names, const char *name);
 
 #endif

@@ -2,7 +2,8 @@
  * overlap.c
  *	  Counts the requests that come to change a document while another one that
  *	  changes it is under way: its work is not done, or its peer waits for the
- *	  answer.  Creates are known by their marker, the others by their document's.
+ *	  answer.  A request has subjects: the ids of the documents that it names and
+ *	  their markers, or the marker of the document that it creates.
  *
  * Without faults and latency no request meets another, and nothing is done.
  */
@@ -31,57 +32,123 @@ is_under_way(const Request *request)
 	return request->phase <= PHASE_WORK || poll(&peer, 1, 0) == 0;
 }
 
-static const char *
-marker_of(Request *request)
+static void
+add_subject(Request *request, char kind, const char *scope, const char *name, size_t length)
 {
-	static Buffer text;
-	const JsonNode *metadata;
-	char	   *marker;
-	Document   *document;
+	Buffer		text = {0};
 
-	text.length = 0;
-	if (!route_split(request))
-		return NULL;
-	if (!request->document_id && strcmp(request->method, "POST") == 0)
+	buffer_printf(&text, "%c %s ", kind, scope);
+	buffer_add(&text, name, length);
+	buffer_terminate(&text);
+	request->subjects = realloc(request->subjects, (request->subject_count + 1) * sizeof(char *));
+	request->subjects[request->subject_count++] = text.data;
+}
+
+/* Adds a document by its id and, if it is there and has a marker, by that. */
+static void
+add_document(Request *request, const char *id)
+{
+	const char *namespace = request->path_namespace ? request->path_namespace :
+		request->namespace ? request->namespace : DEFAULT_NAMESPACE;
+	const Document *document = store_find_in_namespace(namespace, id);
+
+	add_subject(request, 'i', namespace, id, strlen(id));
+	if (document && document->marker)
+		add_subject(request, 'm', document->collection->name, document->marker, document->marker_length);
+}
+
+static void
+add_listed(Request *request, const JsonNode *list)
+{
+	if (list && list->kind == JSON_ARRAY)
+		JSON_ITEMS(list, item)
+		{
+			char	   *id = json_string(item->kind == JSON_OBJECT ? json_get(item, "document_id") : item);
+
+			if (id)
+				add_document(request, id);
+			free(id);
+		}
+}
+
+static void
+add_created(Request *request, const JsonNode *body)
+{
+	const JsonNode *node = json_get(json_get(body, "metadata"), MARKER_FIELD);
+	char	   *marker = json_string(node ? node : json_get(body, MARKER_FIELD));
+
+	if (marker)
+		add_subject(request, 'm', request->collection_name, marker, strlen(marker));
+	free(marker);
+}
+
+static int
+compare_subjects(const void *left, const void *right)
+{
+	return strcmp(*(char *const *) left, *(char *const *) right);
+}
+
+/* Finds what the request is to change, in order. */
+static void
+find_subjects(Request *request)
+{
+	bool		post = strcmp(request->method, "POST") == 0;
+	const JsonNode *body;
+
+	if (!route_find(request) || strcmp(request->method, "GET") == 0)
+		return;
+	body = request_json(request);
+	if (request->document_id)
+		add_document(request, request->document_id);
+	else if (post && json_get(body, "documents"))
+		add_listed(request, json_get(body, "documents"));
+	else if (post && json_get(body, "updates"))
+		add_listed(request, json_get(body, "updates"));
+	else if (strcmp(request->method, "DELETE") == 0)
+		add_listed(request, json_get(body, "document_ids"));
+	else if (post && request->collection_name)
+		add_created(request, body);
+	if (request->subject_count)
+		qsort(request->subjects, request->subject_count, sizeof(char *), compare_subjects);
+}
+
+/* The first subject that both requests have, or NULL. */
+static const char *
+common_subject(const Request *a, const Request *b)
+{
+	for (size_t i = 0, j = 0; i < a->subject_count && j < b->subject_count;)
 	{
-		metadata = json_get(request_json(request), "metadata");
-		marker = metadata ? json_string(json_get(metadata, MARKER_FIELD)) : NULL;
-		if (!marker)
-			return NULL;
-		buffer_text(&text, marker);
-		free(marker);
-		return buffer_terminate(&text);
+		int			order = strcmp(a->subjects[i], b->subjects[j]);
+
+		if (order == 0)
+			return a->subjects[i];
+		if (order < 0)
+			i++;
+		else
+			j++;
 	}
-	if (!request->document_id || (strcmp(request->method, "PUT") != 0 && strcmp(request->method, "DELETE") != 0))
-		return NULL;
-	document = store_find(store_collection(request->namespace ? request->namespace : DEFAULT_NAMESPACE,
-										   request->collection_name, false), request->document_id);
-	if (!document || !document->marker)
-		return NULL;
-	buffer_add(&text, document->marker, document->marker_length);
-	return buffer_terminate(&text);
+	return NULL;
 }
 
 /* The request is about to be worked on. */
 void
 overlap_begin(Request *request)
 {
-	const char *marker;
-
 	if (!first && !request->fault && options.latency <= 0)
 		return;
-	marker = marker_of(request);
-	if (!marker)
+	find_subjects(request);
+	if (!request->subject_count)
 		return;
-	request->subject = copy_bytes(marker, strlen(marker));
 	for (Request *other = first; other; other = other->subject_next)
-		if (strcmp(other->subject, marker) == 0 &&
-			strcmp(other->collection_name, request->collection_name) == 0 && is_under_way(other))
-		{
-			stats.overlaps++;
-			fprintf(stderr, "overlap: %s %s while %s %s: %s\n", request->method, request->uri,
-					other->method, other->uri, marker);
-		}
+	{
+		const char *subject = common_subject(request, other);
+
+		if (!subject || !is_under_way(other))
+			continue;
+		stats.overlaps++;
+		fprintf(stderr, "overlap: %s %s while %s %s: %s\n", request->method, request->uri,
+				other->method, other->uri, subject);
+	}
 	request->subject_next = first;
 	first = request;
 }
@@ -90,7 +157,7 @@ overlap_begin(Request *request)
 void
 overlap_end(Request *request)
 {
-	if (!request->subject)
+	if (!request->subject_count)
 		return;
 	for (Request **at = &first; *at; at = &(*at)->subject_next)
 		if (*at == request)
@@ -98,6 +165,9 @@ overlap_end(Request *request)
 			*at = request->subject_next;
 			break;
 		}
-	free(request->subject);
-	request->subject = NULL;
+	for (size_t i = 0; i < request->subject_count; i++)
+		free(request->subjects[i]);
+	free(request->subjects);
+	request->subjects = NULL;
+	request->subject_count = 0;
 }

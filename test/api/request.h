@@ -19,6 +19,7 @@
 #define MAX_BODY (16 * 1024 * 1024)
 
 struct Fault;
+struct Route;
 struct Collection;
 struct ApiKey;
 
@@ -48,9 +49,10 @@ typedef struct Request
 	Buffer		body;
 	bool		too_large;		/* the body was, and is not kept */
 
-	bool		split;			/* the path is */
+	const struct Route *route;	/* NULL until it is found */
 	char	   *collection_name;	/* decoded path parts, or NULL */
 	char	   *document_id;
+	char	   *path_namespace;
 	struct Collection *collection;	/* NULL: holds no documents */
 
 	bool		counted;		/* in the statistics: not a control request */
@@ -58,7 +60,8 @@ typedef struct Request
 	struct ApiKey *key;			/* NULL: unknown */
 	bool		admitted;		/* counts among the key's requests at once */
 	struct Fault *fault;		/* to be done to this request, or NULL */
-	char	   *subject;		/* the marker of what it changes, or NULL: see overlap.c */
+	char	  **subjects;		/* what it changes, in order: see overlap.c */
+	size_t		subject_count;
 	struct Request *subject_next;
 
 	unsigned	status;

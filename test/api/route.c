@@ -8,35 +8,77 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account.h"
 #include "answer.h"
 #include "batch.h"
 #include "documents.h"
 #include "list.h"
+#include "namespace.h"
 #include "options.h"
 #include "store.h"
+#include "taxonomy.h"
+#include "traits.h"
+#include "upsert.h"
 #include "validate.h"
 
-#define BOTH (CONTRACT_2025_09 | CONTRACT_2026_02)
-#define PREFIX "/v1/collections/"
+#define NO_TRAIT -1
 
-/* In order: a word that is an operation's is taken for it before an id. */
+#define ALL (CONTRACT_2025_09 | CONTRACT_2026_02 | CONTRACT_2026_10)
+#define SINCE_2026_02 (CONTRACT_2026_02 | CONTRACT_2026_10)
+#define COLLECTION "/v1/collections/{collection}"
+#define DOCUMENTS COLLECTION "/documents"
+#define NAMESPACE "/v1/namespaces/{namespace}"
+
+/* What the checks before the operation have to know of it. */
+enum
+{
+	ACCOUNT = 1,				/* it is about no namespace */
+	CREATES = 2,				/* it needs a collection and a namespace that are there */
+	SETTINGS = 4,				/* it counts as metadata, and needs a namespace that is there */
+	READS = 8					/* it only reads, whatever its method */
+};
+
+/*
+ * In order: a word that is an operation's is taken for it before an id.  A
+ * contract has the route if it is among its contracts and the trait, if the
+ * route has one, is on.
+ */
 static const struct Route
 {
 	const char *method;
-	const char *tail;			/* after .../documents; "*": a document id */
+	const char *path;
 	int			contracts;
+	int			trait;			/* NO_TRAIT, or its number */
+	int			flags;
 	void		(*run) (Request *request);
 }			routes[] = {
-	{"POST", "", BOTH, document_create},
-	{"POST", "list", BOTH, document_list},
-	{"PATCH", "bulk", CONTRACT_2026_02, bulk_update},
-	{"POST", "batch", CONTRACT_2026_02, batch_update},
-	{"DELETE", "batch", CONTRACT_2026_02, batch_delete},
-	{"GET", "*", BOTH, document_get},
-	{"PUT", "*", BOTH, document_put},
-	{"PATCH", "*", CONTRACT_2026_02, document_patch},
-	{"DELETE", "*", BOTH, document_delete},
-	{NULL, NULL, 0, NULL}
+	{"POST", DOCUMENTS, ALL, NO_TRAIT, CREATES, document_create},
+	{"POST", DOCUMENTS "/list", ALL, NO_TRAIT, READS, document_list},
+	{"PATCH", DOCUMENTS "/bulk", CONTRACT_2026_02, NO_TRAIT, 0, bulk_update},
+	{"POST", DOCUMENTS "/batch", ALL, TRAIT_BATCHES, 0, batch_update},
+	{"DELETE", DOCUMENTS "/batch", ALL, TRAIT_BATCHES, 0, batch_delete},
+	{"GET", DOCUMENTS "/count", CONTRACT_2026_10, NO_TRAIT, 0, document_count},
+	{"GET", DOCUMENTS "/{document}", ALL, NO_TRAIT, 0, document_get},
+	{"PUT", DOCUMENTS "/{document}", ALL, NO_TRAIT, 0, document_put},
+	{"PATCH", DOCUMENTS "/{document}", ALL, TRAIT_PATCH, 0, document_patch},
+	{"DELETE", DOCUMENTS "/{document}", ALL, NO_TRAIT, 0, document_delete},
+	{"GET", COLLECTION, CONTRACT_2026_10, NO_TRAIT, SETTINGS, collection_get},
+	{"GET", COLLECTION "/lifecycle", CONTRACT_2026_10, NO_TRAIT, SETTINGS, collection_lifecycle},
+	{"POST", COLLECTION "/apply-taxonomy", CONTRACT_2026_10, NO_TRAIT, SETTINGS, taxonomy_apply},
+	{"GET", "/v1/tasks/{document}", CONTRACT_2026_10, NO_TRAIT, SETTINGS, taxonomy_task},
+	{"POST", "/v1/documents/list", CONTRACT_2026_10, NO_TRAIT, READS, document_list},
+	{"POST", "/v1/documents/batch-get", ALL, TRAIT_BATCH_GET, READS, batch_get},
+	{"GET", "/v1/documents/{document}", CONTRACT_2026_10, NO_TRAIT, 0, document_get},
+	{"PUT", "/v1/documents/{document}", CONTRACT_2026_10, NO_TRAIT, 0, document_put},
+	{"PATCH", "/v1/documents/{document}", CONTRACT_2026_10, TRAIT_PATCH, 0, document_patch},
+	{"POST", NAMESPACE "/documents/upsert", ALL, TRAIT_UPSERT, CREATES, document_upsert},
+	{"GET", NAMESPACE "/documents/{document}", CONTRACT_2026_10, NO_TRAIT, 0, document_get},
+	{"GET", NAMESPACE, SINCE_2026_02, NO_TRAIT, SETTINGS, namespace_get},
+	{"PATCH", NAMESPACE, SINCE_2026_02, NO_TRAIT, SETTINGS, namespace_patch},
+	{"POST", NAMESPACE "/ensure-indexes", CONTRACT_2026_10, NO_TRAIT, SETTINGS, namespace_ensure_indexes},
+	{"GET", "/v1/me", CONTRACT_2026_10, NO_TRAIT, ACCOUNT | SETTINGS, account_me},
+	{"GET", "/v1/organizations/billing/balance", CONTRACT_2026_10, NO_TRAIT, ACCOUNT | SETTINGS, account_balance},
+	{NULL, NULL, 0, 0, 0, NULL}
 };
 
 /* Decodes one path part up to a slash or the end; NULL if it is broken or empty. */
@@ -61,56 +103,106 @@ at_end(const char *at)
 	return *at == '\0' || *at == '?';
 }
 
-/* Splits the path into collection and document id (or operation, or nothing), once. */
-bool
-route_split(Request *request)
+/* Where the request keeps the path part that a pattern has a name for. */
+static char **
+named_part(Request *request, const char *pattern)
 {
-	const char *at = request->uri;
-	char	   *word;
-	bool		documents;
-
-	if (request->split)
-		return true;
-	free(request->collection_name);
-	free(request->document_id);
-	request->document_id = NULL;
-	request->collection_name = NULL;
-	if (strncmp(at, PREFIX, sizeof(PREFIX) - 1) != 0)
-		return false;
-	at += sizeof(PREFIX) - 1;
-	request->collection_name = take_part(&at);
-	if (!request->collection_name || *at++ != '/' || !(word = take_part(&at)))
-		return false;
-	documents = strcmp(word, "documents") == 0;
-	free(word);
-	if (documents && !at_end(at))
-	{
-		at++;
-		request->document_id = take_part(&at);
-		documents = request->document_id && at_end(at);
-	}
-	return request->split = documents;
+	return pattern[1] == 'c' ? &request->collection_name :
+		pattern[1] == 'd' ? &request->document_id : &request->path_namespace;
 }
 
-/* The operation, or NULL; then allow says which methods the path has. */
-static const struct Route *
-find_route(const Request *request, Buffer *allow)
+static void
+forget_parts(Request *request)
 {
-	const char *tail = request->document_id ? request->document_id : "";
+	free(request->collection_name);
+	free(request->document_id);
+	free(request->path_namespace);
+	request->collection_name = request->document_id = request->path_namespace = NULL;
+}
 
+/* Whether the request's path is the route's; keeps the parts that the route has names for. */
+static bool
+match_path(Request *request, const char *pattern)
+{
+	const char *at = request->uri;
+
+	while (*pattern)
+	{
+		if (*pattern == '{')
+		{
+			char	   *part = take_part(&at);
+
+			if (!part)
+				return false;
+			*named_part(request, pattern) = part;
+			pattern = strchr(pattern, '}') + 1;
+		}
+		else if (*pattern++ != *at++)
+			return false;
+	}
+	return at_end(at);
+}
+
+static bool
+offers(const struct Route *route)
+{
+	return route->contracts & options.contract && (route->trait == NO_TRAIT || trait(route->trait));
+}
+
+/*
+ * Finds the operation once, and the names in its path.  If there is none, says
+ * in allow, which may be NULL, what methods the path has.
+ */
+static bool
+find_route(Request *request, Buffer *allow)
+{
+	if (request->route)
+		return true;
 	for (const struct Route *route = routes; route->method; route++)
 	{
-		if (!(route->contracts & options.contract))
-			continue;
-		if (strcmp(route->tail, tail) != 0 && !(*tail && strcmp(route->tail, "*") == 0))
+		forget_parts(request);
+		if (!offers(route) || !match_path(request, route->path))
 			continue;
 		if (strcmp(route->method, request->method) == 0)
-			return route;
-		if (allow->length)
+		{
+			request->route = route;
+			return true;
+		}
+		if (allow && allow->length)
 			buffer_literal(allow, ", ");
-		buffer_text(allow, route->method);
+		if (allow)
+			buffer_text(allow, route->method);
 	}
-	return NULL;
+	forget_parts(request);
+	return false;
+}
+
+bool
+route_find(Request *request)
+{
+	return find_route(request, NULL);
+}
+
+/* What the request is counted as. */
+Category
+route_category(Request *request)
+{
+	return find_route(request, NULL) && !(request->route->flags & SETTINGS) ? CATEGORY_DATA : CATEGORY_METADATA;
+}
+
+/* Answers that there is no such namespace, unless reads are to find nothing in it. */
+static bool
+check_missing_namespace(Request *request)
+{
+	int			answer = trait(TRAIT_MISSING_NAMESPACE);
+
+	if (answer == MISSING_NAMESPACE_FORBIDDEN)
+		answer_error(request, 403, NULL, "Access to namespace denied");
+	else if (answer == MISSING_NAMESPACE_INVALID)
+		answer_refusal(request, 400, "BadRequestError", "invalid_namespace", NULL, "Invalid namespace");
+	else if (request->route->flags & (CREATES | SETTINGS))
+		answer_missing(request, "namespace", request->namespace);
+	return !request->response;
 }
 
 /* Whether the namespace is there and known; answers if not. */
@@ -119,6 +211,8 @@ check_namespace(Request *request)
 {
 	static Checker checker;
 
+	if (request->path_namespace)
+		request->namespace = request->path_namespace;
 	if (!request->namespace && options.contract == CONTRACT_2026_02)
 	{
 		checker_begin(&checker, "header");
@@ -129,47 +223,56 @@ check_namespace(Request *request)
 	}
 	if (!request->namespace)
 		request->namespace = DEFAULT_NAMESPACE;
-	else if (options.namespaces.count && !names_contain(&options.namespaces, request->namespace))
-	{
-		answer_error(request, 403, NULL, "Access to namespace denied");
-		return false;
-	}
+	else if (!names_allow(&options.namespaces, request->namespace))
+		return check_missing_namespace(request);
 	return true;
 }
 
+/* Whether the collection, if the path names one, is there or may be missing; answers if not. */
 static bool
 check_collection(Request *request)
 {
-	if (options.collections.count && !names_contain(&options.collections, request->collection_name))
+	if (!request->collection_name)
+		return true;
+	if (!names_allow(&options.collections, request->collection_name) &&
+		(request->route->flags & (CREATES | SETTINGS) ||
+		 trait(TRAIT_MISSING_COLLECTION) == MISSING_COLLECTION_NOT_FOUND))
 	{
-		answer_error(request, 404, "{\"resource\":\"collection\"}", "Collection not found");
+		answer_missing(request, "collection", request->collection_name);
 		return false;
 	}
 	request->collection = store_collection(request->namespace, request->collection_name, false);
-	return true;
+	return !(request->route->flags & CREATES) || collection_takes(request);
+}
+
+/* Whether the key may do what the request is for; answers if not. */
+static bool
+check_rights(Request *request)
+{
+	bool		reads = request->route->flags & READS || strcmp(request->method, "GET") == 0;
+
+	return reads || account_may_write(request);
 }
 
 /* Does what the request asks for; it has an answer afterwards. */
 void
 route_request(Request *request)
 {
-	const struct Route *route;
 	Buffer		allow = {0};
+	double		ttl;
 
-	if (!route_split(request))
+	if (trait_number(TRAIT_TTL, &ttl))
+		store_expire(clock_wall() - ttl);
+	if (!find_route(request, &allow))
 	{
-		answer_error(request, 404, NULL, "Not Found");
-		return;
-	}
-	route = find_route(request, &allow);
-	if (!route)
-	{
-		answer_error(request, 405, NULL, "Method Not Allowed");
-		answer_header(request, "Allow", buffer_terminate(&allow));
+		answer_error(request, allow.length ? 405 : 404, NULL, allow.length ? "Method Not Allowed" : "Not Found");
+		if (allow.length)
+			answer_header(request, "Allow", buffer_terminate(&allow));
 	}
 	else if (!request->key)
 		answer_error(request, 401, NULL, "%s", request->authorization ? "Invalid API key" : "Missing API key");
-	else if (check_namespace(request) && check_collection(request))
-		route->run(request);
+	else if (check_rights(request) &&
+			 (request->route->flags & ACCOUNT || (check_namespace(request) && check_collection(request))))
+		request->route->run(request);
 	buffer_free(&allow);
 }

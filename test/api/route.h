@@ -5,11 +5,13 @@
 #ifndef ROUTE_H
 #define ROUTE_H
 
+#include "limits.h"
 #include "request.h"
 
 #define DEFAULT_NAMESPACE "default"
 
-extern bool route_split(Request *request);
+extern bool route_find(Request *request);
+extern Category route_category(Request *request);
 extern void route_request(Request *request);
 
 #endif

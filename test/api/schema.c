@@ -6,15 +6,21 @@
 #define _GNU_SOURCE
 #include "schema.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
+#include "traits.h"
 
 static const char *const source_types[] = {"bucket", "collection", "taxonomy", "cluster", NULL};
 static const char *const parent_types[] = {"bucket", "collection", NULL};
 static const char *const directions[] = {"asc", "desc", NULL};
 static const char *const blob_roles[] = {"source", "processed", "thumbnail", "artifact", "aux", NULL};
 static const char *const media_types[] = {"video", "image", "audio", "text", "pdf", "other", NULL};
+static const char *const index_types[] = {
+	"keyword", "integer", "float", "bool", "geo", "datetime", "text", "uuid", NULL
+};
 static const char *const field_types[] = {
 	"string", "number", "integer", "float", "boolean", "object", "array", "date", "datetime", "json", "file",
 	"text", "image", "audio", "video", "pdf", "document", "spreadsheet", "presentation", "dense_vector",
@@ -22,6 +28,12 @@ static const char *const field_types[] = {
 };
 
 static void check_vectors(Checker *checker, const JsonNode *vectors);
+static void check_named_vectors(Checker *checker, const JsonNode *vectors);
+static void check_limit(Checker *checker, const JsonNode *limit);
+static void check_offset(Checker *checker, const JsonNode *offset);
+static void check_partition(Checker *checker, const JsonNode *partition);
+static void check_id(Checker *checker, const JsonNode *id);
+static void check_upsert_document(Checker *checker, const JsonNode *document);
 static void check_timestamp(Checker *checker, const JsonNode *timestamp);
 static void check_uri(Checker *checker, const JsonNode *uri);
 
@@ -143,6 +155,26 @@ static const Rule update_2026_02[] = {
 	{0}
 };
 
+/* Fields that are not declared are the document's own. */
+static const Rule create_2026_10[] = {
+	{.name = "collection_id",.types = T_STRING | T_NULL},
+	{.name = "root_object_id",.types = T_STRING | T_NULL},
+	{.name = "root_bucket_id",.types = T_STRING | T_NULL},
+	{.name = "source_type",.types = T_STRING | T_NULL},
+	{.name = "source_collection_id",.types = T_STRING | T_NULL},
+	{.name = "source_document_id",.types = T_STRING | T_NULL},
+	{.name = "source_object_id",.types = T_STRING | T_NULL},
+	{.name = "lineage_path",.types = T_STRING | T_NULL},
+	{.name = "lineage_chain",.types = T_ARRAY | T_NULL,.items = &lineage_item},
+	{.name = "content_hash",.types = T_STRING | T_NULL},
+	{.name = "document_schema_version",.types = T_STRING | T_NULL},
+	{.name = "metadata",.types = T_OBJECT | T_NULL},
+	{.name = "features",.types = T_ARRAY | T_NULL,.items = &feature_item},
+	{.name = "vectors",.types = T_OBJECT | T_NULL,.check = check_named_vectors},
+	{.name = "document_blobs",.types = T_ARRAY,.items = &document_blob_item},
+	{0}
+};
+
 static const Rule sort_option[] = {
 	{.name = "field",.types = T_STRING,.required = true},
 	{.name = "direction",.types = T_STRING,.choices = directions},
@@ -170,12 +202,46 @@ static const Rule list_2026_02[] = {
 	{0}
 };
 
+static const Rule partition[] = {
+	{.name = "index",.types = T_INTEGER,.required = true,.unsigned_integer = true},
+	{.name = "count",.types = T_INTEGER,.required = true,.unsigned_integer = true},
+	{0}
+};
+
+#define LIST_2026_10 \
+	{.name = "filters",.types = T_OBJECT | T_NULL}, \
+	{.name = "sort",.types = T_OBJECT | T_NULL,.members = sort_option}, \
+	{.name = "search",.types = T_STRING | T_NULL}, \
+	{.name = "cursor",.types = T_STRING | T_NULL}, \
+	{.name = "partition",.types = T_OBJECT | T_NULL,.members = partition,.closed = true, \
+	.check = check_partition}, \
+	{.name = "include_total",.types = T_BOOLEAN | T_NULL}, \
+	{.name = "return_presigned_urls",.types = T_BOOLEAN | T_NULL}, \
+	{.name = "return_vectors",.types = T_BOOLEAN | T_NULL}, \
+	{.name = "return_vector_names",.types = T_BOOLEAN | T_ARRAY | T_NULL}, \
+	{.name = "group_by",.types = T_STRING | T_NULL}, \
+	{.name = "select",.types = T_ARRAY | T_NULL,.items = &string_item}, \
+	{.name = "expand",.types = T_ARRAY | T_NULL,.items = &string_item}, \
+	{.name = "limit",.types = T_INTEGER | T_NULL,.check = check_limit}, \
+	{.name = "page_size",.types = T_INTEGER | T_NULL,.check = check_limit}, \
+	{.name = "offset",.types = T_INTEGER | T_NULL,.check = check_offset}
+
+static const Rule list_2026_10[] = {LIST_2026_10, {0}};
+
+static const Rule namespace_list[] = {
+	LIST_2026_10,
+	{.name = "collection_ids",.types = T_ARRAY | T_NULL,.items = &string_item},
+	{.name = "collection_id",.types = T_STRING | T_NULL},
+	{.name = "collections",.types = T_ARRAY | T_NULL,.items = &string_item},
+	{0}
+};
+
 static const Rule batch_entry[] = {
 	{.name = "document_id",.types = T_STRING,.required = true},
 	{.name = "update_data",.types = T_OBJECT,.required = true,.members = update_2026_02},
 	{0}
 };
-static const Rule batch_entry_item = {.types = T_OBJECT,.members = batch_entry};
+static const Rule batch_entry_item = {.types = T_OBJECT,.members = batch_entry,.closed = true};
 
 static const Rule bulk_update[] = {
 	{.name = "filters",.types = T_OBJECT | T_NULL},
@@ -193,44 +259,123 @@ static const Rule batch_update[] = {
 static const Rule batch_delete[] = {
 	{.name = "document_ids",.types = T_ARRAY | T_NULL,.items = &string_item,.min_length = 1,.max_length = 1000},
 	{.name = "filters",.types = T_OBJECT | T_NULL},
+	{.name = "reason",.types = T_STRING | T_NULL,.max_length = 500},
+	{0}
+};
+
+static const Rule batch_get[] = {
+	{.name = "document_ids",.types = T_ARRAY,.required = true,.items = &string_item,.min_length = 1,.max_length = 1000},
+	{.name = "return_presigned_urls",.types = T_BOOLEAN | T_NULL},
+	{0}
+};
+
+static const Rule acl[] = {
+	{.name = "read",.types = T_ARRAY | T_NULL,.items = &string_item,.max_length = 256},
+	{.name = "write",.types = T_ARRAY | T_NULL,.items = &string_item,.max_length = 256},
+	{.name = "public",.types = T_BOOLEAN | T_NULL},
+	{0}
+};
+
+static const Rule upsert_document[] = {
+	{.name = "document_id",.types = T_STRING,.required = true,.min_length = 1,.check = check_id},
+	{.name = "vectors",.types = T_OBJECT,.required = true,.check = check_named_vectors},
+	{.name = "payload",.types = T_OBJECT | T_NULL},
+	{.name = "metadata",.types = T_OBJECT | T_NULL},
+	{.name = "acl",.types = T_OBJECT | T_NULL,.members = acl,.closed = true},
+	{.name = "source_type",.types = T_STRING | T_NULL},
+	{.name = "root_object_id",.types = T_STRING | T_NULL},
+	{.name = "root_bucket_id",.types = T_STRING | T_NULL},
+	{.name = "source_object_id",.types = T_STRING | T_NULL},
+	{.name = "source_document_id",.types = T_STRING | T_NULL},
+	{.name = "source_collection_id",.types = T_STRING | T_NULL},
+	{.name = "lineage_path",.types = T_STRING | T_NULL},
+	{.name = "lineage_chain",.types = T_ARRAY | T_NULL,.items = &object_item},
+	{.name = "content_hash",.types = T_STRING | T_NULL},
+	{0}
+};
+static const Rule upsert_item = {.types = T_OBJECT,.members = upsert_document,.closed = true,
+.check = check_upsert_document};
+
+static const Rule upsert_options[] = {
+	{.name = "write_token",.types = T_BOOLEAN | T_NULL},
+	{.name = "idempotency_key",.types = T_STRING | T_NULL},
+	{0}
+};
+
+static const Rule upsert[] = {
+	{.name = "collection_id",.types = T_STRING | T_NULL},
+	{.name = "documents",.types = T_ARRAY,.required = true,.items = &upsert_item,.max_length = 1000},
+	{.name = "options",.types = T_OBJECT | T_NULL,.members = upsert_options,.closed = true},
+	{0}
+};
+
+static const Rule apply_taxonomy[] = {
+	{.name = "taxonomy_id",.types = T_STRING,.required = true},
+	{.name = "scroll_filters",.types = T_OBJECT | T_NULL},
+	{.name = "batch_size",.types = T_INTEGER | T_NULL},
+	{.name = "parallelism",.types = T_INTEGER | T_NULL},
+	{.name = "budget_limits",.types = T_OBJECT | T_NULL},
+	{0}
+};
+
+static const Rule payload_index[] = {
+	{.name = "field_name",.types = T_STRING,.required = true,.min_length = 1,.max_length = 255},
+	{.name = "type",.types = T_STRING,.required = true,.choices = index_types},
+	{.name = "field_schema",.types = T_OBJECT | T_NULL},
+	{.name = "is_protected",.types = T_BOOLEAN | T_NULL},
+	{0}
+};
+static const Rule payload_index_item = {.types = T_OBJECT,.members = payload_index};
+
+static const Rule patch_namespace[] = {
+	{.name = "payload_indexes",.types = T_ARRAY | T_NULL,.items = &payload_index_item},
+	{.name = "auto_create_indexes",.types = T_BOOLEAN | T_NULL},
 	{0}
 };
 
 const Rule	schema_bulk_update = {.types = T_OBJECT,.members = bulk_update};
-const Rule	schema_batch_update = {.types = T_OBJECT,.members = batch_update};
-const Rule	schema_batch_delete = {.types = T_OBJECT,.members = batch_delete};
+const Rule	schema_batch_update = {.types = T_OBJECT,.members = batch_update,.closed = true};
+const Rule	schema_batch_delete = {.types = T_OBJECT,.members = batch_delete,.closed = true};
+const Rule	schema_batch_get = {.types = T_OBJECT,.members = batch_get,.closed = true};
+const Rule	schema_upsert = {.types = T_OBJECT,.members = upsert,.closed = true};
+const Rule	schema_namespace_list = {.types = T_OBJECT,.members = namespace_list,.closed = true};
+const Rule	schema_taxonomy = {.types = T_OBJECT,.members = apply_taxonomy,.closed = true};
+const Rule	schema_namespace = {.types = T_OBJECT,.members = patch_namespace};
 
 const Rule *
 schema_create(void)
 {
-	static const Rule rules[] = {
+	static const Rule rules[CONTRACTS] = {
 		{.types = T_OBJECT,.members = create_2025_09},
-		{.types = T_OBJECT,.members = create_2026_02}
+		{.types = T_OBJECT,.members = create_2026_02},
+		{.types = T_OBJECT,.members = create_2026_10}
 	};
 
-	return &rules[options.contract == CONTRACT_2026_02];
+	return &rules[contract_index()];
 }
 
 const Rule *
 schema_update(void)
 {
-	static const Rule rules[] = {
+	static const Rule rules[CONTRACTS] = {
 		{.types = T_OBJECT,.members = update_2025_09},
+		{.types = T_OBJECT,.members = update_2026_02},
 		{.types = T_OBJECT,.members = update_2026_02}
 	};
 
-	return &rules[options.contract == CONTRACT_2026_02];
+	return &rules[contract_index()];
 }
 
 const Rule *
 schema_list(void)
 {
-	static const Rule rules[] = {
-		{.types = T_OBJECT,.members = list_2025_09},
-		{.types = T_OBJECT,.members = list_2026_02}
+	static const Rule rules[CONTRACTS] = {
+		{.types = T_OBJECT,.members = list_2025_09,.closed = true},
+		{.types = T_OBJECT,.members = list_2026_02,.closed = true},
+		{.types = T_OBJECT,.members = list_2026_10,.closed = true}
 	};
 
-	return &rules[options.contract == CONTRACT_2026_02];
+	return &rules[contract_index()];
 }
 
 /* {"indices": [...], "values": [...]}, of one length. */
@@ -271,6 +416,115 @@ check_vectors(Checker *checker, const JsonNode *vectors)
 		checker_value(checker, nested ? &multi : &dense, &key[1]);
 		checker_leave(checker);
 	}
+}
+
+/* Whether the vector's index is one of the collection's, and of its dimensions. */
+static void
+check_vector_index(Checker *checker, const JsonNode *name, const JsonNode *vector)
+{
+	char		available[256] = "";
+	size_t		used = 0;
+
+	for (int i = 0; i < options.vector_indexes.count; i++)
+	{
+		const char *index = options.vector_indexes.items[i];
+		size_t		length = strcspn(index, ":");
+		long		dimensions = atol(index + length + 1);
+
+		used += snprintf(available + used, sizeof(available) - used, "%s%.*s (%ld)", i ? ", " : "",
+						 (int) length, index, dimensions);
+		if (used >= sizeof(available))
+			used = sizeof(available) - 1;
+		if (name->length != length + 2 || strncmp(name->text + 1, index, length) != 0)
+			continue;
+		if (vector->kind == JSON_ARRAY && vector->count != dimensions &&
+			!(vector->count && vector[1].kind == JSON_ARRAY))
+			checker_error(checker, "value_error", "Vector has %u dimensions, its index has %ld",
+						  vector->count, dimensions);
+		return;
+	}
+	if (options.vector_indexes.count)
+		checker_error(checker, "value_error", "Unknown vector index; available: %s", available);
+}
+
+/* By index name: a list of numbers, a list of lists of numbers, or a sparse vector. */
+static void
+check_named_vectors(Checker *checker, const JsonNode *vectors)
+{
+	static const Rule sparse[] = {
+		{.name = "indices",.types = T_ARRAY,.required = true},
+		{.name = "values",.types = T_ARRAY,.required = true},
+		{0}
+	};
+	static const Rule dense = {.types = T_ARRAY | T_OBJECT,.items = &number_item,.members = sparse};
+	static const Rule multi = {.types = T_ARRAY,.items = &dense};
+
+	JSON_MEMBERS(vectors, key)
+	{
+		const JsonNode *vector = &key[1];
+		bool		nested = vector->count && vector->kind == JSON_ARRAY && vector[1].kind == JSON_ARRAY;
+
+		checker_enter_key(checker, key);
+		checker_value(checker, nested ? &multi : &dense, vector);
+		if (json_get(vector, "indices") && json_get(vector, "values"))
+			check_sparse(checker, json_get(vector, "indices"), json_get(vector, "values"));
+		check_vector_index(checker, key, vector);
+		checker_leave(checker);
+	}
+}
+
+static void
+check_range(Checker *checker, const JsonNode *number, long min, long max)
+{
+	if (json_number(number) < min)
+		checker_error(checker, "greater_than_equal", "Input should be greater than or equal to %ld", min);
+	else if (json_number(number) > max)
+		checker_error(checker, "less_than_equal", "Input should be less than or equal to %ld", max);
+}
+
+static void
+check_limit(Checker *checker, const JsonNode *limit)
+{
+	check_range(checker, limit, 1, MAX_LIMIT);
+}
+
+static void
+check_offset(Checker *checker, const JsonNode *offset)
+{
+	check_range(checker, offset, 0, MAX_OFFSET);
+}
+
+static void
+check_partition(Checker *checker, const JsonNode *partition)
+{
+	const JsonNode *index = json_get(partition, "index");
+	const JsonNode *count = json_get(partition, "count");
+
+	if (!index || !count || index->kind != JSON_NUMBER || count->kind != JSON_NUMBER)
+		return;
+	check_range(checker, count, 1, 256);
+	check_range(checker, index, 0, (long) json_number(count) - 1);
+}
+
+/* An id that can stand in a path. */
+static void
+check_id(Checker *checker, const JsonNode *id)
+{
+	Buffer		text = {0};
+
+	json_decode(id, &text);
+	if (memchr(text.data, '\0', text.length))
+		checker_error(checker, "value_error", "An id cannot have a NUL character");
+	buffer_free(&text);
+}
+
+static void
+check_upsert_document(Checker *checker, const JsonNode *document)
+{
+	const JsonNode *vectors = json_get(document, "vectors");
+
+	if (trait(TRAIT_UPSERT_VECTORLESS) && vectors && vectors->count == 0)
+		checker_error(checker, "value_error", "A document needs a vector");
 }
 
 /* The beginning of an ISO 8601 time, "2025-10-18T10:30". */

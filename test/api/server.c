@@ -29,6 +29,7 @@
 #include "record.h"
 #include "route.h"
 #include "stats.h"
+#include "traits.h"
 
 #define HANG_CHECK 0.1			/* seconds between looks for a peer that left */
 #define IDLE_TIMEOUT 300u		/* seconds that an idle connection is kept */
@@ -148,6 +149,7 @@ end_request(void *cls, struct MHD_Connection *connection, void **context,
 	free(request->uri);
 	free(request->collection_name);
 	free(request->document_id);
+	free(request->path_namespace);
 	buffer_free(&request->body);
 	buffer_free(&request->stream);
 	memset(request, 0, sizeof(*request));
@@ -229,6 +231,20 @@ finish(Request *request)
 	return step;
 }
 
+/* Adds the header that names the request, where a trait says which one. */
+static void
+add_request_id(Request *request)
+{
+	static const char *const names[] = {NULL, "x-request-id", "x-trace-id", "request-id"};
+	static unsigned long long number;
+	char		id[32];
+
+	if (!names[trait(TRAIT_REQUEST_ID)])
+		return;
+	snprintf(id, sizeof(id), "req_%012llx", ++number);
+	answer_header(request, names[trait(TRAIT_REQUEST_ID)], id);
+}
+
 static enum MHD_Result
 send_answer(Request *request)
 {
@@ -239,6 +255,7 @@ send_answer(Request *request)
 		stats.status[request->status < 600 ? request->status : 0]++;
 		record_status(request->record, request->status);
 		limits_headers(request);
+		add_request_id(request);
 	}
 	result = MHD_queue_response(request->connection, request->status, request->response);
 	MHD_destroy_response(request->response);

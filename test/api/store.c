@@ -108,22 +108,39 @@ index_match(const Index *index, Document *document, uint64_t hash)
 }
 
 /*
- * Documents whose marker may be this one: its hash with letters folded is the
- * same, so the caller compares.
+ * Documents whose entry in the index may be this text: its hash with letters
+ * folded is the same, so the caller compares.
  */
 Document *
-store_marker_first(const Collection *collection, const char *marker, size_t length)
+store_first(const Collection *collection, StoreIndex which, const char *text, size_t length)
 {
-	const Index *index = &collection->markers;
-	uint64_t	hash = hash_folded(marker, length);
+	const Index *index = &collection->indexes[which];
+	uint64_t	hash = hash_folded(text, length);
 
 	return index->buckets ? index_match(index, index->buckets[hash & index->mask], hash) : NULL;
 }
 
 Document *
-store_marker_next(const Document *document)
+store_next(const Document *document, StoreIndex which)
 {
-	return index_match(&document->collection->markers, document->by_marker.next, document->by_marker.hash);
+	const Link *link = &document->links[which];
+
+	return index_match(&document->collection->indexes[which], link->next, link->hash);
+}
+
+static void
+add_to_index(Document *document, StoreIndex which, const char *text, size_t length)
+{
+	index_add(&document->collection->indexes[which], document, hash_folded(text, length));
+	document->indexed[which] = true;
+}
+
+static void
+remove_from_index(Document *document, StoreIndex which)
+{
+	if (document->indexed[which])
+		index_remove(&document->collection->indexes[which], document);
+	document->indexed[which] = false;
 }
 
 /* How many documents other than this one have exactly its marker, up to 2. */
@@ -131,9 +148,9 @@ static int
 count_twins(const Document *document)
 {
 	int			twins = 0;
-	Document   *d = store_marker_first(document->collection, document->marker, document->marker_length);
+	Document   *d = store_first(document->collection, INDEX_MARKER, document->marker, document->marker_length);
 
-	for (; d && twins < 2; d = store_marker_next(d))
+	for (; d && twins < 2; d = store_next(d, INDEX_MARKER))
 		twins += d != document && d->marker_length == document->marker_length &&
 			memcmp(d->marker, document->marker, d->marker_length) == 0;
 	return twins;
@@ -150,10 +167,21 @@ count_marker(const Document *document, int sign)
 		store_totals.duplicates += twins == 1 ? 2 * sign : sign;
 }
 
+/* Find the marker in metadata, in the metadata of an upsert or at the root. */
+static const JsonNode *
+find_marker(const JsonNode *root)
+{
+	const JsonNode *marker = json_get(json_get(root, "metadata"), MARKER_FIELD);
+
+	if (!marker)
+		marker = json_get(json_get(json_get(root, "_internal"), "metadata"), MARKER_FIELD);
+	return marker ? marker : json_get(root, MARKER_FIELD);
+}
+
 static void
 add_marker(Document *document, const JsonNode *root)
 {
-	const JsonNode *marker = json_get(json_get(root, "metadata"), MARKER_FIELD);
+	const JsonNode *marker = find_marker(root);
 	Buffer		decoded = {0};
 
 	if (!marker || marker->kind != JSON_STRING)
@@ -162,8 +190,27 @@ add_marker(Document *document, const JsonNode *root)
 	buffer_terminate(&decoded);
 	document->marker = decoded.data;
 	document->marker_length = decoded.length;
-	index_add(&document->collection->markers, document, hash_folded(decoded.data, decoded.length));
+	add_to_index(document, INDEX_MARKER, decoded.data, decoded.length);
 	count_marker(document, 1);
+}
+
+static void
+add_object(Document *document, const JsonNode *root, StoreIndex which, const char *field)
+{
+	char	   *object = json_string(json_get(root, field));
+
+	if (object)
+		add_to_index(document, which, object, strlen(object));
+	free(object);
+}
+
+/* Enters what the text says into the indexes. */
+static void
+add_entries(Document *document, const JsonNode *root)
+{
+	add_marker(document, root);
+	add_object(document, root, INDEX_ROOT_OBJECT, "root_object_id");
+	add_object(document, root, INDEX_SOURCE_OBJECT, "source_object_id");
 }
 
 static void
@@ -172,9 +219,17 @@ remove_marker(Document *document)
 	if (!document->marker)
 		return;
 	count_marker(document, -1);
-	index_remove(&document->collection->markers, document);
+	remove_from_index(document, INDEX_MARKER);
 	free(document->marker);
 	document->marker = NULL;
+}
+
+static void
+remove_entries(Document *document)
+{
+	remove_marker(document);
+	remove_from_index(document, INDEX_ROOT_OBJECT);
+	remove_from_index(document, INDEX_SOURCE_OBJECT);
 }
 
 /* Ids differ from those of earlier runs: the seed is the system's. */
@@ -200,11 +255,18 @@ store_collection(const char *namespace, const char *name, bool create)
 	c = allocate(sizeof(Collection));
 	c->namespace = copy_bytes(namespace, strlen(namespace));
 	c->name = copy_bytes(name, strlen(name));
-	c->ids.link_offset = offsetof(Document, by_id);
-	c->markers.link_offset = offsetof(Document, by_marker);
+	for (int i = 0; i < INDEXES; i++)
+		c->indexes[i].link_offset = offsetof(Document, links) + i * sizeof(Link);
 	c->next = collections;
 	collections = c;
 	return c;
+}
+
+/* The first of all collections, linked by their field next. */
+Collection *
+store_collections(void)
+{
+	return collections;
 }
 
 /* The first collection of that name in whatever namespace, or NULL. */
@@ -218,16 +280,17 @@ store_collection_anywhere(const char *name)
 	return c;
 }
 
-static void
-make_id(char *id)
+/* Make an id up: doc_ and 24 hexadecimal digits. */
+static char *
+make_id(void)
 {
 	static const char digits[] = "0123456789abcdef";
 	uint64_t	bits[2] = {splitmix(&id_state[0]), splitmix(&id_state[1])};
+	char		id[28] = "doc_";
 
-	memcpy(id, "doc_", 4);
 	for (int i = 0; i < 24; i++)
 		id[4 + i] = digits[bits[i / 16] >> (i % 16 * 4) & 15];
-	id[DOCUMENT_ID_LENGTH] = '\0';
+	return copy_bytes(id, sizeof(id));
 }
 
 static void
@@ -244,21 +307,24 @@ insert(Document *document, const JsonNode *root)
 	c->last = document;
 	c->count++;
 	store_totals.documents++;
-	index_add(&c->ids, document, hash_folded(document->id, DOCUMENT_ID_LENGTH));
-	add_marker(document, root);
+	add_to_index(document, INDEX_ID, document->id, strlen(document->id));
+	add_entries(document, root);
 }
 
-/* Takes over the text, which root is the parsed form of. */
+/*
+ * Takes over the text, which root is the parsed form of.  The id is copied;
+ * without one, the document gets one.
+ */
 Document *
-store_create(Collection *collection, char *text, size_t length, const JsonNode *root)
+store_create(Collection *collection, const char *id, char *text, size_t length, const JsonNode *root)
 {
 	Document   *document = allocate(sizeof(Document));
 
-	make_id(document->id);
+	document->id = id ? copy_bytes(id, strlen(id)) : make_id();
 	document->collection = collection;
 	document->text = text;
 	document->length = length;
-	document->created_at = document->updated_at = clock_wall();
+	document->created_at = document->updated_at = document->enriched_from = clock_wall();
 	insert(document, root);
 	journal_put('C', document);
 	return document;
@@ -267,26 +333,34 @@ store_create(Collection *collection, char *text, size_t length, const JsonNode *
 Document *
 store_find(const Collection *collection, const char *id)
 {
-	uint64_t	hash = hash_folded(id, strlen(id));
-	Document   *document;
+	Document   *document = collection ? store_first(collection, INDEX_ID, id, strlen(id)) : NULL;
 
-	if (!collection || !collection->ids.buckets)
-		return NULL;
-	document = collection->ids.buckets[hash & collection->ids.mask];
 	while (document && strcmp(document->id, id) != 0)
-		document = document->by_id.next;
+		document = store_next(document, INDEX_ID);
+	return document;
+}
+
+/* The document of that id in any collection of the namespace, or NULL. */
+Document *
+store_find_in_namespace(const char *namespace, const char *id)
+{
+	Document   *document = NULL;
+
+	for (Collection *c = collections; c && !document; c = c->next)
+		if (strcmp(c->namespace, namespace) == 0)
+			document = store_find(c, id);
 	return document;
 }
 
 static void
 replace(Document *document, char *text, size_t length, double updated_at)
 {
-	remove_marker(document);
+	remove_entries(document);
 	free(document->text);
 	document->text = text;
 	document->length = length;
-	document->updated_at = updated_at;
-	add_marker(document, json_parse(&scratch, text, length));
+	document->updated_at = document->enriched_from = updated_at;
+	add_entries(document, json_parse(&scratch, text, length));
 }
 
 /* Takes over the text, which is valid JSON. */
@@ -324,12 +398,13 @@ forget(Document *document)
 {
 	Collection *c = document->collection;
 
-	remove_marker(document);
-	index_remove(&c->ids, document);
+	remove_entries(document);
+	remove_from_index(document, INDEX_ID);
 	*(document->previous ? &document->previous->next : &c->first) = document->next;
 	*(document->next ? &document->next->previous : &c->last) = document->previous;
 	c->count--;
 	store_totals.documents--;
+	free(document->id);
 	free(document->text);
 	free(document);
 }
@@ -351,6 +426,15 @@ store_clear(void)
 	journal_clear();
 }
 
+/* Deletes the documents that were created before that time. */
+void
+store_expire(double created_before)
+{
+	for (Collection *c = collections; c; c = c->next)
+		while (c->first && c->first->created_at < created_before)
+			store_delete(c->first);
+}
+
 /* A text of NULL restores a deletion. */
 void
 store_restore(Collection *collection, const char *id, char *text, size_t length,
@@ -370,11 +454,11 @@ store_restore(Collection *collection, const char *id, char *text, size_t length,
 		return;
 	}
 	document = allocate(sizeof(Document));
-	snprintf(document->id, sizeof(document->id), "%s", id);
+	document->id = copy_bytes(id, strlen(id));
 	document->collection = collection;
 	document->text = text;
 	document->length = length;
 	document->created_at = created_at;
-	document->updated_at = updated_at;
+	document->updated_at = document->enriched_from = updated_at;
 	insert(document, json_parse(&scratch, text, length));
 }

@@ -3,8 +3,8 @@
  *	  The documents, in memory, by namespace and collection.
  *
  * A document is the JSON object that created it, with later updates worked
- * in.  Each collection has two indexes: by document id, and by the text of
- * metadata.mixpeek_docs, the marker by which the extension finds its own.
+ * in.  Each collection has indexes: by document id, by the marker by which the
+ * extension finds its own, and by the ids of objects that a document is of.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -14,7 +14,6 @@
 #include "json.h"
 
 #define MARKER_FIELD "mixpeek_docs"
-#define DOCUMENT_ID_LENGTH 28	/* doc_ and 24 hexadecimal digits */
 
 typedef struct Link
 {
@@ -22,9 +21,23 @@ typedef struct Link
 	uint64_t	hash;
 } Link;
 
+/* What becomes of the enrichments that enrich.c makes up. */
+typedef enum Enriched
+{
+	ENRICHED_COMPUTED,			/* they are shown, when it is time */
+	ENRICHED_STORED,			/* they are in the text */
+	ENRICHED_NONE				/* a write has removed them */
+} Enriched;
+
+typedef enum StoreIndex
+{
+	INDEX_ID, INDEX_MARKER, INDEX_ROOT_OBJECT, INDEX_SOURCE_OBJECT,
+	INDEXES
+} StoreIndex;
+
 typedef struct Document
 {
-	char		id[DOCUMENT_ID_LENGTH + 1];
+	char	   *id;
 	struct Collection *collection;
 	char	   *text;
 	size_t		length;
@@ -32,11 +45,14 @@ typedef struct Document
 	size_t		marker_length;
 	double		created_at;		/* unix time */
 	double		updated_at;
+	double		enriched_from;	/* when the content was written that they are of */
+	Enriched	enriched;		/* not in the journal, as is the following */
+	bool		by_user;		/* created by a key whose scope is a user */
 	uint64_t	sequence;		/* order of creation */
 	struct Document *next;		/* in that order */
 	struct Document *previous;
-	Link		by_id;
-	Link		by_marker;
+	Link		links[INDEXES];
+	bool		indexed[INDEXES];
 } Document;
 
 typedef struct Index
@@ -54,8 +70,7 @@ typedef struct Collection
 	Document   *first;
 	Document   *last;
 	size_t		count;
-	Index		ids;
-	Index		markers;
+	Index		indexes[INDEXES];
 	struct Collection *next;
 } Collection;
 
@@ -71,14 +86,18 @@ extern StoreTotals store_totals;
 extern void store_start(void);
 extern Collection *store_collection(const char *namespace, const char *name, bool create);
 extern Collection *store_collection_anywhere(const char *name);
-extern Document *store_create(Collection *collection, char *text, size_t length, const JsonNode *root);
+extern Collection *store_collections(void);
+extern Document *store_create(Collection *collection, const char *id, char *text, size_t length,
+							  const JsonNode *root);
 extern Document *store_find(const Collection *collection, const char *id);
+extern Document *store_find_in_namespace(const char *namespace, const char *id);
 extern void store_replace(Document *document, char *text, size_t length);
 extern void store_forget_body(Document *document);
 extern void store_delete(Document *document);
 extern void store_clear(void);
-extern Document *store_marker_first(const Collection *collection, const char *marker, size_t length);
-extern Document *store_marker_next(const Document *document);
+extern void store_expire(double created_before);
+extern Document *store_first(const Collection *collection, StoreIndex which, const char *text, size_t length);
+extern Document *store_next(const Document *document, StoreIndex which);
 
 /* For the journal's replay: the same, with what was decided then. */
 extern void store_restore(Collection *collection, const char *id, char *text, size_t length,

@@ -13,7 +13,7 @@
 #include <strings.h>
 
 #include "answer.h"
-#include "options.h"
+#include "traits.h"
 
 void
 checker_begin(Checker *checker, const char *where)
@@ -88,9 +88,9 @@ checker_error(Checker *checker, const char *type, const char *format,...)
 	va_end(arguments);
 	if (errors->length)
 		buffer_char(errors, ',');
-	buffer_printf(errors, "{\"type\":\"%s\",\"%s\":[", type, options.error_form ? "location" : "loc");
+	buffer_printf(errors, "{\"type\":\"%s\",\"%s\":[", type, trait(TRAIT_VALIDATION_FORM) ? "location" : "loc");
 	add_location(checker);
-	buffer_printf(errors, "],\"%s\":", options.error_form ? "message" : "msg");
+	buffer_printf(errors, "],\"%s\":", trait(TRAIT_VALIDATION_FORM) ? "message" : "msg");
 	buffer_json_text(errors, message);
 	buffer_char(errors, '}');
 }
@@ -103,7 +103,7 @@ checker_answer(Checker *checker, Request *request)
 
 	if (!checker->errors.length)
 		return false;
-	if (options.error_form)
+	if (trait(TRAIT_VALIDATION_FORM))
 	{
 		buffer_literal(&body, "{\"validation_errors\":[");
 		buffer_add(&body, checker->errors.data, checker->errors.length);
@@ -219,6 +219,33 @@ check_members(Checker *checker, const Rule *members, const JsonNode *object)
 	}
 }
 
+static bool
+is_member(const Rule *members, const JsonNode *key)
+{
+	while (members->name && !json_is(key, members->name))
+		members++;
+	return members->name;
+}
+
+/* Note each key that the members do not declare, with those that they do. */
+static void
+check_unknown_keys(Checker *checker, const Rule *members, const JsonNode *object)
+{
+	char		list[400] = "";
+	size_t		used = 0;
+
+	for (const Rule *member = members; member->name && used < sizeof(list) - 64; member++)
+		used += snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "", member->name);
+	JSON_MEMBERS(object, key)
+	{
+		if (is_member(members, key))
+			continue;
+		checker_enter_key(checker, key);
+		checker_error(checker, "extra_forbidden", "Extra inputs are not permitted. Accepted keys: %s", list);
+		checker_leave(checker);
+	}
+}
+
 static void
 check_items(Checker *checker, const Rule *rule, const JsonNode *array)
 {
@@ -251,6 +278,8 @@ checker_value(Checker *checker, const Rule *rule, const JsonNode *value)
 		checker_error(checker, "greater_than_equal", "Input should be greater than or equal to 0");
 	if (rule->members && type == T_OBJECT)
 		check_members(checker, rule->members, value);
+	if (rule->closed && type == T_OBJECT && trait(TRAIT_UNKNOWN_KEYS))
+		check_unknown_keys(checker, rule->members, value);
 	if (rule->items && type == T_ARRAY)
 		check_items(checker, rule->items, value);
 	if (rule->check && type != T_NULL)

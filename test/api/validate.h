@@ -44,6 +44,7 @@ typedef struct Rule
 	long		min_length;		/* of a string (bytes) or array */
 	long		max_length;		/* 0: any */
 	bool		unsigned_integer;
+	bool		closed;			/* the members are all that an object may have */
 	void		(*check) (Checker *checker, const JsonNode *value);
 } Rule;
 

@@ -9,6 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use MixpeekTest;
+use MixpeekTest::Client;
 
 my $prism = $ENV{MIXPEEK_PRISM} // '';
 plan skip_all => 'MIXPEEK_PRISM names no prism; test/run installs it' unless -e $prism;
@@ -29,6 +30,8 @@ foreach my $version ('2025-09', '2026-02')
 {
 	subtest "contract of $version" => sub { prove_contract($version) };
 }
+subtest 'batches of 2026-02, by a raw client' => \&prove_batches;
+subtest 'contract of 2026-10, by a raw client' => \&prove_server;
 $node->stop;
 done_testing();
 
@@ -53,6 +56,138 @@ sub prove_contract
 	show_that_violations_are_noticed($proxy, $api, $server);
 	stop_proxy($proxy);
 	$api->stop;
+}
+
+# The operations of 2026-02 on many documents.
+sub prove_batches
+{
+	my $api = MixpeekTest::Server->new(contract => '2026-02', validation_form => 'detail');
+	my $proxy = start_proxy('2026-02', $api->url);
+	my $client = MixpeekTest::Client->new($proxy->{url});
+	my $documents = '/v1/collections/c/documents';
+	my $id = $client->call(POST => $documents, { collection_id => 'c', metadata => { n => 1 } })->{body}{document_id};
+	my $filters = { AND => [ { field => 'metadata.n', operator => 'eq', value => 1 } ] };
+
+	foreach my $request (
+		[ 200, PATCH => "$documents/$id", { 'metadata.m' => 1 } ],
+		[ 200, PATCH => "$documents/bulk", { filters => $filters, update_data => { tag => 1 } } ],
+		[ 200, POST => "$documents/batch", { updates => [
+			map { { document_id => $_, update_data => { metadata => { k => 1 } } } } $id, 'nope' ] } ],
+		[ 200, POST => "$documents/batch", { filters => $filters, update_data => { tag => 2 } } ],
+		[ 400, POST => "$documents/batch", { filters => $filters } ],
+		[ 200, DELETE => "$documents/batch", { document_ids => [ $id, 'nope' ] } ],
+		[ 200, DELETE => "$documents/batch", { filters => $filters } ])
+	{
+		my ($status, @call) = @$request;
+		my $answer = $client->call(@call);
+
+		is($answer->{status}, $status, "$call[0] $call[1]") or diag($answer->{text});
+		$proxy->{process}->pump_nb;
+	}
+	is(violations($proxy), '', 'no request and no answer violates the contract');
+	stop_proxy($proxy);
+	$api->stop;
+}
+
+# What the local server answers to requests of 2026-10, with the traits that form its answers.
+sub prove_server
+{
+	my $api =
+		MixpeekTest::Server->new(contract => '2026-10', collection => [ 'c', 'col_default' ], vector_index => 'a:2');
+	my $proxy = start_proxy('2026-10', $api->url);
+	my $client = MixpeekTest::Client->new($proxy->{url});
+
+	foreach my $traits (
+		{}, { metadata_at => 'root', enrichments_at => 'metadata' },
+		{ metadata_at => 'internal', enrichments_at => 'enrichments', key_rights => 'read' },
+		{ enriched_by => 'taxonomy', tasks_end => 'failed', collection_state => 'archived' },
+		{ searchable_after => 3600, upsert_metadata => 'metadata', missing_collection => 'unknown_ids' },
+		{ unindexed => 'half', unindexed_warnings => 'on', payload_metadata => 'dropped', idempotency => 'unkept' },
+		{ put => 'replaces', patch => 'paths', batch_fields => 'merged', upsert_vectorless => 'refused' },
+		(map { { credits => 1, no_credits => $_, retryable => 'no' } } 401, 403, 429),
+		(map { { readable_after => 3600, missing_namespace => $_, request_id => 'x-trace-id' } } qw(forbidden invalid)))
+	{
+		my $name = join(', ', map { "$_ $traits->{$_}" } sort keys %$traits) || 'no trait is set';
+		my $before = $api->control(GET => 'config');
+
+		$api->reset(documents => JSON::PP::true);
+		$api->config(%$traits);
+		call_newest($proxy, $client, $name);
+		is(violations($proxy), '', "no request and no answer violates the contract: $name");
+		$api->config(map { $_ => $before->{$_} } keys %$traits);
+	}
+	$api->config(rate => 1, burst => 1, retry_after => 'details', retryable => 'yes');
+	is(join(' ', map { $client->call(GET => '/v1/me')->{status} } 1 .. 2), '200 429', 'a limit is met');
+	$api->config(rate => 0);
+	is(violations($proxy), '', 'a 429 is as the contract has it');
+
+	# Show that a violation would have been noticed.
+	$api->faults({ kind => 'wrong_type', path => 'upsert', count => 1 });
+	$client->call(POST => '/v1/namespaces/test/documents/upsert', { documents => [] });
+	like(violations($proxy), qr/VIOLATIONS/, 'a wrong answer is noticed');
+	$api->config(validation_form => 'detail');
+	$client->call(POST => '/v1/collections/c/documents/list', { return_url => JSON::PP::true });
+	like(violations($proxy), qr/VIOLATIONS/, 'a 422 of another form is noticed');
+	stop_proxy($proxy);
+	$api->stop;
+}
+
+# Each operation of 2026-10 that the server has, as it succeeds and, where there is a way, as it fails. Left out is the
+# 409 of an idempotency key: the contract's words have it, and its list of statuses has not.
+sub call_newest
+{
+	my ($proxy, $client, $name) = @_;
+	my $documents = '/v1/collections/c/documents';
+	my $namespace = '/v1/namespaces/test';
+	my $filters =
+		{ AND => [ { field => 'metadata.n', operator => 'eq', value => 1 } ], case_sensitive => JSON::PP::true };
+	my $document = $client->call(POST => $documents, {
+		metadata => { n => 1, mixpeek_docs => 'm' }, brand => 'b', root_object_id => 'o',
+		vectors => { a => [ 1, 2.5 ] },
+		features => [ { feature_extractor_id => 'f', vectors => { a => [1] } } ] })->{body};
+	my $id = $document->{document_id} // 'none';
+	my $updates = { updates => [ { document_id => $id, update_data => { 'metadata.n' => 2 } },
+		{ document_id => 'nope', update_data => { metadata => {} } } ] };
+	my $upsert = { collection_id => 'c', options => { idempotency_key => "k $name", write_token => JSON::PP::true },
+		documents => [
+			{ document_id => 'own 1', vectors => { a => [ 1, 2 ] }, metadata => { m => 1 },
+				payload => { x => 1, source_type => 'y', metadata => { n => 1 } } },
+			{ document_id => 'own 2', vectors => {} } ] };
+	my @statuses;
+
+	foreach my $request (
+		[ GET => "$documents/$id?return_presigned_urls=true&return_vectors=true" ], [ GET => "/v1/documents/$id" ],
+		[ GET => "$documents/nope" ],
+		[ PUT => "$documents/$id", { metadata => { n => undef, k => 1 }, title => 't' } ],
+		[ PATCH => "$documents/$id", { metadata => { n => 1 } } ], [ PUT => "/v1/documents/$id", { a => 1 } ],
+		[ PUT => "$documents/$id", { vectors => {} } ],
+		[ POST => "$documents/list",
+			{ filters => $filters, include_total => JSON::PP::true, return_vectors => JSON::PP::true } ],
+		[ POST => "$documents/list?limit=1", { sort => { field => 'metadata.n', direction => 'desc' },
+			select => ['brand'], return_presigned_urls => JSON::PP::true, partition => { index => 0, count => 1 } } ],
+		[ POST => "$documents/list", { group_by => 'brand', return_vector_names => ['a'] } ],
+		[ POST => "$documents/list?offset=0" ], [ POST => "$documents/list", { cursor => 'nonsense' } ],
+		[ POST => '/v1/documents/list', { collection_ids => [ 'c', 'nope' ] } ],
+		[ POST => '/v1/collections/nope/documents/list', {} ], [ GET => "$documents/count" ],
+		[ POST => "$documents/batch", $updates ], [ POST => "$documents/batch", {} ],
+		[ POST => '/v1/documents/batch-get', { document_ids => [ $id, 'nope' ] } ],
+		[ POST => "$namespace/documents/upsert", $upsert ], [ POST => "$namespace/documents/upsert", $upsert ],
+		[ POST => "$namespace/documents/upsert", { documents => [ { document_id => 'q', vectors => { z => [1] } } ] } ],
+		[ GET => "$namespace/documents/own%201" ],
+		[ DELETE => "$documents/batch", { document_ids => [ 'own 2', 'nope' ], reason => 'test' } ],
+		[ DELETE => "$documents/batch", { filters => $filters } ], [ DELETE => "$documents/$id" ],
+		[ PATCH => $namespace, { payload_indexes => [ { field_name => 'metadata.n', type => 'keyword' } ] } ],
+		[ PATCH => $namespace, { payload_indexes => [ { field_name => 'document_id', type => 'keyword' } ] } ],
+		[ POST => '/v1/collections/c/apply-taxonomy', { taxonomy_id => 't', scroll_filters => $filters } ],
+		[ GET => '/v1/tasks/task_1' ], [ GET => '/v1/collections/c/lifecycle' ],
+		[ GET => $namespace ], [ POST => "$namespace/ensure-indexes" ], [ GET => '/v1/collections/col_default' ],
+		[ GET => '/v1/me' ], [ GET => '/v1/organizations/billing/balance' ])
+	{
+		push @statuses, $client->call(@$request)->{status};
+		$proxy->{process}->pump_nb;
+	}
+	is(scalar(grep { $_ >= 500 } @statuses), 0, "every request has an answer of the server's: $name")
+		or diag("@statuses");
 }
 
 # The API as SQL functions, every field of the requests.
