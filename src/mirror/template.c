@@ -362,7 +362,8 @@ add_metadata(Compiler *compiler, JsonbValue *value)
 
 	appendStringInfoString(&compiler->literal, ",\"metadata\":{\"" MARKER_FIELD "\":");
 	add_simple_step(compiler, STEP_MARKER);
-	if (str && strcmp(str, "$*") != 0)
+	compiler->template->metadata_is_column = str && strcmp(str, "$*") != 0;
+	if (compiler->template->metadata_is_column)
 		add_column_step(compiler, STEP_METADATA,
 						find_attribute(compiler, str + 1, "metadata"), "metadata");
 	else if (value && value->type == jbvBinary)

@@ -64,6 +64,8 @@ typedef struct Template
 	bool		has_features;
 	bool		features_are_column;	/* "features": "$column" */
 	List	   *features;		/* for each feature, a List of TemplateStep */
+	bool		metadata_is_column; /* "metadata": "$column": its names are
+									 * the row's */
 	List	   *names;			/* names of metadata and root fields that are
 								 * sent, as char * */
 	List	   *root_fields;	/* of these, the fields at the root besides

@@ -197,8 +197,89 @@ read_enrichments(AnswerDocument *document, const char *text, size_t len, const J
 		document->unkept = describe_unkept(psprintf("%d values of its enrichments were not kept: ", nleft_out), error);
 }
 
+/* Return the metadata that the API has added, as an object; start is NULL if there are none. */
+static JsonText
+find_added_metadata(const Members *members, const SentNames *sent)
+{
+	Members		added = {0};
+	JsonText	object = {0};
+	JsonItems	items;
+
+	if (!sent->all_metadata || members->metadata.start == NULL ||
+		!scan_items(members->metadata.start, &items) || !items.named)
+		return object;
+	while (scan_next(&items))
+	{
+		if (*items.value.start != 'n' && !scan_string_is(&items.name, MARKER_FIELD) &&
+			!find_name(&items.name, sent->names))
+			add_field(&added, &items.name, &items.value);
+	}
+	if (added.fields.data == NULL)
+		return object;
+	appendStringInfoChar(&added.fields, '}');
+	(void) scan_value(added.fields.data, &object);
+	return object;
+}
+
+/* Read the members of an object; false if that is not one to its end. */
+static bool
+read_members(JsonItems *items, const char *end, const SentNames *sent, Members *members, AnswerDocument *document)
+{
+	while (scan_next(items))
+	{
+		char	   *field = find_name(&items->name, sent->fields);
+
+		if (field)
+			document->fields = lappend(document->fields, field);
+		take_member(members, &items->name, &items->value, field || find_name(&items->name, sent->names));
+	}
+	return scan_ended(items, end);
+}
+
+/* Make the fields those of "enrichments" (2025-09), if there is one, and the added metadata, if there are any. */
+static void
+collect_fields(Members *members, const JsonText *added)
+{
+	static const char label[] = "\"metadata\"";
+	const JsonText name = {.start = label,.end = label + strlen(label)};
+	JsonItems	items;
+
+	if (members->enrichments.depth > 0)
+	{
+		members->fields.data = NULL;
+		memset(&members->measure, 0, sizeof(JsonText));
+		if (scan_items(members->enrichments.start, &items) && items.named)
+		{
+			while (scan_next(&items))
+				add_field(members, &items.name, &items.value);
+		}
+	}
+	if (added->start)
+		add_field(members, &name, added);
+}
+
+/* Read what the API has added to a document. */
+static void
+read_added(AnswerDocument *document, Members *members, const SentNames *sent)
+{
+	JsonText	added = find_added_metadata(members, sent);
+
+	if (members->enrichments.depth > 0 && added.start == NULL)
+	{
+		read_enrichments(document, members->enrichments.start,
+						 members->enrichments.end - members->enrichments.start, &members->enrichments);
+		return;
+	}
+	collect_fields(members, &added);
+	if (members->measure.values == 0)
+		return;
+	if (members->fields.data)
+		appendStringInfoChar(&members->fields, '}');
+	read_enrichments(document, members->fields.data, members->fields.len, &members->measure);
+}
+
 bool
-answer_document(const char *text, const char *end, List *sent, List *fields,
+answer_document(const char *text, const char *end, const SentNames *sent,
 				AnswerDocument *document, const char **wrong)
 {
 	Members		members;
@@ -214,27 +295,14 @@ answer_document(const char *text, const char *end, List *sent, List *fields,
 		*wrong = other.end;
 		return right;
 	}
-	while (scan_next(&items))
+	if (!read_members(&items, end, sent, &members, document))
 	{
-		char	   *field = find_name(&items.name, fields);
-
-		if (field)
-			document->fields = lappend(document->fields, field);
-		take_member(&members, &items.name, &items.value, field || find_name(&items.name, sent));
-	}
-	*wrong = items.place;
-	if (!scan_ended(&items, end))
+		*wrong = items.place;
 		return false;
-	document->document_id = read_document_id(&members.document_id);
-	if (members.enrichments.depth > 0)
-		read_enrichments(document, members.enrichments.start,
-						 members.enrichments.end - members.enrichments.start, &members.enrichments);
-	else if (members.measure.values > 0)
-	{
-		if (members.fields.data)
-			appendStringInfoChar(&members.fields, '}');
-		read_enrichments(document, members.fields.data, members.fields.len, &members.measure);
 	}
+	document->document_id = read_document_id(&members.document_id);
+	document->metadata = members.metadata;
+	read_added(document, &members, sent);
 	return true;
 }
 

@@ -32,18 +32,29 @@ typedef struct AnswerDocument
 								 * kept, or NULL */
 	List	   *fields;			/* those of the given root-level fields that
 								 * it has, as char * */
+	JsonText	metadata;		/* within the text; start is NULL if there are
+								 * none */
 } AnswerDocument;
 
 /* Check whether the body is UTF-8, which the other functions here require. */
 extern bool answer_is_utf8(const HttpAnswer *answer);
 
+/* What a mirror has sent of a document, which is no enrichment.  All lists are of char *. */
+typedef struct SentNames
+{
+	List	   *names;			/* of root-level fields, and of metadata */
+	bool		all_metadata;	/* are all names of metadata among them? */
+	List	   *fields;			/* of root-level fields of earlier templates,
+								 * too */
+} SentNames;
+
 /*
  * Read a document from a text that ends at "end" with a NUL.  JSON of any kind is read without
- * error.  Return false if it is not JSON; *wrong is then where it is wrong.  "sent" lists the names
- * of root-level fields that are no enrichments because the mirror sends them itself, and "fields" those of
- * fields that it has sent; which of the latter the document has is a part of the result.
+ * error.  Return false if it is not JSON; *wrong is then where it is wrong.  Which of the sent fields the
+ * document has is a part of the result.  If all names of metadata are known, others are enrichments, too:
+ * as an object under the name "metadata".
  */
-extern bool answer_document(const char *text, const char *end, List *sent, List *fields,
+extern bool answer_document(const char *text, const char *end, const SentNames *sent,
 							AnswerDocument *document, const char **wrong);
 
 /*

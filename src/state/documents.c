@@ -10,8 +10,10 @@
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/json.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "state/document_table.h"
 #include "state/documents.h"
 #include "state/field_list.h"
@@ -111,6 +113,28 @@ read_text(TupleTableSlot *record, DocumentColumn column)
 	return record->tts_isnull[column] ? NULL : TextDatumGetCString(record->tts_values[column]);
 }
 
+/* Return the names in metadata that the API has added, in UTF-8. */
+static List *
+read_added_names(Jsonb *enrichments)
+{
+	JsonbContainer *metadata = json_member_container(&enrichments->root, "metadata");
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	List	   *names = NIL;
+
+	if (metadata == NULL || !JsonContainerIsObject(metadata))
+		return NIL;
+	iterator = JsonbIteratorInit(metadata);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			names = lappend(names, pg_server_to_any(pnstrdup(value.val.string.val, value.val.string.len),
+													value.val.string.len, PG_UTF8));
+	}
+	return names;
+}
+
 static void
 read_stored(Job *job, TupleTableSlot *record)
 {
@@ -120,6 +144,8 @@ read_stored(Job *job, TupleTableSlot *record)
 	job->record_tid = record->tts_tid;
 	job->document_id = read_text(record, DOCUMENT_DOCUMENT_ID);
 	job->replaced_id = read_text(record, DOCUMENT_REPLACED_ID);
+	if (job->dirty && !record->tts_isnull[DOCUMENT_ENRICHMENTS])
+		job->added_names = read_added_names(DatumGetJsonbP(record->tts_values[DOCUMENT_ENRICHMENTS]));
 	if (!record->tts_isnull[DOCUMENT_FIELDS])
 		job->fields = field_list_of_array(record->tts_values[DOCUMENT_FIELDS]);
 	job->state = read_text(record, DOCUMENT_STATE);

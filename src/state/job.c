@@ -18,9 +18,11 @@
 
 #include "base/encoding.h"
 #include "lib/stringinfo.h"
+#include "remote/metadata.h"
 #include "state/field_list.h"
 #include "state/job.h"
 #include "utils/json.h"
+#include "utils/memutils.h"
 
 /* The maximum of bytes that a body has besides its variable parts. */
 #define BODY_EXTRA		64
@@ -30,6 +32,9 @@
  * for it by its id.  Earlier ones may only be out of date.
  */
 #define FIRST_SURE_POLL	4
+
+/* What a row's content begins with: see add_metadata() in mirror/template.c. */
+#define CONTENT_START	",\"metadata\":{"
 
 static bool
 same_hash(const ContentHash *a, const ContentHash *b)
@@ -87,7 +92,7 @@ job_next_step(const Job *job)
 		return job->replaced_id || job->document_id ? JOB_DELETE : JOB_END;
 	if (job->document_id == NULL || job_must_replace(job))
 		return job->replaced_id ? JOB_DELETE : JOB_CREATE;
-	if (!same_hash(&job->sent_content, &job->content_hash) || job_has_old_fields(job))
+	if (!same_hash(&job->sent_content, &job->content_hash) || job_has_old_fields(job) || job->stale)
 		return JOB_UPDATE;
 	return job->replaced_id ? JOB_DELETE : JOB_END;
 }
@@ -132,6 +137,22 @@ append_old_fields(StringInfo body, const Job *job)
 	}
 }
 
+/* Append the content, in whose metadata null stands for each name that is to be removed. */
+static void
+append_content(StringInfo body, const Job *job)
+{
+	int			start = strlen(CONTENT_START);
+	ListCell   *lc;
+
+	appendBinaryStringInfo(body, job->content + 1, start - 1);
+	foreach(lc, job->stale)
+	{
+		escape_json(body, lfirst(lc));
+		appendStringInfoString(body, ":null,");
+	}
+	appendBinaryStringInfo(body, job->content + start, job->content_len - start);
+}
+
 char *
 job_body(const Job *job, JobStep step, size_t *len)
 {
@@ -152,7 +173,7 @@ job_body(const Job *job, JobStep step, size_t *len)
 	else
 	{
 		appendStringInfoChar(&body, '{');
-		appendBinaryStringInfo(&body, job->content + 1, job->content_len - 1);
+		append_content(&body, job);
 		append_old_fields(&body, job);
 	}
 	appendStringInfoChar(&body, '}');
@@ -215,6 +236,24 @@ take_absence(Job *job, JobStep step)
 	job->must_look_up = !job->refresh;
 }
 
+/*
+ * Note which names of metadata an update has left in the document that the row does not have: an API
+ * that merges metadata keeps them until they are null.  Copies the names.
+ */
+static void
+take_metadata(Job *job, const AnswerDocument *document)
+{
+	bool		told = job->stale != NIL;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek metadata", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	List	   *extra = metadata_find_extra(&document->metadata, job->content + strlen(CONTENT_START) - 1);
+
+	MemoryContextSwitchTo(old);
+	job->stale = field_list_select(extra, job->added_names, false);
+	job->stale_stays = told && job->stale;
+	MemoryContextDelete(context);
+}
+
 /* Take what the document is after a create or an update. */
 static void
 take_written(Job *job, JobStep step, const AnswerDocument *document)
@@ -227,8 +266,11 @@ take_written(Job *job, JobStep step, const AnswerDocument *document)
 		job->document_id = pstrdup(document->document_id);
 		job->sent_features = job->features_hash;
 	}
+	else
+		take_metadata(job, document);
 	job->fields = field_list_union(template_fields(job), left);
 	job->sent_content = job->content_hash;
+	job->sent_content.known = job->stale == NIL;
 	job->in_doubt = false;
 	keep_enrichments(job, document);
 }

@@ -103,6 +103,8 @@ typedef struct Job
 	List	   *fields;			/* root-level fields of the template's own
 								 * that the document may have, as char * */
 	bool		fields_stay;	/* a field is not removed by sending null */
+	List	   *added_names;	/* names in metadata that the API has added,
+								 * as char * in UTF-8 */
 	bool		in_doubt;		/* a create was sent and not answered */
 	ContentHash sent_content;	/* what was sent last and confirmed */
 	ContentHash sent_features;
@@ -136,6 +138,10 @@ typedef struct Job
 	/* requests and answers */
 	bool		must_look_up;
 	bool		must_get;		/* a poll did not list the document */
+	List	   *stale;			/* names, char * in UTF-8, in the document's
+								 * metadata that the row's do not have: null
+								 * is sent for them */
+	bool		stale_stays;	/* that was in vain */
 	int			nsteps;
 	char	   *gone;			/* id of the document that a delete did not
 								 * find */

@@ -288,7 +288,7 @@ collect_failure(Worker *worker, Request *request, const HttpAnswer *answer, Resp
 static void
 hand_over(Worker *worker, Job *job, const Listed *listed)
 {
-	List	   *sent = job->mirror && job->mirror->template ? job->mirror->template->names : NIL;
+	SentNames	sent = request_sent_names(job);
 	MemoryContext context;
 	MemoryContext old;
 	AnswerDocument document;
@@ -307,7 +307,7 @@ hand_over(Worker *worker, Job *job, const Listed *listed)
 	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "mixpeek document", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	if (!answer_document(listed->text.start, listed->text.end, sent, job->fields, &document, &wrong))
+	if (!answer_document(listed->text.start, listed->text.end, &sent, &document, &wrong))
 		elog(ERROR, "a scanned document could not be read");
 	outcome_take_document(worker, job, &document);
 	MemoryContextSwitchTo(old);

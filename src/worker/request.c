@@ -190,6 +190,19 @@ request_requeue(Job *job)
  * Collecting
  */
 
+SentNames
+request_sent_names(const Job *job)
+{
+	const Template *template = job->mirror ? job->mirror->template : NULL;
+
+	return (SentNames)
+	{
+		.names = template ? template->names : NIL,
+			.all_metadata = template && !template->metadata_is_column,
+			.fields = job->fields
+	};
+}
+
 /*
  * Read the document of a success' answer.  Returns false, and makes the response say what is
  * wrong, if there is none to read.
@@ -198,14 +211,14 @@ static bool
 read_document(const Request *request, const HttpAnswer *answer, Response *response, AnswerDocument *document)
 {
 	const Job  *job = request->jobs[0];
-	List	   *sent = job->mirror && job->mirror->template ? job->mirror->template->names : NIL;
+	SentNames	sent = request_sent_names(job);
 	const char *wrong;
 
 	if (answer->status == 204)
 		return true;
 	if (!answer_is_utf8(answer))
 		response_reject_unreadable(response, answer, "it is not UTF-8");
-	else if (!answer_document(answer->body, answer->body + answer->body_len, sent, job->fields, document, &wrong))
+	else if (!answer_document(answer->body, answer->body + answer->body_len, &sent, document, &wrong))
 		response_reject_unreadable(response, answer, response_describe_wrong(answer, wrong));
 	else
 		return true;
@@ -226,7 +239,9 @@ collect_one(Worker *worker, Request *request, const HttpAnswer *answer, Response
 	if (read && job_take_answer(job, request->step, response->verdict, &document))
 	{
 		jobs_count_kept(worker, job, before);
-		if (request->step == JOB_UPDATE && response->verdict == VERDICT_DONE && job_has_old_fields(job))
+		if (job->stale_stays)
+			jobs_end(worker, job, OUTCOME_FAILED, "the API keeps names in metadata that the row does not have any more");
+		else if (request->step == JOB_UPDATE && response->verdict == VERDICT_DONE && job_has_old_fields(job))
 			outcome_replace_next(worker, job);
 		else
 			outcome_proceed(worker, job);

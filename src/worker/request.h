@@ -8,7 +8,7 @@
 #ifndef MIXPEEK_REQUEST_H
 #define MIXPEEK_REQUEST_H
 
-#include "remote/http.h"
+#include "remote/answer.h"
 #include "state/job.h"
 #include "worker/forward.h"
 #include "worker/account.h"
@@ -37,6 +37,9 @@ struct Request
  * until another may start, or -1 if that depends on an answer or none is queued.
  */
 extern double request_send_ready(Worker *worker);
+
+/* Return what the mirror of a job has sent of its document. */
+extern SentNames request_sent_names(const Job *job);
 
 /* Put a job in front of its account's queue, for its next request. */
 extern void request_requeue(Job *job);
