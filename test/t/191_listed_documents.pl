@@ -88,7 +88,7 @@ $api->reset;
 sql('SELECT mixpeek.adopt()');
 equals('t', 'documents without a row, where look-ups are refused: they are deleted');
 cmp_ok($api->stats->{lists}, '<=', 8, 'documents without a row, where look-ups are refused: few lists are requested');
-$api->config(filter => 'metadata');
+$api->config(filter => 'on');
 sql('ALTER SERVER mixpeek OPTIONS (DROP if_unfindable)');
 
 # A replacement that is half done when something is forgotten
