@@ -20,6 +20,16 @@
  */
 extern List *mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit);
 
+/*
+ * What a record says of its document's content, as parts of an SQL statement: the assignments that forget
+ * all of it, and a condition.  What may be at the API stays: document_id, replaced_id, in_doubt, and
+ * fields, which names more fields than the document has rather than fewer.
+ */
+#define FORGET_CONTENT "content_hash = NULL, features_hash = NULL, intent_hash = NULL," \
+	" enrichments_current = CASE WHEN enrichments_current THEN false END"
+#define KNOWS_CONTENT "(content_hash IS NOT NULL OR features_hash IS NOT NULL OR intent_hash IS NOT NULL" \
+	" OR enrichments_current)"
+
 /* Check whether the API may have a document of a record, as an SQL expression. */
 #define HAS_DOCUMENT "(document_id IS NOT NULL OR replaced_id IS NOT NULL OR in_doubt)"
 
