@@ -474,6 +474,8 @@ claim_keys(Worker *worker)
 	bool		answers;
 	List	   *queued;
 
+	if (!schedule_lock_records(worker))
+		return false;
 	shmem_expect_changes();		/* a commit from here on may not be seen below */
 	if (!origin_check_pass(worker))
 		return false;
