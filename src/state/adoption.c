@@ -59,7 +59,7 @@ adoption_start_anew(void)
 void
 adoption_change_origin(const char *id)
 {
-	static const char operations[] = {OUTBOX_ALL_ROWS, OUTBOX_ALL_LISTED, '\0'};
+	static const char operations[] = {OUTBOX_ALL_STORED, OUTBOX_ALL_ROWS, OUTBOX_ALL_LISTED, '\0'};
 
 	origin_take_over(id, true);
 	origin_distrust_inserts();
