@@ -12,6 +12,7 @@
 #ifndef MIXPEEK_MIRROR_RECORDS_H
 #define MIXPEEK_MIRROR_RECORDS_H
 
+#include "base/statement.h"
 #include "nodes/pg_list.h"
 
 /*
@@ -71,6 +72,12 @@ extern List *mirror_records_forget(Oid relation, const char *collection);
  * documents may have, as char *; NULL: not wanted.
  */
 extern bool mirror_records_were_forgotten(const char *prefix, const char *collection, List **fields);
+
+/*
+ * Run a statement that inserts into the outbox and returns how many entries, and the first and the
+ * last one's ctid.  Returns the number of entries.
+ */
+extern int64 mirror_records_insert_entries(Statement *query, Datum *args, const char *nulls);
 
 /*
  * Mark failed records to be tried again: all, or if "error" is not NULL those whose last_error is
