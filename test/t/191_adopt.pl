@@ -86,6 +86,15 @@ foreach my $statement ('SELECT mixpeek.adopt()', $other_origin)
 	is(sql('SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid'), 0, "$statement: nothing is owed in the end");
 }
 
+# The worker also has something to store about the instance
+$session->do('BEGIN; LOCK TABLE mixpeek.documents IN SHARE ROW EXCLUSIVE MODE');
+sql(q{UPDATE mixpeek.origin SET instance = regexp_replace(instance, ' \w+=[^ ]*$', ''), written_by = txid_current()});
+$session->do('SELECT mixpeek.adopt()');
+sql("INSERT INTO d SELECT max(id) + 1, 'locked' FROM d");
+stands_aside('records that are locked, and news of the instance');
+$session->do('ROLLBACK');
+is(differences('d', 'd'), '', 'records that are locked, and news of the instance: after that the documents equal the rows');
+
 #
 # Another origin while the worker claims and settles
 #
