@@ -16,17 +16,20 @@ my ($node, $api) = mirror_node();
 # A dump is taken while a create is under way, and the document is changed later
 #
 
-my $template = '{"metadata": {"v": "$v"}, "features": [{"feature_extractor_id": "x", "payload": {}, "vectors": {"e": "$e"}}]}';
+my $template = '{"metadata": {"v": "$v"}, "features": [
+	{"feature_extractor_id": "x", "payload": {}, "vectors": {"e": "$e"}}]}';
 sql("ALTER SERVER mixpeek OPTIONS (ADD request_timeout '10s');
 	CREATE TABLE t (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('t', 't'); INSERT INTO t VALUES (1, 'x');
 	CREATE TABLE vectors (id int PRIMARY KEY, v text, e real[]);
 	SELECT mixpeek.mirror('vectors', 'vectors', document => '$template')");
 settle();
-$api->faults(map { { kind => 'delay', method => 'POST', body => $_, ms => 4000, when => 'after', count => 1 } } 'first', 'vector');
+$api->faults(map { { kind => 'delay', method => 'POST', body => $_, ms => 4000, when => 'after', count => 1 } }
+	'first', 'vector');
 sql("INSERT INTO t VALUES (2, 'first'); INSERT INTO vectors VALUES (1, 'vector', '{1}')");
 my $in_doubt = 'SELECT count(*) FROM mixpeek.documents WHERE in_doubt AND intent_hash IS NOT NULL';
 wait_for('two creates to be under way', sub { sql($in_doubt) == 2 });
-command_ok([ 'pg_dump', '-Fc', '-f', "$dir/doubt.dump", $node->connstr('postgres') ], 'pg_dump while creates are under way');
+command_ok([ 'pg_dump', '-Fc', '-f', "$dir/doubt.dump", $node->connstr('postgres') ],
+	'pg_dump while creates are under way');
 settle();
 $api->faults();
 sql("UPDATE t SET v = 'second' WHERE id = 2; UPDATE vectors SET e = '{2}'");
@@ -54,11 +57,13 @@ sub stands_aside
 {
 	my ($name) = @_;
 	is(sql("SELECT mixpeek.wait('0.3 s')"), 'f', "$name: what is to be done waits");
-	is(sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = " . worker_pid()), 0, "$name: the worker waits for no lock");
+	is(sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = " . worker_pid()), 0,
+		"$name: the worker waits for no lock");
 	return;
 }
 
-sql("CREATE TABLE d (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('d', 'd'); INSERT INTO d VALUES (1, 'x'), (2, 'x')");
+sql("CREATE TABLE d (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('d', 'd');
+	INSERT INTO d VALUES (1, 'x'), (2, 'x')");
 settle();
 $session->do('BEGIN; SELECT mixpeek.adopt()');
 sql("UPDATE d SET v = 'y'; INSERT INTO d VALUES (3, 'x')");
@@ -93,7 +98,8 @@ $session->do('SELECT mixpeek.adopt()');
 sql("INSERT INTO d SELECT max(id) + 1, 'locked' FROM d");
 stands_aside('records that are locked, and news of the instance');
 $session->do('ROLLBACK');
-is(differences('d', 'd'), '', 'records that are locked, and news of the instance: after that the documents equal the rows');
+is(differences('d', 'd'), '',
+	'records that are locked, and news of the instance: after that the documents equal the rows');
 
 #
 # Another origin while the worker claims and settles
@@ -101,7 +107,9 @@ is(differences('d', 'd'), '', 'records that are locked, and news of the instance
 
 sql("CREATE TABLE many (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('many', 'many');
 	INSERT INTO many SELECT g, 'v' || g FROM generate_series(1, 2000) g");
-wait_for('some of the documents', sub { sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'many'::regclass") > 300 });
+wait_for('some of the documents', sub {
+	sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 'many'::regclass") > 300;
+});
 sql($other_origin);
 is(substr(differences('many', 'many'), 0, 500), '', 'another origin during a backfill: the documents equal the rows');
 
@@ -116,7 +124,8 @@ $older->do('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT');
 sql("INSERT INTO f VALUES (1, 'x'), (2, 'y')", 'fresh');
 settle('fresh');
 $older->do("$other_origin; COMMIT");
-is(differences('f', 'f', database => 'fresh'), '', 'another origin in a transaction with an old snapshot: the documents equal the rows');
+is(differences('f', 'f', database => 'fresh'), '',
+	'another origin in a transaction with an old snapshot: the documents equal the rows');
 
 # Records of a former origin, however they come here
 sql("BEGIN; CREATE TABLE kept AS SELECT * FROM mixpeek.documents WHERE relation = 'd'::regclass; $other_origin;
