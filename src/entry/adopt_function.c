@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "state/adoption.h"
+#include "state/document_table.h"
 #include "state/origin.h"
 #include "state/outbox_buffer.h"
 #include "utils/fmgrprotos.h"
@@ -63,6 +64,7 @@ mixpeek_adopt(PG_FUNCTION_ARGS)
 	Origin		origin;
 
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	document_table_exclude_worker();
 	check_adoption(as_copy, id, origin_problem(&origin));
 	if (as_copy)
 		adoption_start_anew();

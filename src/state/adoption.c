@@ -9,19 +9,16 @@
 
 #include "base/statement.h"
 #include "state/adoption.h"
+#include "state/mirror_records.h"
 #include "state/origin.h"
 #include "state/outbox.h"
 #include "state/owed.h"
 
-/* Make the worker send all rows again that have a document. */
+/* Make the worker send all rows again that have a document, and those of which it finds one. */
 static void
 forget_contents(void)
 {
-	static Statement update = {
-		"UPDATE mixpeek.documents SET content_hash = NULL, features_hash = NULL"
-		" WHERE content_hash IS NOT NULL OR features_hash IS NOT NULL",
-		0, {0}
-	};
+	static Statement update = {"UPDATE mixpeek.documents SET " FORGET_CONTENT " WHERE " KNOWS_CONTENT, 0, {0}};
 
 	(void) statement_execute(&update, NULL, NULL);
 }
@@ -62,7 +59,7 @@ adoption_start_anew(void)
 void
 adoption_change_origin(const char *id)
 {
-	static const char operations[] = {OUTBOX_ALL_ROWS, OUTBOX_ALL_LISTED, '\0'};
+	static const char operations[] = {OUTBOX_ALL_STORED, OUTBOX_ALL_ROWS, OUTBOX_ALL_LISTED, '\0'};
 
 	origin_take_over(id, true);
 	origin_distrust_inserts();

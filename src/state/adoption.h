@@ -3,7 +3,8 @@
  * adoption.h
  *		What mixpeek.adopt() does with the records.
  *
- * All functions must be called in a transaction, with a superuser's rights.  They write the row of
+ * All functions must be called in a transaction, with a superuser's rights, after
+ * document_table_exclude_worker().  They write the row of
  * mixpeek.origin for this database, and entries for all mirrors into the outbox.
  *
  *-------------------------------------------------------------------------

@@ -28,6 +28,7 @@
 #include "mirror/key.h"
 #include "state/document_table.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -98,6 +99,21 @@ open_table(void)
 				 errhint("Run ALTER EXTENSION mixpeek_docs UPDATE.")));
 	check_columns(rel);
 	return rel;
+}
+
+void
+document_table_exclude_worker(void)
+{
+	LockRelationOid(extension_object(EXTENSION_DOCUMENTS), ShareRowExclusiveLock);
+}
+
+/* If there is no table, document_table_open() says so. */
+bool
+document_table_try_lock(void)
+{
+	Oid			oid = extension_object(EXTENSION_DOCUMENTS);
+
+	return !OidIsValid(oid) || ConditionalLockRelationOid(oid, RowExclusiveLock);
 }
 
 DocumentTable *

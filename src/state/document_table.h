@@ -64,6 +64,15 @@ typedef struct DocumentTable DocumentTable;
 extern DocumentTable *document_table_open(void);
 extern void document_table_close(DocumentTable *table);
 
+/*
+ * Lock the table until the end of the transaction.  document_table_exclude_worker() is for sessions that rewrite
+ * records in bulk: it waits for the worker's transaction, and keeps the worker from claiming and settling.
+ * document_table_try_lock() is for the worker, which never waits for a session: it returns false if another
+ * session has the table locked against changes, whatever for.
+ */
+extern void document_table_exclude_worker(void);
+extern bool document_table_try_lock(void);
+
 /* Return a memory context that is kept until the next document_table_find() or document_table_close(). */
 extern MemoryContext document_table_memory(DocumentTable *table);
 

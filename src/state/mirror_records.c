@@ -212,14 +212,11 @@ mirror_records_were_forgotten(const char *prefix, const char *collection, Forgot
 }
 
 /*
- * Run a statement that inserts into the outbox and returns how many entries, and the first and the
- * last one's ctid.  Returns the number of entries.
- *
  * Keys are marked by entries, not in their records: a record that the caller's
  * transaction has changed would make the worker wait for that transaction.
  */
-static int64
-insert_entries_of_records(Statement *query, Datum *args, const char *nulls)
+int64
+mirror_records_insert_entries(Statement *query, Datum *args, const char *nulls)
 {
 	int64		n;
 
@@ -252,7 +249,7 @@ mirror_records_retry(Oid relation, const char *collection, const char *error)
 	args[3] = CharGetDatum(OUTBOX_RECHECK);
 	nulls[1] = collection ? ' ' : 'n';
 	nulls[2] = error ? ' ' : 'n';
-	return insert_entries_of_records(&query, args, nulls);
+	return mirror_records_insert_entries(&query, args, nulls);
 }
 
 int64
@@ -270,5 +267,5 @@ mirror_records_refresh(Oid relation, const char *collection)
 	args[0] = ObjectIdGetDatum(relation);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
 	args[2] = CharGetDatum(OUTBOX_REFRESH);
-	return insert_entries_of_records(&query, args, collection ? "   " : " n ");
+	return mirror_records_insert_entries(&query, args, collection ? "   " : " n ");
 }

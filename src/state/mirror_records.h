@@ -12,6 +12,7 @@
 #ifndef MIXPEEK_MIRROR_RECORDS_H
 #define MIXPEEK_MIRROR_RECORDS_H
 
+#include "base/statement.h"
 #include "nodes/pg_list.h"
 
 /*
@@ -19,6 +20,16 @@
  * of the primary key, as a List of char *.
  */
 extern List *mirror_records_scan_keys(Oid relation, const char *collection, const char *after, int limit);
+
+/*
+ * What a record says of its document's content, as parts of an SQL statement: the assignments that forget
+ * all of it, and a condition.  What may be at the API stays: document_id, replaced_id, in_doubt, and
+ * fields, which names more fields than the document has rather than fewer.
+ */
+#define FORGET_CONTENT "content_hash = NULL, features_hash = NULL, intent_hash = NULL," \
+	" enrichments_current = CASE WHEN enrichments_current THEN false END"
+#define KNOWS_CONTENT "(content_hash IS NOT NULL OR features_hash IS NOT NULL OR intent_hash IS NOT NULL" \
+	" OR enrichments_current)"
 
 /* Check whether the API may have a document of a record, as an SQL expression. */
 #define HAS_DOCUMENT "(document_id IS NOT NULL OR replaced_id IS NOT NULL OR in_doubt)"
@@ -96,6 +107,12 @@ typedef struct ForgottenMirror
  * prefix: see remote/marker.h.  forgotten may be NULL.
  */
 extern bool mirror_records_were_forgotten(const char *prefix, const char *collection, ForgottenMirror *forgotten);
+
+/*
+ * Run a statement that inserts into the outbox and returns how many entries, and the first and the
+ * last one's ctid.  Returns the number of entries.
+ */
+extern int64 mirror_records_insert_entries(Statement *query, Datum *args, const char *nulls);
 
 /*
  * Mark failed records to be tried again: all, or if "error" is not NULL those whose last_error is

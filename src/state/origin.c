@@ -217,26 +217,25 @@ read_origin(Origin *origin, char **instance, char **replaces)
 	return origin->id != NULL;
 }
 
-/* Store what has become known of the same instance since. */
-static void
-update_instance(const char *noted, const char *current)
+/* Return the instance with what has become known of it since, or NULL if that is nothing. */
+static char *
+find_instance_news(const char *noted, const char *current)
 {
 	char	   *instance;
 
-	if (strcmp(noted, current) == 0 || MyBackendType != B_BG_WORKER)
-		return;
+	if (strcmp(noted, current) == 0)
+		return NULL;
 	instance = instance_merge(noted, current);
-	if (strcmp(instance, noted) != 0)
-		store_instance(instance);
+	return strcmp(instance, noted) != 0 ? instance : NULL;
 }
 
-/* Store the instance and the timeline of a standby that was promoted.  Only the worker does. */
-static void
-follow_failover(const Origin *origin, const char *current)
+void
+origin_store_news(const Origin *origin)
 {
-	if (MyBackendType != B_BG_WORKER)
+	if (origin->instance_news)
+		store_instance(origin->instance_news);
+	if (!origin->failed_over)
 		return;
-	store_instance(current);
 	origin_distrust_inserts();
 	witness_note(origin->incarnation, GetXLogWriteRecPtr());
 }
@@ -265,8 +264,9 @@ origin_problem(Origin *origin)
 	difference = instance_difference(noted, current);
 	if (was_promoted())
 	{
-		if (difference || !origin->same_timeline)
-			follow_failover(origin, current);
+		origin->failed_over = difference || !origin->same_timeline;
+		if (origin->failed_over)
+			origin->instance_news = pstrdup(current);
 		return NULL;
 	}
 	if (difference)
@@ -276,6 +276,6 @@ origin_problem(Origin *origin)
 		return pstrdup("this server was recovered to an earlier time, and its documents may be of a later one");
 	if (witness_ask(origin->incarnation, replaces) == WITNESS_DENIES)
 		return pstrdup("this server's files are those of an earlier time, and its documents may be of a later one");
-	update_instance(noted, current);
+	origin->instance_news = find_instance_news(noted, current);
 	return NULL;
 }

@@ -20,6 +20,10 @@ typedef struct Origin
 								 * by the restore of a dump, */
 	bool		same_timeline;	/* and before no recovery to an earlier time */
 	bool		incomplete;		/* records were removed by TRUNCATE */
+	bool		failed_over;	/* this is another instance, or timeline,
+								 * because a standby was promoted */
+	char	   *instance_news;	/* what is to be stored of this instance;
+								 * NULL: nothing */
 } Origin;
 
 /*
@@ -35,6 +39,12 @@ extern char *origin_id(void);
  * nothing is checked.
  */
 extern char *origin_problem(Origin *origin);
+
+/*
+ * Store what origin_problem() has found out of the instance.  For the worker, in a claim: it must not wait for the row
+ * of mixpeek.origin, which a session in mixpeek.adopt() may have changed.
+ */
+extern void origin_store_news(const Origin *origin);
 
 /*
  * Write the row of mixpeek.origin for this database, as it is here and now; id is the origin, or

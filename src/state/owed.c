@@ -224,25 +224,45 @@ int64
 owed_retry(Oid user, const char *collection, const char *error)
 {
 	static Statement query = {
-		"UPDATE mixpeek.documents SET state = 'pending', attempts = 0, next_attempt_at = greatest(next_attempt_at, $4)"
+		"WITH i AS (INSERT INTO mixpeek.outbox (relation, operation, collection, key)"
+		" SELECT 0, $4, collection, key FROM mixpeek.documents"
 		" WHERE relation = 0::oid AND state = 'failed' AND pg_catalog.pg_has_role($1, owner::oid, 'USAGE')"
-		" AND ($2 IS NULL OR collection = $2) AND ($3 IS NULL OR last_error LIKE $3)",
-		4, {OIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+		" AND ($2 IS NULL OR collection = $2) AND ($3 IS NULL OR last_error LIKE $3)"
+		" RETURNING ctid) SELECT count(*), min(ctid), max(ctid) FROM i",
+		4, {OIDOID, TEXTOID, TEXTOID, CHAROID}
 	};
 	Datum		args[4];
 	char		nulls[] = "    ";
-	int64		n;
 
 	args[0] = ObjectIdGetDatum(user);
 	args[1] = collection ? CStringGetTextDatum(collection) : (Datum) 0;
 	args[2] = error ? CStringGetTextDatum(error) : (Datum) 0;
-	args[3] = TimestampTzGetDatum(clock_now());
+	args[3] = CharGetDatum(OUTBOX_RECHECK);
 	nulls[1] = collection ? ' ' : 'n';
 	nulls[2] = error ? ' ' : 'n';
-	n = statement_execute(&query, args, nulls);
-	if (n > 0)
-		owed_announce();
-	return n;
+	return mirror_records_insert_entries(&query, args, nulls);
+}
+
+bool
+owed_is_retry(const OutboxEntry *entry)
+{
+	return !OidIsValid(entry->relation) && entry->operation == OUTBOX_RECHECK && *entry->collection && entry->key;
+}
+
+void
+owed_retry_one(const OutboxEntry *entry)
+{
+	static Statement query = {
+		"UPDATE mixpeek.documents SET state = 'pending', attempts = 0, next_attempt_at = greatest(next_attempt_at, $3)"
+		" WHERE relation = 0::oid AND collection = $1 AND key = $2 AND state = 'failed'",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		args[3];
+
+	args[0] = CStringGetTextDatum(entry->collection);
+	args[1] = CStringGetTextDatum(entry->key);
+	args[2] = TimestampTzGetDatum(clock_now());
+	(void) statement_execute(&query, args, NULL);
 }
 
 /* Check whether an owed delete at a place has failed. */
@@ -276,7 +296,7 @@ owed_put_return(int64 place, BlockSet *blocks)
 bool
 owed_is_return(const OutboxEntry *entry)
 {
-	return !OidIsValid(entry->relation) && entry->operation == OUTBOX_RECHECK && entry->key;
+	return !OidIsValid(entry->relation) && entry->operation == OUTBOX_RECHECK && *entry->collection == '\0' && entry->key;
 }
 
 void

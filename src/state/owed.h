@@ -78,8 +78,11 @@ extern void owed_forget_wanted(const List *jobs);
 /*
  * Have the failed owed deletes tried again of which the user is the owner, or a member of the owner;
  * collection and error are NULL, or restrict them as in mirror_records_retry().  Returns their number.
+ * The session only puts an entry for each into the outbox; the worker changes the record with owed_retry_one().
  */
 extern int64 owed_retry(Oid user, const char *collection, const char *error);
+extern bool owed_is_retry(const OutboxEntry *entry);
+extern void owed_retry_one(const OutboxEntry *entry);
 
 /*
  * A server leads to a place now.  If owed deletes at the place have failed, owed_put_return() puts an

@@ -98,7 +98,7 @@ is_nonsense(const OutboxEntry *entry)
 		OUTBOX_ALL_ROWS, OUTBOX_ALL_STORED, OUTBOX_DEFINITION, OUTBOX_ALL_LISTED
 	};
 
-	if (owed_is_announcement(entry->relation, entry->operation) || owed_is_return(entry))
+	if (owed_is_announcement(entry->relation, entry->operation) || owed_is_return(entry) || owed_is_retry(entry))
 		return false;
 	return memchr(operations, entry->operation, sizeof(operations)) == NULL ||
 		!OidIsValid(entry->relation) || strlen(entry->collection) > MAX_KEY_BYTES ||
@@ -157,6 +157,14 @@ take_entry(Claim *claim, OutboxEntry *entry)
 	if (owed_is_return(entry))
 	{
 		claim->returns = lappend(claim->returns, entry);
+		return true;
+	}
+	if (owed_is_retry(entry))
+	{
+		owed_retry_one(entry);
+		schedule_read_due_again(claim->worker);
+		claim->worker->moves++;
+		claim->taken = lappend(claim->taken, entry);
 		return true;
 	}
 	if (owed_is_announcement(entry->relation, entry->operation))
@@ -486,6 +494,8 @@ claim_keys(Worker *worker)
 	bool		answers;
 	List	   *queued;
 
+	if (!schedule_lock_records(worker))
+		return false;
 	shmem_expect_changes();		/* a commit from here on may not be seen below */
 	if (!origin_check_pass(worker))
 		return false;

@@ -125,16 +125,21 @@ is_not_due(const Job *job)
 		job->next_attempt_at > clock_now();
 }
 
+/* Check whether the record does not belong to this database's origin. */
+static bool
+is_of_other_origin(const Worker *worker, const Job *job)
+{
+	return job->stored && job->marker && worker->origin.id && !marker_is_ours(job->marker, worker->origin.id);
+}
+
 /*
- * Check whether the record belongs to another origin: a restore may have brought it here and left
+ * Check whether the record belongs to another database: a restore may have brought it here and left
  * that origin behind.
  */
 static bool
 is_foreign(const Worker *worker, const Job *job)
 {
-	return job->stored && job->marker && worker->origin.id &&
-		!marker_is_ours(job->marker, worker->origin.id) &&
-		!(owed_has_job(job) && origin_check_was_ours(worker, job->marker));
+	return is_of_other_origin(worker, job) && !origin_check_was_ours(worker, job->marker);
 }
 
 /* Check whether a request that was given up for good may still be at work on the other side. */
@@ -177,13 +182,14 @@ is_elsewhere(const Job *job)
 }
 
 /*
- * Leave a document behind that is at another place: it is owed a delete there, and its record is gone.
- * The key is claimed again, as one of which nothing is known.  The job is freed; returns whether it was.
+ * Leave a document behind that is at another place, or of an origin that this database had before: it is owed a
+ * delete, and its record is gone.  The key is claimed again, as one of which nothing is known.  The job is
+ * freed; returns whether it was.
  */
 static bool
 leave_place(Worker *worker, Job *job)
 {
-	if (job->mirror == NULL || !is_elsewhere(job) || is_foreign(worker, job))
+	if (job->mirror == NULL || is_foreign(worker, job) || !(is_elsewhere(job) || is_of_other_origin(worker, job)))
 		return false;
 	(void) document_owe_delete(job->relation, job->collection, job->key, job->mirror->owner, 0);
 	schedule_read_due_again(worker);

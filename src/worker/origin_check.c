@@ -51,6 +51,7 @@ origin_check_pass(Worker *worker)
 		put_off_all(worker);
 		return false;
 	}
+	origin_store_news(&origin);
 	if (origin.id && (worker->origin.id == NULL || strcmp(origin.id, worker->origin.id) != 0))
 	{
 		mirror_cache_invalidate(worker->cache);

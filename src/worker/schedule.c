@@ -11,6 +11,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "state/aside.h"
+#include "state/document_table.h"
 #include "state/due.h"
 #include "utils/timestamp.h"
 #include "worker/delegate.h"
@@ -25,6 +26,9 @@
 /* In that case the next reading waits so many times as long as this one took, and at least so many seconds. */
 #define DUE_PAUSE_FACTOR	10
 #define MIN_DUE_PAUSE		0.005
+
+/* Seconds after which the records are tried again that another session has locked: its COMMIT wakes, a ROLLBACK does not. */
+#define RECORDS_DELAY	0.1
 
 /* Seconds after which the whole outbox is read again, whether there is a reason or not. */
 #define RESCAN_EVERY	300
@@ -127,9 +131,15 @@ schedule_is_paused(const Worker *worker)
 }
 
 bool
+schedule_is_locked(const Worker *worker)
+{
+	return worker->schedule.locked_until > clock_seconds();
+}
+
+bool
 schedule_may_claim(Worker *worker)
 {
-	if (schedule_is_paused(worker))
+	if (schedule_is_paused(worker) || schedule_is_locked(worker))
 		return false;
 	return delegate_has_answers(worker) || outbox_scan_delay(worker, clock_seconds()) == 0 ||
 		schedule_may_read_due(worker) || mirror_cache_has_changed(worker->cache) || server_check_is_due(worker);
@@ -160,6 +170,8 @@ schedule_delay(Worker *worker)
 	double		now = clock_seconds();
 	double		wait = time_to_room(worker, now);
 
+	if (worker->schedule.locked_until > now)
+		return worker->schedule.locked_until - now;
 	clock_wait_at_most(&wait, outbox_scan_delay(worker, now));
 	if (worker->schedule.retry_at > 0)
 		clock_wait_at_most(&wait, Max(worker->schedule.retry_at - now, 0));
@@ -237,6 +249,8 @@ schedule_take_hints(Worker *worker, bool woken, bool settings)
 		schedule_rescan(worker);
 	else if (woken)
 		schedule_retry_left(worker);
+	if (woken)
+		worker->schedule.locked_until = 0;
 }
 
 void
@@ -258,6 +272,19 @@ schedule_check(Worker *worker)
 		account->excluded = false;
 		schedule_retry_left(worker);
 	}
+}
+
+/*
+ * The records
+ */
+
+bool
+schedule_lock_records(Worker *worker)
+{
+	if (document_table_try_lock())
+		return true;
+	worker->schedule.locked_until = clock_seconds() + RECORDS_DELAY;
+	return false;
 }
 
 /*

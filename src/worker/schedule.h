@@ -37,6 +37,8 @@ typedef struct Schedule
 								 * there are none */
 	double		retry_at;		/* when keys that were left for a time are
 								 * retried; 0: there are none */
+	double		locked_until;	/* when the records, which another session has
+								 * locked, are tried again */
 
 	/* due records */
 	TimestampTz next_due;		/* the first time at which one is due; 0: none
@@ -92,6 +94,14 @@ extern void schedule_retry_in(Worker *worker, double delay);
 extern void schedule_note_due(Worker *worker, TimestampTz due);
 extern void schedule_take_hints(Worker *worker, bool woken, bool settings);
 extern void schedule_check(Worker *worker);
+
+/*
+ * The records, in the transaction of a claim or of a settlement.  schedule_lock_records(): lock them for changes; returns
+ * false if another session has locked them, and then nothing is claimed or settled for a moment.
+ * schedule_is_locked(): does that moment last?
+ */
+extern bool schedule_lock_records(Worker *worker);
+extern bool schedule_is_locked(const Worker *worker);
 
 /*
  * Parts of a claim, in its transaction.  schedule_reload_accounts(): load servers, user

@@ -25,7 +25,7 @@
 bool
 settle_is_time(const Worker *worker, double now)
 {
-	if (worker->jobs.nended == 0 || now < worker->jobs.ended_at)
+	if (worker->jobs.nended == 0 || now < worker->jobs.ended_at || schedule_is_locked(worker))
 		return false;
 	return worker->jobs.nended >= SETTLE_JOBS || worker->jobs.nended == worker->jobs.count ||
 		worker->jobs.kept_bytes > FULL_KEPT_BYTES ||
@@ -35,7 +35,9 @@ settle_is_time(const Worker *worker, double now)
 double
 settle_delay(const Worker *worker, double now)
 {
-	return worker->jobs.nended == 0 ? -1 : Max(worker->jobs.ended_at - now, 0) + SETTLE_DELAY;
+	double		at = Max(worker->jobs.ended_at, worker->schedule.locked_until);
+
+	return worker->jobs.nended == 0 ? -1 : Max(at - now, 0) + SETTLE_DELAY;
 }
 
 /*
@@ -109,7 +111,7 @@ settle_ended(Worker *worker)
 
 	worker_begin(worker, &user);
 	MemoryContextSwitchTo(worker->turn_context);
-	settled = store_outcomes(worker);
+	settled = schedule_lock_records(worker) ? store_outcomes(worker) : NIL;
 	worker_commit(worker, &user, false);
 	recovery_note_success(worker);
 	delegate_send(worker);

@@ -223,6 +223,13 @@ describe_trouble(const Account *account)
 	return NULL;
 }
 
+/* Check whether something was left because it is locked by another session, or cannot be read. */
+static bool
+has_left(const Worker *worker)
+{
+	return worker->schedule.retry_at > 0 || schedule_is_locked(worker);
+}
+
 /*
  * Add to an answer what was not done.  Why a server cannot be used is shown only to
  * roles that may act for the tables' owner.
@@ -232,7 +239,7 @@ describe_left(const Worker *worker, const Waiter *waiter, TicketAnswer *answer)
 {
 	ListCell   *lc;
 
-	answer->left = worker->schedule.retry_at > 0;
+	answer->left = has_left(worker);
 	foreach(lc, worker->cache->accounts)
 	{
 		const Account *account = lfirst(lc);
@@ -384,8 +391,11 @@ check_round(Worker *worker)
 static bool
 has_nothing_due(const Worker *worker)
 {
-	if (worker->jobs.count > 0 || worker->schedule.more || worker->schedule.next_due == DUE_UNKNOWN || worker->recovery.rest_until > clock_seconds() ||
-		delegate_is_busy(worker))
+	if (worker->jobs.count > 0 || worker->recovery.rest_until > clock_seconds() || delegate_is_busy(worker))
+		return false;
+	if (schedule_is_locked(worker))
+		return true;
+	if (worker->schedule.more || worker->schedule.next_due == DUE_UNKNOWN)
 		return false;
 	return worker->schedule.next_due == 0 ||
 		worker->schedule.next_due > clock_in(SYNC_PATIENCE * 1000);
@@ -399,9 +409,9 @@ sync_is_over(const Worker *worker, Watch *watch, double now)
 		watch->patience_ends = 0;
 	if (!has_nothing_due(worker))
 		return false;
-	if (worker->schedule.retry_at > 0 && watch->patience_ends == 0)
+	if (has_left(worker) && watch->patience_ends == 0)
 		watch->patience_ends = now + LOCK_PATIENCE;
-	return worker->schedule.retry_at == 0 || now >= watch->patience_ends;
+	return !has_left(worker) || now >= watch->patience_ends;
 }
 
 /*

@@ -7,6 +7,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
+use MixpeekTest::Session;
 
 my ($node, $api) = mirror_node();
 my $delete = 'delete_documents => true';
@@ -198,6 +199,22 @@ is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid AND state
 $api->faults();
 is(sql('SELECT mixpeek.retry()'), 3, 'retry() has failed deletes tried again');
 is(documents('bad'), 0, 'retry() of failed deletes: the documents are deleted');
+
+# retry() in an open transaction, while the worker has the same deletes tried again: another server leads to their place
+three_rows('twice');
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("SELECT mixpeek.unmirror('twice', $delete)");
+settle();
+$api->faults();
+my $session = MixpeekTest::Session->new($node);
+is($session->do('BEGIN; SELECT mixpeek.retry()'), 3, 'retry() in an open transaction returns 3');
+create_server($node, 'same', $api);
+is(sql("SELECT mixpeek.wait('30 s')"), 't', 'retry() in an open transaction: the worker does not wait for its end');
+is(documents('twice'), 0, 'retry() in an open transaction, and another server: the documents are deleted');
+$session->do('COMMIT');
+is(owed(), 0, 'COMMIT of a retry() of what is deleted already: nothing is owed');
+sql('DROP SERVER same CASCADE');
+settle();
 
 # Roles
 
