@@ -168,7 +168,7 @@ CREATE TABLE mixpeek.origin
     timeline bigint NOT NULL DEFAULT 0,
     written_by bigint NOT NULL DEFAULT 0,
     incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
-    replaces uuid,
+    replaces uuid[] NOT NULL DEFAULT '{}',
     former_ids uuid[] NOT NULL DEFAULT '{}',
     incomplete boolean NOT NULL DEFAULT false,
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
@@ -510,7 +510,7 @@ COMMENT ON COLUMN mixpeek.origin.instance IS 'the place where the server ran: mi
 COMMENT ON COLUMN mixpeek.origin.timeline IS 'the WAL''s timeline: another one, unless a standby was promoted, means a recovery to an earlier time';
 COMMENT ON COLUMN mixpeek.origin.written_by IS 'the transaction that wrote this row; if another one did, a dump was restored';
 COMMENT ON COLUMN mixpeek.origin.incarnation IS 'made by mixpeek.adopt(); also in a file outside of the data directory (mixpeek.witness_directory)';
-COMMENT ON COLUMN mixpeek.origin.replaces IS 'the incarnation before';
+COMMENT ON COLUMN mixpeek.origin.replaces IS 'the incarnations before, of the row and of that file';
 COMMENT ON COLUMN mixpeek.origin.former_ids IS 'what the id was before mixpeek.adopt(origin => ...): documents of these are owed deletes';
 COMMENT ON COLUMN mixpeek.origin.incomplete IS 'mixpeek.documents or mixpeek.forgotten was truncated: all inserted rows are looked up';
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';

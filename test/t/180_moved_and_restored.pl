@@ -170,6 +170,31 @@ $node->stop('immediate');
 $node->start;
 follows('after a crash', 't', "INSERT INTO t VALUES (21, 'x')");
 
+# adopt() twice: the second one reads the file outside of the data directory, then the worker writes it for the first one,
+# and the second one is committed.
+my ($witness) = glob($node->host . '/.mixpeek_docs.*.' . sql("SELECT oid FROM pg_database WHERE datname = 'postgres'") . '.*');
+sub rewrite
+{
+	my ($content) = @_;
+	open(my $file, '+<', $witness) or die "$witness: $!";
+	print $file $content;
+	close($file);
+	return;
+}
+my $before = slurp_file($witness);
+adopted('adopt() once more');
+my $between = slurp_file($witness);
+isnt($between, $before, 'adopt() once more: the file outside of the data directory has changed');
+$node->append_conf('postgresql.conf', 'mixpeek.enabled = off');
+$node->restart;
+rewrite($before);
+sql('SELECT mixpeek.adopt()');
+rewrite($between);
+is(sql('SELECT DISTINCT problem FROM mixpeek.mirrors'), '', 'adopt() twice: it is not taken for a return to an earlier time');
+$node->append_conf('postgresql.conf', 'mixpeek.enabled = on');
+$node->restart;
+is(differences('t', 't'), '', 'adopt() twice: the documents equal the rows');
+
 $node->backup('base');
 sql("UPDATE t SET v = 'in the archive' WHERE id = 1");
 settle();
