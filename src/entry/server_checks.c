@@ -5,7 +5,8 @@
  *
  * A mirror's documents are at the base_url and in the namespace that its server had when they were
  * sent.  If one of these is altered, the worker mirrors all rows to the new place, and cannot
- * delete the documents at the old one, unless another server leads there.
+ * delete the documents at the old one, unless another server leads there.  The same holds for the documents
+ * at the old place whose deletes are owed already.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,7 +48,7 @@ is_reachable(const List *places, int64 place)
 }
 
 /*
- * Return the documents of a server's mirrors that no server leads to any more, as a List of LeftDocuments.
+ * Return the documents that no server leads to any more since this one was altered, as a List of LeftDocuments.
  * If the database is a copy, the documents are not its own.
  */
 static List *
@@ -84,11 +85,19 @@ server_checks_warn(Oid server)
 	{
 		LeftDocuments *documents = lfirst(lc);
 
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("%lld documents of %lld tables stay at %s, where server \"%s\" has led to",
-						(long long) documents->documents, (long long) documents->tables, documents->description, name),
-				 errdetail("The tables' rows will have documents at the new place."),
-				 errhint("To have those at the old place deleted, create a server that leads there, with user mappings of the tables' owners.")));
+		if (documents->documents > 0)
+			ereport(WARNING,
+					(errcode(ERRCODE_WARNING),
+					 errmsg("%lld documents of %lld tables stay at %s, where server \"%s\" has led to",
+							(long long) documents->documents, (long long) documents->tables, documents->description, name),
+					 errdetail("The tables' rows will have documents at the new place."),
+					 errhint("To have those at the old place deleted, create a server that leads there, with user mappings of the tables' owners.")));
+		if (documents->owed > 0)
+			ereport(WARNING,
+					(errcode(ERRCODE_WARNING),
+					 errmsg_plural("%lld document that is to be deleted stays at %s, where server \"%s\" has led to",
+								   "%lld documents that are to be deleted stay at %s, where server \"%s\" has led to",
+								   documents->owed, (long long) documents->owed, documents->description, name),
+					 errhint("To have them deleted, create a server that leads there, with user mappings of the roles that mixpeek.documents.owner names.")));
 	}
 }

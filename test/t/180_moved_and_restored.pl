@@ -323,6 +323,37 @@ sql("SELECT mixpeek.mirror('u', 'u', server => 'one')");
 $second->faults();
 moved('a create in doubt at the old place', 'first', second => 0);
 
+# Documents that stay are counted: both of a replacement, and those whose deletes are owed
+create_server($node, 'counted', $fourth, namespace => 'n1');
+foreach my $table ('half', 'owing')
+{
+	sql(qq{CREATE TABLE $table (id int PRIMARY KEY, e float8[]);
+		SELECT mixpeek.mirror('$table', '$table', server => 'counted', document =>
+			'{"features": [{"feature_extractor_id": "x", "payload": {}, "vectors": {"e": "\$e"}}]}');
+		INSERT INTO $table VALUES (1, '{1}'), (2, '{2}')});
+}
+settle();
+$fourth->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("UPDATE half SET e = '{3}' WHERE id = 1; UPDATE owing SET e = '{3}' WHERE id = 1");
+settle();
+sql("SELECT mixpeek.unmirror('owing', delete_documents => true)");
+settle();
+my $left = qr/at "@{[ $fourth->url ]}" \(namespace "n1"\), where server "counted" has led/;
+($rc, $out, $err) = $node->psql('postgres', "ALTER SERVER counted OPTIONS (SET namespace 'n2')");
+like($err, qr/WARNING:  3 documents of 1 tables stay $left/, 'ALTER SERVER counts both documents of a replacement');
+like($err, qr/WARNING:  3 documents that are to be deleted stay $left/, 'ALTER SERVER counts the documents whose deletes are owed');
+settle();
+($rc, $out, $err) = $node->psql('postgres', "ALTER SERVER counted OPTIONS (ADD max_connections '3')");
+is($err, '', 'ALTER SERVER of another option after that warns of nothing');
+$fourth->faults();
+create_server($node, 'n1', $fourth, namespace => 'n1');
+wait_for('the deletes at the old place', sub {
+	!grep { @{ $fourth->control(GET => "documents?collection=$_&namespace=n1") } } 'half', 'owing';
+});
+settle();
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE server = 'counted' AND relation = 0::oid"), 0,
+	'a server that leads to the old place has all of them deleted');
+
 #
 # DROP and CREATE EXTENSION
 #
