@@ -392,11 +392,11 @@ CREATE EVENT TRIGGER mixpeek_on_subscription ON ddl_command_end
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
     'has mirrors, and what loses the origin, checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
-    'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER, and warns of the documents that an ALTER SERVER leaves behind';
+    'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER, and warns of the documents and mirrors that an ALTER SERVER leaves behind';
 COMMENT ON EVENT TRIGGER mixpeek_on_alter IS
     'has the rows and records of a mirror compared after a command that may have changed them without firing row triggers';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
-    'deletes the entries and records of a table together with the table or its mirror';
+    'deletes the entries and records of a table together with the table or its mirror, and warns of what a DROP SERVER leaves behind';
 COMMENT ON EVENT TRIGGER mixpeek_on_subscription IS
     'leaves the extension''s tables out of a subscription, since what they hold belongs to the publisher''s worker';
 
