@@ -120,7 +120,7 @@ trim_slashes(char *url)
 static void
 trim_port(char *url, char *host)
 {
-	char	   *bracket = strchr(host, ']');	/* of an IPv6 address */
+	char	   *bracket = host[0] == '[' ? strchr(host, ']') : NULL;	/* of an IPv6 address */
 	char	   *port = strchr(bracket ? bracket : host, ':');
 	char	   *path = strchr(host, '/');
 	char	   *number;
