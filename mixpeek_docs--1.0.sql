@@ -168,7 +168,7 @@ CREATE TABLE mixpeek.origin
     timeline bigint NOT NULL DEFAULT 0,
     written_by bigint NOT NULL DEFAULT 0,
     incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
-    replaces uuid,
+    replaces uuid[] NOT NULL DEFAULT '{}',
     former_ids uuid[] NOT NULL DEFAULT '{}',
     incomplete boolean NOT NULL DEFAULT false,
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
@@ -393,11 +393,11 @@ CREATE EVENT TRIGGER mixpeek_on_subscription ON ddl_command_end
 COMMENT ON EVENT TRIGGER mixpeek_on_ddl_start IS
     'has mirrors, and what loses the origin, checked also in sessions that have not loaded the library yet';
 COMMENT ON EVENT TRIGGER mixpeek_on_create_trigger IS
-    'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER, and warns of the documents that an ALTER SERVER leaves behind';
+    'makes a mirror''s mistakes errors or warnings of its CREATE TRIGGER, and warns of the documents and mirrors that an ALTER SERVER leaves behind';
 COMMENT ON EVENT TRIGGER mixpeek_on_alter IS
     'has the rows and records of a mirror compared after a command that may have changed them without firing row triggers';
 COMMENT ON EVENT TRIGGER mixpeek_on_drop IS
-    'deletes the entries and records of a table together with the table or its mirror';
+    'deletes the entries and records of a table together with the table or its mirror, and warns of what a DROP SERVER leaves behind';
 COMMENT ON EVENT TRIGGER mixpeek_on_subscription IS
     'leaves the extension''s tables out of a subscription, since what they hold belongs to the publisher''s worker';
 
@@ -511,7 +511,7 @@ COMMENT ON COLUMN mixpeek.origin.instance IS 'the place where the server ran: mi
 COMMENT ON COLUMN mixpeek.origin.timeline IS 'the WAL''s timeline: another one, unless a standby was promoted, means a recovery to an earlier time';
 COMMENT ON COLUMN mixpeek.origin.written_by IS 'the transaction that wrote this row; if another one did, a dump was restored';
 COMMENT ON COLUMN mixpeek.origin.incarnation IS 'made by mixpeek.adopt(); also in a file outside of the data directory (mixpeek.witness_directory)';
-COMMENT ON COLUMN mixpeek.origin.replaces IS 'the incarnation before';
+COMMENT ON COLUMN mixpeek.origin.replaces IS 'the incarnations before, of the row and of that file';
 COMMENT ON COLUMN mixpeek.origin.former_ids IS 'what the id was before mixpeek.adopt(origin => ...): documents of these are owed deletes';
 COMMENT ON COLUMN mixpeek.origin.incomplete IS 'mixpeek.documents or mixpeek.forgotten was truncated: all inserted rows are looked up';
 COMMENT ON COLUMN mixpeek.origin.only_one IS 'always true: the table has one row';

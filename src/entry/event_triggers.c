@@ -6,7 +6,7 @@
  * mixpeek_on_ddl_start loads the library before a command that may create a trigger;
  * mixpeek_on_create_trigger warns of what is questionable in a new mirror (errors are
  * raised by object_checks.c) and in an altered server; mixpeek_on_drop deletes the state of
- * tables and mirrors that were dropped; mixpeek_on_subscription leaves the extension's tables out of a
+ * tables and mirrors that were dropped, and warns of dropped servers; mixpeek_on_subscription leaves the extension's tables out of a
  * subscription; mixpeek_on_alter is in hidden_changes.c.
  *
  *-------------------------------------------------------------------------
@@ -108,6 +108,16 @@ mixpeek_on_ddl_start(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
+/* Return the name that the command has taken from a foreign server, or NULL. */
+static const char *
+find_renamed_server(FunctionCallInfo fcinfo)
+{
+	const Node *command = ((EventTriggerData *) fcinfo->context)->parsetree;
+	const RenameStmt *rename = (const RenameStmt *) command;
+
+	return IsA(command, RenameStmt) && rename->renameType == OBJECT_FOREIGN_SERVER ? strVal(rename->object) : NULL;
+}
+
 /*
  * mixpeek.on_create_trigger(): event trigger ddl_command_end, for commands that can create
  * a trigger.  Raises and warns as object_checks_apply() does.
@@ -116,6 +126,7 @@ Datum
 mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 {
 	List	   *created;
+	const char *renamed;
 	UserState	guard;
 	ListCell   *lc;
 
@@ -129,8 +140,11 @@ mixpeek_on_create_trigger(PG_FUNCTION_ARGS)
 
 		object_checks_apply(object->class_id, object->oid, true);
 		if (object->class_id == ForeignServerRelationId)
-			server_checks_warn(object->oid);
+			server_checks_warn_altered(object->oid);
 	}
+	renamed = find_renamed_server(fcinfo);
+	if (renamed)
+		server_checks_warn_gone(renamed);
 	PG_RETURN_NULL();
 }
 
@@ -183,6 +197,22 @@ read_dropped_objects(void)
 	}
 	statement_end();
 	return dropped;
+}
+
+/* Return the names of the foreign servers that were dropped, as a List of char *. */
+static List *
+read_dropped_servers(void)
+{
+	static Statement query = {
+		"SELECT address_names[1] FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE object_type = 'server'", 0, {0}
+	};
+	List	   *names = NIL;
+
+	statement_run(&query, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		names = statement_lappend(names, statement_text(SPI_tuptable->vals[i], 1));
+	statement_end();
+	return names;
 }
 
 /* Return the definitions of the triggers among dropped objects. */
@@ -284,6 +314,21 @@ forget_dropped_objects(void *arg)
 	user_restore(&guard);
 }
 
+/* Warn of what has no server any more. */
+static void
+warn_of_dropped_servers(void *arg)
+{
+	UserState	guard;
+	List	   *names;
+	ListCell   *lc;
+
+	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
+	names = read_dropped_servers();
+	user_restore(&guard);
+	foreach(lc, names)
+		server_checks_warn_gone(lfirst(lc));
+}
+
 /* Warn of documents that nothing in this database names any more. */
 static void
 warn_of_left_documents(const List *left)
@@ -306,7 +351,7 @@ warn_of_left_documents(const List *left)
 
 /*
  * mixpeek.on_drop(): event trigger sql_drop.  Deletes the state of tables and mirrors that
- * were dropped, and warns of documents that stay.  A failure is a WARNING, because it must
+ * were dropped, and warns of documents that stay and of mirrors without a server.  A failure is a WARNING, because it must
  * not prevent a DROP.
  */
 Datum
@@ -324,6 +369,10 @@ mixpeek_on_drop(PG_FUNCTION_ARGS)
 				(errmsg("could not delete the records of dropped tables and mirrors: %s", problem)));
 	else
 		warn_of_left_documents(left);
+	problem = guard_call(warn_of_dropped_servers, NULL);
+	if (problem)
+		ereport(WARNING,
+				(errmsg("could not find out which mirrors have no server any more: %s", problem)));
 	PG_RETURN_NULL();
 }
 

@@ -24,6 +24,7 @@
 #include "mirror/trigger_definition.h"
 #include "miscadmin.h"
 #include "remote/marker.h"
+#include "remote/server.h"
 #include "state/aside.h"
 #include "state/key_table.h"
 #include "state/origin.h"
@@ -190,24 +191,33 @@ set_text_column(Datum *values, bool *nulls, int i, const char *text, bool as_nam
 			CStringGetTextDatum(text);
 }
 
+/* Raise an error if the mirror at arg has no server, or its owner no API key for it. */
+static void
+check_server(void *arg)
+{
+	const Mirror *mirror = arg;
+
+	(void) mixpeek_server_get(mirror->arguments.server, mirror->owner);
+}
+
 /*
- * Return why the worker has set the table aside, or cannot list its rows; NULL if there is no such
- * problem, or the current user is not the owner.
+ * Return why the worker has set the table aside, or cannot list its rows, or why there is no server; NULL if there
+ * is no such problem, or the current user is not the owner.
  */
 static char *
-read_worker_problem(Oid relation, const char *collection)
+read_owners_problem(Mirror *mirror)
 {
 	UserState	guard;
 	char	   *problem;
 
-	if (!COMPAT_OWNS_TABLE(relation, GetUserId()))
+	if (!COMPAT_OWNS_TABLE(mirror->relation, GetUserId()))
 		return NULL;
 	user_switch(&guard, BOOTSTRAP_SUPERUSERID);
-	problem = aside_problem(relation);
+	problem = aside_problem(mirror->relation);
 	if (problem == NULL)
-		problem = key_table_problem(relation, collection);
+		problem = key_table_problem(mirror->relation, mirror->arguments.collection);
 	user_restore(&guard);
-	return problem;
+	return problem ? problem : guard_call(check_server, mirror);
 }
 
 /* Check the origin; arg is a char **, for the problem. */
@@ -280,8 +290,7 @@ mixpeek_mirror_arguments(PG_FUNCTION_ARGS)
 	{
 		set_text_column(values, nulls, 5, call.mirror->table, false);
 		if (problem == NULL)
-			problem = call.mirror->problem ? call.mirror->problem :
-				read_worker_problem(call.mirror->relation, call.mirror->arguments.collection);
+			problem = call.mirror->problem ? call.mirror->problem : read_owners_problem(call.mirror);
 		if (problem == NULL)
 			problem = read_origin_problem();
 	}

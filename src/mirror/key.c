@@ -115,6 +115,7 @@ init_conversion(KeyColumn *column, Oid declared_type, int32 typmod)
 
 	column->typmod = typmod;
 	column->type = getBaseTypeAndTypmod(declared_type, &column->typmod);
+	column->is_domain = column->type != declared_type;
 	type = is_reference_type(column->type) ? OIDOID : column->type;
 	getTypeOutputInfo(type, &function, &varlena);
 	fmgr_info(function, &column->output);

@@ -18,6 +18,7 @@ typedef struct KeyColumn
 	char	   *name;
 	Oid			type;			/* base type of a domain; the domain's checks
 								 * are not run */
+	bool		is_domain;		/* the column's own type is a domain */
 	int32		typmod;
 	Oid			equals;			/* =, < and > of the index's operator class */
 	Oid			less;

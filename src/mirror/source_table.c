@@ -85,11 +85,16 @@ append_key_columns(StringInfo sql, const Mirror *mirror)
 						 quote_identifier(mirror->key->columns[i].name));
 }
 
-/* Append a key column as the index compares it: t.a, or t.a COLLATE c. */
+/*
+ * Append a key column as the index compares it: t.a, t.a COLLATE c, or t.a::b where a's type is a domain over
+ * b, since not all operators of b, such as those of enums, are found for the domain.
+ */
 static void
 append_compared_column(StringInfo sql, const KeyColumn *column)
 {
 	appendStringInfo(sql, "t.%s", quote_identifier(column->name));
+	if (column->is_domain)
+		appendStringInfo(sql, "::%s", format_type_extended(column->type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 	if (OidIsValid(column->collation))
 		appendStringInfo(sql, " COLLATE %s", generate_collation_name(column->collation));
 }

@@ -114,17 +114,45 @@ trim_slashes(char *url)
 }
 
 /*
- * Bring a base_url into the form in which it is used and compared, in place: without slashes at
- * the end and without a last step "v1" of its path.  The API's documentation has URLs with
- * "/v1", and requests add it themselves.
+ * Drop the port of a URL if it is the scheme's default, and its leading zeros otherwise, in place.  host is where
+ * the host begins.
+ */
+static void
+trim_port(char *url, char *host)
+{
+	char	   *bracket = host[0] == '[' ? strchr(host, ']') : NULL;	/* of an IPv6 address */
+	char	   *port = strchr(bracket ? bracket : host, ':');
+	char	   *path = strchr(host, '/');
+	char	   *number;
+
+	if (port == NULL || (path && port > path))
+		return;
+	number = port + 1 + strspn(port + 1, "0");
+	if (atoi(number) == 0 || atoi(number) == (strncmp(url, "https:", 6) == 0 ? 443 : 80))
+		memmove(port, number + strspn(number, "0123456789"), strlen(number + strspn(number, "0123456789")) + 1);
+	else
+		memmove(port + 1, number, strlen(number) + 1);
+}
+
+/*
+ * Bring a base_url into the form in which it is used and compared, in place: with scheme and host in
+ * lower case, without the scheme's default port, without slashes at the end and without a last step "v1" of its
+ * path.  The API's documentation has URLs with "/v1", and requests add it themselves.
  */
 static char *
-trim_base_url(char *url)
+normalize_base_url(char *url)
 {
 	char	   *host = strstr(url, "://");
-	char	   *path = host ? strchr(host + 3, '/') : NULL;
+	char	   *path;
 	size_t		len;
 
+	if (host == NULL)
+		return url;				/* of another wrapper, see read_pin() */
+	host += 3;
+	for (char *p = url; p < host || (*p && *p != '/' && *p != '%'); p++)
+		*p = pg_ascii_tolower(*p);
+	trim_port(url, host);
+	path = strchr(host, '/');
 	trim_slashes(url);
 	len = strlen(url);
 	if (path && len >= 3 && url + len - 3 >= path && strcmp(url + len - 3, "/v1") == 0)
@@ -148,7 +176,7 @@ parse_base_url(const char *name, char *value)
 		raise_bad_value(name, strchr(value, '@') ? NULL : value, problem);
 	}
 	check_plain_http(value, plain, loopback);
-	return trim_base_url(value);
+	return normalize_base_url(value);
 }
 
 static void
@@ -368,7 +396,7 @@ read_pin(List *options, MixpeekServer *server)
 		if (strcmp(def->defname, "api_key") == 0)
 			server->api_key = defGetString(def);
 		else if (strcmp(def->defname, "base_url") == 0)
-			server->pinned_url = trim_base_url(pstrdup(defGetString(def)));
+			server->pinned_url = normalize_base_url(pstrdup(defGetString(def)));
 	}
 }
 

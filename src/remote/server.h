@@ -29,8 +29,8 @@ typedef struct MixpeekServer
 	Oid			userid;			/* of the user mapping; InvalidOid: that of
 								 * PUBLIC */
 	char	   *name;			/* the foreign server's name */
-	char	   *base_url;		/* scheme://host[:port][/path], without a last
-								 * step "v1" and without slash at the end */
+	char	   *base_url;		/* scheme://host[:port][/path], in the form of
+								 * normalize_base_url() */
 	char	   *namespace;		/* X-Namespace, or NULL */
 	char	   *api_key;		/* secret: only for the Authorization header */
 	char	   *pinned_url;		/* the mapping's base_url, the only one that

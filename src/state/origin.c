@@ -88,7 +88,8 @@ origin_id(void)
 {
 	static Statement insert = {
 		"INSERT INTO mixpeek.origin (id, system_identifier, database, instance, timeline, written_by, replaces)"
-		" VALUES (coalesce($7::uuid, pg_catalog.gen_random_uuid()), $1, $2, $3, $4, $5, $6::uuid)"
+		" VALUES (coalesce($7::uuid, pg_catalog.gen_random_uuid()), $1, $2, $3, $4, $5,"
+		" pg_catalog.array_remove(ARRAY[$6::uuid], NULL))"
 		" ON CONFLICT DO NOTHING",
 		IDENTITY_TYPES
 	};
@@ -112,12 +113,13 @@ origin_take_over(const char *id, bool remember)
 {
 	static Statement take_over = {
 		"INSERT INTO mixpeek.origin AS o (id, system_identifier, database, instance, timeline, written_by, replaces)"
-		" VALUES (coalesce($7::uuid, pg_catalog.gen_random_uuid()), $1, $2, $3, $4, $5, $6::uuid)"
+		" VALUES (coalesce($7::uuid, pg_catalog.gen_random_uuid()), $1, $2, $3, $4, $5,"
+		" pg_catalog.array_remove(ARRAY[$6::uuid], NULL))"
 		" ON CONFLICT (only_one) DO UPDATE SET id = coalesce($7::uuid, o.id),"
 		" former_ids = CASE WHEN $7::uuid <> o.id THEN o.former_ids || o.id ELSE o.former_ids END,"
 		" system_identifier = EXCLUDED.system_identifier, database = EXCLUDED.database, instance = EXCLUDED.instance,"
 		" timeline = EXCLUDED.timeline, written_by = EXCLUDED.written_by, incarnation = EXCLUDED.incarnation,"
-		" replaces = coalesce(EXCLUDED.replaces, o.incarnation)",
+		" replaces = ARRAY(SELECT DISTINCT r FROM pg_catalog.unnest(o.replaces || o.incarnation || EXCLUDED.replaces) r)",
 		IDENTITY_TYPES
 	};
 
@@ -180,12 +182,12 @@ read_flag(int column)
 	return DatumGetBool(statement_value(0, column, NULL));
 }
 
-/* Read mixpeek.origin, with the instance and the incarnation that it replaces.  Returns false if it is empty. */
+/* Read mixpeek.origin, with the instance and the incarnations that it replaces, with spaces between.  Returns false if it is empty. */
 static bool
 read_origin(Origin *origin, char **instance, char **replaces)
 {
 	static Statement query = {
-		"SELECT id::text, incarnation::text, instance, replaces::text, system_identifier = $1, database = $2,"
+		"SELECT id::text, incarnation::text, instance, pg_catalog.array_to_string(replaces, ' '), system_identifier = $1, database = $2,"
 		" written_by = xmin::text::bigint, timeline = $3, pg_catalog.array_to_string(former_ids, ' '),"
 		" incomplete"
 		" FROM mixpeek.origin",

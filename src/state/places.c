@@ -98,8 +98,11 @@ List *
 places_list_left(const ServerPlace *server)
 {
 	static Statement query = {
-		"SELECT place, pg_catalog.count(*), pg_catalog.count(DISTINCT relation) FROM mixpeek.documents"
-		" WHERE server = $1 AND place <> $2 AND " HAS_DOCUMENT " AND relation <> 0::oid"
+		"SELECT place, coalesce(sum(n) FILTER (WHERE relation <> 0::oid), 0),"
+		"  count(DISTINCT relation) FILTER (WHERE relation <> 0::oid), coalesce(sum(n) FILTER (WHERE relation = 0::oid), 0)"
+		" FROM (SELECT place, relation, (document_id IS NOT NULL OR in_doubt)::int + (replaced_id IS NOT NULL)::int AS n"
+		"  FROM mixpeek.documents WHERE place <> $2 AND " HAS_DOCUMENT " AND CASE WHEN relation <> 0::oid THEN server = $1"
+		"   ELSE place IN (SELECT p.place FROM mixpeek.server_places p WHERE p.server = $1) END) d"
 		" GROUP BY place",
 		2, {TEXTOID, INT8OID}
 	};
@@ -117,6 +120,7 @@ places_list_left(const ServerPlace *server)
 		documents->place = DatumGetInt64(statement_value(i, 1, NULL));
 		documents->documents = DatumGetInt64(statement_value(i, 2, NULL));
 		documents->tables = DatumGetInt64(statement_value(i, 3, NULL));
+		documents->owed = DatumGetInt64(statement_value(i, 4, NULL));
 		left = statement_lappend(left, documents);
 	}
 	statement_end();

@@ -29,16 +29,18 @@ extern void places_forget_others(const List *servers);
 /* Return a place in words, palloc'd. */
 extern char *places_describe(int64 place);
 
-/* Documents of a server's mirrors that are at another place. */
+/* Documents at another place than the one to which a server leads. */
 typedef struct LeftDocuments
 {
 	int64		place;
 	char	   *description;	/* of the place */
-	int64		documents;
-	int64		tables;
+	int64		documents;		/* of the server's mirrors */
+	int64		tables;			/* of these documents */
+	int64		owed;			/* documents whose deletes are owed, of any
+								 * server; only where this one has led last */
 } LeftDocuments;
 
-/* Return those of all places but this one, as a List of LeftDocuments. */
+/* Return those of all places but the server's, as a List of LeftDocuments. */
 extern List *places_list_left(const ServerPlace *server);
 
 #endif							/* MIXPEEK_PLACES_H */

@@ -10,7 +10,8 @@
  * default the directory of the server's socket.  A server whose WAL ends before that has lost
  * commits.  The file also has the incarnation of the origin, which mixpeek.adopt() makes anew: an
  * older incarnation than the witness has seen comes from an older state, however far its WAL has
- * been written since.
+ * been written since.  A newer one knows all that came before it, since the witness may have seen any of
+ * them last: it is written only before requests.
  *
  * The file's name has the cluster, the database and the data directory's inode: a copy of the
  * cluster on the same machine has a file of its own.  (It is noticed by its inode; see instance.c.)
@@ -130,7 +131,7 @@ witness_ask(const char *incarnation, const char *replaces)
 		return WITNESS_SILENT;
 	if (has_incarnation(&witness, incarnation))
 		return GetXLogInsertRecPtr() < witness.flushed ? WITNESS_DENIES : WITNESS_CONFIRMS;
-	return has_incarnation(&witness, replaces) ? WITNESS_CONFIRMS : WITNESS_DENIES;
+	return strstr(replaces, pnstrdup(witness.incarnation, INCARNATION_LENGTH)) ? WITNESS_CONFIRMS : WITNESS_DENIES;
 }
 
 char *

@@ -22,7 +22,7 @@ typedef enum WitnessVerdict
 
 /*
  * Ask the witness about the database whose row of mixpeek.origin has this incarnation and replaces
- * that one (NULL: none).  Must be called in a transaction, and not in recovery.
+ * those, with spaces between.  Must be called in a transaction, and not in recovery.
  */
 extern WitnessVerdict witness_ask(const char *incarnation, const char *replaces);
 

@@ -7,7 +7,7 @@ use Test::More;
 use MixpeekTest;
 use MixpeekTest::Mirror;
 
-my (undef, $api) = mirror_node();
+my ($node, $api) = mirror_node();
 
 plain_table();
 
@@ -49,6 +49,56 @@ sql(q{
 });
 follows('UPDATE of a table with a hand-written mirror trigger', 'hand', "UPDATE hand SET v = 'z' WHERE id = 1");
 follows('UPDATE of a key of a table with a hand-written mirror trigger', 'hand', "UPDATE hand SET id = 7 WHERE id = 1");
+
+# A server that is gone
+
+create_server($node, 'first', $api);
+sql(q{
+	CREATE TABLE served (id int PRIMARY KEY, v text); CREATE TABLE served_too (id int PRIMARY KEY, v text);
+	SELECT mixpeek.mirror('served', 'served', server => 'first'), mixpeek.mirror('served_too', 'served_too', server => 'first');
+	INSERT INTO served VALUES (1, 'x'), (2, 'y');
+});
+settle();
+
+# What a statement warns of.
+sub warnings_of
+{
+	my ($statement) = @_;
+	my (undef, undef, $err) = $node->psql('postgres', $statement, on_error_die => 1);
+	return $err;
+}
+sub problem_of { return sql("SELECT problem FROM mixpeek.mirrors WHERE relation = '$_[0]'::regclass"); }
+my $none = qr/WARNING:  2 mirrors have no server any more: "first" does not exist\n.*HINT:  .*mixpeek\.mirror\(/s;
+
+is(problem_of('served'), '', 'a mirror with a server has no problem');
+like(warnings_of('ALTER SERVER first RENAME TO second'), $none, 'ALTER SERVER ... RENAME warns of mirrors of the old name');
+is(problem_of('served'), 'server "first" does not exist', 'ALTER SERVER ... RENAME: the mirrors have a problem');
+is(warnings_of('ALTER SERVER second RENAME TO first'), '', 'ALTER SERVER ... RENAME back warns of nothing');
+is(problem_of('served'), '', 'ALTER SERVER ... RENAME back: the mirrors have no problem');
+sql('CREATE ROLE reader; CREATE SERVER unused FOREIGN DATA WRAPPER mixpeek_docs');
+is(warnings_of('DROP SERVER unused'), '', 'DROP SERVER without mirrors warns of nothing');
+is(sql("DROP USER MAPPING FOR CURRENT_USER SERVER first; SELECT problem LIKE 'role % has no API key for server \"first\"'
+	FROM mixpeek.mirrors WHERE collection = 'served'"), 't', 'DROP USER MAPPING: the mirrors have a problem');
+is(sql("SET ROLE reader; SELECT problem IS NULL FROM mixpeek.mirrors WHERE collection = 'served'"), 't',
+	'DROP USER MAPPING: other roles do not see the problem');
+like(warnings_of('DROP SERVER first CASCADE'), $none, 'DROP SERVER warns of its mirrors');
+is(problem_of('served_too'), 'server "first" does not exist', 'DROP SERVER: the mirrors have a problem');
+sql("UPDATE served SET v = 'meanwhile' WHERE id = 1");
+create_server($node, 'first', $api);
+is(problem_of('served'), '', 'CREATE SERVER of that name: the mirrors have no problem');
+is(differences('served', 'served'), '', 'CREATE SERVER of that name: the documents equal the rows');
+
+# What is owed at a server that is dropped
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("ALTER SERVER first OPTIONS (SET namespace 'only')");
+settle();
+sql("SELECT mixpeek.unmirror('served', delete_documents => true), mixpeek.unmirror('served_too')");
+settle();
+my $warned = warnings_of('DROP SERVER first CASCADE');
+like($warned, qr/WARNING:  2 documents that are to be deleted stay at ".*" \(namespace "only"\), where server "first" has led/,
+	'DROP SERVER warns of the documents whose deletes are owed there');
+unlike($warned, qr/mirrors? ha/, 'DROP SERVER after unmirror() does not warn of mirrors');
+$api->faults();
 
 # mixpeek.wait()
 

@@ -170,6 +170,31 @@ $node->stop('immediate');
 $node->start;
 follows('after a crash', 't', "INSERT INTO t VALUES (21, 'x')");
 
+# adopt() twice: the second one reads the file outside of the data directory, then the worker writes it for the first one,
+# and the second one is committed.
+my ($witness) = glob($node->host . '/.mixpeek_docs.*.' . sql("SELECT oid FROM pg_database WHERE datname = 'postgres'") . '.*');
+sub rewrite
+{
+	my ($content) = @_;
+	open(my $file, '+<', $witness) or die "$witness: $!";
+	print $file $content;
+	close($file);
+	return;
+}
+my $before = slurp_file($witness);
+adopted('adopt() once more');
+my $between = slurp_file($witness);
+isnt($between, $before, 'adopt() once more: the file outside of the data directory has changed');
+$node->append_conf('postgresql.conf', 'mixpeek.enabled = off');
+$node->restart;
+rewrite($before);
+sql('SELECT mixpeek.adopt()');
+rewrite($between);
+is(sql('SELECT DISTINCT problem FROM mixpeek.mirrors'), '', 'adopt() twice: it is not taken for a return to an earlier time');
+$node->append_conf('postgresql.conf', 'mixpeek.enabled = on');
+$node->restart;
+is(differences('t', 't'), '', 'adopt() twice: the documents equal the rows');
+
 $node->backup('base');
 sql("UPDATE t SET v = 'in the archive' WHERE id = 1");
 settle();
@@ -297,6 +322,59 @@ wait_for('the create', sub { @{ $second->documents('u') } == 3 });
 sql("SELECT mixpeek.mirror('u', 'u', server => 'one')");
 $second->faults();
 moved('a create in doubt at the old place', 'first', second => 0);
+
+# Spellings of one base_url are one place
+foreach my $url (map { ($first->url =~ s/^http/$_/r) . '/v1/' } 'HTTP', 'Http')
+{
+	($rc, $out, $err) = $node->psql('postgres', "ALTER SERVER one OPTIONS (SET base_url '$url')");
+	is($err, '', "ALTER SERVER to the same base_url, written $url, warns of nothing");
+}
+my @spelt = ('https://api.example.com', 'HTTPS://API.Example.COM', 'https://api.example.com:443/',
+	'https://api.example.com:00443/v1', 'https://api.example.com:8443', 'https://API.example.com:08443/',
+	'https://api.example.com:80', 'https://api.example.com:4430', 'https://api.example.com/Path:443',
+	'https://API.EXAMPLE.COM:443/Path:443/v1/', 'https://api.example.com:443/a]:443', 'http://127.0.0.1:80/V1',
+	'http://127.0.0.1/V1', 'http://127.0.0.1:443', 'http://[::1]', 'http://[::1]:80', 'HTTP://[::1]:0080/',
+	'https://[::A]:81', 'https://[::a]:81/');
+sql(join(';', map {
+	"CREATE SERVER spelt$_ FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '$spelt[$_]')" } 0 .. $#spelt));
+my $places = qq{SELECT string_agg(DISTINCT base_url COLLATE "C", ' ' ORDER BY base_url COLLATE "C")
+	FROM mixpeek.server_places s JOIN mixpeek.places p USING (place) WHERE s.server LIKE 'spelt%'};
+wait_for('the places', sub { sql("SELECT count(*) FROM mixpeek.server_places WHERE server LIKE 'spelt%'") == @spelt });
+my @places = ('https://api.example.com', 'https://api.example.com:8443', 'https://api.example.com:80',
+	'https://api.example.com:4430', 'https://api.example.com/Path:443', 'https://api.example.com/a]:443',
+	'http://127.0.0.1/V1', 'http://127.0.0.1:443', 'http://[::1]', 'https://[::a]:81');
+is(sql($places), join(' ', sort @places), 'spellings of scheme, host and default port are one place');
+
+# Documents that stay are counted: both of a replacement, and those whose deletes are owed
+create_server($node, 'counted', $fourth, namespace => 'n1');
+foreach my $table ('half', 'owing')
+{
+	sql(qq{CREATE TABLE $table (id int PRIMARY KEY, e float8[]);
+		SELECT mixpeek.mirror('$table', '$table', server => 'counted', document =>
+			'{"features": [{"feature_extractor_id": "x", "payload": {}, "vectors": {"e": "\$e"}}]}');
+		INSERT INTO $table VALUES (1, '{1}'), (2, '{2}')});
+}
+settle();
+$fourth->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("UPDATE half SET e = '{3}' WHERE id = 1; UPDATE owing SET e = '{3}' WHERE id = 1");
+settle();
+sql("SELECT mixpeek.unmirror('owing', delete_documents => true)");
+settle();
+my $left = qr/at "@{[ $fourth->url ]}" \(namespace "n1"\), where server "counted" has led/;
+($rc, $out, $err) = $node->psql('postgres', "ALTER SERVER counted OPTIONS (SET namespace 'n2')");
+like($err, qr/WARNING:  3 documents of 1 tables stay $left/, 'ALTER SERVER counts both documents of a replacement');
+like($err, qr/WARNING:  3 documents that are to be deleted stay $left/, 'ALTER SERVER counts the documents whose deletes are owed');
+settle();
+($rc, $out, $err) = $node->psql('postgres', "ALTER SERVER counted OPTIONS (ADD max_connections '3')");
+is($err, '', 'ALTER SERVER of another option after that warns of nothing');
+$fourth->faults();
+create_server($node, 'n1', $fourth, namespace => 'n1');
+wait_for('the deletes at the old place', sub {
+	!grep { @{ $fourth->control(GET => "documents?collection=$_&namespace=n1") } } 'half', 'owing';
+});
+settle();
+is(sql("SELECT count(*) FROM mixpeek.documents WHERE server = 'counted' AND relation = 0::oid"), 0,
+	'a server that leads to the old place has all of them deleted');
 
 #
 # DROP and CREATE EXTENSION

@@ -301,4 +301,29 @@ is(sql(q{SELECT relation || ' ' || count(*) FROM mixpeek.documents WHERE owner::
 pause(0);
 is(documents('dumped'), 0, 'the original deletes them');
 
+# DROP EXTENSION
+
+three_rows('lost');
+three_rows('lone');
+sql("CREATE TABLE halves (id int PRIMARY KEY, v text, e float8[]); SELECT mixpeek.mirror('halves', 'halves', document =>
+	'{\"features\": [{\"feature_extractor_id\": \"x\", \"payload\": {}, \"vectors\": {\"e\": \"\$e\"}}]}');
+	DELETE FROM lone WHERE id > 1; INSERT INTO halves VALUES (1, 'v', '{1}')");
+settle();
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("UPDATE halves SET e = '{2}'");
+settle();
+is(@{ $api->documents('halves') }, 2, 'a replacement of which one half is done: two documents');
+sql("SELECT mixpeek.unmirror(t, $delete) FROM unnest('{lost,lone,halves}'::regclass[]) t; DROP TABLE lost");
+settle();
+my $dropped = 'DROP EXTENSION mixpeek_docs CASCADE';
+my $lost = warnings_of("BEGIN; $dropped; ROLLBACK");
+like($lost, qr/WARNING:  3 documents in collection "lost" were to be deleted, and stay at the API\nHINT:  .*retry/,
+	'DROP EXTENSION says how many deletes are lost, and what to do');
+like($lost, qr/WARNING:  1 document in collection "lone" was to be deleted/, '... for each collection');
+like($lost, qr/WARNING:  2 documents in collection "halves"/, '... with both documents of a replacement');
+$api->faults();
+sql("SELECT mixpeek.retry('-')");
+is(join(' ', map { documents($_) } 'lost', 'lone', 'halves'), '0 0 0', 'what the hint says has the documents deleted');
+unlike(warnings_of($dropped), qr/WARNING/, 'DROP EXTENSION when no delete is owed warns of nothing');
+
 done_testing();

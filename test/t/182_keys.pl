@@ -17,6 +17,9 @@ sql(q{
 	CREATE TYPE pair AS (a int, b text);
 	CREATE DOMAIN slug AS ext.citext CHECK (VALUE <> '');
 	CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
+	CREATE SCHEMA ty; CREATE DOMAIN ty.feeling AS mood; CREATE DOMAIN ty.deep AS ty.feeling CHECK (VALUE::mood <> 'zz');
+	CREATE DOMAIN ty.code AS char(6); CREATE DOMAIN ty.bits AS bit(12); CREATE DOMAIN ty.folded AS text COLLATE "C";
+	CREATE DOMAIN ty.span AS int4range; CREATE DOMAIN ty.list AS int[]; CREATE DOMAIN ty.couple AS pair;
 });
 
 # The message of the error that a statement ends with.
@@ -47,6 +50,14 @@ my %table = (
 		"(CASE i WHEN 1 THEN 'NaN' WHEN 2 THEN '-Infinity' ELSE (-i)::text END)::float8 / 7, 'NaN'" ],
 	enum => [ 'a mood, b int', 'PRIMARY KEY (a, b)', "(ARRAY['M', 'a', 'zz'])[1 + i % 3]::mood, i" ],
 	enum_domain => [ 'a even, b mood', 'PRIMARY KEY (b, a)', "2 * i, 'a'" ],
+	domain_of_enum => [ 'a ty.feeling, b int', 'PRIMARY KEY (a, b)', "(ARRAY['M', 'a', 'zz'])[1 + i % 3]::mood, i" ],
+	domain_of_domain => [ 'a int NOT NULL, b ty.deep NOT NULL', '(b DESC, a)', "i, (ARRAY['M', 'a'])[1 + i % 2]::mood" ],
+	domain_array => [ 'a ty.feeling[], b int', 'PRIMARY KEY (a, b)', "ARRAY['M', 'a']::ty.feeling[], i" ],
+	domain_of_char_n => [ 'a ty.code, b ty.bits', 'PRIMARY KEY (b, a)', 'i / 3, i::bit(12)' ],
+	domain_of_collated => [ 'a ty.folded, b int', 'PRIMARY KEY (a, b)', "$cased, i" ],
+	domain_of_range => [ 'a ty.span, b int', 'PRIMARY KEY (a, b)', 'int4range(i / 5, NULL), i' ],
+	domain_of_array => [ 'a ty.list', 'PRIMARY KEY (a)', 'ARRAY[i, NULL]' ],
+	domain_of_pair => [ 'a ty.couple, b int', 'PRIMARY KEY (b, a)', "ROW(i, $cased)::pair, i / 1000" ],
 	boolean => [ 'a boolean, b int', 'PRIMARY KEY (a, b)', 'i % 2 = 0, i' ],
 	inet => [ 'a inet', 'PRIMARY KEY (a)', "('10.0.' || i / 250 || '.' || i % 250 || '/' || (24 + i % 9))::inet" ],
 	bytea => [ 'a bytea', 'PRIMARY KEY (a)', "decode(md5(i::text), 'hex')" ],
@@ -73,9 +84,10 @@ foreach my $name (sort keys %table)
 	my $index = $key =~ /^PRIMARY/ ? '' : "CREATE UNIQUE INDEX ${name}_key ON k_$name $key;
 		ALTER TABLE k_$name REPLICA IDENTITY USING INDEX ${name}_key;";
 	my $primary = $index ? '' : ", $key";
+	my $filter = $name =~ /^domain/ ? ", filter => 'a IS NOT NULL'" : '';    # an agent reads the rows
 	sql(qq{CREATE TABLE k_$name ($columns $primary); $index
 		INSERT INTO k_$name SELECT $values FROM generate_series(1, $n) i;
-		SELECT mixpeek.mirror('k_$name', '$name')});
+		SELECT mixpeek.mirror('k_$name', '$name'$filter)});
 }
 settle();
 foreach my $name (sort keys %table)
