@@ -180,20 +180,21 @@ forget_wanted(Job *job, bool document, bool replaced)
 	job->replaced_id = NULL;
 }
 
+/*
+ * Places and collections are not compared: one API may have several URLs, and a collection has a name and an id.
+ */
 void
 owed_forget_wanted(const List *jobs)
 {
 	static Statement query = {
 		"SELECT EXISTS (SELECT FROM mixpeek.documents d WHERE d.document_id = u.i AND d.document_id IS NOT NULL"
-		"  AND d.collection = u.c AND coalesce(d.place::text, d.server) = u.p AND d.relation <> 0::oid)"
-		" FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (c, p, i, n) ORDER BY u.n",
-		3, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+		"  AND d.relation <> 0::oid)"
+		" FROM unnest($1) WITH ORDINALITY AS u (i, n) ORDER BY u.n",
+		1, {TEXTARRAYOID}
 	};
 	int			n = list_length(jobs);
-	char	  **collections = palloc(sizeof(char *) * (2 * n + 1));
-	char	  **places = palloc(sizeof(char *) * (2 * n + 1));
 	char	  **ids = palloc(sizeof(char *) * (2 * n + 1));
-	Datum		args[3];
+	Datum		args[1];
 
 	if (n == 0)
 		return;
@@ -201,14 +202,10 @@ owed_forget_wanted(const List *jobs)
 	{
 		const Job  *job = list_nth(jobs, i);
 
-		collections[2 * i] = collections[2 * i + 1] = job->collection;
-		places[2 * i] = places[2 * i + 1] = job->place_known ? psprintf(INT64_FORMAT, job->place) : job->server;
 		ids[2 * i] = job->document_id;
 		ids[2 * i + 1] = job->replaced_id ? job->replaced_id : job->document_id;
 	}
-	args[0] = statement_text_array(collections, 2 * n);
-	args[1] = statement_text_array(places, 2 * n);
-	args[2] = statement_text_array(ids, 2 * n);
+	args[0] = statement_text_array(ids, 2 * n);
 	statement_run(&query, args, NULL);
 	for (int i = 0; i < n; i++)
 		forget_wanted(list_nth(jobs, i), DatumGetBool(statement_value(2 * i, 1, NULL)),

@@ -298,6 +298,34 @@ sql("SELECT mixpeek.mirror('u', 'u', server => 'one')");
 $second->faults();
 moved('a create in doubt at the old place', 'first', second => 0);
 
+# One place under two names: the default namespace, named, and another name of the host
+sub keeps_documents
+{
+	my ($name, $statement) = @_;
+	$api->reset;
+	sql($statement);
+	is(differences('v', 'v'), '', "$name: the documents equal the rows");
+	is(sent(), 'updates=3', "$name: no document is deleted");
+	return;
+}
+create_server($node, 'plain', $api);
+sql('ALTER SERVER plain OPTIONS (DROP namespace)');
+sql("CREATE TABLE v (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('v', 'v', server => 'plain');
+	INSERT INTO v SELECT g, 'v' || g FROM generate_series(1, 3) g");
+settle();
+keeps_documents('ALTER SERVER that names the default namespace', "ALTER SERVER plain OPTIONS (ADD namespace 'default')");
+$api->reset;
+create_server($node, 'unnamed', $api);
+sql('ALTER SERVER unnamed OPTIONS (DROP namespace)');
+wait_for('the deletes that are owed at the old name', sub {
+	sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid AND server = 'plain'") == 0;
+});
+is(differences('v', 'v'), '', 'a server that leads to the same place under its old name: the documents equal the rows');
+is(sent(), '', 'a server that leads to the same place under its old name: nothing is sent');
+create_server($node, 'alias', 'http://localhost:' . $api->port, namespace => 'default');
+keeps_documents("mirror(server => '$_') of the same API", "SELECT mixpeek.mirror('v', 'v', server => '$_')")
+	for qw(alias plain alias plain);
+
 #
 # DROP and CREATE EXTENSION
 #
