@@ -492,7 +492,8 @@ claim_keys(Worker *worker)
 	queued = record_intents(&claim);
 	outbox_remove(list_concat(claim.taken, claim.expansions.done));
 	delegate_forget_answers(worker);
-	if (answers && worker->schedule.left_busy)
+	/* keys may have been left for jobs that this claim has ended */
+	if (worker->schedule.left_busy && (answers || list_length(queued) < list_length(claim.jobs)))
 		schedule_retry_busy(worker);
 	queue_jobs(worker, queued);
 	aside_end_claim(!worker->schedule.more && !schedule_is_due(worker));

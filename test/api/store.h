@@ -69,8 +69,8 @@ typedef struct StoreTotals
 extern StoreTotals store_totals;
 
 extern void store_start(void);
-extern Collection *store_collection(const char *namespace, const char *name, bool create);
-extern Collection *store_collection_anywhere(const char *name);
+extern Collection *store_collection(const char *namespace, const char *identifier, bool create);
+extern Collection *store_collection_anywhere(const char *identifier);
 extern Document *store_create(Collection *collection, char *text, size_t length, const JsonNode *root);
 extern Document *store_find(const Collection *collection, const char *id);
 extern void store_replace(Document *document, char *text, size_t length);

@@ -269,6 +269,38 @@ is($api->stats->{deletes} // 0, 0, '... and nothing was deleted meanwhile');
 is(owed(), 0, '... nor is anything owed in the end');
 $api->faults();
 
+# A collection under two names: whatever the order of the row's look-up and the delete, the row keeps a document
+
+three_rows('named');
+pause(1);
+sql("SELECT mixpeek.unmirror('named', $delete); SELECT mixpeek.mirror('named', 'id_of_named')");
+pause(0);
+is(differences('named', 'id_of_named'), '', "mirror() by the collection's id while deletes are owed by its name: the documents equal the rows");
+is(owed(), 0, "mirror() by the collection's id while deletes are owed by its name: nothing is owed in the end");
+
+three_rows('finding');
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("SELECT mixpeek.unmirror('finding', $delete)");
+settle();
+$api->faults({ kind => 'delay', path => '/list', ms => 1500, when => 'after' });
+$api->reset;
+sql("SELECT mixpeek.mirror('finding', 'id_of_finding')");
+wait_for('the look-up to be under way', sub { ($api->stats->{lists} // 0) > 0 });
+is(sql('SELECT mixpeek.retry()'), 3, "failed deletes are tried again while a row's look-up finds the documents");
+is(differences('finding', 'id_of_finding'), '', '... the documents equal the rows');
+is($api->stats->{deletes} // 0, 0, '... and nothing was deleted');
+is(owed(), 0, '... nor is anything owed in the end');
+
+$api->faults({ kind => 'delay', method => 'DELETE', ms => 1500, when => 'before' });
+three_rows('found');
+$api->reset;
+sql("SELECT mixpeek.unmirror('found', $delete)");
+wait_for('the deletes to be under way', sub { ($api->stats->{faults} // 0) == 3 });
+sql("SELECT mixpeek.mirror('found', 'id_of_found')");
+is(differences('found', 'id_of_found'), '', 'mirror() while deletes are under way: the documents equal the rows');
+is($api->stats->{deletes}, 3, '... and are new ones');
+$api->faults();
+
 # A dump
 
 three_rows('dumped');
