@@ -151,20 +151,35 @@ owed_find(char *const *markers, int n)
 	return found;
 }
 
+/*
+ * The record of the key may know of a create in doubt, and of nothing else at the API.  Both records' doubts,
+ * fields and rests hold for the merged one.
+ */
 bool
 owed_take_back(const OwedDelete *owed, Oid relation, const char *key)
 {
 	static Statement query = {
-		"UPDATE mixpeek.documents SET relation = $3, key = $4, owner = NULL, attempts = 0 WHERE ctid ="
-		" (SELECT ctid FROM mixpeek.documents WHERE relation = 0::oid AND collection = $1 AND key = $2 FOR UPDATE SKIP LOCKED)",
-		4, {TEXTOID, TEXTOID, OIDOID, TEXTOID}
+		"WITH o AS (DELETE FROM mixpeek.documents WHERE ctid = (SELECT ctid FROM mixpeek.documents"
+		"  WHERE relation = 0::oid AND collection = $1 AND key = $2 FOR UPDATE SKIP LOCKED) RETURNING *)"
+		" INSERT INTO mixpeek.documents AS r (relation, collection, key, document_id, replaced_id, fields, server, place,"
+		"  marker, created_at, state, next_attempt_at, in_doubt)"
+		" SELECT $3, collection, $4, document_id, replaced_id, fields, server, place,"
+		"  marker, created_at, 'pending', coalesce(next_attempt_at, $5), in_doubt FROM o"
+		" ON CONFLICT (relation, collection, key) DO UPDATE SET document_id = EXCLUDED.document_id,"
+		"  replaced_id = EXCLUDED.replaced_id, server = EXCLUDED.server, place = EXCLUDED.place, marker = EXCLUDED.marker,"
+		"  fields = (SELECT pg_catalog.array_agg(DISTINCT name) FROM pg_catalog.unnest(r.fields || EXCLUDED.fields) AS u (name)),"
+		"  state = 'pending', attempts = 0, next_attempt_at = greatest(r.next_attempt_at, EXCLUDED.next_attempt_at),"
+		"  in_doubt = r.in_doubt OR EXCLUDED.in_doubt, content_hash = NULL, features_hash = NULL,"
+		"  intent_hash = CASE WHEN NOT EXCLUDED.in_doubt THEN r.intent_hash END",
+		5, {TEXTOID, TEXTOID, OIDOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		args[4];
+	Datum		args[5];
 
 	args[0] = CStringGetTextDatum(owed->collection);
 	args[1] = CStringGetTextDatum(owed->key);
 	args[2] = ObjectIdGetDatum(relation);
 	args[3] = CStringGetTextDatum(key);
+	args[4] = TimestampTzGetDatum(clock_now());
 	return statement_execute(&query, args, NULL) > 0;
 }
 

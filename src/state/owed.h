@@ -64,8 +64,8 @@ typedef struct OwedDelete
 extern List *owed_find(char *const *markers, int n);
 
 /*
- * Make an owed delete the record of a key again: the row is there, and wants the document.
- * Returns false if another transaction has locked or removed it.
+ * Make an owed delete the record of a key again, or a part of the one that it has, which knows no
+ * document and is of the same place: the row is there, and wants the document.  Returns false if another transaction has locked or removed it.
  */
 extern bool owed_take_back(const OwedDelete *owed, Oid relation, const char *key);
 

@@ -169,9 +169,8 @@ must_look_up(const Job *job)
  * Places
  */
 
-/* Check whether what is stored about the key is of another place than the account's server leads to. */
-static bool
-is_elsewhere(const Job *job)
+bool
+decision_is_elsewhere(const Job *job)
 {
 	return job->stored && job->place_known && job->account->server && job->place != job->account->server->place;
 }
@@ -183,7 +182,7 @@ is_elsewhere(const Job *job)
 static bool
 leave_place(Worker *worker, Job *job)
 {
-	if (job->mirror == NULL || !is_elsewhere(job) || is_foreign(worker, job))
+	if (job->mirror == NULL || !decision_is_elsewhere(job) || is_foreign(worker, job))
 		return false;
 	(void) document_owe_delete(job->relation, job->collection, job->key, job->mirror->owner, 0);
 	schedule_read_due_again(worker);

@@ -131,6 +131,33 @@ is(costs("SELECT mixpeek.mirror('kept', 'kept')"), 'updates=2',
 sql('SELECT mixpeek.retry()');
 is(differences('kept', 'kept'), '', 'retry() then deletes the document of the row that is gone only');
 
+# A row that has a record, but none of the document
+sub row_and_owed_delete
+{
+	my ($table) = @_;
+	sql("CREATE TABLE $table (id int PRIMARY KEY, v text, w text); SELECT mixpeek.mirror('$table', '$table');
+		INSERT INTO $table VALUES (1, 'x', 'y')");
+	settle();
+	$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+	sql("SELECT mixpeek.unmirror('$table', $delete)");
+	settle();
+	$api->faults();
+	sql(qq(SELECT mixpeek.mirror('$table', '$table', document => '{"metadata": {"id": "\$id", "v": "\$v", "w": "\$w"}}',
+		backfill => false); ALTER TABLE $table DROP COLUMN w; UPDATE $table SET v = 'z'));
+	wait_for_states($table, 'failed');
+	return "BEGIN; ALTER TABLE $table ADD COLUMN w text; UPDATE $table SET v = 'zz'; COMMIT";
+}
+my $mend = row_and_owed_delete('failing');
+is(costs($mend), 'updates=1', 'a row that had failed without a document: it has the document of the failed delete again');
+is(owed(), 0, 'a row that had failed without a document: nothing is owed any more');
+$mend = row_and_owed_delete('meeting');
+pause(1);
+sql("$mend; SELECT mixpeek.retry('-')");
+$api->faults({ kind => 'delay', method => 'DELETE', ms => 1500, when => 'before' });
+pause(0);
+is(differences('meeting', 'meeting'), '', 'a row and the delete of its document in one claim: the documents equal the rows');
+$api->faults();
+
 pause(1);
 sql("BEGIN; SELECT mixpeek.unmirror('again', $delete); DROP TABLE again; COMMIT");
 sql(q{CREATE TABLE again (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('again', 'again');
