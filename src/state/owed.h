@@ -4,9 +4,9 @@
  *		Owed deletes: records of documents that must be deleted, and that no row or mirror names.
  *
  * An owed delete is a record of mixpeek.documents whose relation is 0 and whose owner is the
- * role whose API key deletes the document.  Its key is the document's id, or the marker where
- * the id is not known.  It depends neither on the table nor on the mirror, and is worked on
- * like any other record that is due.
+ * role whose API key deletes the document.  Its key is a uuid, since there may be several of one
+ * document.  It depends neither on the table nor on the mirror, and is worked on like any other
+ * record that is due.
  *
  * All functions must be called in a transaction.
  *
@@ -27,7 +27,7 @@
  */
 extern int64 document_owe_delete(Oid relation, const char *collection, const char *key, Oid owner, int rest);
 
-/* Make owed deletes of all records that have a table, and remove these.  The tables' owners delete them. */
+/* Make owed deletes of all records that have a table, and remove these, as above.  The tables' owners delete them. */
 extern void document_owe_all(void);
 
 /* Add the outbox entry that makes the worker read the due records again. */

@@ -296,6 +296,16 @@ is($api->stats->{deletes} // 0, 0, '... and nothing was deleted meanwhile');
 is(owed(), 0, '... nor is anything owed in the end');
 $api->faults();
 
+# Two owed deletes of one document
+failed_delete_and_new_row('twice', 'mine');
+settle();
+sql("SELECT mixpeek.unmirror('twice', $delete)");
+is(documents('twice'), 0, "unmirror() of a row whose document another role's failed delete names, too: it is deleted");
+is(sql('SET ROLE bob; SELECT mixpeek.retry()'), 1, 'the failed delete is tried again');
+settle();
+is(owed(), 0, 'the failed delete of a document that is gone: nothing is owed in the end');
+$api->faults();
+
 # A collection under two names: whatever the order of the row's look-up and the delete, the row keeps a document
 
 three_rows('named');
@@ -342,5 +352,23 @@ is(sql(q{SELECT relation || ' ' || count(*) FROM mixpeek.documents WHERE owner::
 	GROUP BY relation}, 'restored'), '- 3', 'a dump holds what is owed');
 pause(0);
 is(documents('dumped'), 0, 'the original deletes them');
+
+# Another origin, while a create is under way
+
+for my $crash (0, 1)
+{
+	my $name = 'adopt() with another origin ' . ($crash ? 'after a crash, ' : '') . 'while a create is under way';
+	$api->reset;
+	$api->faults({ kind => 'delay', method => 'POST', body => 'slow', ms => 2500, when => 'before', count => 1 });
+	sql("INSERT INTO kept VALUES (10 + $crash, 'slow')");
+	wait_for('the create to be under way', sub { ($api->stats->{faults} // 0) > 0 });
+	$node->stop('immediate'), $node->start if $crash;
+	sql('SELECT mixpeek.adopt(origin => gen_random_uuid())');
+	settle();
+	my $creates = 1 + sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'");
+	wait_for('the create of the former origin', sub { $api->stats->{creates} == $creates });
+	is(differences('kept', 'kept'), '', "$name: the documents equal the rows");
+	is(owed(), 0, "$name: nothing is owed in the end");
+}
 
 done_testing();
