@@ -282,6 +282,18 @@ owed_put_return(int64 place, BlockSet *blocks)
 }
 
 bool
+owed_is_any_at(int64 place)
+{
+	static Statement query = {
+		"SELECT FROM mixpeek.documents WHERE relation = 0::oid AND place = $1 LIMIT 1", 1, {INT8OID}
+	};
+	Datum		args[1];
+
+	args[0] = Int64GetDatum(place);
+	return statement_execute(&query, args, NULL) > 0;
+}
+
+bool
 owed_is_return(const OutboxEntry *entry)
 {
 	return !OidIsValid(entry->relation) && entry->operation == OUTBOX_RECHECK && entry->key;

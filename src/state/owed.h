@@ -82,11 +82,13 @@ extern void owed_forget_wanted(const List *jobs);
 extern int64 owed_retry(Oid user, const char *collection, const char *error);
 
 /*
- * A server leads to a place now.  owed_put_return() puts an entry into the outbox, in whose turn
+ * A server leads to a place now, or another role may use it; owed_is_any_at() checks whether there are owed
+ * deletes at the place.  owed_put_return() puts an entry into the outbox, in whose turn
  * owed_retry_at() has the failed owed deletes at the place tried again.  That is not before all rows are
  * claimed that want these documents back, as when a server is altered there and back.
  */
 extern void owed_put_return(int64 place, BlockSet *blocks);
+extern bool owed_is_any_at(int64 place);
 extern bool owed_is_return(const OutboxEntry *entry);
 extern void owed_retry_at(const OutboxEntry *entry);
 

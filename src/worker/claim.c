@@ -326,7 +326,7 @@ take_due_keys(Claim *claim, int limit)
 		DueKey	   *key = lfirst(lc);
 
 		if (key->server)
-			key->server = pstrdup(server_check_choose(worker, key->server, key->place_known, key->place));
+			key->server = pstrdup(server_check_choose(worker, key->server, key->place_known, key->place, key->owner));
 		if (outbox_scan_is_down(worker, key->relation, due_scope(key)))
 			claim->due_of_down = lappend(claim->due_of_down, key);
 		else

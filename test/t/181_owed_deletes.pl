@@ -296,6 +296,22 @@ is($api->stats->{deletes} // 0, 0, '... and nothing was deleted meanwhile');
 is(owed(), 0, '... nor is anything owed in the end');
 $api->faults();
 
+# A delete that cannot be sent does not keep another owner's row from taking the document
+sql(q{SET ROLE bob; CREATE TABLE unsent (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('unsent', 'unsent');
+	INSERT INTO unsent VALUES (1, 'x'), (2, 'y')});
+settle();
+sql("DROP USER MAPPING FOR bob SERVER mixpeek; SET ROLE bob; SELECT mixpeek.unmirror('unsent', $delete); DROP TABLE unsent");
+sql(q{CREATE TABLE unsent (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('unsent', 'unsent');
+	INSERT INTO unsent VALUES (1, 'mine')});
+settle();
+like(sql("SET ROLE bob; SELECT DISTINCT state || ': ' || last_error FROM mixpeek.documents"),
+	qr/^failed: server "mixpeek" cannot be used: .*user mapping/, 'a delete for which its owner has no API key has failed, and says why');
+is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'unsent'::regclass"), 'mirrored',
+	"... and another owner's row has the document");
+sql("CREATE USER MAPPING FOR bob SERVER mixpeek OPTIONS (api_key 'sk_test')");
+wait_for('nothing to be owed', sub { owed() == 0 });
+is(differences('unsent', 'unsent'), '', '... when there is a key, the other documents are deleted');
+
 # Two owed deletes of one document
 failed_delete_and_new_row('twice', 'mine');
 settle();
