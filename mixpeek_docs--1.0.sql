@@ -111,7 +111,7 @@ CREATE INDEX documents_next_attempt_at_idx ON mixpeek.documents (next_attempt_at
 -- New entries are collected in the pending list first; a large list makes inserts cheaper, and searches scan it.
 CREATE INDEX documents_enrichments_idx ON mixpeek.documents USING gin (enrichments jsonb_path_ops) WITH (gin_pending_list_limit = 65536)
     WHERE enrichments IS NOT NULL;
-COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned; and one for each owed delete: its relation is - (0), its key the document''s id or marker';
+COMMENT ON TABLE mixpeek.documents IS 'one record for each mirrored row: its document, and what the API returned; and one for each owed delete: its relation is - (0), its key a uuid';
 COMMENT ON COLUMN mixpeek.documents.relation IS 'the mirrored table; the topmost one of a partitioned table';
 COMMENT ON COLUMN mixpeek.documents.collection IS 'the API''s collection identifier';
 COMMENT ON COLUMN mixpeek.documents.key IS 'the key column''s text; for several columns, their row text';

@@ -593,7 +593,7 @@ read_place(void *arg)
 {
 	PlaceCall  *call = arg;
 	ForeignServer *foreign = GetForeignServer(call->serverid);
-	MixpeekServer server = {.base_url = pstrdup(DEFAULT_BASE_URL)};
+	MixpeekServer server = {.base_url = pstrdup(DEFAULT_BASE_URL),.request_timeout = DEFAULT_REQUEST_TIMEOUT};
 	MemoryContext old;
 
 	hide_statement = false;
@@ -603,6 +603,7 @@ read_place(void *arg)
 	call->place->name = pstrdup(foreign->servername);
 	call->place->base_url = pstrdup(server.base_url);
 	call->place->namespace = server.namespace ? pstrdup(server.namespace) : NULL;
+	call->place->request_timeout = server.request_timeout;
 	call->place->place = server_place(server.base_url, server.namespace);
 	MemoryContextSwitchTo(old);
 }

@@ -70,6 +70,7 @@ typedef struct ServerPlace
 	char	   *base_url;
 	char	   *namespace;		/* or NULL */
 	int64		place;
+	int			request_timeout;	/* milliseconds */
 } ServerPlace;
 
 /*

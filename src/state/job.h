@@ -113,6 +113,7 @@ typedef struct Job
 	int			attempts;
 	int			polls;
 	char	   *marker;
+	bool		has_marker;		/* see jobs_take_marker() */
 	char	   *server;
 	int64		place;			/* where the document is, or its requests go;
 								 * see server_place() */

@@ -67,7 +67,7 @@ mirror_records_add_listed(const ListedPage *page)
 		"  UNION ALL SELECT u.* FROM u JOIN r ON r.key = u.k AND r.document_id <> u.i),"
 		" o AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker, state,"
 		"   next_attempt_at)"
-		"  SELECT 0, $9, $2, i, i, $4, $5, $3 || k, 'pending', $8 FROM s ON CONFLICT DO NOTHING RETURNING key)"
+		"  SELECT 0, $9, $2, pg_catalog.gen_random_uuid()::text, i, $4, $5, $3 || k, 'pending', $8 FROM s RETURNING key)"
 		" SELECT (SELECT count(*) FROM r) + (SELECT count(*) FROM o)",
 		9, {OIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, OIDOID}
 	};
@@ -110,9 +110,9 @@ mirror_records_forget(Oid relation, const char *collection, const char *table)
 		" f AS (" KEEP_FORGOTTEN("l", "pg_catalog.split_part(marker, ':', 1) || ':' || $4 || ':'") "),"
 		" o AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, server, place, marker, state,"
 		"   next_attempt_at)"
-		"  SELECT 0, c.relowner, collection, replaced_id, replaced_id, server, place, marker, 'pending', $3"
+		"  SELECT 0, c.relowner, collection, pg_catalog.gen_random_uuid()::text, replaced_id, server, place, marker, 'pending', $3"
 		"  FROM l JOIN pg_catalog.pg_class c ON c.oid = l.relation WHERE replaced_id IS NOT NULL"
-		"  ON CONFLICT DO NOTHING RETURNING key)"
+		"  RETURNING key)"
 		" SELECT " MARKER_PREFIX_OF_RECORD " AS prefix, collection,"
 		"  count(*) FILTER (WHERE document_id IS NOT NULL OR in_doubt)"
 		"  + count(replaced_id) FILTER (WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation)),"

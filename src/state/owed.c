@@ -15,6 +15,7 @@
 #include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "remote/marker.h"
+#include "remote/server.h"
 #include "state/mirror_records.h"
 #include "state/outbox.h"
 #include "state/outbox_buffer.h"
@@ -23,70 +24,85 @@
 #include "utils/timestamp.h"
 
 /*
- * The key of an owed delete, as an SQL expression.  The primary key's index has no room for the
- * longest markers.
- */
-#define OWED_KEY "CASE WHEN octet_length(coalesce(document_id, marker)) <= 2000 THEN coalesce(document_id, marker)" \
-	" ELSE left(marker, 200) || '... ' || md5(marker) END"
-
-/*
- * The times at which the deletes are due differ by a microsecond each: the worker reads due records
- * in the order of their times, some at a time.
+ * Make owed deletes of the records that a condition selects, as an SQL statement; it returns the number of documents.
  *
- * $5: now; $6: when the requests that are under way have ended
+ * $1: now; $2: when the requests that are under way have ended; $3: the owner, or NULL: the tables' owners
+ *
+ * Other owed deletes may be of the same document, so the key is new.  A request that may be under way has its
+ * rest.  The times at which the deletes are due differ by a microsecond each: the worker reads due records
+ * in the order of their times, some at a time.
  */
-int64
-document_owe_delete(Oid relation, const char *collection, const char *key, Oid owner, int rest)
+#define OWE(condition) \
+	"WITH d AS (DELETE FROM mixpeek.documents WHERE " condition " RETURNING *)," \
+	" o AS (SELECT *, coalesce($3, (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = d.relation)) AS deleter," \
+	"  CASE WHEN state = 'sending' THEN $2" \
+	"   WHEN state <> 'mirrored' AND (in_doubt OR content_hash IS NULL) AND next_attempt_at > $1 THEN next_attempt_at" \
+	"   ELSE $1 END + row_number() OVER () * interval '1 microsecond' AS due" \
+	"  FROM d WHERE " HAS_DOCUMENT ")," \
+	" f AS (" KEEP_FORGOTTEN("o", "NULL") ")," \
+	" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, replaced_id, fields, server," \
+	"   place, marker, created_at, state, next_attempt_at, in_doubt)" \
+	"  SELECT 0, deleter, collection, pg_catalog.gen_random_uuid()::text, document_id, replaced_id, fields, server," \
+	"   place, marker, created_at, 'pending', due, in_doubt FROM o WHERE deleter IS NOT NULL)" \
+	" SELECT count(*) FROM o"
+
+#define OWE_TYPES TIMESTAMPTZOID, TIMESTAMPTZOID, OIDOID, OIDOID, TEXTOID, TEXTOID
+
+/* Run a statement made by OWE() for a mirror or a key of it; relation 0: for all records. */
+static int64
+run_owe(Statement *query, Oid relation, const char *collection, const char *key, Oid owner, int rest)
 {
-	static Statement query = {
-		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation = $1 AND collection = $2 AND ($3 IS NULL OR key = $3)"
-		"  RETURNING *, " OWED_KEY " AS owed_key),"
-		" o AS (SELECT *, CASE WHEN state = 'sending' THEN $6"
-		"   WHEN state <> 'mirrored' AND (in_doubt OR content_hash IS NULL) AND next_attempt_at > $5 THEN next_attempt_at"
-		"   ELSE $5 END + row_number() OVER () * interval '1 microsecond' AS due"
-		"  FROM d WHERE " HAS_DOCUMENT "),"
-		" f AS (" KEEP_FORGOTTEN("o", "NULL") "),"
-		" i AS (INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, replaced_id, fields, server,"
-		"   place, marker, created_at, state, next_attempt_at, in_doubt)"
-		"  SELECT 0, $4, collection, owed_key || CASE WHEN EXISTS (SELECT FROM mixpeek.documents x WHERE x.relation = 0::oid"
-		"    AND x.collection = o.collection AND x.key = o.owed_key AND x.place IS DISTINCT FROM o.place)"
-		"    THEN ' (' || coalesce(place::text, server) || ')' ELSE '' END,"
-		"   document_id, replaced_id, fields, server, place, marker, created_at, 'pending', due, in_doubt FROM o ON CONFLICT DO NOTHING)"
-		" SELECT count(*) FROM o",
-		6, {OIDOID, TEXTOID, TEXTOID, OIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
-	};
-	Datum		args[6];
+	Datum		args[6] = {0};
+	char		nulls[] = "  nnnn";
 	int64		n;
 
-	args[0] = ObjectIdGetDatum(relation);
-	args[1] = CStringGetTextDatum(collection);
-	args[2] = key ? CStringGetTextDatum(key) : (Datum) 0;
-	args[3] = ObjectIdGetDatum(owner);
-	args[4] = TimestampTzGetDatum(clock_now());
-	args[5] = TimestampTzGetDatum(clock_in(rest));
-	statement_run(&query, args, key ? NULL : "  n   ");
+	args[0] = TimestampTzGetDatum(clock_now());
+	args[1] = TimestampTzGetDatum(clock_in(rest));
+	if (OidIsValid(relation))
+	{
+		args[2] = ObjectIdGetDatum(owner);
+		args[3] = ObjectIdGetDatum(relation);
+		args[4] = CStringGetTextDatum(collection);
+		nulls[2] = nulls[3] = nulls[4] = ' ';
+	}
+	if (key)
+	{
+		args[5] = CStringGetTextDatum(key);
+		nulls[5] = ' ';
+	}
+	statement_run(query, args, nulls);
 	n = DatumGetInt64(statement_value(0, 1, NULL));
 	statement_end();
 	return n;
 }
 
+int64
+document_owe_delete(Oid relation, const char *collection, const char *key, Oid owner, int rest)
+{
+	static Statement of_mirror = {OWE("relation = $4 AND collection = $5"), 6, {OWE_TYPES}};
+	static Statement of_key = {OWE("relation = $4 AND collection = $5 AND key = $6"), 6, {OWE_TYPES}};
+
+	return run_owe(key ? &of_key : &of_mirror, relation, collection, key, owner, rest);
+}
+
+/* Return the milliseconds after which a request that is under way to any of the servers has ended. */
+static int
+longest_rest(void)
+{
+	int			rest = 0;
+	ListCell   *lc;
+
+	foreach(lc, server_list_places())
+		rest = Max(rest, ((ServerPlace *) lfirst(lc))->request_timeout);
+	return rest;
+}
+
 void
 document_owe_all(void)
 {
-	static Statement query = {
-		"WITH d AS (DELETE FROM mixpeek.documents WHERE relation <> 0::oid RETURNING *, " OWED_KEY " AS owed_key)"
-		" INSERT INTO mixpeek.documents (relation, owner, collection, key, document_id, replaced_id, fields, server,"
-		"  place, marker, created_at, state, next_attempt_at, in_doubt)"
-		" SELECT 0, c.relowner, collection, owed_key, document_id, replaced_id, fields, server, place, marker, created_at,"
-		"  'pending', $1 + row_number() OVER () * interval '1 microsecond', in_doubt"
-		" FROM d JOIN pg_catalog.pg_class c ON c.oid = d.relation"
-		" WHERE " HAS_DOCUMENT " ON CONFLICT DO NOTHING",
-		1, {TIMESTAMPTZOID}
-	};
-	Datum		args[1];
+	static Statement all = {OWE("relation <> 0::oid"), 6, {OWE_TYPES}};
 
-	args[0] = TimestampTzGetDatum(clock_now());
-	(void) statement_execute(&query, args, NULL);
+	(void) run_owe(&all, InvalidOid, NULL, NULL, InvalidOid, longest_rest());
 	owed_announce();
 }
 
@@ -151,20 +167,35 @@ owed_find(char *const *markers, int n)
 	return found;
 }
 
+/*
+ * The record of the key may know of a create in doubt, and of nothing else at the API.  Both records' doubts,
+ * fields and rests hold for the merged one.
+ */
 bool
 owed_take_back(const OwedDelete *owed, Oid relation, const char *key)
 {
 	static Statement query = {
-		"UPDATE mixpeek.documents SET relation = $3, key = $4, owner = NULL, attempts = 0 WHERE ctid ="
-		" (SELECT ctid FROM mixpeek.documents WHERE relation = 0::oid AND collection = $1 AND key = $2 FOR UPDATE SKIP LOCKED)",
-		4, {TEXTOID, TEXTOID, OIDOID, TEXTOID}
+		"WITH o AS (DELETE FROM mixpeek.documents WHERE ctid = (SELECT ctid FROM mixpeek.documents"
+		"  WHERE relation = 0::oid AND collection = $1 AND key = $2 FOR UPDATE SKIP LOCKED) RETURNING *)"
+		" INSERT INTO mixpeek.documents AS r (relation, collection, key, document_id, replaced_id, fields, server, place,"
+		"  marker, created_at, state, next_attempt_at, in_doubt)"
+		" SELECT $3, collection, $4, document_id, replaced_id, fields, server, place,"
+		"  marker, created_at, 'pending', coalesce(next_attempt_at, $5), in_doubt FROM o"
+		" ON CONFLICT (relation, collection, key) DO UPDATE SET document_id = EXCLUDED.document_id,"
+		"  replaced_id = EXCLUDED.replaced_id, server = EXCLUDED.server, place = EXCLUDED.place, marker = EXCLUDED.marker,"
+		"  fields = (SELECT pg_catalog.array_agg(DISTINCT name) FROM pg_catalog.unnest(r.fields || EXCLUDED.fields) AS u (name)),"
+		"  state = 'pending', attempts = 0, next_attempt_at = greatest(r.next_attempt_at, EXCLUDED.next_attempt_at),"
+		"  in_doubt = r.in_doubt OR EXCLUDED.in_doubt, content_hash = NULL, features_hash = NULL,"
+		"  intent_hash = CASE WHEN NOT EXCLUDED.in_doubt THEN r.intent_hash END",
+		5, {TEXTOID, TEXTOID, OIDOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		args[4];
+	Datum		args[5];
 
 	args[0] = CStringGetTextDatum(owed->collection);
 	args[1] = CStringGetTextDatum(owed->key);
 	args[2] = ObjectIdGetDatum(relation);
 	args[3] = CStringGetTextDatum(key);
+	args[4] = TimestampTzGetDatum(clock_now());
 	return statement_execute(&query, args, NULL) > 0;
 }
 
@@ -180,20 +211,21 @@ forget_wanted(Job *job, bool document, bool replaced)
 	job->replaced_id = NULL;
 }
 
+/*
+ * Places and collections are not compared: one API may have several URLs, and a collection has a name and an id.
+ */
 void
 owed_forget_wanted(const List *jobs)
 {
 	static Statement query = {
 		"SELECT EXISTS (SELECT FROM mixpeek.documents d WHERE d.document_id = u.i AND d.document_id IS NOT NULL"
-		"  AND d.collection = u.c AND coalesce(d.place::text, d.server) = u.p AND d.relation <> 0::oid)"
-		" FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (c, p, i, n) ORDER BY u.n",
-		3, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+		"  AND d.relation <> 0::oid)"
+		" FROM unnest($1) WITH ORDINALITY AS u (i, n) ORDER BY u.n",
+		1, {TEXTARRAYOID}
 	};
 	int			n = list_length(jobs);
-	char	  **collections = palloc(sizeof(char *) * (2 * n + 1));
-	char	  **places = palloc(sizeof(char *) * (2 * n + 1));
 	char	  **ids = palloc(sizeof(char *) * (2 * n + 1));
-	Datum		args[3];
+	Datum		args[1];
 
 	if (n == 0)
 		return;
@@ -201,14 +233,10 @@ owed_forget_wanted(const List *jobs)
 	{
 		const Job  *job = list_nth(jobs, i);
 
-		collections[2 * i] = collections[2 * i + 1] = job->collection;
-		places[2 * i] = places[2 * i + 1] = job->place_known ? psprintf(INT64_FORMAT, job->place) : job->server;
 		ids[2 * i] = job->document_id;
 		ids[2 * i + 1] = job->replaced_id ? job->replaced_id : job->document_id;
 	}
-	args[0] = statement_text_array(collections, 2 * n);
-	args[1] = statement_text_array(places, 2 * n);
-	args[2] = statement_text_array(ids, 2 * n);
+	args[0] = statement_text_array(ids, 2 * n);
 	statement_run(&query, args, NULL);
 	for (int i = 0; i < n; i++)
 		forget_wanted(list_nth(jobs, i), DatumGetBool(statement_value(2 * i, 1, NULL)),
@@ -291,6 +319,18 @@ owed_put_return(int64 place, BlockSet *blocks)
 	if (!any_failed_at(text))
 		return;
 	outbox_put(InvalidOid, OUTBOX_RECHECK, "", &text, 1, blocks);
+}
+
+bool
+owed_is_any_at(int64 place)
+{
+	static Statement query = {
+		"SELECT FROM mixpeek.documents WHERE relation = 0::oid AND place = $1 LIMIT 1", 1, {INT8OID}
+	};
+	Datum		args[1];
+
+	args[0] = Int64GetDatum(place);
+	return statement_execute(&query, args, NULL) > 0;
 }
 
 bool

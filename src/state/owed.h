@@ -4,9 +4,9 @@
  *		Owed deletes: records of documents that must be deleted, and that no row or mirror names.
  *
  * An owed delete is a record of mixpeek.documents whose relation is 0 and whose owner is the
- * role whose API key deletes the document.  Its key is the document's id, or the marker where
- * the id is not known.  It depends neither on the table nor on the mirror, and is worked on
- * like any other record that is due.
+ * role whose API key deletes the document.  Its key is a uuid, since there may be several of one
+ * document.  It depends neither on the table nor on the mirror, and is worked on like any other
+ * record that is due.
  *
  * All functions must be called in a transaction.
  *
@@ -27,7 +27,7 @@
  */
 extern int64 document_owe_delete(Oid relation, const char *collection, const char *key, Oid owner, int rest);
 
-/* Make owed deletes of all records that have a table, and remove these.  The tables' owners delete them. */
+/* Make owed deletes of all records that have a table, and remove these, as above.  The tables' owners delete them. */
 extern void document_owe_all(void);
 
 /* Add the outbox entry that makes the worker read the due records again. */
@@ -64,8 +64,8 @@ typedef struct OwedDelete
 extern List *owed_find(char *const *markers, int n);
 
 /*
- * Make an owed delete the record of a key again: the row is there, and wants the document.
- * Returns false if another transaction has locked or removed it.
+ * Make an owed delete the record of a key again, or a part of the one that it has, which knows no
+ * document and is of the same place: the row is there, and wants the document.  Returns false if another transaction has locked or removed it.
  */
 extern bool owed_take_back(const OwedDelete *owed, Oid relation, const char *key);
 
@@ -85,12 +85,13 @@ extern bool owed_is_retry(const OutboxEntry *entry);
 extern void owed_retry_one(const OutboxEntry *entry);
 
 /*
- * A server leads to a place now.  If owed deletes at the place have failed, owed_put_return() puts an
- * entry into the outbox, in whose turn owed_retry_at() has them tried again.  That is not before all rows
- * are claimed that want these documents back, as when a server is altered there and back, or
- * RETURN_PATIENCE has passed (see claim.c).
+ * A server leads to a place now, or another role may use it; owed_is_any_at() checks whether there are owed
+ * deletes at the place.  If some have failed, owed_put_return() puts an entry into the outbox, in whose
+ * turn owed_retry_at() has them tried again.  That is not before all rows are claimed that want these
+ * documents back, as when a server is altered there and back, or RETURN_PATIENCE has passed (see claim.c).
  */
 extern void owed_put_return(int64 place, BlockSet *blocks);
+extern bool owed_is_any_at(int64 place);
 extern bool owed_is_return(const OutboxEntry *entry);
 extern void owed_retry_at(const OutboxEntry *entry);
 

@@ -80,7 +80,7 @@ places_describe(int64 place)
 {
 	static Statement query = {
 		"SELECT pg_catalog.format('\"%s\"', base_url) ||"
-		" coalesce(pg_catalog.format(' (namespace \"%s\")', namespace), '') FROM mixpeek.places WHERE place = $1",
+		" CASE WHEN namespace IS NULL THEN '' ELSE pg_catalog.format(' (namespace \"%s\")', namespace) END FROM mixpeek.places WHERE place = $1",
 		1, {INT8OID}
 	};
 	Datum		args[1];

@@ -346,7 +346,7 @@ take_due_keys(Claim *claim, int limit)
 		DueKey	   *key = lfirst(lc);
 
 		if (key->server)
-			key->server = pstrdup(server_check_choose(worker, key->server, key->place_known, key->place));
+			key->server = pstrdup(server_check_choose(worker, key->server, key->place_known, key->place, key->owner));
 		if (outbox_scan_is_down(worker, key->relation, due_scope(key)))
 			claim->due_of_down = lappend(claim->due_of_down, key);
 		else
@@ -514,7 +514,8 @@ claim_keys(Worker *worker)
 	queued = record_intents(&claim);
 	outbox_remove(list_concat(claim.taken, claim.expansions.done));
 	delegate_forget_answers(worker);
-	if (answers && worker->schedule.left_busy)
+	/* keys may have been left for jobs that this claim has ended */
+	if (worker->schedule.left_busy && (answers || list_length(queued) < list_length(claim.jobs)))
 		schedule_retry_busy(worker);
 	queue_jobs(worker, queued);
 	aside_end_claim(!worker->schedule.more && !schedule_is_due(worker));

@@ -104,14 +104,17 @@ static void
 find_old_account(Worker *worker, Job *job)
 {
 	HeapTuple	tuple;
+	Oid			owner;
 
 	if (!job->stored || owed_has_job(job))
 		return;
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job->relation));
 	if (!HeapTupleIsValid(tuple))
 		return;
-	job->account = mirror_cache_account(worker->cache, server_check_choose(worker, job->server, job->place_known, job->place),
-										((Form_pg_class) GETSTRUCT(tuple))->relowner);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	job->account = mirror_cache_account(worker->cache,
+										server_check_choose(worker, job->server, job->place_known, job->place, owner),
+										owner);
 	job->account->claimed++;
 	job->claims = true;
 	ReleaseSysCache(tuple);
@@ -174,9 +177,8 @@ must_look_up(const Job *job)
  * Places
  */
 
-/* Check whether what is stored about the key is of another place than the account's server leads to. */
-static bool
-is_elsewhere(const Job *job)
+bool
+decision_is_elsewhere(const Job *job)
 {
 	return job->stored && job->place_known && job->account->server && job->place != job->account->server->place;
 }
@@ -189,9 +191,10 @@ is_elsewhere(const Job *job)
 static bool
 leave_place(Worker *worker, Job *job)
 {
-	if (job->mirror == NULL || is_foreign(worker, job) || !(is_elsewhere(job) || is_of_other_origin(worker, job)))
+	if (owed_has_job(job) || is_foreign(worker, job) ||
+		!(decision_is_elsewhere(job) || is_of_other_origin(worker, job)))
 		return false;
-	(void) document_owe_delete(job->relation, job->collection, job->key, job->mirror->owner, 0);
+	(void) document_owe_delete(job->relation, job->collection, job->key, job->account->owner, 0);
 	schedule_read_due_again(worker);
 	outbox_put(job->relation, OUTBOX_RECHECK, job->collection, &job->key, 1, &worker->schedule.scan.news);
 	worker->moves++;
@@ -225,9 +228,12 @@ find_owed_problem(Worker *worker, const Job *job)
 						owner);
 	if (!job->place_known && !OidIsValid(get_foreign_server_oid(job->server, true)))
 		return psprintf("server \"%s\" does not exist any more: create it again and call mixpeek.retry()", job->server);
-	if (job->place_known && server_check_find(worker, job->server, job->place) == NULL)
+	if (job->place_known && server_check_find(worker, job->server, job->place, owner) == NULL)
 		return psprintf("the document is at %s, where no server leads: create one that does, with a user mapping",
 						places_describe(job->place));
+	if (job->account->server == NULL)
+		return psprintf("server \"%s\" cannot be used: %s; the delete is tried again when a server or a user mapping changes, and by mixpeek.retry()",
+						job->account->name, job->account->problem);
 	return NULL;
 }
 

@@ -20,6 +20,9 @@
  */
 extern bool decision_make(Worker *worker, Job *job);
 
+/* Check whether what is stored about a job's key is of another place than its account's server leads to. */
+extern bool decision_is_elsewhere(const Job *job);
+
 /* Count the attempt that a job's request will be. */
 extern void decision_count_attempt(Job *job);
 

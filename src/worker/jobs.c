@@ -8,6 +8,7 @@
 #include "base/compat.h"
 
 #include "base/clock.h"
+#include "base/settings.h"
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 #include "worker/delegate.h"
@@ -38,6 +39,34 @@ match_job_keys(const void *a, const void *b, Size keysize)
 			 strcmp(x->collection, y->collection) == 0);
 }
 
+static uint32
+hash_marker(const void *key, Size keysize)
+{
+	const char *marker = *(char *const *) key;
+
+	return hash_bytes((const unsigned char *) marker, strlen(marker));
+}
+
+static int
+match_markers(const void *a, const void *b, Size keysize)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static HTAB *
+create_marker_table(MemoryContext context)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(char *);
+	ctl.entrysize = sizeof(MarkerEntry);
+	ctl.hash = hash_marker;
+	ctl.match = match_markers;
+	ctl.hcxt = context;
+	return hash_create("mixpeek markers of jobs", 1024, &ctl,
+					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
 void
 jobs_init(Jobs *jobs, MemoryContext context)
 {
@@ -51,6 +80,7 @@ jobs_init(Jobs *jobs, MemoryContext context)
 	jobs->context = context;
 	jobs->by_key = hash_create("mixpeek jobs", 1024, &ctl,
 							   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	jobs->by_marker = create_marker_table(context);
 	dlist_init(&jobs->to_write);
 	dlist_init(&jobs->ended);
 }
@@ -170,6 +200,47 @@ end_wait_for_write(Worker *worker, Job *job)
 	worker->jobs.kept_bytes += job_bytes_kept(job);
 }
 
+bool
+jobs_take_marker(Jobs *jobs, Job *job)
+{
+	MarkerEntry *entry;
+
+	if (WEAKENED(WEAKEN_IN_FLIGHT_GUARD))
+		return true;
+	entry = hash_search(jobs->by_marker, &job->marker, HASH_FIND, NULL);
+	if (entry && entry->relation != job->relation)
+		return false;
+	if (entry == NULL)
+	{
+		char	   *marker = MemoryContextStrdup(jobs->context, job->marker);
+
+		entry = hash_search(jobs->by_marker, &marker, HASH_ENTER, NULL);
+		entry->relation = job->relation;
+		entry->njobs = 0;
+	}
+	entry->njobs++;
+	job->has_marker = true;
+	return true;
+}
+
+/* Let other jobs have a job's marker. */
+static void
+release_marker(Jobs *jobs, Job *job)
+{
+	MarkerEntry *entry;
+	char	   *marker;
+
+	if (!job->has_marker)
+		return;
+	job->has_marker = false;
+	entry = hash_search(jobs->by_marker, &job->marker, HASH_FIND, NULL);
+	if (--entry->njobs > 0)
+		return;
+	marker = entry->marker;
+	hash_search(jobs->by_marker, &marker, HASH_REMOVE, NULL);
+	pfree(marker);
+}
+
 void
 jobs_free(Worker *worker, Job *job)
 {
@@ -177,6 +248,7 @@ jobs_free(Worker *worker, Job *job)
 
 	hash_search(worker->jobs.by_key, &job_key, HASH_REMOVE, NULL);
 	worker->jobs.count--;
+	release_marker(&worker->jobs, job);
 	end_wait_for_write(worker, job);
 	worker->jobs.kept_bytes -= job_bytes_kept(job);
 	if (job->mirror)
@@ -222,26 +294,4 @@ jobs_count_kept(Worker *worker, Job *job, size_t bytes_before)
 	worker->jobs.kept_bytes -= job_bytes_kept(job);
 	pfree(job->enrichments);
 	job->enrichments = NULL;
-}
-
-bool
-jobs_has_namesake(Jobs *jobs, const Job *job, const char *marker)
-{
-	HASH_SEQ_STATUS status;
-	JobEntry   *entry;
-
-	hash_seq_init(&status, jobs->by_key);
-	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		const Job  *other = entry->job;
-
-		if (other->relation != job->relation && other->marker && other->path &&
-			strcmp(other->collection, job->collection) == 0 &&
-			(marker == NULL || strcmp(other->marker, marker) == 0))
-		{
-			hash_seq_term(&status);
-			return true;
-		}
-	}
-	return false;
 }

@@ -25,6 +25,7 @@ typedef struct Jobs
 {
 	MemoryContext context;		/* parent of the jobs' memory */
 	HTAB	   *by_key;			/* of JobEntry */
+	HTAB	   *by_marker;		/* of MarkerEntry: whose requests may be sent */
 	int			count;
 	uint64		last_number;	/* of the job that was created last */
 	uint64		claim;			/* number of the latest claim transaction */
@@ -53,6 +54,14 @@ typedef struct JobEntry
 	Job		   *job;
 } JobEntry;
 
+/* A marker that jobs have taken; see jobs_take_marker(). */
+typedef struct MarkerEntry
+{
+	char	   *marker;
+	Oid			relation;		/* of these jobs; 0: owed deletes */
+	int			njobs;
+} MarkerEntry;
+
 /* Make an empty table; its memory is a child of context. */
 extern void jobs_init(Jobs *jobs, MemoryContext context);
 
@@ -77,9 +86,10 @@ extern void jobs_count_kept(Worker *worker, Job *job, size_t bytes_before);
 extern void jobs_free(Worker *worker, Job *job);
 
 /*
- * Check whether a job of another table goes into the job's collection and may have a
- * request under way; with marker not NULL, only a job with this marker counts.
+ * Take a job's marker, which it keeps until it is freed.  Returns false if a job of another relation
+ * has it, wherever its document is: the names of places and collections do not tell whether they are
+ * the same ones.  Jobs of one relation, which are of different collections, do not exclude each other.
  */
-extern bool jobs_has_namesake(Jobs *jobs, const Job *job, const char *marker);
+extern bool jobs_take_marker(Jobs *jobs, Job *job);
 
 #endif							/* MIXPEEK_JOBS_H */

@@ -120,6 +120,15 @@ invalidate_server(Datum arg, int cacheid, uint32 hashvalue)
 		account_invalidate(lfirst(lc), hashvalue);
 }
 
+/* An owner may be able to use another server now. */
+static void
+invalidate_mappings(Datum arg, int cacheid, uint32 hashvalue)
+{
+	invalidate_accounts(arg, cacheid, hashvalue);
+	if (current_cache)
+		current_cache->server_changes++;
+}
+
 static void
 register_callbacks(void)
 {
@@ -127,7 +136,7 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_namespace, (Datum) 0);
 	CacheRegisterSyscacheCallback(CASTSOURCETARGET, invalidate_all_mirrors, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_server, (Datum) 0);
-	CacheRegisterSyscacheCallback(USERMAPPINGOID, invalidate_accounts, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, invalidate_mappings, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, invalidate_accounts, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, invalidate_accounts, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, invalidate_all_mirrors, (Datum) 0);

@@ -63,7 +63,7 @@ typedef struct MirrorCache
 	/* where servers lead to, see server_check.c */
 	List	   *places;			/* of ServerPlace */
 	MemoryContext places_context;	/* of the same; NULL: not read yet */
-	uint64		server_changes; /* that were seen */
+	uint64		server_changes; /* of servers and user mappings that were seen */
 	uint64		server_changes_read;	/* when they were read last */
 	uint64		server_changes_handled; /* and that transaction has committed */
 } MirrorCache;

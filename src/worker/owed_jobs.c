@@ -17,6 +17,7 @@
 #include "state/documents.h"
 #include "state/owed.h"
 #include "worker/claim.h"
+#include "worker/decision.h"
 #include "worker/owed_jobs.h"
 #include "worker/worker.h"
 
@@ -46,12 +47,15 @@ owed_jobs_drop_wanted(Worker *worker, List *jobs)
 	return jobs;
 }
 
-/* Check whether a job's row may have a document that is to be deleted. */
+/*
+ * Check whether a job's row may have a document that is to be deleted.  A record says nothing against
+ * that, as long as it knows no document.
+ */
 static bool
 may_take_back(const Job *job)
 {
-	return job->mirror && job->mirror->forgotten && !job->stored && job->row_exists &&
-		job->mirror->problem == NULL && job->error == NULL;
+	return job->mirror && job->mirror->forgotten && job->row_exists && job->document_id == NULL &&
+		job->replaced_id == NULL && !decision_is_elsewhere(job) && job->mirror->problem == NULL && job->error == NULL;
 }
 
 /* Check whether an owed delete's document is where a job's requests go. */
@@ -63,21 +67,12 @@ is_at_place(const OwedDelete *owed, const Account *account)
 	return strcmp(owed->server, account->name) == 0;
 }
 
-/* Return the owed delete that has a job's marker, at its place; NULL: there is none. */
-static OwedDelete *
-find_for_job(const Job *job, const char *marker, const List *found)
+/* Check whether an owed delete has a job's marker, at its place. */
+static bool
+is_of_job(const OwedDelete *owed, const Job *job, const char *marker)
 {
-	ListCell   *lc;
-
-	foreach(lc, found)
-	{
-		OwedDelete *owed = lfirst(lc);
-
-		if (strcmp(owed->marker, marker) == 0 && strcmp(owed->collection, job->collection) == 0 &&
-			is_at_place(owed, job->account))
-			return owed;
-	}
-	return NULL;
+	return strcmp(owed->marker, marker) == 0 && strcmp(owed->collection, job->collection) == 0 &&
+		is_at_place(owed, job->account);
 }
 
 /*
@@ -93,14 +88,31 @@ take_back(Worker *worker, Job *job, const OwedDelete *owed)
 	if (job->assumed_new)
 		document_fetch(list_make1(job));
 	job->assumed_new = false;
-	if (job->stored)
+	if (!may_take_back(job))
 		return true;
 	if (owed->sending || jobs_find(&worker->jobs, InvalidOid, owed->collection, owed->key) ||
 		!owed_take_back(owed, job->relation, job->key))
 		return false;
 	document_fetch(list_make1(job));
+	schedule_note_due(worker, job->next_attempt_at);
 	worker->moves++;
 	return true;
+}
+
+/* Give a job the records of all owed deletes that it may take; returns the one that it must wait for, or NULL. */
+static OwedDelete *
+take_all_back(Worker *worker, Job *job, const char *marker, const List *found)
+{
+	ListCell   *lc;
+
+	foreach(lc, found)
+	{
+		OwedDelete *owed = lfirst(lc);
+
+		if (is_of_job(owed, job, marker) && !take_back(worker, job, owed))
+			return owed;
+	}
+	return NULL;
 }
 
 List *
@@ -119,15 +131,15 @@ owed_jobs_take_back(Worker *worker, List *jobs)
 		if (!may_take_back(job))
 			continue;
 		candidates = lappend(candidates, job);
-		markers[n++] = marker_of_key(job->mirror->marker_prefix, job->key);
+		markers[n++] = job->marker ? job->marker : marker_of_key(job->mirror->marker_prefix, job->key);
 	}
 	found = n > 0 ? owed_find(markers, n) : NIL;
 	for (int i = 0; i < n && found != NIL; i++)
 	{
 		Job		   *job = list_nth(candidates, i);
-		OwedDelete *owed = find_for_job(job, markers[i], found);
+		OwedDelete *owed = take_all_back(worker, job, markers[i], found);
 
-		if (owed == NULL || take_back(worker, job, owed))
+		if (owed == NULL)
 			continue;
 		jobs = list_delete_ptr(jobs, job);
 		schedule_retry_in(worker, LOCK_DELAY);

@@ -20,7 +20,7 @@
 extern List *owed_jobs_drop_wanted(Worker *worker, List *jobs);
 
 /*
- * Give rows without a record the records of the owed deletes that have their markers, and leave
+ * Give rows without a known document the records of the owed deletes that have their markers, and leave
  * the rows' jobs where that is not possible yet.
  */
 extern List *owed_jobs_take_back(Worker *worker, List *jobs);

@@ -181,9 +181,9 @@ prepare_take_read(Worker *worker, Job *job, RowEnd end, const char *problem)
 	return note_row_end(worker, job, end, problem);
 }
 
-/* Return the marker of a job: the stored one, or else the one of its mirror and key. */
-static const char *
-marker_or_default(Job *job, const char *stored)
+/* Return a job's marker: the stored one, or else the one of its mirror and key. */
+static char *
+marker_or_default(Job *job, char *stored)
 {
 	return stored ? stored : marker_of_key(job->mirror->marker_prefix, job->key);
 }
@@ -202,20 +202,15 @@ is_outdated(Job *job)
  * Other jobs in the way
  */
 
-/*
- * Check whether a mirror's jobs may have namesakes at all, once for all of them: most have none.
- */
-static bool
-may_have_namesakes(Worker *worker, const Job *job)
+/* Note a job's marker.  One without a mirror and a record has none, and nothing to send. */
+static void
+set_marker(Job *job)
 {
-	return job->mirror && job->mirror->forgotten && jobs_has_namesake(&worker->jobs, job, NULL);
-}
+	MemoryContext old = MemoryContextSwitchTo(job->context);
 
-/* Return the marker of a job, or NULL: an owed delete's record may have been taken back. */
-static const char *
-job_marker(Job *job)
-{
-	return job->marker || job->mirror ? marker_or_default(job, job->marker) : NULL;
+	if (job->mirror)
+		job->marker = marker_or_default(job, job->marker);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -227,9 +222,7 @@ job_marker(Job *job)
 static bool
 waits_for_namesake(Worker *worker, Job *job)
 {
-	const char *marker = job_marker(job);
-
-	return marker && jobs_has_namesake(&worker->jobs, job, marker);
+	return job->marker && job->inventory == NULL && !jobs_take_marker(&worker->jobs, job);
 }
 
 /* Leave the jobs that must not go on yet, and return the others. */
@@ -237,23 +230,20 @@ static List *
 leave_unready(Worker *worker, List *jobs)
 {
 	List	   *kept = NIL;
-	const Mirror *mirror = NULL;
-	bool		namesakes = false;
 	ListCell   *lc;
 
 	foreach(lc, jobs)
 	{
 		Job		   *job = lfirst(lc);
 
-		if (job->mirror != mirror)
-			namesakes = may_have_namesakes(worker, job);
-		mirror = job->mirror;
 		if (is_outdated(job))
 		{
 			jobs_free(worker, job);
 			schedule_rescan(worker);
+			continue;
 		}
-		else if ((namesakes || owed_has_job(job)) && waits_for_namesake(worker, job))
+		set_marker(job);
+		if (waits_for_namesake(worker, job))
 			claim_leave_job(worker, job, true);
 		else
 			kept = lappend(kept, job);

@@ -70,7 +70,7 @@ server_check_run(Worker *worker)
 
 		if (news == PLACE_MOVED)
 			enter_mirrors(worker, server->name);
-		if (news != PLACE_KNOWN)
+		if (news != PLACE_KNOWN || (cache->server_changes_handled > 0 && owed_is_any_at(server->place)))
 			owed_put_return(server->place, &worker->schedule.scan.news);
 	}
 	places_forget_others(cache->places);
@@ -82,26 +82,42 @@ server_check_committed(Worker *worker)
 	worker->cache->server_changes_handled = worker->cache->server_changes_read;
 }
 
+/* Check whether a role has an API key for a server, and may use it. */
+static bool
+is_usable(Worker *worker, const char *name, Oid owner)
+{
+	return mirror_cache_account(worker->cache, name, owner)->server != NULL;
+}
+
 const char *
-server_check_find(Worker *worker, const char *name, int64 place)
+server_check_find(Worker *worker, const char *name, int64 place, Oid owner)
 {
 	const char *found = NULL;
+	bool		usable = false;
 	ListCell   *lc;
 
 	foreach(lc, worker->cache->places)
 	{
 		const ServerPlace *server = lfirst(lc);
+		bool		same = strcmp(server->name, name) == 0;
 
-		if (server->place == place && (found == NULL || strcmp(server->name, name) == 0))
+		if (server->place != place || (usable && !same))
+			continue;
+		if (is_usable(worker, server->name, owner))
+		{
+			found = server->name;
+			usable = true;
+		}
+		else if (found == NULL || (same && !usable))
 			found = server->name;
 	}
 	return found;
 }
 
 const char *
-server_check_choose(Worker *worker, const char *name, bool place_known, int64 place)
+server_check_choose(Worker *worker, const char *name, bool place_known, int64 place, Oid owner)
 {
-	const char *server = place_known ? server_check_find(worker, name, place) : NULL;
+	const char *server = place_known ? server_check_find(worker, name, place, owner) : NULL;
 
 	return server ? server : name;
 }

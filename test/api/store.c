@@ -242,10 +242,20 @@ store_start(void)
 		journal_open();
 }
 
-/* The collection of that name, or NULL if it holds nothing yet. */
-Collection *
-store_collection(const char *namespace, const char *name, bool create)
+#define ID_PREFIX "id_of_"
+
+/* The name in a collection_identifier, which may be a collection's name or its id. */
+static const char *
+collection_name(const char *identifier)
 {
+	return strncmp(identifier, ID_PREFIX, strlen(ID_PREFIX)) == 0 ? identifier + strlen(ID_PREFIX) : identifier;
+}
+
+/* The collection of that name or id, or NULL if it holds nothing yet. */
+Collection *
+store_collection(const char *namespace, const char *identifier, bool create)
+{
+	const char *name = collection_name(identifier);
 	Collection *c = collections;
 
 	while (c && (strcmp(c->name, name) != 0 || strcmp(c->namespace, namespace) != 0))
@@ -269,10 +279,11 @@ store_collections(void)
 	return collections;
 }
 
-/* The first collection of that name in whatever namespace, or NULL. */
+/* The first collection of that name or id in whatever namespace, or NULL. */
 Collection *
-store_collection_anywhere(const char *name)
+store_collection_anywhere(const char *identifier)
 {
+	const char *name = collection_name(identifier);
 	Collection *c = collections;
 
 	while (c && strcmp(c->name, name) != 0)

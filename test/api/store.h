@@ -84,8 +84,8 @@ typedef struct StoreTotals
 extern StoreTotals store_totals;
 
 extern void store_start(void);
-extern Collection *store_collection(const char *namespace, const char *name, bool create);
-extern Collection *store_collection_anywhere(const char *name);
+extern Collection *store_collection(const char *namespace, const char *identifier, bool create);
+extern Collection *store_collection_anywhere(const char *identifier);
 extern Collection *store_collections(void);
 extern Document *store_create(Collection *collection, const char *id, char *text, size_t length,
 							  const JsonNode *root);

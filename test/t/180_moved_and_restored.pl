@@ -260,8 +260,13 @@ settle();
 like(sql("SELECT DISTINCT state || ' ' || last_error FROM mixpeek.documents WHERE relation = 0::oid"),
 	qr/^failed the document is at "@{[ $second->url ]}" \(namespace "test"\), where no server leads: /,
 	'the deletes that are owed at the old place say where the documents are');
+sql("CREATE SERVER keyless FOREIGN DATA WRAPPER mixpeek_docs OPTIONS (base_url '@{[ $second->url ]}', namespace 'test')");
+wait_for('the deletes that are owed at the old place', sub {
+	sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid AND last_error ~ '\"keyless\" cannot be used: .*mapping'") == 2;
+});
 create_server($node, 'old', $second);
-moved('a server that leads to the old place', 'third', second => 0);
+moved('a server that leads to the old place, beside one without a user mapping', 'third', second => 0);
+sql('DROP SERVER keyless');
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid"), 0, 'nothing is owed any more');
 
 # There and back, before anything was deleted
@@ -375,6 +380,52 @@ wait_for('the deletes at the old place', sub {
 settle();
 is(sql("SELECT count(*) FROM mixpeek.documents WHERE server = 'counted' AND relation = 0::oid"), 0,
 	'a server that leads to the old place has all of them deleted');
+
+# A record without a mirror, whose place no server leads to
+create_server($node, 'three', $third, namespace => 'w');
+sql("CREATE TABLE w (id int PRIMARY KEY, v text); CREATE TABLE unmirrored (); SELECT mixpeek.mirror('w', 'w', server => 'three');
+	INSERT INTO w SELECT g, 'v' || g FROM generate_series(1, 3) g");
+settle();
+sql("BEGIN; ALTER SERVER three OPTIONS (SET base_url '@{[ $fourth->url ]}');
+	UPDATE mixpeek.documents SET relation = 'unmirrored'::regclass WHERE collection = 'w';
+	INSERT INTO mixpeek.outbox (relation, operation, collection) VALUES ('unmirrored'::regclass, 'T', 'w');
+	COMMIT; SELECT pg_reload_conf()");
+wait_for('the deletes of documents without a mirror to fail', sub {
+	sql("SELECT count(*) FROM mixpeek.documents
+		WHERE collection = 'w' AND state = 'failed' AND last_error ~ 'where no server leads'") == 3;
+});
+create_server($node, 'back', $third, namespace => 'w');
+wait_for('the deletes of the former documents', sub { @{ $third->documents('w') } == 0 });
+sql('DROP TABLE w, unmirrored; DROP SERVER back CASCADE; DROP SERVER three CASCADE');
+
+# One place under two names: the default namespace, named, and another name of the host
+sub keeps_documents
+{
+	my ($name, $statement) = @_;
+	$api->reset;
+	my ($rc, $out, $err) = $node->psql('postgres', $statement, on_error_die => 1);
+	is(differences('v', 'v'), '', "$name: the documents equal the rows");
+	is(sent(), 'updates=3', "$name: no document is deleted");
+	return $err;
+}
+create_server($node, 'plain', $api);
+sql('ALTER SERVER plain OPTIONS (DROP namespace)');
+sql("CREATE TABLE v (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('v', 'v', server => 'plain');
+	INSERT INTO v SELECT g, 'v' || g FROM generate_series(1, 3) g");
+settle();
+like(keeps_documents('ALTER SERVER that names the default namespace', "ALTER SERVER plain OPTIONS (ADD namespace 'default')"),
+	qr/WARNING:  3 documents of 1 tables stay at "@{[ $api->url ]}"(?! \(namespace)/, 'a place without a namespace is described without one');
+$api->reset;
+create_server($node, 'unnamed', $api);
+sql('ALTER SERVER unnamed OPTIONS (DROP namespace)');
+wait_for('the deletes that are owed at the old name', sub {
+	sql("SELECT count(*) FROM mixpeek.documents WHERE relation = 0::oid AND server = 'plain'") == 0;
+});
+is(differences('v', 'v'), '', 'a server that leads to the same place under its old name: the documents equal the rows');
+is(sent(), '', 'a server that leads to the same place under its old name: nothing is sent');
+create_server($node, 'alias', 'http://localhost:' . $api->port, namespace => 'default');
+keeps_documents("mirror(server => '$_') of the same API", "SELECT mixpeek.mirror('v', 'v', server => '$_')")
+	for qw(alias plain alias plain);
 
 #
 # DROP and CREATE EXTENSION

@@ -132,6 +132,33 @@ is(costs("SELECT mixpeek.mirror('kept', 'kept')"), 'updates=2',
 sql('SELECT mixpeek.retry()');
 is(differences('kept', 'kept'), '', 'retry() then deletes the document of the row that is gone only');
 
+# A row that has a record, but none of the document
+sub row_and_owed_delete
+{
+	my ($table) = @_;
+	sql("CREATE TABLE $table (id int PRIMARY KEY, v text, w text); SELECT mixpeek.mirror('$table', '$table');
+		INSERT INTO $table VALUES (1, 'x', 'y')");
+	settle();
+	$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+	sql("SELECT mixpeek.unmirror('$table', $delete)");
+	settle();
+	$api->faults();
+	sql(qq(SELECT mixpeek.mirror('$table', '$table', document => '{"metadata": {"id": "\$id", "v": "\$v", "w": "\$w"}}',
+		backfill => false); ALTER TABLE $table DROP COLUMN w; UPDATE $table SET v = 'z'));
+	wait_for_states($table, 'failed');
+	return "BEGIN; ALTER TABLE $table ADD COLUMN w text; UPDATE $table SET v = 'zz'; COMMIT";
+}
+my $mend = row_and_owed_delete('failing');
+is(costs($mend), 'updates=1', 'a row that had failed without a document: it has the document of the failed delete again');
+is(owed(), 0, 'a row that had failed without a document: nothing is owed any more');
+$mend = row_and_owed_delete('meeting');
+pause(1);
+sql("$mend; SELECT mixpeek.retry('-')");
+$api->faults({ kind => 'delay', method => 'DELETE', ms => 1500, when => 'before' });
+pause(0);
+is(differences('meeting', 'meeting'), '', 'a row and the delete of its document in one claim: the documents equal the rows');
+$api->faults();
+
 pause(1);
 sql("BEGIN; SELECT mixpeek.unmirror('again', $delete); DROP TABLE again; COMMIT");
 sql(q{CREATE TABLE again (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('again', 'again');
@@ -286,6 +313,64 @@ is($api->stats->{deletes} // 0, 0, '... and nothing was deleted meanwhile');
 is(owed(), 0, '... nor is anything owed in the end');
 $api->faults();
 
+# A delete that cannot be sent does not keep another owner's row from taking the document
+sql(q{SET ROLE bob; CREATE TABLE unsent (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('unsent', 'unsent');
+	INSERT INTO unsent VALUES (1, 'x'), (2, 'y')});
+settle();
+sql("DROP USER MAPPING FOR bob SERVER mixpeek; SET ROLE bob; SELECT mixpeek.unmirror('unsent', $delete); DROP TABLE unsent");
+sql(q{CREATE TABLE unsent (id int PRIMARY KEY, v text); SELECT mixpeek.mirror('unsent', 'unsent');
+	INSERT INTO unsent VALUES (1, 'mine')});
+settle();
+like(sql("SET ROLE bob; SELECT DISTINCT state || ': ' || last_error FROM mixpeek.documents"),
+	qr/^failed: server "mixpeek" cannot be used: .*user mapping/, 'a delete for which its owner has no API key has failed, and says why');
+is(sql("SELECT state FROM mixpeek.documents WHERE relation = 'unsent'::regclass"), 'mirrored',
+	"... and another owner's row has the document");
+sql("CREATE USER MAPPING FOR bob SERVER mixpeek OPTIONS (api_key 'sk_test')");
+wait_for('nothing to be owed', sub { owed() == 0 });
+is(differences('unsent', 'unsent'), '', '... when there is a key, the other documents are deleted');
+
+# Two owed deletes of one document
+failed_delete_and_new_row('twice', 'mine');
+settle();
+sql("SELECT mixpeek.unmirror('twice', $delete)");
+is(documents('twice'), 0, "unmirror() of a row whose document another role's failed delete names, too: it is deleted");
+is(sql('SET ROLE bob; SELECT mixpeek.retry()'), 1, 'the failed delete is tried again');
+settle();
+is(owed(), 0, 'the failed delete of a document that is gone: nothing is owed in the end');
+$api->faults();
+
+# A collection under two names: whatever the order of the row's look-up and the delete, the row keeps a document
+
+three_rows('named');
+pause(1);
+sql("SELECT mixpeek.unmirror('named', $delete); SELECT mixpeek.mirror('named', 'id_of_named')");
+pause(0);
+is(differences('named', 'id_of_named'), '', "mirror() by the collection's id while deletes are owed by its name: the documents equal the rows");
+is(owed(), 0, "mirror() by the collection's id while deletes are owed by its name: nothing is owed in the end");
+
+three_rows('finding');
+$api->faults({ kind => 'status', status => 403, method => 'DELETE' });
+sql("SELECT mixpeek.unmirror('finding', $delete)");
+settle();
+$api->faults({ kind => 'delay', path => '/list', ms => 1500, when => 'after' });
+$api->reset;
+sql("SELECT mixpeek.mirror('finding', 'id_of_finding')");
+wait_for('the look-up to be under way', sub { ($api->stats->{lists} // 0) > 0 });
+is(sql('SELECT mixpeek.retry()'), 3, "failed deletes are tried again while a row's look-up finds the documents");
+is(differences('finding', 'id_of_finding'), '', '... the documents equal the rows');
+is($api->stats->{deletes} // 0, 0, '... and nothing was deleted');
+is(owed(), 0, '... nor is anything owed in the end');
+
+$api->faults({ kind => 'delay', method => 'DELETE', ms => 1500, when => 'before' });
+three_rows('found');
+$api->reset;
+sql("SELECT mixpeek.unmirror('found', $delete)");
+wait_for('the deletes to be under way', sub { ($api->stats->{faults} // 0) == 3 });
+sql("SELECT mixpeek.mirror('found', 'id_of_found')");
+is(differences('found', 'id_of_found'), '', 'mirror() while deletes are under way: the documents equal the rows');
+is($api->stats->{deletes}, 3, '... and are new ones');
+$api->faults();
+
 # A dump
 
 three_rows('dumped');
@@ -325,5 +410,23 @@ $api->faults();
 sql("SELECT mixpeek.retry('-')");
 is(join(' ', map { documents($_) } 'lost', 'lone', 'halves'), '0 0 0', 'what the hint says has the documents deleted');
 unlike(warnings_of($dropped), qr/WARNING/, 'DROP EXTENSION when no delete is owed warns of nothing');
+
+# Another origin, while a create is under way
+
+for my $crash (0, 1)
+{
+	my $name = 'adopt() with another origin ' . ($crash ? 'after a crash, ' : '') . 'while a create is under way';
+	$api->reset;
+	$api->faults({ kind => 'delay', method => 'POST', body => 'slow', ms => 2500, when => 'before', count => 1 });
+	sql("INSERT INTO kept VALUES (10 + $crash, 'slow')");
+	wait_for('the create to be under way', sub { ($api->stats->{faults} // 0) > 0 });
+	$node->stop('immediate'), $node->start if $crash;
+	sql('SELECT mixpeek.adopt(origin => gen_random_uuid())');
+	settle();
+	my $creates = 1 + sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'");
+	wait_for('the create of the former origin', sub { $api->stats->{creates} == $creates });
+	is(differences('kept', 'kept'), '', "$name: the documents equal the rows");
+	is(owed(), 0, "$name: nothing is owed in the end");
+}
 
 done_testing();
