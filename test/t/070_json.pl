@@ -67,9 +67,10 @@ my @wrong_keys = keys_of('wrong', \@wrong);
 $api->faults((map { answer($right_keys[$_], $right[$_][1]) } 0 .. $#right),
 	(map { answer($wrong_keys[$_], $wrong[$_][1]) } 0 .. $#wrong));
 
-sql(q{CREATE TABLE items (id text PRIMARY KEY); SELECT mixpeek.mirror('items', 'items',
-	'{"metadata": {"key": "$id"}}')});
-sql('INSERT INTO items VALUES ' . join(', ', map { "('$_')" } @right_keys, @wrong_keys));
+# A template that has metadata of any names, so that those of an answer are no enrichments.
+sql(q{CREATE TABLE items (id text PRIMARY KEY, m jsonb); SELECT mixpeek.mirror('items', 'items', '{"metadata": "$m"}')});
+sql('INSERT INTO items SELECT k, jsonb_build_object(\'key\', k) FROM unnest(ARRAY[\''
+	. join("','", @right_keys, @wrong_keys) . "']) k");
 is(sql("SELECT mixpeek.wait('60 s')"), 't', 'wait() for all answers returns true');
 my $documents = decode_json(sql('SELECT json_object_agg(key, to_json(d.*)) FROM mixpeek.documents d'));
 

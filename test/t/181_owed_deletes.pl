@@ -330,10 +330,10 @@ wait_for('nothing to be owed', sub { owed() == 0 });
 is(differences('unsent', 'unsent'), '', '... when there is a key, the other documents are deleted');
 
 # Two owed deletes of one document
-failed_delete_and_new_row('twice', 'mine');
+failed_delete_and_new_row('doubly', 'mine');
 settle();
-sql("SELECT mixpeek.unmirror('twice', $delete)");
-is(documents('twice'), 0, "unmirror() of a row whose document another role's failed delete names, too: it is deleted");
+sql("SELECT mixpeek.unmirror('doubly', $delete)");
+is(documents('doubly'), 0, "unmirror() of a row whose document another role's failed delete names, too: it is deleted");
 is(sql('SET ROLE bob; SELECT mixpeek.retry()'), 1, 'the failed delete is tried again');
 settle();
 is(owed(), 0, 'the failed delete of a document that is gone: nothing is owed in the end');
@@ -386,6 +386,24 @@ is(sql(q{SELECT relation || ' ' || count(*) FROM mixpeek.documents WHERE owner::
 pause(0);
 is(documents('dumped'), 0, 'the original deletes them');
 
+# Another origin, while a create is under way
+
+for my $crash (0, 1)
+{
+	my $name = 'adopt() with another origin ' . ($crash ? 'after a crash, ' : '') . 'while a create is under way';
+	$api->reset;
+	$api->faults({ kind => 'delay', method => 'POST', body => 'slow', ms => 2500, when => 'before', count => 1 });
+	sql("INSERT INTO kept VALUES (10 + $crash, 'slow')");
+	wait_for('the create to be under way', sub { ($api->stats->{faults} // 0) > 0 });
+	$node->stop('immediate'), $node->start if $crash;
+	sql('SELECT mixpeek.adopt(origin => gen_random_uuid())');
+	settle();
+	my $creates = 1 + sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'");
+	wait_for('the create of the former origin', sub { $api->stats->{creates} == $creates });
+	is(differences('kept', 'kept'), '', "$name: the documents equal the rows");
+	is(owed(), 0, "$name: nothing is owed in the end");
+}
+
 # DROP EXTENSION
 
 three_rows('lost');
@@ -410,23 +428,5 @@ $api->faults();
 sql("SELECT mixpeek.retry('-')");
 is(join(' ', map { documents($_) } 'lost', 'lone', 'halves'), '0 0 0', 'what the hint says has the documents deleted');
 unlike(warnings_of($dropped), qr/WARNING/, 'DROP EXTENSION when no delete is owed warns of nothing');
-
-# Another origin, while a create is under way
-
-for my $crash (0, 1)
-{
-	my $name = 'adopt() with another origin ' . ($crash ? 'after a crash, ' : '') . 'while a create is under way';
-	$api->reset;
-	$api->faults({ kind => 'delay', method => 'POST', body => 'slow', ms => 2500, when => 'before', count => 1 });
-	sql("INSERT INTO kept VALUES (10 + $crash, 'slow')");
-	wait_for('the create to be under way', sub { ($api->stats->{faults} // 0) > 0 });
-	$node->stop('immediate'), $node->start if $crash;
-	sql('SELECT mixpeek.adopt(origin => gen_random_uuid())');
-	settle();
-	my $creates = 1 + sql("SELECT count(*) FROM mixpeek.documents WHERE state = 'mirrored'");
-	wait_for('the create of the former origin', sub { $api->stats->{creates} == $creates });
-	is(differences('kept', 'kept'), '', "$name: the documents equal the rows");
-	is(owed(), 0, "$name: nothing is owed in the end");
-}
 
 done_testing();
