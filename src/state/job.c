@@ -325,6 +325,7 @@ take_found(Job *job, const AnswerDocument *document)
 {
 	job->replaced_id = job->document_id;
 	job->document_id = pstrdup(document->document_id);
+	job->found_other = true;
 	job->sent_content.known = job->sent_features.known = false;
 	if (job->in_doubt)
 		job->sent_features = job->intent_features;

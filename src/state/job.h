@@ -139,6 +139,8 @@ typedef struct Job
 	/* requests and answers */
 	bool		must_look_up;
 	bool		must_get;		/* a poll did not list the document */
+	bool		found_other;	/* a look-up has found a document that the
+								 * record does not name */
 	List	   *stale;			/* names, char * in UTF-8, in the document's
 								 * metadata that the row's do not have: null
 								 * is sent for them */

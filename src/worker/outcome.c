@@ -194,6 +194,16 @@ outcome_take_document(Worker *worker, Job *job, const AnswerDocument *document)
 
 	job_take_document(job, document);
 	jobs_count_kept(worker, job, before);
+	if (job->found_other && job_must_replace(job))
+	{
+		/*
+		 * If the next create were lost as well, there would be two documents
+		 * that the record does not name.
+		 */
+		job->attempts--;
+		claim_again(worker, job, "the document was found, and will be replaced");
+		return;
+	}
 	if (owed_has_job(job) && job->document_id)
 	{
 		/*

@@ -382,6 +382,32 @@ foreach my $lost ('reset_before', 'reset_after')
 sql('DELETE FROM vectors WHERE id > 2');
 settle();
 
+# Two creates in a row whose answers are lost: the second one is under way when the worker ends.
+foreach my $first ('INSERT', 'UPDATE')
+{
+	sql('DELETE FROM vectors');
+	settle();
+	if ($first eq 'UPDATE')
+	{
+		sql("INSERT INTO vectors VALUES (1, 'v', '{0}')");
+		settle();
+	}
+	$vectors->reset;
+	$vectors->faults({ kind => 'reset_after', method => 'POST', body => '"collection_id"', count => 1 },
+		{ kind => 'delay', method => 'POST', body => '[3]', ms => 5000, when => 'after', count => 1 });
+	sql($first eq 'INSERT' ? "INSERT INTO vectors VALUES (1, 'v', '{1}')" : "UPDATE vectors SET e = '{1}'");
+	wait_for('the first answer to be lost', sub { ($vectors->stats->{faults} // 0) == 1 });
+	sql("UPDATE vectors SET e = '{3}'");
+	wait_for('the second create', sub { $vectors->stats->{creates} == 2 });
+	sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE backend_type = 'mixpeek_docs worker'");
+	settle();
+	$vectors->faults();
+	vectors_are(undef, "two creates whose answers are lost, after $first: the document is the row's");
+	is(scalar(documents('vectors')), 1, "two creates whose answers are lost, after $first: there is one document");
+}
+sql("DELETE FROM vectors; INSERT INTO vectors SELECT n, 'v', '{0}' FROM generate_series(1, 2) n");
+settle();
+
 # The old document cannot be deleted
 $vectors->faults({ kind => 'status', status => 403, method => 'DELETE' });
 sql("UPDATE vectors SET e = '{77}' WHERE id = 1");
