@@ -251,7 +251,10 @@ $in .= "ROLLBACK;\n\\q\n";
 $locker->finish;
 
 mirrored_table('limited', 'slow');
-sql("ALTER SERVER slow OPTIONS (SET requests_per_minute '600'); INSERT INTO limited SELECT generate_series(1, 50000)");
+sql("ALTER SERVER slow OPTIONS (SET requests_per_minute '600')");
+sql("INSERT INTO limited VALUES ('0')");
+wait_for('the rate to count', sub { mirrored('limited') == 1 });    # what is claimed before that is sent first
+sql('INSERT INTO limited SELECT generate_series(1, 50000)');
 cmp_ok(entries_a_row('healthy'), '<', 3000,
 	'backlog of a server with a rate: rows of another one do not scan it each time');
 my $done = mirrored('limited');
